@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,3 +20,16 @@ def shared_dir() -> Path:
     if not (path / "data").is_dir():
         pytest.skip("real data and weights are not here (set FUSIONSCOPE_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session")
+def store_factory() -> ModuleType:
+    """The module tests/make_store.py: ``store_factory.make_store(path, ...)`` writes a store."""
+    name = "fusionscope_make_store"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "make_store.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]

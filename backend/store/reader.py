@@ -1,0 +1,212 @@
+"""A store of runs: listing them, opening one, removing one. Reading never takes a lock."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from backend.errors import InputError
+from backend.store.files import fsync_dir
+from backend.store.manifest import Manifest
+from backend.store.paths import DELETED_PREFIX, StorePaths, check_id
+from backend.store.run import Run, nearest
+
+if TYPE_CHECKING:
+    from backend.store.writer import RunWriter
+
+
+@dataclass(frozen=True)
+class BrokenRun:
+    """A directory among the runs that cannot be read as one, and why, in one line."""
+
+    run_id: str
+    reason: str
+
+
+class Store:
+    """A directory of runs. Any number of processes may read while others write."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            what = "is a file, not a store directory" if self.path.exists() else "does not exist"
+            raise InputError(
+                f"store {what}",
+                where=str(self.path),
+                hint="Make the demo store with: fusionscope demo --no-serve, or write one with: "
+                "fusionscope capture --store DIR",
+            )
+        self.paths = StorePaths(self.path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> Store:
+        """Open a store, making its directory where it is missing."""
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot make the store directory ({error.strerror})", where=str(path)
+            ) from error
+        return cls(path)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    def run_ids(self) -> tuple[str, ...]:
+        """Sorted ids of all finished runs, the broken ones too."""
+        if not self.paths.runs.is_dir():
+            return ()
+        return tuple(
+            sorted(
+                entry.name
+                for entry in os.scandir(self.paths.runs)
+                if not entry.name.startswith(".") and entry.is_dir()
+            )
+        )
+
+    def run(self, run_id: str) -> Run:
+        """Open one run; InputError names the near ids for one that does not exist."""
+        paths = self.paths.run(run_id)
+        if not paths.dir.is_dir():
+            raise InputError(
+                f"no run {run_id!r}", where=str(self.path), hint=nearest(run_id, self.run_ids())
+            )
+        run = Run(paths)
+        if run.run_id != run_id:
+            raise InputError(
+                f"directory is named {run_id} but its run.json says {run.run_id}",
+                where=str(paths.dir),
+                hint="Rename the directory back",
+            )
+        return run
+
+    def open_runs(self) -> tuple[list[Run], list[BrokenRun]]:
+        """Every readable run in order of id, and every one that is not with the reason.
+
+        A run that disappears meanwhile is in neither list.
+        """
+        runs, broken = [], []
+        for run_id in self.run_ids():
+            try:
+                runs.append(self.run(run_id))
+            except InputError as error:
+                if (self.path / "runs" / run_id).is_dir():
+                    broken.append(BrokenRun(run_id, str(error)))
+        return runs, broken
+
+    def broken(self) -> list[BrokenRun]:
+        """Runs that cannot be listed, with the reason of each."""
+        return self._listing()[1]
+
+    def runs(self) -> pd.DataFrame:
+        """One row a readable run, sorted by id; the columns are :data:`RUN_COLUMNS`.
+
+        ``streams`` is a tuple of StreamSpec, ``poolings``, ``measures`` and ``projections`` tuples
+        of names, ``scores`` a dict (see :meth:`Run.score_summary`).
+        """
+        return pd.DataFrame(self._listing()[0], columns=list(RUN_COLUMNS))
+
+    def _listing(self) -> tuple[list[dict[str, object]], list[BrokenRun]]:
+        runs, broken = self.open_runs()
+        rows = []
+        for run in runs:
+            try:
+                rows.append(_row(run))
+            except InputError as error:
+                if run.paths.dir.is_dir():
+                    broken.append(BrokenRun(run.run_id, str(error)))
+        return rows, sorted(broken, key=lambda item: item.run_id)
+
+    def writer(self, manifest: Manifest, *, replace: bool = False) -> RunWriter:
+        """A context manager that writes one run; see :class:`backend.store.writer.RunWriter`."""
+        from backend.store.writer import RunWriter
+
+        return RunWriter(self.paths, manifest, replace=replace)
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run (also a broken one). It disappears for readers at once."""
+        directory = self.paths.run(run_id).dir
+        if not directory.is_dir():
+            raise InputError(
+                f"no run {run_id!r}", where=str(self.path), hint=nearest(run_id, self.run_ids())
+            )
+        grave = self.paths.runs / f"{DELETED_PREFIX}{check_id(run_id)}-{uuid.uuid4().hex[:8]}"
+        directory.rename(grave)
+        fsync_dir(self.paths.runs)
+        shutil.rmtree(grave)
+
+    def token(self) -> str:
+        """A short string that changes when a run, measure or projection appears or goes.
+
+        Costs a few directory listings; use it as the key of a cache.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for run_id in self.run_ids():
+            directory = self.path / "runs" / run_id
+            for part in (directory, directory / "measures", directory / "projections"):
+                digest.update(_state(part).encode())
+        return digest.hexdigest()
+
+
+RUN_COLUMNS = (
+    "run_id",
+    "model",
+    "family",
+    "placement",
+    "seed",
+    "dataset",
+    "split",
+    "n",
+    "fingerprint",
+    "poolings",
+    "dtype",
+    "created",
+    "streams",
+    "has_activations",
+    "has_checkpoint",
+    "measures",
+    "projections",
+    "scores",
+)
+
+
+def _row(run: Run) -> dict[str, object]:
+    manifest = run.manifest
+    return {
+        "run_id": run.run_id,
+        "model": manifest.model.name,
+        "family": manifest.model.family,
+        "placement": manifest.placement.name,
+        "seed": manifest.seed,
+        "dataset": manifest.dataset.name,
+        "split": manifest.dataset.split,
+        "n": run.n,
+        "fingerprint": manifest.dataset.fingerprint,
+        "poolings": manifest.poolings,
+        "dtype": manifest.dtype,
+        "created": manifest.created,
+        "streams": run.streams,
+        "has_activations": run.has_activations,
+        "has_checkpoint": run.checkpoint is not None,
+        "measures": tuple(sorted(set(run.measures()["measure"]))),
+        "projections": run.projection_keys(),
+        "scores": run.score_summary(),
+    }
+
+
+def _state(directory: Path) -> str:
+    """Identity, time and entries of a directory; empty where there is none."""
+    try:
+        info = directory.stat()
+        names = sorted(entry.name for entry in os.scandir(directory))
+    except FileNotFoundError:
+        return f"{directory.name} absent\n"
+    visible = [name for name in names if not name.startswith(".")]
+    return f"{directory} {info.st_ino} {info.st_mtime_ns} {visible}\n"

@@ -1,0 +1,337 @@
+"""Reading one run: its samples, vectors, measures, projections and scores."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backend.errors import InputError
+from backend.store import tables
+from backend.store.manifest import Manifest
+from backend.store.paths import RunPaths, parquet_keys, parse_activation_name
+from backend.types import LayerRef, Pooling, StreamSpec
+
+
+class Run:
+    """One finished run of a store. Nothing is read before it is asked for.
+
+    Every method raises InputError, naming the file, when a file is missing or corrupt.
+    """
+
+    def __init__(self, paths: RunPaths, manifest: Manifest | None = None) -> None:
+        self.paths = paths
+        self.manifest = Manifest.read(paths.manifest) if manifest is None else manifest
+
+    def __repr__(self) -> str:
+        return f"Run({self.run_id!r}, n={self.n})"
+
+    @property
+    def run_id(self) -> str:
+        """The run's id: the name of its directory."""
+        return self.manifest.run_id
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.manifest.dataset.n
+
+    @property
+    def streams(self) -> tuple[StreamSpec, ...]:
+        """The model's streams in order."""
+        return self.manifest.streams
+
+    # Samples
+
+    def samples(
+        self, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Samples in the run's order, or those of ``ids`` in the order of ``ids``.
+
+        ``columns`` None means all but the thumbnails, which are only read when named.
+        """
+        names = tables.samples_schema(self.manifest).names
+        wanted = [name for name in names if name != "thumbnail"] if columns is None else columns
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise InputError(
+                f"run {self.run_id} has no sample column {unknown[0]!r}",
+                hint=f"It has: {', '.join(names)}",
+            )
+        if ids is None:
+            return tables.to_pandas(tables.read_parquet(self.paths.samples, list(wanted)))
+        return tables.to_pandas(self._rows(list(wanted), self._positions(ids)))
+
+    def sample(self, sample_id: str) -> pd.Series:
+        """Every column of one sample, the thumbnail included."""
+        names = tables.samples_schema(self.manifest).names
+        return self.samples(columns=names, ids=[sample_id]).iloc[0]
+
+    def sample_ids(self) -> np.ndarray:
+        """(n,) strings (object array) in the run's order."""
+        ids: np.ndarray = self._ids.to_numpy(zero_copy_only=False)
+        return ids
+
+    @cached_property
+    def _ids(self) -> pa.Array:
+        column = tables.read_parquet(self.paths.samples, ["sample_id"]).column(0)
+        return column.combine_chunks()
+
+    def _positions(self, ids: Sequence[str]) -> np.ndarray:
+        found = pc.index_in(pa.array(list(ids), pa.string()), value_set=self._ids)
+        if found.null_count:
+            missing = [str(i) for i, at in zip(ids, found.to_pylist(), strict=True) if at is None]
+            raise InputError(
+                f"run {self.run_id} has no sample {missing[0]!r}"
+                + (f" (and {len(missing) - 1} others)" if len(missing) > 1 else "")
+            )
+        positions: np.ndarray = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        return positions
+
+    def _rows(self, columns: list[str], positions: np.ndarray) -> pa.Table:
+        """The rows at ``positions``, reading only the row groups that hold them."""
+        with tables.open_parquet(self.paths.samples) as file:
+            sizes = [
+                file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)
+            ]
+        ends = np.cumsum(sizes)
+        groups = np.searchsorted(ends, positions, side="right")
+        needed = np.unique(groups)
+        table = tables.read_parquet(self.paths.samples, columns, needed.tolist())
+        read_sizes = np.array(sizes, dtype=np.int64)[needed]
+        starts_in_table = np.cumsum(read_sizes) - read_sizes
+        starts_in_file = (ends - np.array(sizes))[needed]
+        at = np.searchsorted(needed, groups)
+        return table.take(pa.array(positions - starts_in_file[at] + starts_in_table[at]))
+
+    # Vectors
+
+    def captured(self) -> tuple[tuple[LayerRef, Pooling], ...]:
+        """Every layer and pooling that has vectors, in the order of streams, layers, poolings."""
+        found = [
+            parsed
+            for stem in parquet_keys(self.paths.activations)
+            if (parsed := parse_activation_name(stem)) is not None
+        ]
+        order = {spec.name: at for at, spec in enumerate(self.streams)}
+        return tuple(
+            sorted(
+                (item for item in found if item[0].stream in order),
+                key=lambda item: (order[item[0].stream], item[1], item[0].position),
+            )
+        )
+
+    def layers(self, stream: str, pooling: Pooling = "cls") -> tuple[LayerRef, ...]:
+        """The captured layers of a stream under one pooling, in order of position."""
+        self.manifest.stream(stream)
+        return tuple(r for r, p in self.captured() if r.stream == stream and p == pooling)
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether any vectors were kept."""
+        return bool(self.captured())
+
+    def vectors(
+        self, stream: str, layer: int | str | LayerRef, pooling: Pooling = "cls"
+    ) -> np.ndarray:
+        """(n, d) float32, C-contiguous, rows in sample order, the caller's own copy.
+
+        ``layer`` is a number, ``"4"``, ``"4.fusion"`` or a LayerRef of ``stream``. Vectors stored
+        as float16 are widened. A layer that was not captured raises InputError with what exists
+        and the command that would make it.
+        """
+        ref = as_layer(stream, layer)
+        spec = self.manifest.stream(stream)
+        path = self.paths.activation(ref, pooling)
+        if not path.exists():
+            raise self._missing_vectors(ref, pooling)
+        out = np.empty((self.n, spec.width), dtype=np.float32)
+        expected = tables.vector_type(spec.width, self.manifest.dtype)
+        row = 0
+        for column in tables.iter_row_groups(path, "vector"):
+            if column.type != expected:
+                raise InputError(
+                    f"vectors are {column.type}, run.json says {expected}", where=str(path)
+                )
+            if row + len(column) > self.n:
+                row += len(column)
+                break
+            row = tables.fill_vectors(out, row, column)
+        if row != self.n:
+            raise InputError(f"holds {row} rows, run.json says {self.n}", where=str(path))
+        return out
+
+    def _missing_vectors(self, ref: LayerRef, pooling: Pooling) -> InputError:
+        captured = self.captured()
+        if not captured:
+            return InputError(
+                f"run {self.run_id} keeps no activations", hint=f"Make them: {self._command()}"
+            )
+        poolings = sorted({p for r, p in captured if r.stream == ref.stream})
+        if pooling not in poolings:
+            return InputError(
+                f"run {self.run_id} has no {pooling} vectors of {ref.stream}, only "
+                f"{', '.join(poolings) or 'none'}",
+                hint=f"Make them: {self._command(pooling)}",
+            )
+        labels = ", ".join(r.label for r in self.layers(ref.stream, pooling))
+        return InputError(
+            f"run {self.run_id} has no {pooling} vectors of {ref.stream} layer {ref.label}",
+            hint=f"It has layers {labels}",
+        )
+
+    def _command(self, pooling: str = "") -> str:
+        """The capture command that would make what is missing."""
+        model = self.manifest.origin.model or (str(self.checkpoint) if self.checkpoint else "MODEL")
+        data = self.manifest.origin.data or "LAYOUT:PATH"
+        store = self.paths.dir.parent.parent
+        poolings = pooling or ",".join(self.manifest.poolings) or "cls,mean"
+        words = ["fusionscope", "capture", "--model", model, "--data", data]
+        return shlex.join([*words, "--store", str(store), "--pooling", poolings])
+
+    # Tidy tables
+
+    def measure_keys(self) -> tuple[str, ...]:
+        """Sorted keys of the measures that were computed."""
+        return parquet_keys(self.paths.measures)
+
+    def projection_keys(self) -> tuple[str, ...]:
+        """Sorted keys of the projections that were fitted."""
+        return parquet_keys(self.paths.projections)
+
+    def measures(self, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """Tidy measures of all keys (column ``key``), or only those named, such as ``["cka"]``."""
+        frame = self._keyed(tables.MEASURES, self.measure_keys(), self.paths.measure)
+        if names is not None:
+            frame = frame[frame["measure"].isin(list(names))].reset_index(drop=True)
+        return frame
+
+    def projections(
+        self,
+        stream: str | None = None,
+        layer: int | str | LayerRef | None = None,
+        pooling: Pooling | None = None,
+        method: str | None = None,
+    ) -> pd.DataFrame:
+        """Layer coordinates of all keys (column ``key``); arguments that are given filter."""
+        frame = self._keyed(tables.PROJECTIONS, self.projection_keys(), self.paths.projection)
+        keep = np.ones(len(frame), dtype=bool)
+        if layer is not None:
+            ref = as_layer(stream or "", layer)
+            keep &= ((frame["layer"] == ref.layer) & (frame["site"] == ref.site)).to_numpy()
+        for column, value in (("stream", stream), ("pooling", pooling), ("method", method)):
+            if value is not None:
+                keep &= (frame[column] == value).to_numpy()
+        return frame[keep].reset_index(drop=True)
+
+    def scores(self) -> pd.DataFrame:
+        """Task scores: task, metric, split, value. No rows where the run has none."""
+        if not self.paths.scores.exists():
+            return tables.to_pandas(tables.SCORES.empty_table())
+        return tables.to_pandas(tables.read_checked(self.paths.scores, tables.SCORES))
+
+    def score_summary(self) -> dict[str, float]:
+        """{metric: value} on the run's own split (else "test", else the last one).
+
+        With several tasks the keys are ``task.metric``.
+        """
+        scores = self.scores()
+        if scores.empty:
+            return {}
+        splits = list(dict.fromkeys(scores["split"]))
+        preferred = [s for s in (self.manifest.dataset.split, "test") if s in splits]
+        scores = scores[scores["split"] == (preferred or splits[-1:])[0]]
+        several = scores["task"].nunique() > 1
+        return {
+            f"{task}.{metric}" if several else metric: float(value)
+            for task, metric, value in zip(
+                scores["task"], scores["metric"], scores["value"], strict=True
+            )
+        }
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The save_pretrained directory, if the run keeps one."""
+        return self.paths.checkpoint if self.paths.checkpoint.is_dir() else None
+
+    def add_measures(self, key: str, rows: pd.DataFrame) -> None:
+        """Add measures under a new key. A key that exists raises InputError."""
+        tables.write_tidy(self.paths.measure(key), tables.measures_table(rows))
+
+    def add_projection(self, key: str, rows: pd.DataFrame) -> None:
+        """Add layer coordinates under a new key. A key that exists raises InputError."""
+        tables.write_tidy(self.paths.projection(key), tables.projections_table(rows))
+
+    def _keyed(
+        self, schema: pa.Schema, keys: Sequence[str], path_of: Callable[[str], Path]
+    ) -> pd.DataFrame:
+        frames = []
+        for key in keys:
+            frame = tables.to_pandas(tables.read_checked(path_of(key), schema))
+            frame.insert(0, "key", key)
+            frames.append(frame)
+        if not frames:
+            empty = tables.to_pandas(schema.empty_table())
+            empty.insert(0, "key", pd.Series([], dtype="str"))
+            return empty
+        return pd.concat(frames, ignore_index=True)
+
+
+def as_layer(stream: str, layer: int | str | LayerRef) -> LayerRef:
+    """The LayerRef of ``stream`` that ``layer`` means; InputError for what is not a layer."""
+    if isinstance(layer, LayerRef):
+        if layer.stream != stream:
+            raise InputError(f"layer {layer.label} is of stream {layer.stream!r}, not {stream!r}")
+        return layer
+    try:
+        return LayerRef.parse(stream, layer)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def assert_comparable(runs: Sequence[Run]) -> None:
+    """Raise InputError unless all runs have the same sample ids in the same order."""
+    if not runs:
+        return
+    first = runs[0]
+    for other in runs[1:]:
+        a, b = first._ids, other._ids
+        if a.equals(b):
+            continue
+        problem = f"runs {first.run_id} and {other.run_id} cannot be compared: "
+        only_a = a.filter(pc.invert(pc.is_in(a, value_set=b))).to_pylist()
+        only_b = b.filter(pc.invert(pc.is_in(b, value_set=a))).to_pylist()
+        if not only_a and not only_b:
+            rows = [i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y]
+            problem += (
+                f"the same samples in another order, {len(rows)} of {len(a)} rows differ, first "
+                f"row {rows[0]} ({a[rows[0]]} and {b[rows[0]]})"
+            )
+        else:
+            parts = [
+                f"{len(ids)} samples only in {run.run_id} ({_few(ids)})"
+                for run, ids in ((first, only_a), (other, only_b))
+                if ids
+            ]
+            problem += " and ".join(parts)
+        raise InputError(problem, hint="Capture both runs from the same data, split and limit")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint for a name that does not exist: the near ones, else the first few."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"There are: {_few(known)}" if known else "The store is empty"
+
+
+def _few(names: Sequence[str], count: int = 5) -> str:
+    shown = ", ".join(names[:count])
+    return shown if len(names) <= count else f"{shown}, ... ({len(names)} in all)"

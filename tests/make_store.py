@@ -1,0 +1,359 @@
+"""Small real stores for tests: random but structured activations, and what is derived from them.
+
+Load it through the fixture ``store_factory`` (tests/conftest.py), which is :func:`make_store`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from PIL import Image
+
+from backend.store import Manifest, RunWriter, Store
+from backend.types import LayerRef, Pooling, StreamSpec
+
+PLACEMENTS = ("none", "full", "early", "middle", "late")
+TOPICS = ("weather", "work", "food")
+OBJECTS = ("cat", "dog", "car")
+
+
+def make_store(
+    path: Path,
+    placements: Sequence[str] = PLACEMENTS,
+    seeds: Sequence[int] = (0, 1, 2),
+    n: int = 48,
+    depth: int = 4,
+    width: int = 12,
+    *,
+    poolings: Sequence[Pooling] = ("cls", "mean"),
+    dtype: str = "float32",
+    keep_activations: str = "first",
+    checkpoint: bool = True,
+    measures: bool = True,
+    projections: bool = True,
+    scores: bool = True,
+    shard_size: int = 20,
+    dataset: str = "macros",
+) -> Store:
+    """Write a store of one run a placement and seed, named ``<placement>-seed<seed>``.
+
+    ``keep_activations`` is "first" (the first seed of a placement, as the demo does), "all" or
+    "none"; checkpoints and projections follow it ("none" keeps projections of the first seed).
+    All runs share their samples.
+    """
+    store = Store.create(path)
+    samples = make_samples(n)
+    for placement in placements:
+        for seed in seeds:
+            manifest = make_manifest(
+                f"{placement}-seed{seed}", placement, seed, depth, width, poolings, dtype, dataset
+            )
+            vectors = make_vectors(manifest, n)
+            first = seed == seeds[0]
+            with store.writer(manifest) as writer:
+                write_shards(writer, samples, vectors, shard_size)
+                if scores:
+                    writer.add_scores(make_scores(placement, seed))
+                if measures:
+                    writer.add_measures("default", make_measures(manifest, vectors))
+                if projections and first:
+                    writer.add_projection("pca", make_projection(manifest, vectors, samples))
+                if checkpoint and first:
+                    with tempfile.TemporaryDirectory() as folder:
+                        writer.add_checkpoint(_make_checkpoint(Path(folder)))
+                keep = keep_activations == "all" or (keep_activations == "first" and first)
+                writer.commit(keep_activations=keep)
+    return store
+
+
+def make_manifest(
+    run_id: str = "late-seed0",
+    placement: str = "late",
+    seed: int = 0,
+    depth: int = 4,
+    width: int = 12,
+    poolings: Sequence[Pooling] = ("cls", "mean"),
+    dtype: str = "float32",
+    dataset: str = "macros",
+) -> Manifest:
+    """The manifest of a two-stream run; ``early`` fuses in the second quarter of its layers."""
+    layers = fusion_layers(placement, depth)
+    stream = {"depth": depth, "width": width, "fusion_layers": layers}
+    return Manifest.model_validate(
+        {
+            "run_id": run_id,
+            "model": {
+                "name": f"tiny-{placement}",
+                "family": "fusion",
+                "streams": [
+                    {"name": "vision", "modality": "vision", **stream},
+                    {"name": "text", "modality": "text", **stream},
+                ],
+            },
+            "placement": {"name": placement, "text": layers, "vision": layers},
+            "seed": seed,
+            "dataset": {
+                "name": dataset,
+                "layout": "macros",
+                "split": "test",
+                "fingerprint": "f00d",
+                "n": 0,
+                "tasks": [
+                    {"name": "irony", "kind": "binary", "classes": ["sincere", "ironic"]},
+                    {"name": "object", "kind": "multiclass", "classes": list(OBJECTS)},
+                    {"name": "topics", "kind": "multilabel", "classes": list(TOPICS)},
+                ],
+            },
+            "poolings": list(poolings),
+            "dtype": dtype,
+            "versions": {"fusionscope": "0.1.0"},
+            "created": "2026-01-31T12:00:00+00:00",
+            "origin": {"model": f"runs/{placement}", "data": "macros"},
+        }
+    )
+
+
+def fusion_layers(placement: str, depth: int) -> list[int]:
+    """1-based fusion layers of a named placement in a stream of ``depth`` blocks."""
+    quarter = max(1, depth // 4)
+    start = {"early": quarter, "middle": 2 * quarter, "late": 3 * quarter}
+    if placement == "none":
+        return []
+    if placement == "full":
+        return list(range(1, depth + 1))
+    return list(range(start[placement] + 1, start[placement] + quarter + 1))
+
+
+def make_samples(n: int, *, start: int = 0) -> pa.Table:
+    """Samples ``macro-00000`` on, with labels of three tasks (some missing) and a thumbnail."""
+    at = range(start, start + n)
+    return pa.table(
+        {
+            "sample_id": [f"macro-{i:05d}" for i in at],
+            "split": ["test"] * n,
+            "text": [f"{TOPICS[i % 3]} with a {OBJECTS[i % 3]}, number {i}" for i in at],
+            "label_irony": pa.array([None if i % 17 == 16 else i % 2 for i in at], pa.int8()),
+            "label_object": [OBJECTS[i % 3] for i in at],
+            "label_topics": pa.array(
+                [[TOPICS[i % 3]] + ([TOPICS[0]] if i % 3 == 1 else []) for i in at],
+                pa.list_(pa.string()),
+            ),
+            "thumbnail": pa.array([_thumbnail(i) for i in at], pa.binary()),
+        }
+    )
+
+
+def make_vectors(
+    manifest: Manifest, n: int, *, start: int = 0
+) -> dict[tuple[LayerRef, Pooling], np.ndarray]:
+    """Activations of every site and pooling: a shared latent enters a stream where it fuses.
+
+    Row i depends only on the run and ``start + i``, so shards can be made one by one. Vision's CLS
+    at layer 0 is constant, as in a real ViT.
+    """
+    vectors: dict[tuple[LayerRef, Pooling], np.ndarray] = {}
+    latent = {spec.name: _rows(f"{spec.name} latent", start, n, 6) for spec in manifest.streams}
+    for spec in manifest.streams:
+        own = latent[spec.name]
+        other = next(values for name, values in latent.items() if name != spec.name)
+        fused = 0.0
+        for ref in spec.sites:
+            if ref.layer in spec.fusion_layers:
+                fused += 0.5 if ref.site == "fusion" else 0.3
+            salt = f"{manifest.run_id} {spec.name} {ref.label}"
+            signal = own @ _matrix(f"{spec.name} {ref.layer // 2}", 6, spec.width)
+            drift = own @ _matrix(salt, 6, spec.width)
+            joint = other @ _matrix(f"{salt} other", 6, spec.width)
+            values = signal + 0.4 * drift + fused * joint
+            for pooling in manifest.poolings:
+                noise = 0.2 if pooling == "mean" else 0.4
+                array = values + noise * _rows(f"{salt} {pooling}", start, n, spec.width)
+                if (spec.modality, ref.layer, pooling) == ("vision", 0, "cls"):
+                    array = np.broadcast_to(_matrix(salt, 1, spec.width), array.shape)
+                vectors[ref, pooling] = np.ascontiguousarray(array, dtype=manifest.dtype)
+    return vectors
+
+
+def write_shards(
+    writer: RunWriter,
+    samples: pa.Table,
+    vectors: dict[tuple[LayerRef, Pooling], np.ndarray],
+    shard_size: int = 20,
+) -> None:
+    """Write what is not written yet, in shards of ``shard_size`` rows."""
+    for at in range(writer.n_written, samples.num_rows, shard_size):
+        writer.write_shard(
+            samples.slice(at, shard_size),
+            {key: array[at : at + shard_size] for key, array in vectors.items()},
+        )
+
+
+def make_scores(placement: str, seed: int) -> pd.DataFrame:
+    """Scores of three tasks on two splits, better for later fusion, a little noise a seed."""
+    level = {"none": 0.74, "full": 0.86, "early": 0.83, "middle": 0.89, "late": 0.93}[placement]
+    rng = np.random.default_rng([seed, len(placement)])
+    metrics = {"irony": "auroc", "object": "accuracy", "topics": "macro_f1"}
+    return pd.DataFrame(
+        [
+            (task, metric, split, level + gap + 0.01 * rng.standard_normal())
+            for task, name in metrics.items()
+            for split, gap in (("train", 0.04), ("test", 0.0))
+            for metric in (name, "loss")
+        ],
+        columns=["task", "metric", "split", "value"],
+    )
+
+
+def make_measures(
+    manifest: Manifest, vectors: dict[tuple[LayerRef, Pooling], np.ndarray]
+) -> pd.DataFrame:
+    """Linear CKA (biased and debiased) of all layers, effective dimension, participation ratio."""
+    rows: list[dict[str, object]] = []
+    for pooling in manifest.poolings:
+        prepared = {
+            ref: _prepare(array) for (ref, pooled), array in vectors.items() if pooled == pooling
+        }
+        n = len(next(iter(vectors.values())))
+        for a, b in _pairs(manifest.streams):
+            for estimator in ("biased", "debiased"):
+                value = _cka(prepared[a], prepared[b], estimator)
+                rows.append(_row("cka", a, b, pooling, estimator, value, n))
+        for spec in manifest.streams:
+            for ref in spec.sites:
+                spectrum = np.linalg.svd(prepared[ref], compute_uv=False) ** 2
+                total = spectrum.sum()
+                share = np.cumsum(spectrum) / total if total > 0 else spectrum
+                effective = float(np.searchsorted(share, 0.95) + 1) if total > 0 else np.nan
+                ratio = float(total**2 / (spectrum**2).sum()) if total > 0 else np.nan
+                rows.append(_row("effective_dimension", ref, None, pooling, "pca", effective, n))
+                rows.append(_row("participation_ratio", ref, None, pooling, "pca", ratio, n))
+    return pd.DataFrame(rows)
+
+
+def make_projection(
+    manifest: Manifest,
+    vectors: dict[tuple[LayerRef, Pooling], np.ndarray],
+    samples: pa.Table,
+) -> pd.DataFrame:
+    """The first two principal components of every layer, signs kept from layer to layer."""
+    frames = []
+    before: dict[tuple[str, str], np.ndarray] = {}
+    for (ref, pooling), array in vectors.items():
+        u, s, _ = np.linalg.svd(_prepare(array), full_matrices=False)
+        xy = u[:, :2] * s[:2]
+        if (key := (ref.stream, pooling)) in before:
+            xy = xy * np.where((xy * before[key]).sum(axis=0) < 0, -1.0, 1.0)
+        before[key] = xy
+        frames.append(
+            pd.DataFrame(
+                {
+                    "sample_id": samples["sample_id"].to_pylist(),
+                    "stream": ref.stream,
+                    "layer": ref.layer,
+                    "site": ref.site,
+                    "pooling": pooling,
+                    "method": "pca",
+                    "x": xy[:, 0],
+                    "y": xy[:, 1],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _pairs(streams: Sequence[StreamSpec]) -> list[tuple[LayerRef, LayerRef]]:
+    pairs = []
+    for at, first in enumerate(streams):
+        layers = first.layers
+        pairs += [(a, b) for i, a in enumerate(layers) for b in layers[i:]]
+        for k in first.fusion_layers:
+            fused = LayerRef(first.name, k, "fusion")
+            pairs += [(LayerRef(first.name, k - 1), fused), (fused, LayerRef(first.name, k))]
+        pairs += [(a, b) for second in streams[at + 1 :] for a in layers for b in second.layers]
+    return pairs
+
+
+def _prepare(x: np.ndarray) -> np.ndarray:
+    centred = x.astype(np.float64) - x.astype(np.float64).mean(axis=0)
+    centred[:, np.abs(centred).max(axis=0) < 1e-6] = 0.0
+    return centred
+
+
+def _cka(x: np.ndarray, y: np.ndarray, estimator: str) -> float:
+    k, m = x @ x.T, y @ y.T
+    hsic = _hsic_1 if estimator == "debiased" else lambda a, b: float((a * b).sum())
+    scale = hsic(k, k) * hsic(m, m)
+    return hsic(k, m) / float(np.sqrt(scale)) if scale > 0 else float("nan")
+
+
+def _hsic_1(k: np.ndarray, m: np.ndarray) -> float:
+    """Song et al. 2012, eq. 5: zero diagonals, corrected sums."""
+    k, m, n = k - np.diag(np.diag(k)), m - np.diag(np.diag(m)), len(k)
+    sums = k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * k.sum(axis=0) @ m.sum(axis=0)
+    return float(((k * m).sum() + sums) / (n * (n - 3)))
+
+
+def _row(
+    measure: str,
+    a: LayerRef,
+    b: LayerRef | None,
+    pooling: str,
+    estimator: str,
+    value: float,
+    n: int,
+) -> dict[str, object]:
+    undefined = bool(np.isnan(value))
+    constant = "layer 0 of vision is constant: the CLS token does not depend on the image yet"
+    with_null = measure == "cka" and not undefined
+    return {
+        "measure": measure,
+        "stream_a": a.stream,
+        "layer_a": a.layer,
+        "site_a": a.site,
+        "stream_b": b.stream if b else "",
+        "layer_b": b.layer if b else -1,
+        "site_b": b.site if b else "",
+        "pooling": pooling,
+        "estimator": estimator,
+        "value": value,
+        "ci_low": np.nan,
+        "ci_high": np.nan,
+        "null_mean": (0.1 if estimator == "biased" else 0.0) if with_null else np.nan,
+        "null_sd": 0.01 if with_null else np.nan,
+        "n": n,
+        "params": json.dumps({"kernel": "linear"} if measure == "cka" else {"threshold": 0.95}),
+        "reason": constant if undefined else "",
+        "warnings": "",
+    }
+
+
+def _matrix(salt: str, rows: int, columns: int) -> np.ndarray:
+    rng = np.random.default_rng(list(salt.encode()))
+    return rng.standard_normal((rows, columns)) / np.sqrt(rows)
+
+
+def _rows(salt: str, start: int, n: int, columns: int) -> np.ndarray:
+    rng = np.random.default_rng(list(salt.encode()))
+    return rng.standard_normal((start + n, columns))[start:]
+
+
+def _thumbnail(i: int) -> bytes:
+    out = io.BytesIO()
+    colour = ((i * 53) % 256, (i * 97) % 256, (i * 151) % 256)
+    Image.new("RGB", (16, 16), colour).save(out, "WEBP", quality=60)
+    return out.getvalue()
+
+
+def _make_checkpoint(path: Path) -> Path:
+    """A directory that looks like save_pretrained's; its weights are never loaded."""
+    (path / "config.json").write_text(json.dumps({"model_type": "tiny"}), encoding="utf-8")
+    (path / "model.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
+    (path / "training_args.bin").write_bytes(b"must not be copied")
+    return path
