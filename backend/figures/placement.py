@@ -1,0 +1,118 @@
+"""A fusion placement drawn as rows of layer boxes, one row a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from backend.figures.theme import FUSION_MARK, NEUTRAL, base_figure, escape, rgba, style_of
+from backend.types import StreamSpec
+
+_ORDER = {"vision": 0, "fused": 1, "text": 2}
+_HALF = 0.4
+
+
+def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = None) -> go.Figure:
+    """Boxes 1..depth a stream (vision on top), fusion layers filled, paired ones connected.
+
+    The i-th fusion layer of one stream is paired with the i-th of the next row. Streams may have
+    different depths: a box stands at its own layer number, so a shallow stream ends earlier.
+    """
+    rows = sorted(streams, key=lambda spec: (_ORDER[spec.modality], spec.name))
+    figure = base_figure(height=height or 46 + 44 * len(rows), legend=False)
+    tops = {spec.name: float(len(rows) - 1 - index) for index, spec in enumerate(rows)}
+    for upper, lower in zip(rows, rows[1:], strict=False):
+        for a, b in zip(upper.fusion_layers, lower.fusion_layers, strict=False):
+            figure.add_shape(
+                type="line",
+                x0=a,
+                y0=tops[upper.name] - 0.3,
+                x1=b,
+                y1=tops[lower.name] + 0.3,
+                line={"color": NEUTRAL, "width": 2},
+            )
+    for spec in rows:
+        _draw_row(figure, spec, tops[spec.name], rows)
+    deepest = max((spec.depth for spec in rows), default=0)
+    figure.update_xaxes(
+        range=[0.4, deepest + 0.6],
+        showgrid=False,
+        zeroline=False,
+        tickmode="array",
+        tickvals=_ticks(deepest),
+        fixedrange=True,
+        ticks="",
+    )
+    figure.update_yaxes(
+        range=[-0.5, len(rows) - 0.5],
+        showgrid=False,
+        zeroline=False,
+        tickmode="array",
+        tickvals=list(tops.values()),
+        ticktext=[escape(name) for name in tops],
+        fixedrange=True,
+        automargin=True,
+    )
+    figure.update_layout(margin={"l": 4, "r": 4, "t": 2, "b": 4}, hovermode="closest")
+    return figure
+
+
+def describe(streams: Sequence[StreamSpec]) -> str:
+    """The placement in words, for readers who do not see the drawing."""
+    parts = []
+    for spec in streams:
+        layers = ", ".join(map(str, spec.fusion_layers))
+        parts.append(
+            f"{spec.name}: {spec.depth} layers, " + (f"fusion at {layers}" if layers else "no fusion")
+        )
+    return "; ".join(parts)
+
+
+def _draw_row(
+    figure: go.Figure, spec: StreamSpec, y: float, rows: Sequence[StreamSpec]
+) -> None:
+    style = style_of(spec)
+    hover = []
+    for layer in range(1, spec.depth + 1):
+        fused = layer in spec.fusion_layers
+        figure.add_shape(
+            type="rect",
+            x0=layer - _HALF,
+            x1=layer + _HALF,
+            y0=y - 0.3,
+            y1=y + 0.3,
+            line={"color": style.colour if fused else rgba(style.colour, 0.55), "width": 1.5},
+            fillcolor=style.colour if fused else rgba(style.colour, 0.06),
+        )
+        hover.append(_hover(spec, layer, rows))
+    figure.add_trace(
+        go.Scatter(
+            x=list(range(1, spec.depth + 1)),
+            y=[y] * spec.depth,
+            mode="text",
+            text=[FUSION_MARK if k in spec.fusion_layers else "" for k in range(1, spec.depth + 1)],
+            textfont={"color": "#FFFFFF", "size": 11},
+            hovertext=hover,
+            hoverinfo="text",
+            name=escape(spec.name),
+        )
+    )
+
+
+def _hover(spec: StreamSpec, layer: int, rows: Sequence[StreamSpec]) -> str:
+    name = f"{escape(spec.name)} layer {layer}"
+    if layer not in spec.fusion_layers:
+        return name
+    at = spec.fusion_layers.index(layer)
+    partners = [
+        f"{escape(other.name)} layer {other.fusion_layers[at]}"
+        for other in rows
+        if other is not spec and at < len(other.fusion_layers)
+    ]
+    return f"{name}: fusion on entry" + (f"<br>paired with {', '.join(partners)}" if partners else "")
+
+
+def _ticks(deepest: int) -> list[int]:
+    step = 1 if deepest <= 16 else 2 if deepest <= 32 else 4
+    return list(range(1, deepest + 1, step))

@@ -1,0 +1,190 @@
+"""A layer's samples on the plane, on axes that hold still from layer to layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from backend.figures.theme import CLASS_COLOURS, CLASS_MARKERS, GRID, base_figure, escape
+
+WEBGL_ABOVE = 3_000
+RASTER_ABOVE = 20_000
+_BINS = 72
+
+
+def projection_ranges(frame: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+    """x and y ranges that hold every layer in ``frame``, with a margin of 5 %."""
+    out = []
+    for column in ("x", "y"):
+        low, high = float(frame[column].min()), float(frame[column].max())
+        if not low <= high:
+            low, high = 0.0, 1.0
+        pad = 0.05 * (high - low) or 1.0
+        out.append((low - pad, high + pad))
+    return out[0], out[1]
+
+
+def projection_map(
+    points: pd.DataFrame,
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+    *,
+    classes: Sequence[str],
+    colours: Sequence[str] | None = None,
+    markers: Sequence[str] | None = None,
+    selected: str | None = None,
+    x_title: str = "UMAP 1",
+    y_title: str = "UMAP 2",
+    height: int = 600,
+) -> go.Figure:
+    """Samples of one layer, coloured by class.
+
+    ``points``: ``sample_id``, ``x``, ``y`` and ``colour`` (one of ``classes``; anything else reads
+    "no label"). Up to 20,000 points are markers whose ``customdata`` is the row's number in
+    ``points``; above that a density raster is drawn, and a click returns the row nearest to the
+    middle of the clicked bin. ``ranges`` are the same for every layer, so stepping moves points
+    and not axes.
+    """
+    figure = base_figure(height=height)
+    points = points.reset_index(drop=True)
+    if len(points) > RASTER_ABOVE:
+        _raster(figure, points, ranges)
+    else:
+        _markers(figure, points, classes, colours, markers)
+    if selected is not None:
+        here = points[points["sample_id"].eq(selected)]
+        _ring(figure, here)
+    quiet = {"showticklabels": False, "gridcolor": GRID, "zeroline": False, "ticks": ""}
+    figure.update_xaxes(title={"text": escape(x_title)}, range=list(ranges[0]), **quiet)
+    figure.update_yaxes(title={"text": escape(y_title)}, range=list(ranges[1]), **quiet)
+    figure.update_layout(
+        hovermode="closest",
+        clickmode="event+select",
+        dragmode="pan",
+        uirevision="projection",
+        legend={"itemsizing": "constant"},
+    )
+    return figure
+
+
+def _markers(
+    figure: go.Figure,
+    points: pd.DataFrame,
+    classes: Sequence[str],
+    colours: Sequence[str] | None,
+    markers: Sequence[str] | None,
+) -> None:
+    trace = go.Scattergl if len(points) > WEBGL_ABOVE else go.Scatter
+    colours = colours or CLASS_COLOURS
+    markers = markers or CLASS_MARKERS
+    size = 8 if len(points) <= 1_500 else 6 if len(points) <= 6_000 else 4
+    known = set(classes)
+    groups = [(name, points[points["colour"].eq(name)]) for name in classes]
+    groups.append(("no label", points[~points["colour"].isin(known)]))
+    for index, (name, rows) in enumerate(groups):
+        if rows.empty:
+            continue
+        rest = name == "no label" and name not in known
+        figure.add_trace(
+            trace(
+                x=rows["x"].to_numpy(dtype=np.float32),
+                y=rows["y"].to_numpy(dtype=np.float32),
+                customdata=rows.index.to_numpy(dtype=np.int32),
+                mode="markers",
+                marker={
+                    "size": size,
+                    "color": "#9A9A9A" if rest else colours[index % len(colours)],
+                    "symbol": markers[index % len(markers)],
+                    "opacity": 0.75,
+                    "line": {"width": 0},
+                },
+                selected={"marker": {"opacity": 0.75}},
+                unselected={"marker": {"opacity": 0.75}},
+                name=f"{escape(name)} ({len(rows):,})",
+                hovertext=[escape(sample) for sample in rows["sample_id"]],
+                hovertemplate=f"%{{hovertext}}<br>{escape(name)}<extra></extra>",
+            )
+        )
+
+
+def _raster(
+    figure: go.Figure,
+    points: pd.DataFrame,
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+) -> None:
+    xs = points["x"].to_numpy(dtype=np.float64)
+    ys = points["y"].to_numpy(dtype=np.float64)
+    counts, x_edges, y_edges = np.histogram2d(xs, ys, bins=_BINS, range=ranges)
+    x_mid, y_mid = (x_edges[1:] + x_edges[:-1]) / 2, (y_edges[1:] + y_edges[:-1]) / 2
+    with np.errstate(divide="ignore"):
+        shade = np.where(counts > 0, np.log10(counts), np.nan)
+    figure.add_trace(
+        go.Heatmap(
+            x=x_mid,
+            y=y_mid,
+            z=shade.T,
+            colorscale="Viridis",
+            hoverinfo="skip",
+            showscale=False,
+        )
+    )
+    i, j = np.nonzero(counts)
+    figure.add_trace(
+        go.Scattergl(
+            x=x_mid[i],
+            y=y_mid[j],
+            customdata=_nearest(xs, ys, x_mid[i], y_mid[j], x_edges, y_edges, i, j),
+            mode="markers",
+            marker={"size": 8, "symbol": "square", "color": "rgba(0,0,0,0)"},
+            selected={"marker": {"opacity": 0}},
+            unselected={"marker": {"opacity": 0}},
+            hovertext=[f"{int(c):,} samples" for c in counts[i, j]],
+            hovertemplate="%{hovertext}<extra></extra>",
+            name=f"{len(points):,} samples; brighter is denser",
+        )
+    )
+
+
+def _nearest(
+    xs: np.ndarray,
+    ys: np.ndarray,
+    x_mid: np.ndarray,
+    y_mid: np.ndarray,
+    x_edges: np.ndarray,
+    y_edges: np.ndarray,
+    i: np.ndarray,
+    j: np.ndarray,
+) -> np.ndarray:
+    """For every filled bin, the number of the point that lies nearest to its middle."""
+    bin_x = np.clip(np.searchsorted(x_edges, xs, side="right") - 1, 0, _BINS - 1)
+    bin_y = np.clip(np.searchsorted(y_edges, ys, side="right") - 1, 0, _BINS - 1)
+    flat = bin_x * _BINS + bin_y
+    centre_x = (x_edges[bin_x] + x_edges[bin_x + 1]) / 2
+    centre_y = (y_edges[bin_y] + y_edges[bin_y + 1]) / 2
+    order = np.lexsort(((xs - centre_x) ** 2 + (ys - centre_y) ** 2, flat))
+    bins, first = np.unique(flat[order], return_index=True)
+    nearest = dict(zip(bins.tolist(), order[first].tolist(), strict=True))
+    return np.array([nearest.get(key, -1) for key in (i * _BINS + j).tolist()], dtype=np.int32)
+
+
+def _ring(figure: go.Figure, here: pd.DataFrame) -> None:
+    """A ring around the selected sample, visible on light and dark."""
+    for size, width, colour in ((20, 5, "#FFFFFF"), (20, 2.5, "#E11D48")):
+        figure.add_trace(
+            go.Scatter(
+                x=here["x"].to_numpy(),
+                y=here["y"].to_numpy(),
+                mode="markers",
+                marker={
+                    "symbol": "circle-open",
+                    "size": size,
+                    "color": colour,
+                    "line": {"width": width, "color": colour},
+                },
+                hoverinfo="skip",
+                showlegend=False,
+                name="selected",
+            )
+        )

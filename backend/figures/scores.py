@@ -1,0 +1,88 @@
+"""Scores of placements: one row a placement, a dot a seed, a bar for the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from backend.figures.theme import Series, axis, base_figure, escape, rgba
+
+
+def score_strip(
+    scores: pd.DataFrame,
+    series: Sequence[Series],
+    *,
+    task: str,
+    metric: str,
+    height: int | None = None,
+) -> go.Figure:
+    """Every run's score as an open dot and the mean over seeds as a filled diamond.
+
+    ``scores``: ``series``, ``seed``, ``task``, ``metric``, ``value``. The axis shows the range of
+    the data, widened to a tick; loss aside, scores lie in 0..1.
+    """
+    rows = scores[scores["task"].eq(task) & scores["metric"].eq(metric)]
+    figure = base_figure(height=height or 70 + 28 * len(series), legend=False)
+    labels = [one.label for one in series]
+    for one in series:
+        mine = rows[rows["series"].eq(one.key)]
+        label = escape(one.label)
+        if mine.empty:
+            continue
+        mean, sd = float(mine["value"].mean()), float(mine["value"].std())
+        figure.add_trace(
+            go.Scatter(
+                x=mine["value"].to_numpy(),
+                y=[label] * len(mine),
+                mode="markers",
+                marker={
+                    "symbol": "circle-open",
+                    "size": 9,
+                    "color": rgba(one.colour, 0.9),
+                    "line": {"width": 1.5},
+                },
+                hovertext=[
+                    f"<b>{label}</b>, seed {seed}<br>{value:.4f}"
+                    for seed, value in zip(mine["seed"], mine["value"], strict=True)
+                ],
+                hoverinfo="text",
+            )
+        )
+        spread = f" ± {sd:.3f} (sd of {len(mine)} seeds)" if len(mine) > 1 else " (one run)"
+        figure.add_trace(
+            go.Scatter(
+                x=[mean],
+                y=[label],
+                mode="markers",
+                marker={"symbol": "diamond", "size": 12, "color": one.colour},
+                hovertext=[f"<b>{label}</b>, mean<br>{mean:.3f}{spread}"],
+                hoverinfo="text",
+            )
+        )
+    figure.update_xaxes(**axis(f"{task}: {metric_name(metric)}", fixedrange=True, nticks=6))
+    figure.update_yaxes(
+        categoryorder="array",
+        categoryarray=[escape(label) for label in reversed(labels)],
+        automargin=True,
+        showgrid=True,
+        gridcolor="rgba(128,128,128,0.12)",
+        fixedrange=True,
+        range=[-0.6, len(labels) - 0.4],
+    )
+    figure.update_layout(hovermode="closest")
+    return figure
+
+
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "macro_f1": "macro-F1",
+    "accuracy": "accuracy",
+    "loss": "loss",
+}
+
+
+def metric_name(metric: str) -> str:
+    """How a metric is written for people."""
+    return METRIC_NAMES.get(metric, metric)

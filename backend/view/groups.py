@@ -1,0 +1,210 @@
+"""Runs grouped by what they have in common except the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from backend.figures.theme import SERIES_COLOURS, Series
+from backend.store.manifest import Manifest
+from backend.view.state import MAX_OVERLAY
+
+_PLACEMENT_ORDER = {
+    name: at
+    for at, name in enumerate(("none", "full", "earliest", "early", "middle", "late", "asymmetric"))
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of scores.parquet."""
+
+    task: str
+    metric: str
+    split: str
+    value: float
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What the pages need to know of a run without opening it again."""
+
+    manifest: Manifest
+    has_activations: bool
+    has_checkpoint: bool
+    has_measures: bool
+    has_projections: bool
+    scores: tuple[Score, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.manifest.run_id
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.manifest.seed
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.manifest.dataset.n
+
+    def own_scores(self) -> tuple[Score, ...]:
+        """Scores on the run's own split (else "test", else the last one), loss left out."""
+        splits = list(dict.fromkeys(score.split for score in self.scores))
+        preferred = [s for s in (self.manifest.dataset.split, "test") if s in splits] or splits[-1:]
+        return tuple(s for s in self.scores if s.split in preferred[:1] and s.metric != "loss")
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs of one model, placement and dataset, ordered by seed."""
+
+    key: str
+    label: str
+    series: Series
+    runs: tuple[RunInfo, ...]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The first run's manifest, for what all of them share."""
+        return self.runs[0].manifest
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds in order."""
+        return tuple(run.seed for run in self.runs)
+
+    @property
+    def has_fusion(self) -> bool:
+        """Whether any layer fuses."""
+        return any(spec.fusion_layers for spec in self.series.streams)
+
+    def run_of(self, seed: int | None) -> RunInfo:
+        """The run of that seed, else the first one."""
+        return next((run for run in self.runs if run.seed == seed), self.runs[0])
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A run that cannot be read, and why, in one line."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All runs of a store: the readable ones in groups, the broken ones with their reason."""
+
+    groups: tuple[RunGroup, ...]
+    broken: tuple[Broken, ...]
+
+    @property
+    def runs(self) -> tuple[RunInfo, ...]:
+        """Every readable run."""
+        return tuple(run for group in self.groups for run in group.runs)
+
+    def find(self, selector: str) -> RunGroup | None:
+        """A group by key, by an unambiguous beginning of its key, or one run by its id."""
+        for group in self.groups:
+            if group.key == selector:
+                return group
+        near = [group for group in self.groups if group.key.startswith(selector + "~")]
+        if len(near) == 1:
+            return near[0]
+        for group in self.groups:
+            for run in group.runs:
+                if run.run_id == selector:
+                    return group if len(group.runs) == 1 else single(group, run)
+        return None
+
+    def chosen(self, selectors: Sequence[str]) -> tuple[tuple[RunGroup, ...], tuple[str, ...]]:
+        """The groups that the selectors name (or the default ones), and selectors without any."""
+        found = {selector: self.find(selector) for selector in selectors}
+        unknown = tuple(selector for selector, group in found.items() if group is None)
+        groups = {group.key: group for group in found.values() if group is not None}
+        return (tuple(groups.values())[:MAX_OVERLAY] or self.default(), unknown)
+
+    def default(self) -> tuple[RunGroup, ...]:
+        """The first groups that share model and dataset with the first one, at most five."""
+        if not self.groups:
+            return ()
+        first = self.groups[0].manifest
+        alike = (
+            group
+            for group in self.groups
+            if group.manifest.dataset.fingerprint == first.dataset.fingerprint
+            and group.manifest.model.name == first.model.name
+        )
+        return tuple(alike)[:MAX_OVERLAY]
+
+
+def single(group: RunGroup, run: RunInfo) -> RunGroup:
+    """One run of a group, as a group of its own."""
+    label = f"{group.label}, seed {run.seed}"
+    series = Series(run.run_id, label, group.series.streams, group.series.colour, group.series.model)
+    return RunGroup(run.run_id, label, series, (run,))
+
+
+def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
+    """Groups in the order none, full, early, middle, late, then others by name."""
+    members: dict[tuple[object, ...], list[RunInfo]] = {}
+    for run in runs:
+        members.setdefault(_identity(run.manifest), []).append(run)
+    ordered = sorted(members.values(), key=lambda group: _order(group[0].manifest))
+    several_data = len({_data_name(group[0].manifest) for group in ordered}) > 1
+    several_models = len({group[0].manifest.model.name for group in ordered}) > 1
+    taken: dict[str, int] = {}
+    out = []
+    for at, group in enumerate(ordered):
+        manifest = group[0].manifest
+        key = "~".join(
+            _slug(part)
+            for part in (manifest.placement.name, manifest.dataset.name, manifest.model.name)
+        )
+        taken[key] = taken.get(key, 0) + 1
+        extra = [str(taken[key])] if taken[key] > 1 else []
+        label = ", ".join(
+            [manifest.placement.name or "no placement"]
+            + ([_data_name(manifest)] if several_data else [])
+            + ([manifest.model.name] if several_models else [])
+            + [f"variant {n}" for n in extra]
+        )
+        series = Series(
+            "~".join([key, *extra]),
+            label,
+            manifest.streams,
+            SERIES_COLOURS[at % len(SERIES_COLOURS)],
+            manifest.model.name,
+        )
+        members_in_order = tuple(sorted(group, key=lambda run: (run.seed, run.run_id)))
+        out.append(RunGroup(series.key, label, series, members_in_order))
+    return tuple(out)
+
+
+def _identity(manifest: Manifest) -> tuple[object, ...]:
+    data, model = manifest.dataset, manifest.model
+    placement = manifest.placement
+    return (
+        (model.name, model.family, manifest.streams),
+        (placement.name, placement.text, placement.vision),
+        (data.name, data.layout, data.split),
+    )
+
+
+def _order(manifest: Manifest) -> tuple[object, ...]:
+    name = manifest.placement.name
+    at = _PLACEMENT_ORDER.get(name, len(_PLACEMENT_ORDER))
+    return (manifest.dataset.name, manifest.dataset.split, manifest.model.name, at, name)
+
+
+def _data_name(manifest: Manifest) -> str:
+    return f"{manifest.dataset.name} {manifest.dataset.split}".strip()
+
+
+def _slug(text: str) -> str:
+    """Text as part of a key: only characters that a URL shows as they are."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)[:60]

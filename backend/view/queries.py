@@ -1,0 +1,131 @@
+"""What the pages ask of the store, each answer a plain value. No Streamlit here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from backend.errors import InputError
+from backend.store import Store, assert_comparable
+from backend.types import TaskSpec
+
+COLUMNS_FOR_PEOPLE = [
+    "placement",
+    "run_id",
+    "seed",
+    "measure",
+    "stream_a",
+    "layer_a",
+    "site_a",
+    "stream_b",
+    "layer_b",
+    "site_b",
+    "pooling",
+    "estimator",
+    "value",
+    "ci_low",
+    "ci_high",
+    "null_mean",
+    "null_sd",
+    "n",
+    "reason",
+    "warnings",
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and one line for everything that could not be read."""
+
+    frame: pd.DataFrame
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """The runs that share their samples with the first one, and why the others do not count."""
+
+    run_ids: tuple[str, ...]
+    message: str = ""
+
+
+def run_measures(path: str, run_id: str) -> Table:
+    """All measures of one run."""
+    try:
+        return Table(Store(path).run(run_id).measures().assign(run_id=run_id))
+    except InputError as error:
+        return Table(pd.DataFrame(), (str(error),))
+
+
+def run_projections(path: str, run_id: str) -> Table:
+    """All layer coordinates of one run."""
+    try:
+        return Table(Store(path).run(run_id).projections())
+    except InputError as error:
+        return Table(pd.DataFrame(), (str(error),))
+
+
+def run_samples(path: str, run_id: str) -> Table:
+    """Ids, splits and labels of one run's samples; no texts and no pictures."""
+    try:
+        run = Store(path).run(run_id)
+        labels = [f"label_{task.name}" for task in run.manifest.tasks]
+        return Table(run.samples(columns=["sample_id", "split", *labels]))
+    except InputError as error:
+        return Table(pd.DataFrame(), (str(error),))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as the detail card shows it; ``thumbnail`` is WebP or None."""
+
+    sample_id: str
+    split: str
+    text: str
+    labels: tuple[tuple[str, str], ...]
+    thumbnail: bytes | None
+
+
+def one_sample(path: str, run_id: str, sample_id: str) -> Sample:
+    """One sample with its text, labels in words and thumbnail; InputError if it is not there."""
+    run = Store(path).run(run_id)
+    row = run.sample(sample_id)
+    labels = tuple((task.name, label_in_words(row[f"label_{task.name}"], task))
+                   for task in run.manifest.tasks)
+    picture = row["thumbnail"]
+    return Sample(
+        str(row["sample_id"]),
+        str(row["split"]),
+        str(row["text"]),
+        labels,
+        bytes(picture) if isinstance(picture, bytes | bytearray | memoryview) else None,
+    )
+
+
+def label_in_words(value: object, task: TaskSpec) -> str:
+    """A stored label as people read it: class names, "none of them" or "no label"."""
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return "no label"
+    if task.kind == "binary":
+        at = int(value)  # type: ignore[call-overload]
+        return task.classes[at] if at < len(task.classes) else str(at)
+    if task.kind == "multilabel":
+        return ", ".join(map(str, value)) or "none of them"  # type: ignore[call-overload]
+    return str(value)
+
+
+def comparable(path: str, run_ids: Sequence[str]) -> Comparable:
+    """Which of the runs may be averaged and overlaid with the first one."""
+    store = Store(path)
+    kept, message = [], ""
+    for run_id in run_ids:
+        try:
+            run = store.run(run_id)
+            assert_comparable([*kept[:1], run])
+        except InputError as error:
+            message = message or str(error)
+            continue
+        kept.append(run)
+    return Comparable(tuple(run.run_id for run in kept), message)
