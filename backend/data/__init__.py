@@ -1,0 +1,17 @@
+"""Reading image-text datasets: one module a layout, all of them streams of the same pairs."""
+
+from backend.data.base import Pair, PairSource, UnreadableImage
+from backend.data.check import check
+from backend.data.registry import LAYOUTS, open_source
+from backend.data.report import Problem, Report
+
+__all__ = [
+    "LAYOUTS",
+    "Pair",
+    "PairSource",
+    "Problem",
+    "Report",
+    "UnreadableImage",
+    "check",
+    "open_source",
+]

@@ -1,0 +1,150 @@
+"""What every dataset layout offers: splits, records, images, pairs, and a report of what is wrong.
+
+A source streams. It holds no sample in memory; what grows with the dataset is one 8-byte digest
+an id while a split is being read (to find duplicates).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from backend.data.report import Problem, Report, printable
+from backend.errors import InputError
+from backend.types import Label, Record, TaskSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Pair", "PairSource", "Problem", "Report", "UnreadableImage"]
+
+# What a user may call a split, and in which order the layouts' own names are preferred for it.
+SPLIT_NAMES: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "dev": ("dev", "val", "valid", "validation", "dev_seen", "dev_unseen"),
+    "test": ("test", "testing", "test_seen", "test_unseen"),
+}
+
+
+class UnreadableImage(InputError):  # noqa: N818 (named like the other InputErrors a caller sees)
+    """An image that exists but cannot be decoded, or is too large to be decoded safely."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A record with its decoded RGB image."""
+
+    record: Record
+    image: Image.Image
+
+
+class PairSource(ABC):
+    """Image-text pairs with labels, read from one dataset layout.
+
+    Attributes: ``layout`` (the registry's name), ``name`` (what to call this dataset), ``tasks``
+    (what its labels predict), ``strict`` (stop at the first problem) and ``report`` (what was
+    skipped). A subclass sets ``layout``, ``name`` and ``tasks`` and writes :meth:`splits`,
+    :meth:`_records` and :meth:`image`.
+    """
+
+    layout: str
+    name: str
+    tasks: dict[str, TaskSpec]
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+        self.report = Report(self.name, strict=strict)
+
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are there, under this dataset's own names, without overlap."""
+
+    @abstractmethod
+    def _records(self, split: str) -> Iterator[Record]:
+        """Stream the good records of a split (one of :meth:`splits`) in a fixed order.
+
+        What is wrong goes to :attr:`report` and is skipped. Callers use :meth:`records`.
+        """
+
+    @abstractmethod
+    def image(self, record: Record) -> Image.Image:
+        """Decode a record's image to RGB, or raise :class:`UnreadableImage`."""
+
+    def canonical(self, split: str) -> str:
+        """The split of this dataset that a user means by ``split``.
+
+        The dataset's own name wins; otherwise "train", "dev" (or "val", "valid", "validation")
+        and "test" give the first that exists in the order of ``SPLIT_NAMES``: "dev" is
+        ``dev_seen`` before ``dev_unseen``. Raises InputError naming the splits that exist.
+        """
+        there = self.splits()
+        if split in there:
+            return split
+        for names in SPLIT_NAMES.values():
+            # "dev_unseen" must never quietly become "dev_seen": only the general words are aliases.
+            if split in names and not split.endswith("seen"):
+                found = [name for name in names if name in there]
+                if found:
+                    return found[0]
+        known = printable(", ".join(there)) or "none"
+        raise InputError(f"no split {split!r} in {self.name}", hint=f"There are: {known}.")
+
+    def records(self, split: str, limit: int | None = None) -> Iterator[Record]:
+        """Stream at most ``limit`` good records of a split: metadata only, in a fixed order.
+
+        Rows with a problem are reported, skipped and do not count towards ``limit``. Raises
+        InputError at once for an unknown split or a negative limit, and at the first problem of
+        a strict source.
+        """
+        return islice(self._records(self.canonical(split)), _checked(limit))
+
+    def pairs(self, split: str, limit: int | None = None) -> Iterator[Pair]:
+        """Stream at most ``limit`` pairs with decoded images; unreadable images are skipped.
+
+        ``limit`` counts good pairs, so an unreadable image is made up for by the next record.
+        """
+        return islice(self._pairs(self.canonical(split)), _checked(limit))
+
+    def fingerprint(self, split: str, limit: int | None = None) -> str:
+        """16 hex digits of a SHA-256 over ids, texts and label names, in order.
+
+        Two sources with the same fingerprint hold the same samples in the same order (images are
+        not part of it). Streams; costs one pass over the metadata.
+        """
+        state = hashlib.sha256()
+        for record in self.records(split, limit):
+            labels = {task: self._named(task, label) for task, label in record.labels.items()}
+            row = json.dumps([record.sample_id, record.text, labels], sort_keys=True)
+            state.update(row.encode())
+            state.update(b"\n")
+        return state.hexdigest()[:16]
+
+    def _pairs(self, split: str) -> Iterator[Pair]:
+        for record in self._records(split):
+            try:
+                image = self.image(record)
+            except UnreadableImage as error:
+                file, _, row = record.source.rpartition(" row ")
+                at = int(row) if row.isdecimal() else row
+                problem = Problem(file or row, at if file else "", record.sample_id, error.problem)
+                self.report.add(problem)
+                continue
+            yield Pair(record, image)
+
+    def _named(self, task: str, label: Label) -> list[str] | None:
+        """A label as class names, so that a fingerprint does not depend on other classes."""
+        if label is None:
+            return None
+        indices = label if isinstance(label, tuple) else (label,)
+        return [self.tasks[task].classes[index] for index in indices]
+
+
+def _checked(limit: int | None) -> int | None:
+    if limit is not None and limit < 0:
+        raise InputError(f"a limit of {limit} samples", hint="It must be 0 or more.")
+    return limit

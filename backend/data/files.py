@@ -1,0 +1,200 @@
+"""What the layouts on disk share: a folder, rows that name images in it, and one set of checks."""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from backend.data.base import PairSource, UnreadableImage
+from backend.data.report import Problem, digest8, printable
+from backend.data.rows import Bad, RowError, check_id, check_text
+from backend.errors import InputError
+from backend.types import Label, Record
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as a layout's file has it, nothing checked yet.
+
+    ``image`` is a path relative to the dataset's folder; ``raw`` is what the layout's
+    ``labels`` method reads; ``group`` names rows that a carved split must keep together.
+    """
+
+    row: int | str
+    sample_id: object
+    text: object
+    image: object
+    raw: Any = None
+    group: str | None = None
+    text_name: str = "text"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split as a share of what a file holds: the rows whose hash lies in [low, high).
+
+    The hash is of the sample's id (or group) alone, so a part does not depend on the order of the
+    rows, on the other rows or on the machine.
+    """
+
+    file: str
+    low: float = 0.0
+    high: float = 1.0
+    key: str = field(default="", compare=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the part is everything in the file."""
+        return self.low <= 0 and self.high >= 1
+
+    def has(self, group: str) -> bool:
+        """Whether samples of this id or group belong to the part."""
+        return self.whole or self.low <= digest8("split", group) / 2**64 < self.high
+
+
+class FileSource(PairSource):
+    """A dataset in a folder. A layout says which parts there are, their rows and their labels."""
+
+    def __init__(self, path: str | Path, *, strict: bool = False) -> None:
+        try:
+            self.root = Path(path).expanduser().resolve()
+            found = self.root.is_dir()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"not a usable path: {error}", where=self.layout) from error
+        if not found:
+            raise InputError(
+                "no such folder" if not self.root.exists() else "not a folder", where=str(path)
+            )
+        self.name = self.root.name or self.layout
+        self._parents: dict[Path, bool] = {}
+        super().__init__(strict=strict)
+        self.parts = self._parts()
+        if not self.parts:
+            raise InputError(
+                f"nothing here in the layout {self.layout}", where=str(path), hint=self._expected()
+            )
+
+    @abstractmethod
+    def _parts(self) -> dict[str, Part]:
+        """The splits that are there; also sets ``tasks`` and reports missing split files."""
+
+    @abstractmethod
+    def _expected(self) -> str:
+        """One sentence: which files the layout has."""
+
+    @abstractmethod
+    def _rows(self, part: Part) -> Iterator[Row | Bad]:
+        """Stream the rows of the part's file, in file order."""
+
+    @abstractmethod
+    def _labels(self, raw: Any) -> dict[str, Label]:
+        """A row's labels; tasks without a label are absent. Raises RowError."""
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are there, in the layout's order."""
+        return tuple(self.parts)
+
+    def missing_split(self, split: str, file: str) -> None:
+        """Report a split that the layout should have and this folder has not."""
+        self.report.add(Problem(file, "", "", f"missing split file: no split {split!r}"))
+
+    def image(self, record: Record) -> Image.Image:
+        """Decode the record's image file to RGB, upright; see ``backend.data.images``."""
+        from backend.data.images import DecodeError, decode_file
+
+        if not isinstance(record.image, Path):
+            raise TypeError(f"{record.sample_id} has no image file")
+        try:
+            return decode_file(record.image)
+        except DecodeError as error:
+            inside = record.image.is_relative_to(self.root)
+            shown = record.image.relative_to(self.root) if inside else record.image
+            raise UnreadableImage(
+                f"unreadable image: {printable(shown.as_posix())}: {error}", where=record.source
+            ) from error
+
+    def locate(self, relative: object, what: str = "image") -> Path:
+        """The file that a row names, checked to exist and to lie inside the folder.
+
+        Raises RowError for an absolute path, ``..``, a link that leads out, a missing file or
+        anything that is not a regular file.
+        """
+        name = check_text(relative, f"{what} path")
+        windows = PureWindowsPath(name)  # splits at / and \, so that both kinds are caught
+        if windows.anchor or Path(name).is_absolute() or ".." in windows.parts:
+            raise RowError(f"{what} path leaves the dataset's folder: {name}")
+        path = self.root / name
+        try:
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                inside = path.resolve().is_relative_to(self.root)
+                mode = path.stat().st_mode
+            else:
+                inside = self._inside(path.parent)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RowError(f"missing {what}: {name}") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise RowError(f"{what} path cannot be used: {name[:80]}: {why}") from error
+        if not inside:
+            raise RowError(f"{what} path leaves the dataset's folder: {name}: it is a link")
+        if not stat.S_ISREG(mode):
+            raise RowError(f"{what} is not a file: {name}")
+        return path
+
+    def _records(self, split: str) -> Iterator[Record]:
+        part = self.parts[split]
+        file = part.file
+        seen: set[int] = set()
+        for row in self._rows(part):
+            if isinstance(row, Bad):
+                self.report.add(Problem(file, row.row, row.sample_id, row.reason))
+                continue
+            sample_id = ""
+            try:
+                sample_id = check_id(row.sample_id)
+                if not part.has(row.group or sample_id):
+                    continue
+                if digest8(sample_id) in seen:
+                    raise RowError("duplicate id")
+                record = Record(
+                    sample_id=sample_id,
+                    text=check_text(row.text, row.text_name),
+                    image=self.locate(row.image),
+                    split=split,
+                    source=f"{file} row {row.row}",
+                    labels=self._labels(row.raw),
+                )
+            except RowError as error:
+                self.report.add(Problem(file, row.row, sample_id, error.reason))
+                continue
+            seen.add(digest8(sample_id))
+            yield record
+
+    def _inside(self, folder: Path) -> bool:
+        """Whether a folder really lies in the root; remembered, since images share folders."""
+        known = self._parents.get(folder)
+        if known is None:
+            known = Path(os.path.realpath(folder)).is_relative_to(self.root)
+            if len(self._parents) < 10_000:
+                self._parents[folder] = known
+        return known
+
+
+def binary_label(value: object) -> int | None:
+    """0, 1 or None where there is no label; raises RowError for anything else."""
+    if value is None or value == "":
+        return None
+    if value in (0, 1) and isinstance(value, int | float):
+        return int(value)
+    if isinstance(value, str) and value in ("0", "1"):
+        return int(value)
+    raise RowError(f"label is neither 0 nor 1: {str(value)[:40]}")

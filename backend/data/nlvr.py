@@ -1,0 +1,121 @@
+"""NLVR (Suhr et al. 2017): drawn scenes and sentences that are true or false of them.
+
+::
+
+    <folder>/{train,dev,test}.json        {"sentence", "label", "identifier": "N-M", ...} a line
+    <folder>/dev/dev-N-M-K.png            one image for each order K of the scene's boxes
+
+The repository's own form is read as well: ``dev/dev.json`` and ``dev/images/<directory>/...``.
+Each image is a sample of its own, with the id ``N-M-K`` and the task ``truth``. How many images a
+sentence has (2 in small copies, 6 in the original) is read off the first sentences of a file; one
+that is missing is a problem of its own.
+
+Where there is no ``train.json`` but a ``dev.json``, that file is divided: a fifth of it is "dev"
+and the rest "train", by a hash of N, so that all sentences and images of one presentation stay on
+one side.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from backend.data.files import FileSource, Part, Row
+from backend.data.report import digest8
+from backend.data.rows import Bad, RowError, json_rows
+from backend.types import Label, TaskSpec
+
+DEV_SHARE = 0.2
+_IDENTIFIER = re.compile(r"([0-9]{1,9})-[0-9]{1,9}")
+_DIRECTORY = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_ORDERS = 6
+_PROBE = 16  # sentences that are looked at to learn how many images one has
+
+
+class NLVR(FileSource):
+    """Sentence-image pairs with one binary task, ``truth``."""
+
+    layout = "nlvr"
+
+    def _parts(self) -> dict[str, Part]:
+        self.tasks = {"truth": TaskSpec("truth", "binary", ("false", "true"))}
+        files: dict[str, str] = {}
+        for split in ("train", "dev", "test"):
+            for file in (f"{split}.json", f"{split}/{split}.json"):
+                if split not in files and (self.root / file).is_file():
+                    files[split] = file
+        parts = {split: Part(file, key=split) for split, file in files.items()}
+        if "train" not in files and "dev" in files:
+            train = Part(files["dev"], DEV_SHARE, 1.0, key="dev")
+            dev = Part(files["dev"], 0.0, DEV_SHARE, key="dev")
+            parts = {**parts, "train": train, "dev": dev}
+            self.report.note(f"no train.json: {1 - DEV_SHARE:.0%} of {files['dev']} is train")
+        for split in ("train", "dev", "test"):
+            if parts and split not in parts:
+                self.missing_split(split, f"{split}.json")
+        return {split: parts[split] for split in ("train", "dev", "test") if split in parts}
+
+    def _expected(self) -> str:
+        return "It has train.json, dev.json or test.json, and images such as dev/dev-1-0-0.png."
+
+    def _rows(self, part: Part) -> Iterator[Row | Bad]:
+        path = self.root / part.file
+        orders = self._orders(part, path)
+        seen: set[int] = set()
+        for item in json_rows(path):
+            if isinstance(item, Bad):
+                yield item
+                continue
+            number, row = item
+            identifier = row.get("identifier")
+            match = _IDENTIFIER.fullmatch(identifier) if isinstance(identifier, str) else None
+            if match is None:
+                yield Bad(number, f"identifier is not of the form N-M: {str(identifier)[:40]}")
+                continue
+            if digest8(identifier) in seen:
+                yield Bad(number, "duplicate id", str(identifier))
+                continue
+            seen.add(digest8(identifier))
+            folder = self._folder(part.key, row)
+            for k in range(orders):
+                yield Row(
+                    number,
+                    f"{identifier}-{k}",
+                    row.get("sentence"),
+                    f"{folder}/{part.key}-{identifier}-{k}.png",
+                    row.get("label"),
+                    group=match[1],
+                    text_name="sentence",
+                )
+
+    def _labels(self, raw: Any) -> dict[str, Label]:
+        if raw is None or raw == "":
+            return {}
+        word = str(raw).lower()  # "true" in the files, true where somebody rewrote them
+        if word not in ("true", "false"):
+            raise RowError(f"label is neither true nor false: {str(raw)[:40]}")
+        return {"truth": int(word == "true")}
+
+    def _folder(self, split: str, row: dict[str, Any]) -> str:
+        """Where a sentence's images are: in the split's folder, or in images/<directory> there."""
+        directory = str(row.get("directory", ""))
+        if _DIRECTORY.fullmatch(directory) and (self.root / split / "images").is_dir():
+            return f"{split}/images/{directory}"
+        return split
+
+    def _orders(self, part: Part, path: Path) -> int:
+        """How many images the sentences of a file have, from the first few of them."""
+        most = 1
+        for item in islice(json_rows(path), _PROBE):
+            if isinstance(item, Bad) or not isinstance(item[1].get("identifier"), str):
+                continue
+            identifier = item[1]["identifier"]
+            if not _IDENTIFIER.fullmatch(identifier):
+                continue
+            stem = self.root / self._folder(part.key, item[1]) / f"{part.key}-{identifier}"
+            there = [k for k in range(_ORDERS) if Path(f"{stem}-{k}.png").is_file()]
+            most = max([most, *(k + 1 for k in there)])
+        return most

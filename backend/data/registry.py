@@ -1,0 +1,45 @@
+"""Which layouts there are, and opening one from ``LAYOUT:PATH``."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import cast
+
+from backend.data.base import PairSource
+from backend.errors import InputError
+
+# A new layout is one module and one line here.
+LAYOUTS: dict[str, str] = {
+    "hateful_memes": "backend.data.hateful_memes:HatefulMemes",
+    "mmimdb": "backend.data.mmimdb:MMIMDb",
+    "food101": "backend.data.food101:Food101",
+    "nlvr": "backend.data.nlvr:NLVR",
+    "folder": "backend.data.folder:Folder",
+    "macros": "backend.data.macros:Macros",
+}
+
+
+def open_source(spec: str, *, strict: bool = False, **options: object) -> PairSource:
+    """Open ``"LAYOUT:PATH"``, e.g. ``"hateful_memes:data/hm"``, or ``"macros:n=4000,seed=7"``.
+
+    ``options`` are the layout's own (``folder`` has some). Raises InputError for an unknown layout
+    or option, a missing path, and what the layout finds wrong with its folder.
+    """
+    layout, _, rest = spec.partition(":")
+    layout = layout.strip()
+    known = f"The layouts are {', '.join(LAYOUTS)}."
+    if layout not in LAYOUTS:
+        raise InputError(f"unknown layout {layout!r}", where=f"data {spec!r}", hint=known)
+    module, _, name = LAYOUTS[layout].partition(":")
+    cls = getattr(import_module(module), name)
+    if layout != "macros" and not rest.strip():
+        raise InputError("no path", where=f"data {spec!r}", hint=f"Write {layout}:PATH.")
+    make = cls.from_spec if layout == "macros" else cls
+    parameters = inspect.signature(make).parameters.values()
+    allowed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"strict"}
+    unknown = sorted(set(options) - allowed)
+    if unknown:
+        there = f"It has: {', '.join(sorted(allowed))}." if allowed else "It has none."
+        raise InputError(f"no option {unknown[0]!r} for the layout {layout}", hint=there)
+    return cast(PairSource, make(rest, strict=strict, **options))
