@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from backend.errors import InputError
+
+# What file systems without hard links answer (exFAT, some network mounts).
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def fsync_file(path: Path) -> None:
@@ -40,7 +46,8 @@ def published(final: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Readers skip the temporary name because it starts with a dot. Without ``replace`` an existing
     ``final`` raises FileExistsError, also when another process makes it meanwhile. On an exception
-    the temporary file is removed and ``final`` is untouched.
+    the temporary file is removed and ``final`` is untouched. What the system refuses (a full disk,
+    a missing permission) is an InputError that names ``final``.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".tmp-{uuid.uuid4().hex}")
@@ -50,8 +57,26 @@ def published(final: Path, *, replace: bool = False) -> Iterator[Path]:
         if replace:
             temporary.replace(final)
         else:
-            # A hard link fails where the name exists; a rename would overwrite it.
-            final.hardlink_to(temporary)
+            _name_once(temporary, final)
         fsync_dir(final.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror or error})", where=str(final)
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_once(temporary: Path, final: Path) -> None:
+    """Give ``temporary`` the name ``final`` unless it is taken (FileExistsError)."""
+    try:
+        # A hard link fails where the name exists; a rename would overwrite it.
+        final.hardlink_to(temporary)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno not in _NO_HARD_LINKS:
+            raise
+        if final.exists():
+            raise FileExistsError(str(final)) from error
+        temporary.replace(final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from backend.errors import InputError
+from backend.store.compare import nearest
 from backend.store.files import fsync_dir
 from backend.store.manifest import Manifest
 from backend.store.paths import DELETED_PREFIX, StorePaths, check_id
-from backend.store.run import Run, nearest
+from backend.store.run import Run
 
 if TYPE_CHECKING:
     from backend.store.writer import RunWriter
@@ -28,6 +30,19 @@ class BrokenRun:
 
     run_id: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a store held when it was listed; ``rows`` belong to ``runs`` in order."""
+
+    runs: tuple[Run, ...]
+    rows: tuple[dict[str, object], ...]
+    broken: tuple[BrokenRun, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """A fresh table of the rows; see :meth:`Store.runs`."""
+        return pd.DataFrame(copy.deepcopy(list(self.rows)), columns=list(RUN_COLUMNS))
 
 
 class Store:
@@ -44,6 +59,7 @@ class Store:
                 "fusionscope capture --store DIR",
             )
         self.paths = StorePaths(self.path)
+        self._listed: tuple[str, Listing] | None = None
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Store:
@@ -87,23 +103,31 @@ class Store:
             )
         return run
 
-    def open_runs(self) -> tuple[list[Run], list[BrokenRun]]:
+    def listing(self) -> Listing:
         """Every readable run in order of id, and every one that is not with the reason.
 
-        A run that disappears meanwhile is in neither list.
+        Kept until :meth:`token` changes. A run that disappears meanwhile is in neither list.
         """
-        runs, broken = [], []
+        token = self.token()
+        cached = self._listed
+        if cached is not None and cached[0] == token:
+            return cached[1]
+        runs, rows, broken = [], [], []
         for run_id in self.run_ids():
             try:
-                runs.append(self.run(run_id))
+                run = self.run(run_id)
+                rows.append(_row(run))
+                runs.append(run)
             except InputError as error:
                 if (self.path / "runs" / run_id).is_dir():
                     broken.append(BrokenRun(run_id, str(error)))
-        return runs, broken
+        listing = Listing(tuple(runs), tuple(rows), tuple(broken))
+        self._listed = (token, listing)
+        return listing
 
     def broken(self) -> list[BrokenRun]:
         """Runs that cannot be listed, with the reason of each."""
-        return self._listing()[1]
+        return list(self.listing().broken)
 
     def runs(self) -> pd.DataFrame:
         """One row a readable run, sorted by id; the columns are :data:`RUN_COLUMNS`.
@@ -111,18 +135,7 @@ class Store:
         ``streams`` is a tuple of StreamSpec, ``poolings``, ``measures`` and ``projections`` tuples
         of names, ``scores`` a dict (see :meth:`Run.score_summary`).
         """
-        return pd.DataFrame(self._listing()[0], columns=list(RUN_COLUMNS))
-
-    def _listing(self) -> tuple[list[dict[str, object]], list[BrokenRun]]:
-        runs, broken = self.open_runs()
-        rows = []
-        for run in runs:
-            try:
-                rows.append(_row(run))
-            except InputError as error:
-                if run.paths.dir.is_dir():
-                    broken.append(BrokenRun(run.run_id, str(error)))
-        return rows, sorted(broken, key=lambda item: item.run_id)
+        return self.listing().frame()
 
     def writer(self, manifest: Manifest, *, replace: bool = False) -> RunWriter:
         """A context manager that writes one run; see :class:`backend.store.writer.RunWriter`."""
@@ -150,6 +163,7 @@ class Store:
         digest = hashlib.blake2b(digest_size=16)
         for run_id in self.run_ids():
             directory = self.path / "runs" / run_id
+            digest.update(_file_state(directory / "run.json").encode())
             for part in (directory, directory / "measures", directory / "projections"):
                 digest.update(_state(part).encode())
         return digest.hexdigest()
@@ -195,10 +209,18 @@ def _row(run: Run) -> dict[str, object]:
         "streams": run.streams,
         "has_activations": run.has_activations,
         "has_checkpoint": run.checkpoint is not None,
-        "measures": tuple(sorted(set(run.measures()["measure"]))),
+        "measures": run.measure_names(),
         "projections": run.projection_keys(),
         "scores": run.score_summary(),
     }
+
+
+def _file_state(path: Path) -> str:
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        return "absent"
+    return f"{info.st_ino} {info.st_mtime_ns} {info.st_size}"
 
 
 def _state(directory: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -76,16 +75,17 @@ class Run:
 
     def sample_ids(self) -> np.ndarray:
         """(n,) strings (object array) in the run's order."""
-        ids: np.ndarray = self._ids.to_numpy(zero_copy_only=False)
+        ids: np.ndarray = self.ids.to_numpy(zero_copy_only=False)
         return ids
 
     @cached_property
-    def _ids(self) -> pa.Array:
+    def ids(self) -> pa.Array:
+        """Sample ids in the run's order as an Arrow array, read once."""
         column = tables.read_parquet(self.paths.samples, ["sample_id"]).column(0)
         return column.combine_chunks()
 
     def _positions(self, ids: Sequence[str]) -> np.ndarray:
-        found = pc.index_in(pa.array(list(ids), pa.string()), value_set=self._ids)
+        found = pc.index_in(pa.array(list(ids), pa.string()), value_set=self.ids)
         if found.null_count:
             missing = [str(i) for i, at in zip(ids, found.to_pylist(), strict=True) if at is None]
             raise InputError(
@@ -206,12 +206,18 @@ class Run:
         """Sorted keys of the projections that were fitted."""
         return parquet_keys(self.paths.projections)
 
+    def measure_names(self) -> tuple[str, ...]:
+        """Sorted names of the measures that were computed, such as ``("cka",)``."""
+        found: set[str] = set()
+        for key in self.measure_keys():
+            table = tables.read_checked(self.paths.measure(key), tables.MEASURES)
+            found.update(table["measure"].unique().to_pylist())
+        return tuple(sorted(found))
+
     def measures(self, names: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy measures of all keys (column ``key``), or only those named, such as ``["cka"]``."""
-        frame = self._keyed(tables.MEASURES, self.measure_keys(), self.paths.measure)
-        if names is not None:
-            frame = frame[frame["measure"].isin(list(names))].reset_index(drop=True)
-        return frame
+        keep = None if names is None else pc.field("measure").isin(list(names))
+        return self._keyed(tables.MEASURES, self.measure_keys(), self.paths.measure, keep)
 
     def projections(
         self,
@@ -221,39 +227,41 @@ class Run:
         method: str | None = None,
     ) -> pd.DataFrame:
         """Layer coordinates of all keys (column ``key``); arguments that are given filter."""
-        frame = self._keyed(tables.PROJECTIONS, self.projection_keys(), self.paths.projection)
-        keep = np.ones(len(frame), dtype=bool)
+        equal: dict[str, object] = {"stream": stream, "pooling": pooling, "method": method}
         if layer is not None:
-            ref = as_layer(stream or "", layer)
-            keep &= ((frame["layer"] == ref.layer) & (frame["site"] == ref.site)).to_numpy()
-        for column, value in (("stream", stream), ("pooling", pooling), ("method", method)):
+            ref = layer if isinstance(layer, LayerRef) else as_layer(stream or "", layer)
+            equal["stream"] = stream or ref.stream or None
+            equal |= {"layer": ref.layer, "site": ref.site}
+        keep = None
+        for column, value in equal.items():
             if value is not None:
-                keep &= (frame[column] == value).to_numpy()
-        return frame[keep].reset_index(drop=True)
+                test = pc.field(column) == value
+                keep = test if keep is None else keep & test
+        return self._keyed(tables.PROJECTIONS, self.projection_keys(), self.paths.projection, keep)
 
     def scores(self) -> pd.DataFrame:
         """Task scores: task, metric, split, value. No rows where the run has none."""
+        return tables.to_pandas(self._scores())
+
+    def _scores(self) -> pa.Table:
         if not self.paths.scores.exists():
-            return tables.to_pandas(tables.SCORES.empty_table())
-        return tables.to_pandas(tables.read_checked(self.paths.scores, tables.SCORES))
+            return tables.SCORES.empty_table()
+        return tables.read_checked(self.paths.scores, tables.SCORES)
 
     def score_summary(self) -> dict[str, float]:
         """{metric: value} on the run's own split (else "test", else the last one).
 
         With several tasks the keys are ``task.metric``.
         """
-        scores = self.scores()
-        if scores.empty:
-            return {}
-        splits = list(dict.fromkeys(scores["split"]))
+        rows = self._scores().to_pylist()
+        splits = list(dict.fromkeys(row["split"] for row in rows))
         preferred = [s for s in (self.manifest.dataset.split, "test") if s in splits]
-        scores = scores[scores["split"] == (preferred or splits[-1:])[0]]
-        several = scores["task"].nunique() > 1
+        chosen = (preferred or splits[-1:] or [""])[0]
+        rows = [row for row in rows if row["split"] == chosen]
+        several = len({row["task"] for row in rows}) > 1
         return {
-            f"{task}.{metric}" if several else metric: float(value)
-            for task, metric, value in zip(
-                scores["task"], scores["metric"], scores["value"], strict=True
-            )
+            f"{row['task']}.{row['metric']}" if several else row["metric"]: row["value"]
+            for row in rows
         }
 
     @property
@@ -270,18 +278,20 @@ class Run:
         tables.write_tidy(self.paths.projection(key), tables.projections_table(rows))
 
     def _keyed(
-        self, schema: pa.Schema, keys: Sequence[str], path_of: Callable[[str], Path]
+        self,
+        schema: pa.Schema,
+        keys: Sequence[str],
+        path_of: Callable[[str], Path],
+        keep: pc.Expression | None,
     ) -> pd.DataFrame:
-        frames = []
+        """Rows of every key's file that ``keep`` selects, with the key in front."""
+        parts = [schema.empty_table().add_column(0, "key", pa.array([], pa.string()))]
         for key in keys:
-            frame = tables.to_pandas(tables.read_checked(path_of(key), schema))
-            frame.insert(0, "key", key)
-            frames.append(frame)
-        if not frames:
-            empty = tables.to_pandas(schema.empty_table())
-            empty.insert(0, "key", pd.Series([], dtype="str"))
-            return empty
-        return pd.concat(frames, ignore_index=True)
+            table = tables.read_checked(path_of(key), schema)
+            if keep is not None:
+                table = table.filter(keep)
+            parts.append(table.add_column(0, "key", pa.array([key] * len(table), pa.string())))
+        return tables.to_pandas(pa.concat_tables(parts))
 
 
 def as_layer(stream: str, layer: int | str | LayerRef) -> LayerRef:
@@ -294,44 +304,3 @@ def as_layer(stream: str, layer: int | str | LayerRef) -> LayerRef:
         return LayerRef.parse(stream, layer)
     except ValueError as error:
         raise InputError(str(error)) from error
-
-
-def assert_comparable(runs: Sequence[Run]) -> None:
-    """Raise InputError unless all runs have the same sample ids in the same order."""
-    if not runs:
-        return
-    first = runs[0]
-    for other in runs[1:]:
-        a, b = first._ids, other._ids
-        if a.equals(b):
-            continue
-        problem = f"runs {first.run_id} and {other.run_id} cannot be compared: "
-        only_a = a.filter(pc.invert(pc.is_in(a, value_set=b))).to_pylist()
-        only_b = b.filter(pc.invert(pc.is_in(b, value_set=a))).to_pylist()
-        if not only_a and not only_b:
-            rows = [i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y]
-            problem += (
-                f"the same samples in another order, {len(rows)} of {len(a)} rows differ, first "
-                f"row {rows[0]} ({a[rows[0]]} and {b[rows[0]]})"
-            )
-        else:
-            parts = [
-                f"{len(ids)} samples only in {run.run_id} ({_few(ids)})"
-                for run, ids in ((first, only_a), (other, only_b))
-                if ids
-            ]
-            problem += " and ".join(parts)
-        raise InputError(problem, hint="Capture both runs from the same data, split and limit")
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint for a name that does not exist: the near ones, else the first few."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"There are: {_few(known)}" if known else "The store is empty"
-
-
-def _few(names: Sequence[str], count: int = 5) -> str:
-    shown = ", ".join(names[:count])
-    return shown if len(names) <= count else f"{shown}, ... ({len(names)} in all)"

@@ -102,7 +102,7 @@ def to_table(rows: pd.DataFrame | pa.Table, schema: pa.Schema, what: str) -> pa.
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def measures_table(rows: pd.DataFrame) -> pa.Table:
+def measures_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
     """Validated measures: a NaN value has a reason and a value has none; sites are known."""
     table = to_table(rows, MEASURES, "measures")
     undefined = np.isnan(table["value"].to_numpy())
