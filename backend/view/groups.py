@@ -129,7 +129,7 @@ class Overview:
         return (tuple(groups.values())[:MAX_OVERLAY] or self.default(), unknown)
 
     def default(self) -> tuple[RunGroup, ...]:
-        """The first groups that share model and dataset with the first one, at most five."""
+        """The first groups that share their samples with the first one, at most five."""
         if not self.groups:
             return ()
         first = self.groups[0].manifest
@@ -137,7 +137,6 @@ class Overview:
             group
             for group in self.groups
             if group.manifest.dataset.fingerprint == first.dataset.fingerprint
-            and group.manifest.model.name == first.model.name
         )
         return tuple(alike)[:MAX_OVERLAY]
 
@@ -155,8 +154,7 @@ def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
     for run in runs:
         members.setdefault(_identity(run.manifest), []).append(run)
     ordered = sorted(members.values(), key=lambda group: _order(group[0].manifest))
-    several_data = len({_data_name(group[0].manifest) for group in ordered}) > 1
-    several_models = len({group[0].manifest.model.name for group in ordered}) > 1
+    labels = _labels([group[0].manifest for group in ordered])
     taken: dict[str, int] = {}
     out = []
     for at, group in enumerate(ordered):
@@ -167,12 +165,7 @@ def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
         )
         taken[key] = taken.get(key, 0) + 1
         extra = [str(taken[key])] if taken[key] > 1 else []
-        label = ", ".join(
-            [manifest.placement.name or "no placement"]
-            + ([_data_name(manifest)] if several_data else [])
-            + ([manifest.model.name] if several_models else [])
-            + [f"variant {n}" for n in extra]
-        )
+        label = labels[at]
         series = Series(
             "~".join([key, *extra]),
             label,
@@ -199,6 +192,27 @@ def _order(manifest: Manifest) -> tuple[object, ...]:
     name = manifest.placement.name
     at = _PLACEMENT_ORDER.get(name, len(_PLACEMENT_ORDER))
     return (manifest.dataset.name, manifest.dataset.split, manifest.model.name, at, name)
+
+
+def _labels(manifests: Sequence[Manifest]) -> list[str]:
+    """The placement's name, with as much of dataset and model as it takes to tell groups apart."""
+    parts = [
+        (m.placement.name or "no placement", _data_name(m), m.model.name) for m in manifests
+    ]
+    out = []
+    for at, part in enumerate(parts):
+        same = [i for i, other in enumerate(parts) if other[0] == part[0]]
+        words = [part[0]]
+        if len({parts[i][1] for i in same}) > 1:
+            words.append(part[1])
+        same = [i for i in same if parts[i][1] == part[1]]
+        if len({parts[i][2] for i in same}) > 1:
+            words.append(part[2])
+        same = [i for i in same if parts[i][2] == part[2]]
+        if len(same) > 1:
+            words.append(f"variant {same.index(at) + 1}")
+        out.append(", ".join(words))
+    return out
 
 
 def _data_name(manifest: Manifest) -> str:

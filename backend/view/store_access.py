@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from backend.errors import InputError
-from backend.store import Store
+from backend.store import Run, Store
 from backend.view.groups import Broken, Overview, RunInfo, Score, group_runs
 
 ENVIRONMENT = "FUSIONSCOPE_STORE"
@@ -73,28 +73,29 @@ def look(path: str | None) -> StoreView:
 
 
 def overview(path: str) -> Overview:
-    """Every run of the store, grouped; a run that cannot be read is listed with its reason."""
-    runs, broken = Store(path).open_runs()
-    listed = [Broken(item.run_id, item.reason) for item in broken]
-    infos = []
-    for run in runs:
+    """Every run of the store, grouped; a run that cannot be read is listed with its reason.
+
+    Only manifests, scores and file names are read: a corrupt table of measures shows where it is
+    used, and the rest of its run stays usable.
+    """
+    store = Store(path)
+    infos, broken = [], []
+    for run_id in store.run_ids():
         try:
-            scores = run.scores()
-            infos.append(
-                RunInfo(
-                    run.manifest,
-                    has_activations=run.has_activations,
-                    has_checkpoint=run.checkpoint is not None,
-                    has_measures=bool(run.measure_keys()),
-                    has_projections=bool(run.projection_keys()),
-                    scores=tuple(
-                        Score(*row)
-                        for row in scores[["task", "metric", "split", "value"]].itertuples(
-                            index=False, name=None
-                        )
-                    ),
-                )
-            )
+            infos.append(_info(store.run(run_id)))
         except InputError as error:
-            listed.append(Broken(run.run_id, str(error)))
-    return Overview(group_runs(infos), tuple(sorted(listed, key=lambda item: item.run_id)))
+            if (Path(path) / "runs" / run_id).is_dir():
+                broken.append(Broken(run_id, str(error)))
+    return Overview(group_runs(infos), tuple(broken))
+
+
+def _info(run: Run) -> RunInfo:
+    scores = run.scores()[["task", "metric", "split", "value"]]
+    return RunInfo(
+        run.manifest,
+        has_activations=run.has_activations,
+        has_checkpoint=run.checkpoint is not None,
+        has_measures=bool(run.measure_keys()),
+        has_projections=bool(run.projection_keys()),
+        scores=tuple(Score(*row) for row in scores.itertuples(index=False, name=None)),
+    )

@@ -1,0 +1,34 @@
+"""The dashboard: ``fusionscope serve --store DIR``, or ``streamlit run app.py -- --store DIR``."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from backend.view.empty import explain
+from backend.view.navigation import pages
+from backend.view.page import pick_runs, prepare
+from backend.view.words import counted, literal
+
+st.set_page_config(page_title="Fusionscope", page_icon=":material/join_inner:", layout="wide")
+
+page = st.navigation(pages(Path(__file__).resolve().parent / "pages"))
+
+view = prepare()
+if view.store.status != "fine":
+    explain(view.store, view.overview)
+    st.stop()
+
+with st.sidebar:
+    st.caption("Store")
+    st.code(view.store.name, language=None, wrap_lines=True)
+    st.caption(
+        f"{counted(len(view.overview.runs), 'run')} in "
+        f"{counted(len(view.overview.groups), 'placement')}",
+        help=literal(view.store.path),
+    )
+    pick_runs(view)
+
+for note in view.notes:
+    st.caption(f":material/link_off: {literal(note)}")
+
+page.run()

@@ -1,0 +1,89 @@
+"""The dashboard's only caches. Every key holds the store's path and token; every cache is bounded.
+
+Frames are shared between sessions and must not be changed in place.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from backend.view import queries, store_access
+from backend.view.groups import Overview, RunGroup
+from backend.view.queries import Comparable, Table
+from backend.view.store_access import StoreView
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _overview(path: str, token: str) -> Overview:
+    return store_access.overview(path)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _run_measures(path: str, token: str, run_id: str) -> Table:
+    return queries.run_measures(path, run_id)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _measures(path: str, token: str, runs: tuple[tuple[str, str, str, int], ...]) -> Table:
+    tables = [_run_measures(path, token, run_id) for _, _, run_id, _ in runs]
+    parts = [
+        table.frame.assign(series=series, placement=label, seed=seed)
+        for (series, label, _, seed), table in zip(runs, tables, strict=True)
+        if len(table.frame)
+    ]
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return Table(frame, tuple(problem for table in tables for problem in table.problems))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _projections(path: str, token: str, run_id: str) -> Table:
+    return queries.run_projections(path, run_id)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _samples(path: str, token: str, run_id: str) -> Table:
+    return queries.run_samples(path, run_id)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _sample(path: str, token: str, run_id: str, sample_id: str) -> queries.Sample:
+    return queries.one_sample(path, run_id, sample_id)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _comparable(path: str, token: str, run_ids: tuple[str, ...]) -> Comparable:
+    return queries.comparable(path, run_ids)
+
+
+def overview(store: StoreView) -> Overview:
+    """Every run of the store, grouped."""
+    return _overview(store.path, store.token)
+
+
+def measures(store: StoreView, groups: tuple[RunGroup, ...]) -> Table:
+    """Measures of all runs of the groups, with ``series``, ``placement`` and ``seed``."""
+    runs = tuple(
+        (group.key, group.label, run.run_id, run.seed) for group in groups for run in group.runs
+    )
+    return _measures(store.path, store.token, runs)
+
+
+def projections(store: StoreView, run_id: str) -> Table:
+    """All layer coordinates of one run."""
+    return _projections(store.path, store.token, run_id)
+
+
+def samples(store: StoreView, run_id: str) -> Table:
+    """Ids, splits and labels of one run's samples."""
+    return _samples(store.path, store.token, run_id)
+
+
+def sample(store: StoreView, run_id: str, sample_id: str) -> queries.Sample:
+    """One sample with text and thumbnail; InputError if it is not there."""
+    return _sample(store.path, store.token, run_id, sample_id)
+
+
+def comparable(store: StoreView, run_ids: tuple[str, ...]) -> Comparable:
+    """Which runs share their samples with the first one."""
+    return _comparable(store.path, store.token, run_ids)

@@ -1,0 +1,126 @@
+"""The layer x layer matrix as the page needs it: its blocks, a clicked cell, the cell in detail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from backend.figures.heatmap import axis_refs, pair_in_words
+from backend.figures.seeds import over_seeds, pairs
+from backend.types import LayerRef, StreamSpec
+from backend.view.groups import RunGroup
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the matrix: which streams stand on the rows and on the columns."""
+
+    title: str
+    rows: tuple[StreamSpec, ...]
+    columns: tuple[StreamSpec, ...]
+
+
+def blocks_of(group: RunGroup) -> dict[str, Block]:
+    """The whole matrix, then every pair of different streams, then every stream with itself."""
+    streams = group.series.streams
+    if len(streams) == 1:
+        only = streams[0]
+        return {f"{only.name}~{only.name}": Block(f"{only.name} × {only.name}", streams, streams)}
+    out = {ALL: Block("all", streams, streams)}
+    for i, a in enumerate(streams):
+        for b in streams[i + 1 :]:
+            out[f"{a.name}~{b.name}"] = Block(f"{a.name} × {b.name}", (a,), (b,))
+    for a in streams:
+        out[f"{a.name}~{a.name}"] = Block(f"{a.name} × {a.name}", (a,), (a,))
+    return out
+
+
+def cell_at(block: Block, x: object, y: object) -> tuple[LayerRef, LayerRef] | None:
+    """The pair of layers at an axis position (row, column); None where there is no cell."""
+    rows, columns = axis_refs(block.rows), axis_refs(block.columns)
+    try:
+        at_x, at_y = round(float(x)), round(float(y))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    if 0 <= at_x < len(columns) and 0 <= at_y < len(rows):
+        return rows[at_y], columns[at_x]
+    return None
+
+
+def default_cell(frame: pd.DataFrame, group: RunGroup) -> tuple[LayerRef, LayerRef] | None:
+    """Where the first two streams are most alike; None where nothing is defined."""
+    streams = group.series.streams
+    first, second = streams[0], streams[min(1, len(streams) - 1)]
+    cells = pairs(frame, first.name, second.name)
+    cells = cells[cells["site_a"].eq("block") & cells["site_b"].eq("block")]
+    if first is second:
+        cells = cells[cells["layer_a"].ne(cells["layer_b"])]
+    means = over_seeds(cells, ["layer_a", "layer_b"])
+    if not means["mean"].notna().any():
+        return None
+    best = means.loc[means["mean"].astype("float64").idxmax()]
+    return LayerRef(first.name, int(best["layer_a"])), LayerRef(second.name, int(best["layer_b"]))
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One pair of layers: its values by seed and their summary (NaN where undefined)."""
+
+    title: str
+    values: pd.DataFrame
+    mean: float
+    low: float
+    high: float
+    sd: float
+    null_mean: float
+    z: float
+    n: int
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def cell_view(frame: pd.DataFrame, cell: tuple[LayerRef, LayerRef]) -> CellView | None:
+    """A pair of layers in detail; None where nothing is stored for it.
+
+    ``frame`` holds the CKA rows of one group, pooling and estimator. z is the mean distance from
+    the null in the null's standard deviations.
+    """
+    a, b = cell
+    if (a.stream, a.position) > (b.stream, b.position) and a.stream == b.stream:
+        a, b = b, a
+    rows = pairs(frame, a.stream, b.stream)
+    here = rows[
+        rows["layer_a"].eq(a.layer)
+        & rows["site_a"].eq(a.site)
+        & rows["layer_b"].eq(b.layer)
+        & rows["site_b"].eq(b.site)
+    ].sort_values("seed")
+    if here.empty:
+        return None
+    z = (here["value"] - here["null_mean"]) / here["null_sd"].where(here["null_sd"] > 0)
+    values = pd.DataFrame(
+        {
+            "seed": here["seed"].to_numpy(),
+            "CKA": here["value"].to_numpy(),
+            "chance": here["null_mean"].to_numpy(),
+            "z": z.to_numpy(),
+            "n": here["n"].to_numpy(),
+        }
+    )
+    value = here["value"]
+    return CellView(
+        pair_in_words(*cell),
+        values,
+        mean=float(value.mean()),
+        low=float(value.min()),
+        high=float(value.max()),
+        sd=float(value.std()),
+        null_mean=float(here["null_mean"].mean()),
+        z=float(z.mean()),
+        n=int(here["n"].min()),
+        reasons=tuple(dict.fromkeys(text for text in here["reason"] if text)),
+        warnings=tuple(dict.fromkeys(text for text in here["warnings"] if text)),
+    )

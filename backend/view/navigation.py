@@ -1,0 +1,39 @@
+"""The dashboard's pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+
+def pages(folder: Path) -> list[StreamlitPage]:
+    """The pages in ``folder`` in the order of the menu; the first one is the landing page."""
+    return [
+        st.Page(
+            folder / "runs.py",
+            title="Runs",
+            icon=":material/view_agenda:",
+            default=True,
+            help="Every placement with its drawing, scores over seeds, and what is missing.",
+        ),
+        st.Page(
+            folder / "transitions.py",
+            title="Transitions",
+            icon=":material/timeline:",
+            help="CKA of consecutive layers, and of every layer with every other.",
+        ),
+        st.Page(
+            folder / "dimensionality.py",
+            title="Dimensionality",
+            icon=":material/stacked_line_chart:",
+            help="How many dimensions each layer uses.",
+        ),
+        st.Page(
+            folder / "projection.py",
+            title="Projection",
+            icon=":material/scatter_plot:",
+            help="The samples of one layer on the plane; step through the layers.",
+        ),
+    ]

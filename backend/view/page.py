@@ -1,0 +1,205 @@
+"""What every page gets: the store, the chosen runs, and small pieces of layout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from backend.view import cache, session
+from backend.view.groups import Overview, RunGroup
+from backend.view.navigation import pages
+from backend.view.queries import COLUMNS_FOR_PEOPLE, Table
+from backend.view.state import MAX_OVERLAY, ViewState
+from backend.view.store_access import StoreView, look, named_store
+from backend.view.words import counted, literal
+
+_CONTEXT = "fusionscope_context"
+_PILLS_UP_TO = 8
+CHART_CONFIG = {"displayModeBar": False, "scrollZoom": False}
+
+
+@dataclass(frozen=True)
+class Context:
+    """The store, its runs, the state and the groups that the state chose."""
+
+    store: StoreView
+    overview: Overview
+    state: ViewState
+    groups: tuple[RunGroup, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def series(self) -> list:  # type: ignore[type-arg]
+        """The chosen groups' curves."""
+        return [group.series for group in self.groups]
+
+    @property
+    def stream_names(self) -> tuple[str, ...]:
+        """Names of all streams of the chosen groups, in the models' order."""
+        return tuple(
+            dict.fromkeys(spec.name for group in self.groups for spec in group.series.streams)
+        )
+
+    def focus(self, groups: Sequence[RunGroup]) -> RunGroup:
+        """The one of ``groups`` to show where only one can be: the chosen, else one that fuses."""
+        named = [group for group in groups if group.key == self.state.focus]
+        fusing = [group for group in groups if group.has_fusion]
+        return (named or fusing[-1:] or list(groups))[0]
+
+
+def prepare() -> Context:
+    """Look at the store and the URL. Called once a run of the script, by app.py."""
+    store = look(named_store())
+    parsed = session.load()
+    overview = cache.overview(store) if store.status == "fine" else Overview((), ())
+    if store.status == "fine" and not overview.groups:
+        store = replace(store, status="broken", message="No run of this store can be read")
+    groups, unknown = overview.chosen(parsed.state.runs)
+    notes = [parsed.line] if parsed.line else []
+    if unknown and overview.groups:
+        notes.append(
+            f"This store has no run {', '.join(unknown[:3])}"
+            + (f" (and {len(unknown) - 3} more)" if len(unknown) > 3 else "")
+            + ("." if parsed.state.runs != unknown else "; the default runs are shown.")
+        )
+    context = Context(store, overview, parsed.state, groups, tuple(notes))
+    st.session_state[_CONTEXT] = context
+    return context
+
+
+def context() -> Context:
+    """What :func:`prepare` found in this run of the script.
+
+    A server whose first visitor opens a page by its address runs the page without app.py, because
+    Streamlit takes a folder named ``pages`` for its older kind of app until ``st.navigation`` was
+    called. Then it is called here, and the script starts over.
+    """
+    if _CONTEXT not in st.session_state:
+        caller = sys._getframe(1).f_code.co_filename
+        st.navigation(pages(Path(caller).parent))
+        st.rerun()
+    found: Context = st.session_state[_CONTEXT]
+    return found
+
+
+def pick_runs(view: Context) -> None:
+    """The sidebar's choice of placements."""
+    groups = {group.key: group for group in view.overview.groups}
+    chosen = [group.key for group in view.groups if group.key in groups]
+    settings = {
+        "options": list(groups),
+        "help": f"Runs that differ only in their seed are one entry; their seeds are averaged. "
+        f"Up to {MAX_OVERLAY} can be shown together.",
+        **session.bind("runs", chosen, _as_runs, cell=None),
+    }
+    if len(groups) <= _PILLS_UP_TO:
+        st.pills(
+            "Placements",
+            selection_mode="multi",
+            format_func=lambda key: literal(groups[key].label),
+            **settings,
+        )
+    else:
+        st.multiselect(
+            "Placements",
+            format_func=lambda key: groups[key].label,
+            max_selections=MAX_OVERLAY,
+            **settings,
+        )
+
+
+def _as_runs(keys: list[str]) -> tuple[str, ...]:
+    return tuple(keys[-MAX_OVERLAY:])
+
+
+def pick_pooling(view: Context, available: Sequence[str]) -> str:
+    """The sidebar's pooling; the state's where it is available, else the first one."""
+    pooling = view.state.pooling if view.state.pooling in available else available[0]
+    with st.sidebar:
+        st.segmented_control(
+            "Pooling",
+            list(available),
+            required=True,
+            help="How the tokens of a layer became one vector: the CLS token, or the mean.",
+            **session.bind("pooling", pooling),
+        )
+    return str(pooling)
+
+
+def averaged(view: Context) -> tuple[RunGroup, ...]:
+    """The chosen groups without runs whose samples differ from the first run's; says which."""
+    run_ids = tuple(run.run_id for group in view.groups for run in group.runs)
+    same = cache.comparable(view.store, run_ids)
+    if same.message:
+        st.warning(
+            f"{literal(same.message)}  \n{counted(len(run_ids) - len(same.run_ids), 'run')} left "
+            f"out of this page.",
+            title="Runs with different samples are not averaged",
+            icon=":material/rule:",
+        )
+    kept = set(same.run_ids)
+    groups = (
+        replace(group, runs=tuple(run for run in group.runs if run.run_id in kept))
+        for group in view.groups
+    )
+    return tuple(group for group in groups if group.runs)
+
+
+def problems(table: Table) -> None:
+    """Name files that could not be read."""
+    if table.problems:
+        with st.container(border=True):
+            st.markdown(f":material/warning: {counted(len(table.problems), 'run')} could not be read")
+            for line in table.problems:
+                st.code(line, language=None, wrap_lines=True)
+
+
+def nothing_yet(what: str, view: Context, command: str) -> None:
+    """Say that the chosen runs lack something and which command makes it; ends the page."""
+    st.info(f"The chosen runs have no {what} yet. This makes them:", icon=":material/build:")
+    st.code(f"fusionscope {command} --store {view.store.path}", language="bash", wrap_lines=True)
+    st.stop()
+
+
+def chart(figure: go.Figure, *, key: str, alt: str, **settings: object) -> None:
+    """A figure over the full width, named for screen readers."""
+    st.plotly_chart(figure, key=key, alt=alt, width="stretch", config=CHART_CONFIG, **settings)
+
+
+def downloads(
+    name: str, frame: pd.DataFrame, figures: dict[str, go.Figure], *, label: str = "Download"
+) -> None:
+    """A menu: the table as CSV, every figure as a stand-alone HTML page. Made when clicked."""
+    with st.popover(label, icon=":material/download:"):
+        st.download_button(
+            "Table (CSV)",
+            lambda: frame.to_csv(index=False).encode(),
+            f"{name}.csv",
+            "text/csv",
+            key=f"{name}-csv",
+            on_click="ignore",
+            icon=":material/table:",
+            width="stretch",
+        )
+        for title, figure in figures.items():
+            st.download_button(
+                f"{literal(title)} (HTML)",
+                lambda figure=figure: figure.to_html(include_plotlyjs=True).encode(),
+                f"{name}-{title.replace(' ', '-')}.html",
+                "text/html",
+                key=f"{name}-{title}-html",
+                on_click="ignore",
+                icon=":material/show_chart:",
+                width="stretch",
+            )
+
+
+def for_people(frame: pd.DataFrame) -> pd.DataFrame:
+    """Measure rows with the columns that a reader of the CSV wants, in their order."""
+    return frame[[column for column in COLUMNS_FOR_PEOPLE if column in frame.columns]]

@@ -1,0 +1,72 @@
+"""Dimensionality: how many dimensions each layer of each stream uses."""
+
+import streamlit as st
+
+from backend.figures import dimension_curves
+from backend.figures.dimensionality import shared_top
+from backend.view import cache
+from backend.view.page import (
+    averaged,
+    chart,
+    context,
+    downloads,
+    for_people,
+    nothing_yet,
+    pick_pooling,
+    problems,
+)
+from backend.view.tables import by_layer
+from backend.view.words import listed, literal
+
+MEASURES = {
+    "effective_dimension": (
+        "Effective dimension",
+        "Principal components that hold 95 % of the variance.",
+        "components for 95 %",
+    ),
+    "participation_ratio": (
+        "Participation ratio",
+        "How evenly the variance is spread: 1 if one direction holds all of it, d if all share it.",
+        "participation ratio",
+    ),
+}
+
+view = context()
+st.title("Dimensionality")
+st.caption(
+    "How many directions the samples of a layer spread over. A fall says that the layer compresses, "
+    "or that one direction takes over."
+)
+groups = averaged(view)
+table = cache.measures(view.store, groups)
+problems(table)
+if table.frame.empty or not table.frame["measure"].isin(list(MEASURES)).any():
+    nothing_yet("measures of dimension", view, "measure")
+rows = table.frame[table.frame["measure"].isin(list(MEASURES))]
+pooling = pick_pooling(view, list(dict.fromkeys(rows["pooling"])))
+rows = rows[rows["pooling"].eq(pooling)]
+
+figures = {}
+names = listed(group.label for group in groups)
+series = [group.series for group in groups]
+for measure, (title, meaning, y_title) in MEASURES.items():
+    if not rows["measure"].eq(measure).any():
+        continue
+    st.subheader(title)
+    st.caption(meaning)
+    top = shared_top(rows, view.stream_names, measure)
+    with st.grid(2, min_column_width=420):
+        for stream in view.stream_names:
+            with st.container(border=True):
+                st.markdown(f"**{literal(stream)}**")
+                figures[f"{stream} {measure}"] = figure = dimension_curves(
+                    rows, series, stream, measure, y_max=top, y_title=y_title, height=300
+                )
+                chart(
+                    figure,
+                    key=f"{measure}-{stream}",
+                    alt=f"{title} of the {stream} stream over its layers for {names}",
+                )
+with st.expander("Means over seeds by layer", icon=":material/table:"):
+    st.dataframe(by_layer(rows, groups), hide_index=True, width="stretch", alt="Means by layer")
+downloads("dimensionality", for_people(rows), figures)

@@ -1,0 +1,160 @@
+"""Projection: the samples of one layer on the plane, layer by layer on fixed axes."""
+
+import pandas as pd
+import streamlit as st
+
+from backend.errors import InputError
+from backend.figures import projection_map
+from backend.figures.projection import projection_ranges
+from backend.view import cache, session
+from backend.view.details import show_sample
+from backend.view.layers import (
+    MODALITY_COLOUR,
+    coloured,
+    colourings,
+    nearest_ref,
+    points_at,
+    refs_of,
+)
+from backend.view.page import (
+    chart,
+    context,
+    downloads,
+    nothing_yet,
+    pick_pooling,
+    problems,
+)
+from backend.view.words import listed, literal
+
+view = context()
+st.title("Projection")
+having = [group for group in view.groups if any(run.has_projections for run in group.runs)]
+if not having:
+    nothing_yet("projections", view, "project")
+group = view.focus(having)
+runs = {run.seed: run for run in group.runs if run.has_projections}
+run = runs.get(view.state.seed) or next(iter(runs.values()))
+table, labels = cache.projections(view.store, run.run_id), cache.samples(view.store, run.run_id)
+problems(table)
+problems(labels)
+if table.frame.empty or labels.frame.empty:
+    st.stop()
+pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
+frame = table.frame[table.frame["pooling"].eq(pooling)]
+method = "umap" if frame["method"].eq("umap").any() else str(frame["method"].iloc[0])
+frame = frame[frame["method"].eq(method)]
+streams = [spec for spec in group.series.streams if frame["stream"].eq(spec.name).any()]
+tasks = run.manifest.tasks
+colours = colourings(tasks, streams)
+colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
+stream = view.state.stream if view.state.stream in [s.name for s in streams] else streams[0].name
+refs = refs_of(frame, stream)
+ref = nearest_ref(refs, view.state.layer)
+at = refs.index(ref)
+
+st.caption(
+    f"{literal(method.upper())} of {literal(run.run_id)}, n = {run.n:,}. The axes hold still: every "
+    "layer starts from the one before it, so a point that moves has changed its neighbours."
+)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    if len(having) > 1:
+        titles = {one.key: one.label for one in having}
+        st.segmented_control(
+            "Placement shown",
+            list(titles),
+            format_func=lambda key: literal(titles[key]),
+            required=True,
+            **session.bind("focus", group.key),
+        )
+    if len(runs) > 1:
+        st.segmented_control(
+            "Seed", list(runs), required=True, **session.bind("seed", run.seed)
+        )
+    st.segmented_control(
+        "Stream",
+        [spec.name for spec in streams],
+        format_func=literal,
+        required=True,
+        **session.bind("stream", stream),
+    )
+    st.selectbox(
+        "Colour",
+        list(colours),
+        format_func=lambda key: colours[key].title,
+        width=240,
+        **session.bind("colour", colour.key),
+    )
+fused = group.series.stream(stream).fusion_layers
+with st.container(horizontal=True, vertical_alignment="bottom", wrap=False):
+    for title, icon, key, step in (
+        ("Previous", ":material/chevron_left:", "P", -1),
+        ("Next", ":material/chevron_right:", "N", 1),
+    ):
+        there = refs[max(0, min(len(refs) - 1, at + step))]
+        st.button(
+            title,
+            icon=icon,
+            shortcut=key,
+            disabled=there == ref,
+            on_click=session.change,
+            kwargs={"layer": there.label},
+        )
+    st.select_slider(
+        "Layer (◆ fusion)",
+        [one.label for one in refs],
+        format_func=lambda label: (
+            f"{label} ◆" if label.isdigit() and int(label) in fused else label
+        ),
+        **session.bind("layer", ref.label),
+    )
+
+parts = [points_at(frame, ref)]
+if colour.key == MODALITY_COLOUR:
+    others = [spec.name for spec in streams if spec.name != stream]
+    parts += [points_at(frame, nearest_ref(refs_of(frame, name), ref.label)) for name in others]
+points = coloured(pd.concat(parts, ignore_index=True), labels.frame, tasks, colour.key)
+shown_streams = [spec.name for spec in streams] if len(parts) > 1 else [stream]
+ranges = projection_ranges(frame[frame["stream"].isin(shown_streams)])
+known = labels.frame["sample_id"].eq(view.state.sample).any()
+sample_id = view.state.sample if known else str(points["sample_id"].iloc[0])
+
+
+def clicked() -> None:
+    """A click on a point."""
+    found = st.session_state["map"]["selection"]["points"]
+    if found and "customdata" in found[0]:
+        data = found[0]["customdata"]
+        row = int(data[0] if isinstance(data, list) else data)
+        session.change(sample=str(points["sample_id"].iloc[row]))
+
+
+grid = st.grid(5, min_column_width=200)
+with grid.cell(column_span=3), st.container(border=True):
+    where = f"{listed(shown_streams)} layer {ref.label}"
+    figure = projection_map(
+        points,
+        ranges,
+        classes=colour.classes,
+        colours=colour.colours,
+        markers=colour.markers,
+        selected=sample_id,
+        x_title=f"{where}, {method.upper()} 1",
+        y_title=f"{method.upper()} 2",
+    )
+    chart(
+        figure,
+        key="map",
+        alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
+        on_select=clicked,
+        selection_mode="points",
+    )
+    if len(parts) > 1:
+        st.caption(
+            "Each stream is fitted on its own: compare shapes, not the distance between the streams."
+        )
+with grid.cell(column_span=2), st.container(border=True):
+    try:
+        show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=bool(known))
+    except InputError as error:
+        st.text(str(error))
+downloads("projection", points, {f"{run.run_id} {where}": figure})

@@ -1,0 +1,110 @@
+"""Runs: every placement with its drawing, its scores over seeds, and what is missing."""
+
+import pandas as pd
+import streamlit as st
+
+from backend.figures import placement_drawing, score_strip
+from backend.figures.placement import describe
+from backend.figures.scores import metric_name
+from backend.view.empty import list_broken
+from backend.view.groups import RunGroup
+from backend.view.missing import missing_of, present_in_words
+from backend.view.page import chart, context, downloads
+from backend.view.scores import best_of, headline_metrics, score_rows, score_table
+from backend.view.words import counted, listed, literal, mean_sd
+
+CARDS_A_PAGE = 8
+
+view = context()
+groups = view.overview.groups
+datasets = {(g.manifest.dataset.name, g.manifest.dataset.split) for g in groups}
+
+st.title("Runs")
+st.caption(
+    f"{counted(len(view.overview.runs), 'run')}: "
+    f"{counted(len(groups), 'placement')} on "
+    + literal(listed(sorted(f"{name} ({split})" for name, split in datasets)))
+    + ". Runs that differ only in their seed are one card; scores are mean ± sd over seeds."
+)
+list_broken(view.overview)
+
+scores = score_rows(groups)
+metrics = headline_metrics(scores)
+figures = {}
+if metrics:
+    st.subheader("Scores")
+    with st.grid(3, min_column_width=300):
+        for task, metric in metrics:
+            with st.container(border=True):
+                figure = score_strip(scores, [g.series for g in groups], task=task, metric=metric)
+                figures[f"{task} {metric}"] = figure
+                best = best_of(scores, groups, task, metric)
+                st.markdown(f"**{literal(task)}**, {literal(metric_name(metric))}")
+                chart(
+                    figure,
+                    key=f"score-{task}-{metric}",
+                    alt=f"{task} {metric} of every placement. {best}",
+                )
+                st.caption(literal(best))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        table = score_table(scores, groups)
+        downloads("scores", scores, figures, label="Download scores")
+    with st.expander("Table of all scores", icon=":material/table:"):
+        st.dataframe(table, hide_index=True, width="stretch", alt="Scores of every placement")
+
+
+def card(group: RunGroup) -> None:
+    """One placement."""
+    manifest = group.manifest
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(literal(group.label), anchor=False)
+        seeds = listed(group.seeds)
+        st.badge(f"{'seed' if len(group.seeds) == 1 else 'seeds'} {seeds}", color="gray")
+    chart(
+        placement_drawing(group.series.streams),
+        key=f"placement-{group.key}",
+        alt=f"Placement {group.label}: {describe(group.series.streams)}",
+    )
+    mine = scores[scores["series"].eq(group.key)]
+    if len(mine) and metrics:
+        with st.container(horizontal=True):
+            for task, metric in metrics:
+                values = mine[mine["task"].eq(task) & mine["metric"].eq(metric)]["value"].tolist()
+                st.metric(
+                    f"{literal(task)}, {literal(metric_name(metric))}",
+                    mean_sd(values),
+                    help=literal(f"mean ± sd over {counted(len(values), 'seed')}"),
+                )
+    else:
+        st.caption("No scores were stored for these runs.")
+    st.caption(
+        f"{literal(manifest.model.name)} · {literal(manifest.dataset.name)} "
+        f"({literal(manifest.dataset.split)}), n = {manifest.dataset.n:,}  \n"
+        f"There: {literal(present_in_words(group))}"
+    )
+    with st.expander("Every run", icon=":material/format_list_numbered:"):
+        per_run = pd.DataFrame(
+            [
+                {"run": run.run_id, "seed": run.seed, "n": run.n}
+                | {f"{s.task} {metric_name(s.metric)}": s.value for s in run.own_scores()}
+                for run in group.runs
+            ]
+        )
+        st.dataframe(per_run, hide_index=True, width="stretch", alt=f"Runs of {group.label}")
+    lacking = missing_of(group, view.store.path)
+    if lacking:
+        what = listed(dict.fromkeys(item.what for item in lacking))
+        with st.expander(f"Missing: {what}", icon=":material/build:"):
+            for item in lacking:
+                st.caption(literal(item.sentence))
+                st.code(item.command, language="bash", wrap_lines=True)
+
+
+st.subheader("Placements")
+st.caption("Filled boxes fuse: the co-attention runs on entry to them. Lines join paired layers.")
+pages = -(-len(groups) // CARDS_A_PAGE)
+number = st.pagination(pages, key="runs-page") if pages > 1 else 1
+with st.grid(2, min_column_width=400, gap="medium"):
+    for group in groups[(number - 1) * CARDS_A_PAGE : number * CARDS_A_PAGE]:
+        with st.container(border=True, height="stretch"):
+            card(group)
