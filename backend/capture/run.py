@@ -1,0 +1,249 @@
+"""From pairs to a run in the store: decode, run and pool, write, as three overlapping steps.
+
+Images are decoded ahead of the model by one thread and shards are written behind it by another.
+Both queues are bounded, so memory holds a few batches and two shards however long the data is.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from PIL import Image
+from torch import Tensor
+
+from backend.capture.recorder import Recorder, Vectors
+from backend.data.base import Pair, PairSource
+from backend.errors import InputError
+from backend.models.adapter import Adapter
+from backend.models.devices import choose_device
+from backend.store import Manifest, RunWriter
+from backend.types import Label, LayerRef, Pooling, Record, TaskSpec
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int], None]
+
+_SHARD_BYTES = 32 * 2**20
+_SHARD_ROWS = 512
+_AHEAD = 2  # batches that are decoded while the model runs
+_THUMBNAIL_PX = 96
+_THUMBNAIL_QUALITY = 60
+
+
+@dataclass(frozen=True)
+class CaptureOptions:
+    """How to capture; what is captured is in the manifest. ``limit`` counts usable samples."""
+
+    limit: int | None = None
+    batch_size: int = 32
+    device: str = "auto"
+    thumbnail_px: int = _THUMBNAIL_PX
+
+
+@dataclass(frozen=True)
+class _Batch:
+    records: list[Record]
+    thumbnails: list[bytes]
+    inputs: dict[str, Tensor]
+
+
+def capture(
+    adapter: Adapter,
+    source: PairSource,
+    writer: RunWriter,
+    options: CaptureOptions,
+    progress: Progress | None = None,
+) -> int:
+    """Fill an open ``writer`` with every layer of the model over the writer's split of ``source``.
+
+    Goes on after the samples that the writer already holds. The caller commits. Returns the number
+    of samples in the run. ``progress`` gets the number of samples done so far. Raises InputError
+    when the split has no usable sample.
+    """
+    manifest = writer.manifest
+    device = choose_device(options.device)
+    adapter.module.to(device)
+    records = _remaining(source, manifest.dataset.split, writer.last_sample_id)
+    left = None if options.limit is None else max(0, options.limit - writer.n_written)
+    rows = shard_rows(manifest, options.batch_size)
+    if progress:
+        progress(writer.n_written)
+    with (
+        ThreadPoolExecutor(1, "decode") as decoder,
+        _ShardBuffer(writer, rows) as shards,
+        Recorder(adapter, manifest.poolings, manifest.dtype) as record,
+    ):
+        usable = source.decoded(records)
+        limited = usable if left is None else islice(usable, left)
+        for batch in _ahead(decoder, _batches(adapter, limited, options)):
+            inputs = {name: value.to(device) for name, value in batch.inputs.items()}
+            vectors, _ = record(inputs)
+            shards.add(batch, vectors)
+            if progress:
+                progress(writer.n_written + shards.pending)
+        shards.flush()
+    if not writer.n_written:
+        raise InputError(
+            f"split {manifest.dataset.split!r} has no usable sample",
+            where=f"data {source.name}",
+            hint=source.report.summary(),
+        )
+    return writer.n_written
+
+
+def shard_rows(manifest: Manifest, batch_size: int) -> int:
+    """Samples a shard: a bounded number of bytes, whole batches."""
+    item = np.dtype(manifest.dtype).itemsize * len(manifest.poolings)
+    sample = item * sum(len(s.sites) * s.width for s in manifest.streams)
+    rows = min(_SHARD_ROWS, max(1, _SHARD_BYTES // sample))
+    return max(1, rows // batch_size) * batch_size
+
+
+def read_scores(folder: Path) -> pd.DataFrame | None:
+    """The scores that training left beside a checkpoint: task, metric, split, value."""
+    path = folder / "scores.json"
+    if not path.is_file():
+        return None
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return pd.DataFrame(rows, columns=["task", "metric", "split", "value"])
+    except (ValueError, TypeError) as error:
+        raise InputError("scores.json is broken", where=str(folder)) from error
+
+
+def _remaining(source: PairSource, split: str, last: str | None) -> Iterator[Record]:
+    """The split's records after sample ``last``."""
+    records = source.records(split)
+    if last is None:
+        return records
+    for record in records:
+        if record.sample_id == last:
+            return records
+    raise InputError(
+        f"sample {last!r}, where the unfinished capture stopped, is no longer in the data",
+        where=f"data {source.name}",
+        hint="Choose another --run-id to start afresh.",
+    )
+
+
+def _batches(adapter: Adapter, pairs: Iterator[Pair], options: CaptureOptions) -> Iterator[_Batch]:
+    while chunk := list(islice(pairs, options.batch_size)):
+        records, images = [pair.record for pair in chunk], [pair.image for pair in chunk]
+        yield _Batch(
+            records,
+            [thumbnail(image, options.thumbnail_px) for image in images],
+            adapter.batch(images, [record.text for record in records]),
+        )
+
+
+def _ahead(pool: ThreadPoolExecutor, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """The same batches, made up to ``_AHEAD`` early on the pool's one thread."""
+    waiting: deque[Future[_Batch | None]] = deque()
+    for _ in range(_AHEAD):
+        waiting.append(pool.submit(next, batches, None))
+    while (batch := waiting.popleft().result()) is not None:
+        waiting.append(pool.submit(next, batches, None))
+        yield batch
+
+
+def thumbnail(image: Image.Image, side: int = _THUMBNAIL_PX) -> bytes:
+    """A small WebP of an RGB image, at most ``side`` pixels a side."""
+    small = image.copy()
+    small.thumbnail((side, side))
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
+    return out.getvalue()
+
+
+class _ShardBuffer:
+    """Gathers batches into shards and writes each on a thread of its own, one at a time."""
+
+    def __init__(self, writer: RunWriter, rows: int) -> None:
+        self._writer = writer
+        self._rows = rows
+        self._pool = ThreadPoolExecutor(1, "write")
+        self._writing: Future[None] | None = None
+        self._samples: list[tuple[Record, bytes]] = []
+        self._parts: list[Vectors] = []
+        self._in_flight = 0
+
+    def __enter__(self) -> _ShardBuffer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True)
+
+    @property
+    def pending(self) -> int:
+        """Samples that are captured but not yet safe on disk."""
+        return len(self._samples) + (self._in_flight if self._busy() else 0)
+
+    def _busy(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def add(self, batch: _Batch, vectors: Vectors) -> None:
+        """Take one batch; writes a shard when enough is gathered."""
+        self._samples += zip(batch.records, batch.thumbnails, strict=True)
+        self._parts.append(vectors)
+        if len(self._samples) >= self._rows:
+            self._write()
+
+    def flush(self) -> None:
+        """Write what is left and wait until all of it is on disk."""
+        if self._samples:
+            self._write()
+        self._wait()
+
+    def _write(self) -> None:
+        self._wait()
+        samples, parts = self._samples, self._parts
+        self._samples, self._parts = [], []
+        self._in_flight = len(samples)
+        self._writing = self._pool.submit(self._write_shard, samples, parts)
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write_shard(
+        self, samples: Sequence[tuple[Record, bytes]], parts: Sequence[Vectors]
+    ) -> None:
+        keys: list[tuple[LayerRef, Pooling]] = list(parts[0])
+        vectors = {key: np.concatenate([part[key] for part in parts]) for key in keys}
+        self._writer.write_shard(samples_table(samples, self._writer.manifest.tasks), vectors)
+
+
+def samples_table(samples: Sequence[tuple[Record, bytes]], tasks: Sequence[TaskSpec]) -> pa.Table:
+    """Records and their thumbnails as the store's samples: labels by name, not by number."""
+    records = [record for record, _ in samples]
+    columns: dict[str, list[object]] = {
+        "sample_id": [r.sample_id for r in records],
+        "split": [r.split for r in records],
+        "text": [r.text for r in records],
+        **{
+            f"label_{task.name}": [_named(task, r.labels.get(task.name)) for r in records]
+            for task in tasks
+        },
+        "thumbnail": [image for _, image in samples],
+    }
+    return pa.table(columns)
+
+
+def _named(task: TaskSpec, label: Label) -> object:
+    if label is None or task.kind == "binary":
+        return label
+    if isinstance(label, tuple):
+        return [task.classes[i] for i in label]
+    return task.classes[label]

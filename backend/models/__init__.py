@@ -1,0 +1,1 @@
+"""Models with named streams. Importing this package does not import torch."""

@@ -1,0 +1,1 @@
+"""Training one placement over several seeds. Needs torch."""

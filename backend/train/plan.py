@@ -1,0 +1,209 @@
+"""What is trained: the options of one `fusionscope train`, and the model they build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from backend.data.base import PairSource
+from backend.errors import InputError
+from backend.models import encoders
+from backend.models.encoders import TextEncoder, VisionEncoder
+from backend.models.fusion import FusionConfig, FusionModel
+from backend.models.placement import parse_placement
+from backend.models.preprocess import Preprocessor, load_tokenizer, train_tokenizer
+from backend.types import TaskSpec
+
+SMALL = {"depth": 12, "width": 48, "heads": 4}
+SMALL_PATCH = 12
+_SMALL_RATIO = 2
+_TEXTS_FOR_VOCABULARY = 50_000
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """One placement on one dataset; the seed is given apart, so all seeds share a plan.
+
+    Encoders: ``small`` (from scratch; ``small:depth=6,width=64,heads=4``), or for text a directory
+    or hub id, for vision a timm name with an optional weights file (``name:file.safetensors``).
+    ``freeze`` is ``none``, ``encoders`` or ``text=4;vision=6`` (embeddings and blocks up to there).
+    """
+
+    data: str
+    placement: str
+    tasks: tuple[str, ...] = ()
+    text_encoder: str = "small"
+    vision_encoder: str = "small"
+    image_size: int = 48
+    max_text_length: int = 48
+    epochs: int = 15
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    final_rate: float = 0.2
+    patience: int = 3
+    dropout: float = 0.1
+    class_weights: str = "balanced"
+    freeze: str = "none"
+    limit: int | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    co_attention: dict[str, Any] = field(default_factory=dict)
+    head: dict[str, Any] = field(default_factory=dict)
+    strict: bool = False
+
+    def digest(self) -> str:
+        """Identifies the plan, so that a checkpoint of another plan is not resumed."""
+        plain = asdict(self)
+        for where_not_what in ("device", "strict"):
+            plain.pop(where_not_what)
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def chosen_tasks(plan: TrainPlan, source: PairSource) -> tuple[TaskSpec, ...]:
+    """The tasks to train: those named, or all of the dataset's."""
+    known = source.tasks
+    if not known:
+        raise InputError("has no labels to train on", where=f"data {plan.data}")
+    for name in plan.tasks:
+        if name not in known:
+            raise InputError(
+                f"no task {name!r}", where=f"data {plan.data}", hint=f"It has: {', '.join(known)}."
+            )
+    return tuple(known[name] for name in (plan.tasks or known))
+
+
+def build(
+    plan: TrainPlan, source: PairSource, tasks: tuple[TaskSpec, ...], seed: int
+) -> tuple[FusionModel, Preprocessor]:
+    """The model with its fresh parts initialised from ``seed``, and its preprocessing."""
+    torch.manual_seed(seed)
+    tokenizer, text = _text(plan, source)
+    vision, vision_config, normalisation = _vision(plan)
+    placement = parse_placement(
+        plan.placement, text_depth=len(text.blocks), vision_depth=len(vision.blocks)
+    )
+    small = "small" in (_kind(plan.text_encoder), _kind(plan.vision_encoder))
+    inner = {"inner": max(text.width, vision.width), "heads": 4, "ff_ratio": 2.0} if small else {}
+    config = FusionConfig(
+        text=encoders.describe_text(text.model.config),
+        vision=vision_config,
+        text_fusion_layers=placement.text,
+        vision_fusion_layers=placement.vision,
+        co_attention={**inner, "dropout": plan.dropout, **plan.co_attention},
+        head={**({"width": 128} if small else {}), **plan.head},
+        tasks=[{"name": t.name, "kind": t.kind, "classes": list(t.classes)} for t in tasks],
+        image={"size": plan.image_size, **normalisation},
+        max_text_length=plan.max_text_length,
+        trained_on={
+            "name": f"{source.name}-{placement.name}",
+            "dataset": source.name,
+            "seed": seed,
+            "plan": plan.digest(),
+        },
+    )
+    model = FusionModel(config, text, vision)
+    _freeze(plan, model)
+    return model, Preprocessor(tokenizer, config.image, plan.max_text_length)
+
+
+def _text(plan: TrainPlan, source: PairSource) -> tuple[Any, TextEncoder]:
+    if _kind(plan.text_encoder) != "small":
+        return load_tokenizer(plan.text_encoder), encoders.load_text(plan.text_encoder)
+    size = _small(plan.text_encoder, SMALL)
+    tokenizer = train_tokenizer(_texts(source))
+    config = {
+        "model_type": "bert",
+        "vocab_size": len(tokenizer),
+        "hidden_size": size["width"],
+        "num_hidden_layers": size["depth"],
+        "num_attention_heads": size["heads"],
+        "intermediate_size": _SMALL_RATIO * size["width"],
+        "max_position_embeddings": plan.max_text_length,
+        "type_vocab_size": 1,
+        "pad_token_id": tokenizer.pad_token_id,
+        "hidden_dropout_prob": plan.dropout,
+        "attention_probs_dropout_prob": plan.dropout,
+    }
+    return tokenizer, encoders.build_text(config)
+
+
+def _texts(source: PairSource) -> Iterator[str]:
+    for record in source.records("train", _TEXTS_FOR_VOCABULARY):
+        yield record.text
+
+
+def _vision(plan: TrainPlan) -> tuple[VisionEncoder, dict[str, Any], dict[str, Any]]:
+    name, _, weights = plan.vision_encoder.partition(":")
+    if name == "small":
+        size = _small(plan.vision_encoder, {**SMALL, "patch": SMALL_PATCH})
+        options = {
+            "img_size": plan.image_size,
+            "patch_size": size["patch"],
+            "embed_dim": size["width"],
+            "depth": size["depth"],
+            "num_heads": size["heads"],
+            "mlp_ratio": float(_SMALL_RATIO),
+            "proj_drop_rate": plan.dropout,
+        }
+        if plan.image_size % size["patch"]:
+            raise InputError(
+                f"image size {plan.image_size} is not a multiple of the patch size {size['patch']}",
+                where="vision encoder",
+            )
+        base = "vit_tiny_patch16_224"
+        described = {"name": base, "options": options}
+        return encoders.build_vision(base, options), described, {}
+    options = {"img_size": plan.image_size}
+    vision = encoders.load_vision(name, options, Path(weights) if weights else None)
+    pretrained = cast(dict[str, Any], vision.model.pretrained_cfg)
+    normalisation = {"mean": list(pretrained["mean"]), "std": list(pretrained["std"])}
+    return vision, {"name": name, "options": options}, normalisation
+
+
+def _kind(encoder: str) -> str:
+    return encoder.partition(":")[0]
+
+
+def _small(encoder: str, defaults: dict[str, int]) -> dict[str, int]:
+    """``small:depth=6,width=64`` over ``defaults``."""
+    size = dict(defaults)
+    for part in filter(None, encoder.partition(":")[2].split(",")):
+        key, _, value = part.partition("=")
+        if key not in size or not value.isdecimal() or not int(value):
+            raise InputError(
+                f"{part!r} is not one of {', '.join(f'{k}=N' for k in size)}",
+                where=f"encoder {encoder!r}",
+            )
+        size[key] = int(value)
+    if size["width"] % size["heads"]:
+        raise InputError(
+            f"width {size['width']} is not a multiple of {size['heads']} heads",
+            where=f"encoder {encoder!r}",
+        )
+    return size
+
+
+def _freeze(plan: TrainPlan, model: FusionModel) -> None:
+    depths = {"text": len(model.text.blocks), "vision": len(model.vision.blocks)}
+    if plan.freeze == "none":
+        return
+    upto = {"text": -1, "vision": -1} if plan.freeze != "encoders" else depths
+    if plan.freeze != "encoders":
+        for part in plan.freeze.split(";"):
+            stream, _, value = (p.strip() for p in part.partition("="))
+            if stream not in upto or not value.isdecimal() or int(value) > depths[stream]:
+                raise InputError(
+                    f"{part!r} does not name a layer of a stream",
+                    where=f"freeze {plan.freeze!r}",
+                    hint="Use none, encoders, or e.g. 'text=4;vision=6'.",
+                )
+            upto[stream] = int(value)
+    model.freeze(**upto)

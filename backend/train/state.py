@@ -1,0 +1,100 @@
+"""Training state on disk: written whole or not at all, so that a killed training goes on.
+
+The file is torch's own format and is only ever read with ``weights_only=True``, from the directory
+that this training wrote it to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+log = logging.getLogger(__name__)
+
+_FILE = "state.pt"
+
+
+@dataclass
+class Progress:
+    """How far a training is. ``epoch`` epochs are finished; ``history`` has one row for each."""
+
+    epoch: int
+    best_epoch: int
+    best_value: float
+    history: list[dict[str, Any]]
+    best_weights: dict[str, Tensor]
+
+    @classmethod
+    def fresh(cls) -> Progress:
+        """Nothing trained yet."""
+        return cls(0, 0, float("-inf"), [], {})
+
+
+def save(
+    folder: Path,
+    digest: str,
+    progress: Progress,
+    model: nn.Module,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+) -> None:
+    """Write everything that the next epoch depends on."""
+    content = {
+        "digest": digest,
+        "progress": vars(progress),
+        "trainable": _trainable(model),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    temporary = folder / f".{_FILE}.tmp"
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / _FILE)
+
+
+def load(
+    folder: Path,
+    digest: str,
+    model: nn.Module,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    accelerator: Accelerator,
+) -> Progress:
+    """Restore the last finished epoch; a fresh start if there is none or it is of another plan."""
+    path = folder / _FILE
+    if not path.is_file():
+        return Progress.fresh()
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    if content["digest"] != digest:
+        log.warning("the unfinished training in %s had other options: starting afresh", folder)
+        return Progress.fresh()
+    model.load_state_dict(content["trainable"], strict=False)
+    optimizer.load_state_dict(content["optimizer"])
+    schedule.load_state_dict(content["schedule"])
+    torch.set_rng_state(content["rng"])
+    if content["cuda_rng"] and accelerator.device.type == "cuda":
+        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    return Progress(**content["progress"])
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy on the CPU of the weights that training changes."""
+    return {name: value.detach().cpu().clone() for name, value in _trainable(model).items()}
+
+
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
+    """Frozen weights stay as they were built: saving them every epoch would only cost time."""
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
