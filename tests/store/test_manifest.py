@@ -1,0 +1,148 @@
+"""run.json is read strictly, and what is wrong with it is said in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from backend.errors import InputError
+from backend.store import Manifest
+from backend.store.manifest import utc_now
+from backend.types import StreamSpec, TaskSpec
+
+
+@pytest.fixture
+def manifest(store_factory: ModuleType) -> Manifest:
+    made: Manifest = store_factory.make_manifest()
+    return made
+
+
+def rewrite(manifest: Manifest, path: Path, **changes: Any) -> Path:
+    raw = json.loads(manifest.to_json())
+    for dotted, value in changes.items():
+        target = raw
+        *parents, last = dotted.split("__")
+        for name in parents:
+            target = target[name]
+        if value is ...:
+            del target[last]
+        else:
+            target[last] = value
+    path.write_text(json.dumps(raw))
+    return path
+
+
+def test_what_is_written_is_what_is_read(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(manifest.to_json())
+    assert Manifest.read(tmp_path / "run.json") == manifest
+
+
+def test_streams_and_tasks_are_the_shared_types(manifest: Manifest) -> None:
+    assert manifest.stream("text") == StreamSpec("text", "text", 4, 12, (4,))
+    assert [spec.name for spec in manifest.streams] == ["vision", "text"]
+    assert manifest.tasks[0] == TaskSpec("irony", "binary", ("sincere", "ironic"))
+
+
+def test_an_unknown_stream_names_the_known_ones(manifest: Manifest) -> None:
+    with pytest.raises(InputError, match=r"no stream 'audio'.*vision, text"):
+        manifest.stream("audio")
+
+
+def test_broken_json_is_said_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text('{"run_id": "x",\n  "model":')
+    with pytest.raises(InputError, match=r"run\.json: not valid JSON .* at line 2"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"'])
+def test_json_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="expected a JSON object"):
+        Manifest.read(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read"):
+        Manifest.read(path)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json is missing"):
+        Manifest.read(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize("field", ["schema_version", "seed", "dataset__fingerprint", "origin"])
+def test_a_missing_field_is_named(manifest: Manifest, tmp_path: Path, field: str) -> None:
+    path = rewrite(manifest, tmp_path / "run.json", **{field: ...})
+    with pytest.raises(InputError, match=rf"missing field {field.replace('__', '.')}"):
+        Manifest.read(path)
+
+
+def test_a_newer_schema_says_upgrade_whatever_else_changed(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    path = rewrite(manifest, tmp_path / "run.json", schema_version=2, seed=..., extra=1)
+    message = r"store written by a newer Fusionscope \(schema 2, this one reads 1\)\. Upgrade"
+    with pytest.raises(InputError, match=message):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema_version": 0}, "is not a version"),
+        ({"schema_version": "1"}, "is not a version"),
+        ({"run_id": "../x"}, "run_id"),
+        ({"run_id": ".hidden"}, "run_id"),
+        ({"run_id": "ok\n"}, "run_id"),
+        ({"run_id": "x" * 81}, "run_id"),
+        ({"seed": "0"}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"dataset__n": -1}, r"dataset\.n"),
+        ({"dataset__n": 1.5}, r"dataset\.n"),
+        ({"dtype": "float64"}, "dtype"),
+        ({"poolings": ["tokens"]}, "poolings"),
+        ({"poolings": ["cls", "cls"]}, "twice"),
+        ({"created": "yesterday"}, "created"),
+        ({"created": "2026-01-31T12:00:00+02:00"}, "UTC"),
+        ({"created": "2026-01-31T12:00:00"}, "UTC"),
+        ({"surprise": 1}, "unknown field surprise"),
+        ({"placement__text": [3]}, r"placement\.text \[3\] differs"),
+        ({"model__streams": []}, r"model\.streams"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line(
+    manifest: Manifest, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    path = rewrite(manifest, tmp_path / "run.json", **changes)
+    with pytest.raises(InputError, match=said) as caught:
+        Manifest.read(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_fusion_outside_the_stream_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+    raw = json.loads(manifest.to_json())
+    raw["model"]["streams"][0]["fusion_layers"] = [5]
+    raw["placement"]["vision"] = [5]
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(InputError, match=r"\[5\] lie outside 1\.\.4"):
+        Manifest.read(path)
+
+
+def test_the_same_work_ignores_time_and_versions_and_nothing_else(
+    manifest: Manifest, store_factory: ModuleType
+) -> None:
+    later = manifest.model_copy(update={"created": utc_now(), "versions": {"torch": "3"}})
+    assert manifest.same_work(later)
+    assert not manifest.same_work(store_factory.make_manifest(seed=1))
+    assert not manifest.same_work(store_factory.make_manifest(dtype="float16"))
