@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -108,7 +108,7 @@ class PairSource(ABC):
 
         ``limit`` counts good pairs, so an unreadable image is made up for by the next record.
         """
-        return islice(self._pairs(self.canonical(split)), _checked(limit))
+        return islice(self.decoded(self._records(self.canonical(split))), _checked(limit))
 
     def fingerprint(self, split: str, limit: int | None = None) -> str:
         """16 hex digits of a SHA-256 over ids, texts and label names, in order.
@@ -124,8 +124,9 @@ class PairSource(ABC):
             state.update(b"\n")
         return state.hexdigest()[:16]
 
-    def _pairs(self, split: str) -> Iterator[Pair]:
-        for record in self._records(split):
+    def decoded(self, records: Iterable[Record]) -> Iterator[Pair]:
+        """The records with their images; an unreadable image is reported and left out."""
+        for record in records:
             try:
                 image = self.image(record)
             except UnreadableImage as error:

@@ -168,10 +168,10 @@ class FileSource(PairSource):
                 record = Record(
                     sample_id=sample_id,
                     text=check_text(row.text, row.text_name),
+                    labels=self._labels(row.raw),
                     image=self.locate(row.image),
                     split=split,
                     source=f"{file} row {row.row}",
-                    labels=self._labels(row.raw),
                 )
             except RowError as error:
                 self.report.add(Problem(file, row.row, sample_id, error.reason))

@@ -68,7 +68,9 @@ class Report:
         """Count a problem; raises InputError naming file, row and reason if strict."""
         if self.strict:
             raise _stopped(problem)
-        digest = digest8(problem.file, problem.row, problem.sample_id, problem.kind)
+        # Several things can be wrong with a whole file, so there the particulars count too.
+        what = problem.kind if problem.row not in ("", 0) else problem.reason
+        digest = digest8(problem.file, problem.row, problem.sample_id, what)
         if digest in self._seen or len(self._seen) >= COUNTED:
             return
         self._seen.add(digest)
