@@ -1,0 +1,123 @@
+"""How many dimensions a representation uses, from the eigenvalues of its covariance.
+
+Both measures are read off one spectrum: the eigenvalues of the smaller of the (d, d) covariance
+and the (n, n) Gram. With n samples at most n - 1 of them differ from 0, so for n < d both numbers
+are bounded by the sample, and low.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backend.errors import InputError
+from backend.measures.base import (
+    Float64,
+    Prepared,
+    as_representation,
+    constant_reason,
+    duplicate_warning,
+    prepare,
+    working_dtype,
+)
+from backend.measures.hsic import cross_product
+from backend.measures.parallel import map_pieces
+from backend.measures.result import NAN, Result
+
+ESTIMATOR = "sample"
+
+_TIE = 1e-10
+
+
+def effective_dimension(x: object, threshold: float = 0.95) -> Result:
+    """Number of principal components that hold ``threshold`` of the variance of ``x`` (n, d).
+
+    ``threshold`` is in (0, 1]. Range: 1..min(n - 1, d), whole numbers. A share within 1e-10 of the
+    threshold has reached it, so ``threshold=1`` is the rank. Invariant to row permutation, shifts,
+    orthogonal maps and isotropic scale. Cost: n·d·min(n, d) plus an eigen-decomposition of size
+    min(n, d). NaN with a reason if ``x`` is constant; a warning when n <= d. (Jolliffe 2002, §6.1.)
+    """
+    check_threshold(threshold)
+    prepared = _prepared(x)
+    return effective_dimension_of(prepared, _spectrum(prepared), "x", threshold)
+
+
+def participation_ratio(x: object) -> Result:
+    """(Σλ)² / Σλ² over the covariance eigenvalues λ of ``x`` (n, d): 1..min(n - 1, d).
+
+    d for isotropic data, 1 for data on a line. Invariances, cost and failure cases as for
+    :func:`effective_dimension`. (Gao et al. 2017.) It also sets the chance level of biased CKA:
+    √(PR_x PR_y) / (n - 1).
+    """
+    prepared = _prepared(x)
+    return participation_ratio_of(prepared, _spectrum(prepared), "x")
+
+
+def spectrum(x: object) -> Float64:
+    """Shares of the total variance along the principal axes, descending, summing to 1; min(n, d).
+
+    All NaN for a constant ``x``.
+    """
+    return _spectrum(_prepared(x))
+
+
+def check_threshold(threshold: float) -> None:
+    """InputError unless 0 < threshold <= 1."""
+    if not 0 < threshold <= 1:
+        raise InputError(f"must lie in (0, 1], got {threshold}", where="threshold")
+
+
+def spectra(layers: list[Prepared]) -> list[Float64]:
+    """The spectrum of each prepared layer, layers in parallel."""
+    work = sum(float(layer.n * layer.d * min(layer.n, layer.d)) for layer in layers)
+    return map_pieces(_spectrum, layers, work)
+
+
+def effective_dimension_of(
+    prepared: Prepared, shares: Float64, name: str, threshold: float
+) -> Result:
+    """:func:`effective_dimension` of a layer whose spectrum is known."""
+    reached = np.cumsum(shares) >= threshold - _TIE
+    value = NAN if prepared.constant else float(np.argmax(reached) + 1)
+    return _result("effective_dimension", value, prepared, name, {"threshold": threshold})
+
+
+def participation_ratio_of(prepared: Prepared, shares: Float64, name: str) -> Result:
+    """:func:`participation_ratio` of a layer whose spectrum is known."""
+    return _result("participation_ratio", float(1.0 / (shares @ shares)), prepared, name, {})
+
+
+def _prepared(x: object) -> Prepared:
+    array = as_representation(x, "x")
+    n, d = array.shape
+    return prepare(array, "x", working_dtype(n * d * min(n, d)))
+
+
+def _spectrum(prepared: Prepared) -> Float64:
+    size = min(prepared.n, prepared.d)
+    if prepared.constant:
+        return np.full(size, np.nan)
+    x = prepared.data if prepared.d <= prepared.n else prepared.data.T
+    values = np.linalg.eigvalsh(cross_product(x, x))[::-1]
+    # Rounding leaves the null directions at about ±1e-17.
+    variances = np.maximum(values, 0.0)
+    shares: Float64 = variances / variances.sum()
+    return shares
+
+
+def _result(
+    measure: str, value: float, prepared: Prepared, name: str, params: dict[str, object]
+) -> Result:
+    n, d = prepared.n, prepared.d
+    warnings = [duplicate_warning(prepared, name)]
+    if n <= d and not prepared.constant:
+        warnings.insert(0, f"n = {n} samples <= d = {d}: at most {n - 1} dimensions can be seen")
+    return Result(
+        measure=measure,
+        value=value,
+        n=n,
+        dims=(d,),
+        estimator=ESTIMATOR,
+        params=params,
+        warnings=tuple(text for text in warnings if text),
+        reason=constant_reason(name) if prepared.constant else "",
+    )

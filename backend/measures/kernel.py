@@ -1,0 +1,235 @@
+"""CKA: centred kernel alignment (Kornblith et al. 2019), biased and debiased, with its null.
+
+Linear CKA compares the similarity structures of two representations of the same n samples: 1 when
+they agree up to rotation, shift and one common scale, and for the debiased estimator 0 on average
+when they are unrelated. The biased estimator grows with d / n: independent data with n = 64 and
+d = 768 score 0.92. Hence the default is the debiased one (HSIC_1 of Song et al. 2012, in CKA by
+Nguyen et al. 2021), which may be slightly negative and is not clamped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from backend.errors import InputError
+from backend.measures.base import (
+    Prepared,
+    as_representation,
+    constant_reason,
+    duplicate_warning,
+    prepare,
+    prepare_all,
+    same_samples,
+    working_dtype,
+)
+from backend.measures.hsic import HsicStatistics, all_pairs, multiply_adds
+from backend.measures.rbf import rbf_statistics
+from backend.measures.result import MatrixResult, Result
+
+Estimator = Literal["biased", "debiased"]
+Kernel = Literal["linear", "rbf"]
+
+EQUIDISTANT = "all samples are equally far apart, which debiased CKA cannot compare"
+UNTRACKED = "this pair of layers was not tracked"
+
+
+def cka(
+    x: object,
+    y: object,
+    *,
+    kernel: Kernel = "linear",
+    estimator: Estimator = "debiased",
+    bandwidth: float = 1.0,
+) -> Result:
+    """CKA of two representations ``x`` (n, d_x) and ``y`` (n, d_y) of the same samples.
+
+    Range: biased 0..1, debiased at most 1 and 0 on average for unrelated data. Invariant to a
+    common permutation of the rows, shifts, orthogonal maps and isotropic scaling of either side.
+    ``kernel="rbf"`` uses exp(-‖a-b‖² / (2 (bandwidth · m)²)) with m² the median squared distance of
+    each side; ``bandwidth`` is ignored by the linear kernel. The null's mean and sd are exact.
+    Cost: n·d_x·d_y or ½n²(d_x+d_y) multiply-adds, whichever is less; rbf n² memory.
+    NaN with a reason if a side is constant. InputError for unusable arrays and, when debiased,
+    n < 4.
+    """
+    check_choice(estimator, Estimator, "estimator")
+    check_choice(kernel, Kernel, "kernel")
+    names = ("x", "y")
+    least = 4 if estimator == "debiased" else 2
+    arrays = [
+        as_representation(a, name, min_samples=least) for a, name in zip((x, y), names, strict=True)
+    ]
+    n = same_samples(arrays, names)
+    widths = [a.shape[1] for a in arrays]
+    dtype = np.float64 if kernel == "rbf" else working_dtype(multiply_adds(n, widths))
+    prepared = [prepare(a, name, dtype) for a, name in zip(arrays, names, strict=True)]
+    params: dict[str, object] = {"kernel": kernel}
+    if kernel == "rbf":
+        params["bandwidth"] = bandwidth
+        statistics = rbf_statistics(prepared, bandwidth)
+    else:
+        statistics = all_pairs(prepared)
+    value = float(statistics.cka(estimator)[0, 1])
+    mean, sd = (float(m[0, 1]) for m in statistics.null(estimator))
+    constant = [side.constant for side in prepared]
+    return Result(
+        measure="cka",
+        value=value,
+        n=n,
+        dims=(widths[0], widths[1]),
+        estimator=estimator,
+        params=params,
+        null_mean=mean,
+        null_sd=sd,
+        warnings=cka_warnings(prepared, names, estimator, mean),
+        reason=cka_reason(zip(names, constant, strict=True)) if np.isnan(value) else "",
+    )
+
+
+def cka_matrix(
+    layers: Sequence[object],
+    others: Sequence[object] | None = None,
+    *,
+    estimator: Estimator = "debiased",
+    labels: Sequence[str] | None = None,
+    other_labels: Sequence[str] | None = None,
+) -> MatrixResult:
+    """Linear CKA of every layer with every other: ``layers`` L arrays (n, d_l) -> (L, L).
+
+    With ``others`` (M arrays of the same n samples) the result is (L, M). All pairs share one pass
+    over the Grams: ½n²Σd + ½(L+M)²n² multiply-adds (or ½n(Σd)² when n is larger than about Σd) and
+    (L+M)·64 MB/L of blocks besides the centred copies. Errors and undefined cells as in
+    :func:`cka`; names in messages are the labels, or ``layers[3]``.
+    """
+    check_choice(estimator, Estimator, "estimator")
+    rows = _labels(layers, labels, "layers", "labels")
+    columns = rows if others is None else _labels(others, other_labels, "others", "other_labels")
+    both = [*layers, *(others or ())]
+    names = [*rows, *(columns if others is not None else ())]
+    prepared, statistics = cka_statistics(
+        both, names, min_samples=4 if estimator != "biased" else 2
+    )
+    split = len(rows)
+    columns_at = slice(0, split) if others is None else slice(split, None)
+    result = matrix_result(
+        statistics, [p.d for p in prepared], estimator, names, slice(0, split), columns_at
+    )
+    warnings = [
+        text
+        for layer, name in zip(prepared, names, strict=True)
+        if (text := duplicate_warning(layer, name))
+    ]
+    return replace(result, warnings=(*result.warnings, *dict.fromkeys(warnings)))
+
+
+def matrix_result(
+    statistics: HsicStatistics,
+    widths: Sequence[int],
+    estimator: Estimator,
+    labels: Sequence[str] | None = None,
+    rows_at: slice = slice(None),
+    columns_at: slice = slice(None),
+) -> MatrixResult:
+    """The labelled CKA matrix, or a part of it, of finished HSIC sums."""
+    names = _labels(widths, labels, "layers", "labels")
+    values = statistics.cka(estimator)[rows_at, columns_at]
+    mean, sd = (m[rows_at, columns_at] for m in statistics.null(estimator))
+    known = np.isfinite(values)
+    rows, columns = names[rows_at], names[columns_at]
+    constant = statistics.constant
+    left, right = constant[rows_at], constant[columns_at]
+    tracked = np.isfinite(statistics.off)[rows_at, columns_at]
+    reasons: dict[tuple[int, int], str] = {}
+    for i, j in np.argwhere(~known):
+        sides = ((rows[i], left[i]), (columns[j], right[j]))
+        reasons[int(i), int(j)] = cka_reason(sides) if tracked[i, j] else UNTRACKED
+    return MatrixResult(
+        measure="cka",
+        values=values,
+        rows=rows,
+        columns=columns,
+        n=statistics.n,
+        estimator=estimator,
+        params={"kernel": "linear"},
+        null_means=np.where(known, mean, np.nan),
+        null_sds=np.where(known, sd, np.nan),
+        warnings=inflation_warning(statistics.n, widths, estimator),
+        reasons=reasons,
+    )
+
+
+def cka_null(x: object, y: object) -> tuple[float, float]:
+    """Exact mean and sd of *biased* linear CKA over all n! matchings of the rows (n >= 4).
+
+    The mean is √(PR_x PR_y) / (n-1) with PR the participation ratio. (Kazi-Aoual et al. 1995.)
+    NaN for a constant side. The debiased estimator's null is known without data: mean 0 and
+    sd √(2 / (n(n-3))).
+    """
+    names = ("x", "y")
+    _, statistics = cka_statistics([x, y], names, min_samples=4)
+    mean, sd = statistics.null("biased")
+    return float(mean[0, 1]), float(sd[0, 1])
+
+
+def cka_statistics(
+    layers: Sequence[object], names: Sequence[str], *, min_samples: int = 2
+) -> tuple[list[Prepared], HsicStatistics]:
+    """Both estimators and their nulls for all pairs, from one pass. The other forms build on it."""
+    if not layers:
+        raise InputError("no layers were given", where="layers")
+    arrays = [
+        as_representation(x, name, min_samples=min_samples)
+        for x, name in zip(layers, names, strict=True)
+    ]
+    n = same_samples(arrays, names)
+    dtype = working_dtype(multiply_adds(n, [a.shape[1] for a in arrays]))
+    prepared = prepare_all(arrays, names, dtype, min_samples=min_samples)
+    return prepared, all_pairs(prepared)
+
+
+def cka_reason(sides: Iterable[tuple[str, bool]]) -> str:
+    """Why CKA is NaN, from each side's (name, is it constant)."""
+    constant = [constant_reason(name) for name, is_constant in sides if is_constant]
+    return "; ".join(dict.fromkeys(constant)) or EQUIDISTANT
+
+
+def inflation_warning(
+    n: int, widths: Iterable[int], estimator: str, null_mean: float = np.nan
+) -> tuple[str, ...]:
+    """What to beware of in biased CKA of fewer samples than dimensions."""
+    widest = max(widths)
+    if estimator != "biased" or n >= widest:
+        return ()
+    chance = "" if np.isnan(null_mean) else f" ({null_mean:.2f} by chance)"
+    return (f"n = {n} samples < d = {widest}: biased CKA is inflated{chance}",)
+
+
+def cka_warnings(
+    sides: Sequence[Prepared], names: Sequence[str], estimator: str, null_mean: float = np.nan
+) -> tuple[str, ...]:
+    """All warnings of one CKA value."""
+    copies = (duplicate_warning(side, name) for side, name in zip(sides, names, strict=True))
+    inflated = inflation_warning(sides[0].n, (side.d for side in sides), estimator, null_mean)
+    return (*inflated, *dict.fromkeys(text for text in copies if text))
+
+
+def check_choice(value: str, choices: object, name: str) -> None:
+    """InputError naming the argument unless ``value`` is one of a Literal's strings."""
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise InputError(
+            f"unknown {name} {value!r}", where=name, hint=f"Choose one of {', '.join(allowed)}."
+        )
+
+
+def _labels(
+    layers: Sequence[object], labels: Sequence[str] | None, name: str, argument: str
+) -> tuple[str, ...]:
+    if labels is None:
+        return tuple(f"{name}[{i}]" for i in range(len(layers)))
+    if len(labels) != len(layers):
+        raise InputError(f"{len(labels)} labels for {len(layers)} layers", where=argument)
+    return tuple(str(label) for label in labels)

@@ -1,0 +1,112 @@
+"""Results are records: the value, what chance would give, how many samples, and what to beware of.
+
+What cannot be computed is NaN with a reason in words, never a clamped or padded number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured number. ``float(result)`` is the value.
+
+    ``null_mean`` and ``null_sd`` describe the value under a random matching of the samples; they
+    and the interval ``ci_low``..``ci_high`` are NaN where they were not computed. ``dims`` are the
+    widths of the representations, ``reason`` says why the value is NaN and is empty otherwise.
+    """
+
+    measure: str
+    value: float
+    n: int
+    dims: tuple[int, ...]
+    estimator: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    ci_low: float = NAN
+    ci_high: float = NAN
+    null_mean: float = NAN
+    null_sd: float = NAN
+    warnings: tuple[str, ...] = ()
+    reason: str = ""
+
+    def __float__(self) -> float:
+        return self.value
+
+    @property
+    def z(self) -> float:
+        """Standard deviations above the mean under chance; NaN where there is no null."""
+        return (self.value - self.null_mean) / self.null_sd if self.null_sd > 0 else NAN
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixResult:
+    """A measure between every row layer and every column layer: ``values`` (L, M).
+
+    ``numpy.asarray(result)`` is the matrix. ``null_means`` and ``null_sds`` (L, M) are None where
+    the measure has no null; ``reasons`` maps the (row, column) of each NaN to its explanation.
+    """
+
+    measure: str
+    values: NDArray[np.float64]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    n: int
+    estimator: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    null_means: NDArray[np.float64] | None = None
+    null_sds: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
+    reasons: Mapping[tuple[int, int], str] = field(default_factory=dict)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False and dtype not in (None, np.float64):
+            raise ValueError("a conversion of the values needs a copy")
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(row layers, column layers)."""
+        return len(self.rows), len(self.columns)
+
+    @property
+    def z(self) -> NDArray[np.float64]:
+        """Standard deviations above chance, cell by cell; NaN where there is no null."""
+        if self.null_means is None or self.null_sds is None:
+            return np.full(self.shape, NAN)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = (self.values - self.null_means) / self.null_sds
+        return np.where(self.null_sds > 0, scores, NAN)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Tidy rows: row, column, value, null_mean, null_sd, z, n, estimator, reason."""
+        import pandas as pd
+
+        row, column = np.indices(self.shape).reshape(2, -1)
+        missing = np.full(self.shape, NAN)
+        return pd.DataFrame(
+            {
+                "measure": self.measure,
+                "row": [self.rows[i] for i in row],
+                "column": [self.columns[j] for j in column],
+                "value": self.values.ravel(),
+                "null_mean": (missing if self.null_means is None else self.null_means).ravel(),
+                "null_sd": (missing if self.null_sds is None else self.null_sds).ravel(),
+                "z": self.z.ravel(),
+                "n": self.n,
+                "estimator": self.estimator,
+                "reason": [
+                    self.reasons.get((int(i), int(j)), "") for i, j in zip(row, column, strict=True)
+                ],
+            }
+        )

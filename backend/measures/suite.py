@@ -1,0 +1,205 @@
+"""All default measures of one model under one pooling, as the tidy rows that the store keeps.
+
+Pairs of layers: every two layers of a stream (each unordered pair once, the diagonal too), every
+layer of one stream with every layer of another, and each fusion output with its neighbours
+(k-1 with k.fusion, k.fusion with k). Linear CKA of each pair is given biased and debiased with the
+exact null of each. Single layers: effective dimension and participation ratio of every site.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, combinations_with_replacement, product
+from typing import TYPE_CHECKING
+
+from backend.measures.base import Prepared, constant_reason
+from backend.measures.dimension import (
+    check_threshold,
+    effective_dimension_of,
+    participation_ratio_of,
+    spectra,
+)
+from backend.measures.hsic import HsicStatistics
+from backend.measures.kernel import EQUIDISTANT, cka_statistics, cka_warnings
+from backend.measures.result import NAN, Result
+from backend.types import LayerRef, Pooling
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS: dict[str, str] = {
+    "measure": "str",
+    "stream_a": "str",
+    "layer_a": "int32",
+    "site_a": "str",
+    "stream_b": "str",
+    "layer_b": "int32",
+    "site_b": "str",
+    "pooling": "str",
+    "estimator": "str",
+    "value": "float64",
+    "ci_low": "float64",
+    "ci_high": "float64",
+    "null_mean": "float64",
+    "null_sd": "float64",
+    "n": "int64",
+    "params": "str",
+    "reason": "str",
+    "warnings": "str",
+}
+
+ESTIMATORS = ("biased", "debiased")
+
+_INPUTS = {"vision": "image", "text": "text"}
+
+
+_RANK = {"vision": 0, "text": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class _Site:
+    """A layer with its centred array and, where it is constant, why."""
+
+    ref: LayerRef
+    prepared: Prepared
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return site_name(self.ref)
+
+
+def suite(
+    layers: Mapping[LayerRef, object],
+    pooling: Pooling,
+    *,
+    modalities: Mapping[str, str] | None = None,
+    threshold: float = 0.95,
+) -> pd.DataFrame:
+    """Every default measure of ``layers``, {LayerRef: (n, d) array} over the same n >= 4 samples.
+
+    One row a value, columns as in ``COLUMNS``; of two streams the vision stream is ``stream_a``.
+    ``modalities`` maps stream names to modalities and defaults to the names. InputError names the
+    layer whose array cannot be used.
+    Cost: ½n²Σd + ½L²n² multiply-adds for CKA and one eigen-decomposition a layer; memory the arrays
+    again, centred.
+    """
+    import pandas as pd
+
+    check_threshold(threshold)
+    modalities = modalities or {}
+    refs = list(layers)
+    prepared, statistics = cka_statistics(
+        [layers[ref] for ref in refs], [site_name(ref) for ref in refs], min_samples=4
+    )
+    sites = [
+        _Site(ref, side, constant_layer_reason(ref, pooling, modalities) if side.constant else "")
+        for ref, side in zip(refs, prepared, strict=True)
+    ]
+    cka_rows = _cka_rows(sites, statistics, pairs(refs, modalities))
+    rows = [*cka_rows, *_dimension_rows(sites, threshold)]
+    frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
+    return frame.astype(COLUMNS)
+
+
+def constant_layer_reason(ref: LayerRef, pooling: Pooling, modalities: Mapping[str, str]) -> str:
+    """Why a layer whose samples all have the same vector has no measures."""
+    if ref.layer == 0 and pooling == "cls":
+        source = _INPUTS.get(modalities.get(ref.stream, ref.stream), "input")
+        return (
+            f"layer 0 of {ref.stream} is constant: the CLS token does not depend on the "
+            f"{source} yet"
+        )
+    return constant_reason(site_name(ref))
+
+
+def site_name(ref: LayerRef) -> str:
+    """``"layer 4 of vision"``, ``"layer 4.fusion of vision"``."""
+    return f"layer {ref.label} of {ref.stream}"
+
+
+def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Indices of the pairs of sites that are compared, in the order of the module's docstring."""
+    streams = sorted(
+        dict.fromkeys(ref.stream for ref in refs),
+        key=lambda name: _RANK.get(modalities.get(name, name), len(_RANK)),
+    )
+    blocks = {
+        name: sorted(
+            (i for i, ref in enumerate(refs) if ref.stream == name and ref.site == "block"),
+            key=lambda i: refs[i].layer,
+        )
+        for name in streams
+    }
+    found = [p for name in streams for p in combinations_with_replacement(blocks[name], 2)]
+    for a, b in combinations(streams, 2):
+        found += product(blocks[a], blocks[b])
+    at = {ref: i for i, ref in enumerate(refs)}
+    for ref in sorted((r for r in refs if r.site == "fusion"), key=lambda r: (r.stream, r.layer)):
+        before, after = LayerRef(ref.stream, ref.layer - 1), LayerRef(ref.stream, ref.layer)
+        found += [(at[before], at[ref])] if before in at else []
+        found += [(at[ref], at[after])] if after in at else []
+    return found
+
+
+def _cka_rows(
+    sites: Sequence[_Site], statistics: HsicStatistics, compared: Sequence[tuple[int, int]]
+) -> Iterator[dict[str, object]]:
+    for estimator in ESTIMATORS:
+        values = statistics.cka(estimator)
+        means, sds = statistics.null(estimator)
+        for i, j in compared:
+            a, b = sites[i], sites[j]
+            value = float(values[i, j])
+            known = not math.isnan(value)
+            constant = "; ".join(dict.fromkeys(text for text in (a.reason, b.reason) if text))
+            mean = float(means[i, j])
+            result = Result(
+                measure="cka",
+                value=value,
+                n=statistics.n,
+                dims=(a.prepared.d, b.prepared.d),
+                estimator=estimator,
+                params={"kernel": "linear"},
+                null_mean=mean if known else NAN,
+                null_sd=float(sds[i, j]) if known else NAN,
+                warnings=cka_warnings((a.prepared, b.prepared), (a.name, b.name), estimator, mean),
+                reason="" if known else constant or EQUIDISTANT,
+            )
+            yield tidy_row(result, a.ref, b.ref)
+
+
+def _dimension_rows(sites: Sequence[_Site], threshold: float) -> Iterator[dict[str, object]]:
+    shares = spectra([site.prepared for site in sites])
+    for site, share in zip(sites, shares, strict=True):
+        for result in (
+            effective_dimension_of(site.prepared, share, site.name, threshold),
+            participation_ratio_of(site.prepared, share, site.name),
+        ):
+            yield tidy_row(replace(result, reason=site.reason), site.ref)
+
+
+def tidy_row(result: Result, a: LayerRef, b: LayerRef | None = None) -> dict[str, object]:
+    """A result between two layers, or of one, as a row of the store (without the pooling)."""
+    return {
+        "measure": result.measure,
+        "stream_a": a.stream,
+        "layer_a": a.layer,
+        "site_a": a.site,
+        "stream_b": b.stream if b else "",
+        "layer_b": b.layer if b else -1,
+        "site_b": b.site if b else "",
+        "estimator": result.estimator,
+        "value": result.value,
+        "ci_low": result.ci_low,
+        "ci_high": result.ci_high,
+        "null_mean": result.null_mean,
+        "null_sd": result.null_sd,
+        "n": result.n,
+        "params": json.dumps(dict(result.params), sort_keys=True),
+        "reason": result.reason,
+        "warnings": "; ".join(result.warnings),
+    }

@@ -1,0 +1,92 @@
+"""What each measure declares in the registry, it is: property tests over the whole family."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.errors import InputError
+from backend.measures import MEASURES
+from backend.measures.registry import measure
+
+CASES = [(m, e) for m in MEASURES.values() for e in m.estimators]
+IDS = [f"{m.name}-{e}" for m, e in CASES]
+
+
+def value(chosen, estimator, sides):
+    if chosen.kind == "single":
+        return float(chosen.call(sides[0]))
+    return float(chosen.call(*sides, estimator=estimator))
+
+
+def orthogonal(d, seed):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0]
+
+
+TRANSFORMATIONS = {
+    "shift": lambda x, seed, size: x + size * np.random.default_rng(seed).normal(size=x.shape[1]),
+    "scale": lambda x, seed, size: x * size,
+    "orthogonal": lambda x, seed, size: x @ orthogonal(x.shape[1], seed),
+}
+
+
+@pytest.mark.parametrize(("chosen", "estimator"), CASES, ids=IDS)
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(5, 40),
+    widths=st.tuples(st.integers(2, 50), st.integers(2, 50)),
+    seed=st.integers(0, 2**31),
+    size=st.sampled_from([1e-5, 1e-3, 1.0, 50.0, 1000.0]),
+)
+def test_declared_invariances_hold(chosen, estimator, n, widths, seed, size):
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(size=(n, 2))
+    sides = [latent @ rng.normal(size=(2, d)) + rng.normal(size=(n, d)) for d in widths]
+    before = value(chosen, estimator, sides)
+    low, high = chosen.range
+    assert low is None or before >= low - 1e-12
+    assert high is None or before <= high + 1e-12
+    for name in chosen.invariances - {"permutation"}:
+        moved = [TRANSFORMATIONS[name](side, seed + i, size) for i, side in enumerate(sides)]
+        assert value(chosen, estimator, moved) == pytest.approx(before, rel=1e-7, abs=1e-7), name
+    if "permutation" in chosen.invariances:
+        order = rng.permutation(n)
+        moved = [side[order] for side in sides]
+        assert value(chosen, estimator, moved) == pytest.approx(before, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("chosen", "estimator"), CASES, ids=IDS)
+def test_what_is_not_declared_is_not_invariant(chosen, estimator):
+    rng = np.random.default_rng(0)
+    sides = [rng.normal(size=(60, 8)), rng.normal(size=(60, 8))]
+    sides[1] += 2 * sides[0]
+    stretched = [side @ np.diag(np.geomspace(1, 100, 8)) for side in sides]
+    changed = abs(value(chosen, estimator, stretched) - value(chosen, estimator, sides)) > 0.01
+    assert changed != ("invertible" in chosen.invariances)
+
+
+PAIRWISE = [(m, e) for m, e in CASES if m.kind == "pairwise"]
+
+
+@pytest.mark.parametrize(("chosen", "estimator"), PAIRWISE)
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(5, 40), d=st.integers(2, 60), seed=st.integers(0, 2**31))
+def test_pairwise_measures_are_symmetric_and_one_on_themselves(chosen, estimator, n, d, seed):
+    x, y = np.random.default_rng(seed).normal(size=(2, n, d))
+    ab, ba = value(chosen, estimator, [x, y]), value(chosen, estimator, [y, x])
+    assert ab == pytest.approx(ba, abs=1e-12)
+    assert value(chosen, estimator, [x, x]) == pytest.approx(1, abs=1e-9)
+
+
+def test_results_name_the_measure_they_are_registered_under():
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    for chosen, estimator in CASES:
+        arguments = (x,) if chosen.kind == "single" else (x, x)
+        given_estimator = {"estimator": estimator} if chosen.kind == "pairwise" else {}
+        result = chosen.call(*arguments, **given_estimator)
+        assert (result.measure, result.estimator) == (chosen.name, estimator)
+
+
+def test_unknown_measure_is_refused_with_the_names_there_are():
+    with pytest.raises(InputError, match=r"unknown measure 'cca'\. Choose one of cka, "):
+        measure("cca")

@@ -1,0 +1,133 @@
+"""The tidy rows of a model: which pairs, which columns, what is undefined and why."""
+
+import json
+
+import numpy as np
+import pytest
+
+from backend.errors import InputError
+from backend.measures import cka, cka_null, effective_dimension, participation_ratio, suite
+from backend.measures.suite import COLUMNS
+from backend.types import LayerRef, StreamSpec
+
+VISION = StreamSpec("vision", "vision", 3, 7, (2, 3))
+TEXT = StreamSpec("text", "text", 2, 5, (1,))
+
+
+@pytest.fixture(scope="module")
+def layers():
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(30, 3))
+    # Text first: the rows must put vision first all the same.
+    return {
+        ref: (latent @ rng.normal(size=(3, spec.width)) + rng.normal(size=(30, spec.width))).astype(
+            np.float32
+        )
+        for spec in (TEXT, VISION)
+        for ref in spec.sites
+    }
+
+
+@pytest.fixture(scope="module")
+def frame(layers):
+    return suite(layers, "cls")
+
+
+def places(frame):
+    a = zip(frame.stream_a, frame.layer_a, frame.site_a, strict=True)
+    b = zip(frame.stream_b, frame.layer_b, frame.site_b, strict=True)
+    return list(zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("estimator", ["biased", "debiased"])
+def test_cka_rows_hold_each_wanted_pair_once(frame, estimator):
+    rows = frame[(frame.measure == "cka") & (frame.estimator == estimator)]
+
+    def block(stream, k):
+        return (stream, k, "block")
+
+    def fusion(stream, k):
+        return (stream, k, "fusion")
+
+    expected = [(block(s, i), block(s, j)) for s, m in (("vision", 4), ("text", 3))
+                for i in range(m) for j in range(i, m)]  # fmt: skip
+    expected += [(block("vision", i), block("text", j)) for i in range(4) for j in range(3)]
+    for stream, k in (("vision", 2), ("vision", 3), ("text", 1)):
+        expected += [(block(stream, k - 1), fusion(stream, k))]
+        expected += [(fusion(stream, k), block(stream, k))]
+    assert sorted(places(rows)) == sorted(expected)
+
+
+def test_cka_rows_have_the_values_and_nulls_of_the_pairwise_functions(frame, layers):
+    rows = frame[frame.measure == "cka"]
+    for row in rows.itertuples():
+        x = layers[LayerRef(row.stream_a, row.layer_a, row.site_a)]
+        y = layers[LayerRef(row.stream_b, row.layer_b, row.site_b)]
+        assert row.value == pytest.approx(float(cka(x, y, estimator=row.estimator)), abs=1e-12)
+        if row.estimator == "biased":
+            assert (row.null_mean, row.null_sd) == pytest.approx(cka_null(x, y), abs=1e-12)
+        else:
+            assert row.null_mean == 0
+            assert row.null_sd == pytest.approx(np.sqrt(2 / (30 * 27)))
+
+
+def test_one_layer_rows_exist_for_every_site(frame, layers):
+    for name, function in (
+        ("effective_dimension", effective_dimension),
+        ("participation_ratio", participation_ratio),
+    ):
+        rows = frame[frame.measure == name]
+        assert len(rows) == len(layers)
+        assert set(zip(rows.stream_b, rows.layer_b, rows.site_b, strict=True)) == {("", -1, "")}
+        for row in rows.itertuples():
+            x = layers[LayerRef(row.stream_a, row.layer_a, row.site_a)]
+            assert row.value == pytest.approx(float(function(x)), rel=1e-10)
+
+
+def test_columns_and_types_are_those_of_the_store(frame):
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == COLUMNS
+    assert set(frame.pooling) == {"cls"}
+    assert set(frame.n) == {30}
+    params = frame.drop_duplicates("measure").set_index("measure").params
+    assert json.loads(params["effective_dimension"]) == {"threshold": 0.95}
+    assert json.loads(params["cka"]) == {"kernel": "linear"}
+
+
+def test_constant_cls_at_layer_0_says_what_it_does_not_depend_on(layers):
+    arrays = dict(layers)
+    for stream in ("vision", "text"):
+        arrays[LayerRef(stream, 0)] = np.ones_like(arrays[LayerRef(stream, 0)])
+    frame = suite(arrays, "cls")
+    touched = (frame.layer_a == 0) | (frame.layer_b == 0)
+    assert frame.value.isna().equals(touched)
+    assert (frame.reason != "").equals(touched)
+    assert frame[touched].null_sd.isna().all()
+    vision = frame[(frame.measure == "participation_ratio") & touched].reason
+    assert vision.tolist() == [
+        "layer 0 of text is constant: the CLS token does not depend on the text yet",
+        "layer 0 of vision is constant: the CLS token does not depend on the image yet",
+    ]
+
+
+def test_constant_layer_elsewhere_is_named_without_a_story(layers):
+    arrays = {**layers, LayerRef("vision", 2): np.ones((30, 7))}
+    frame = suite(arrays, "mean")
+    reasons = set(frame[frame.value.isna()].reason)
+    assert reasons == {"layer 2 of vision is constant: every sample has the same vector"}
+
+
+def test_unusable_layer_is_named(layers):
+    bad = layers[LayerRef("text", 1, "fusion")].copy()
+    bad[4] = np.nan
+    with pytest.raises(InputError, match=r"layer 1.fusion of text: NaN in 1 of 30 rows"):
+        suite({**layers, LayerRef("text", 1, "fusion"): bad}, "cls")
+    with pytest.raises(InputError, match="needs at least 4 samples, got 3"):
+        suite({ref: x[:3] for ref, x in layers.items()}, "cls")
+
+
+def test_warnings_travel_with_the_rows():
+    rng = np.random.default_rng(0)
+    arrays = {LayerRef("vision", k): rng.normal(size=(6, 10)) for k in range(2)}
+    frame = suite(arrays, "cls").set_index(["measure", "estimator"])
+    assert "n = 6 samples < d = 10" in frame.loc[("cka", "biased")].warnings.iloc[0]
+    assert frame.loc[("cka", "debiased")].warnings.iloc[0] == ""
