@@ -4,12 +4,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from backend.view.brand import ICON, LOGO
 from backend.view.empty import explain
 from backend.view.navigation import pages
 from backend.view.page import pick_runs, prepare
 from backend.view.words import counted, literal
 
-st.set_page_config(page_title="Fusionscope", page_icon=":material/join_inner:", layout="wide")
+st.set_page_config(page_title="Fusionscope", page_icon=ICON, layout="wide")
+st.logo(LOGO, size="large")
 
 page = st.navigation(pages(Path(__file__).resolve().parent / "pages"))
 

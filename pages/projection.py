@@ -128,7 +128,7 @@ def clicked() -> None:
         session.change(sample=str(points["sample_id"].iloc[row]))
 
 
-grid = st.grid(5, min_column_width=200)
+grid = st.grid(5, min_column_width=170)
 with grid.cell(column_span=3), st.container(border=True):
     where = f"{listed(shown_streams)} layer {ref.label}"
     figure = projection_map(

@@ -39,7 +39,6 @@ if metrics:
                 figure = score_strip(scores, [g.series for g in groups], task=task, metric=metric)
                 figures[f"{task} {metric}"] = figure
                 best = best_of(scores, groups, task, metric)
-                st.markdown(f"**{literal(task)}**, {literal(metric_name(metric))}")
                 chart(
                     figure,
                     key=f"score-{task}-{metric}",
@@ -80,7 +79,7 @@ def card(group: RunGroup) -> None:
     st.caption(
         f"{literal(manifest.model.name)} · {literal(manifest.dataset.name)} "
         f"({literal(manifest.dataset.split)}), n = {manifest.dataset.n:,}  \n"
-        f"There: {literal(present_in_words(group))}"
+        f"Stored: {literal(present_in_words(group))}"
     )
     with st.expander("Every run", icon=":material/format_list_numbered:"):
         per_run = pd.DataFrame(

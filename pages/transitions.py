@@ -107,7 +107,7 @@ def clicked() -> None:
         session.change(cell=cell_at(shown, points[0]["x"], points[0]["y"]))
 
 
-grid = st.grid(5, min_column_width=200)
+grid = st.grid(5, min_column_width=170)
 with grid.cell(column_span=3), st.container(border=True):
     figures[f"{focus.label} layer by layer"] = figure = layer_heatmap(
         mine,

@@ -18,6 +18,7 @@ from backend.figures.theme import (
     axis,
     escape,
     layout,
+    marker_of,
     rgba,
     style_of,
 )
@@ -49,7 +50,7 @@ def curve_figure(
     shown = [one for one in series if one.stream(stream) is not None]
     overlay = len(shown) > 1
     track = _TRACK_PX * len(shown) + 8 if overlay else 0
-    legend_rows = 1 + (len(shown) + 1) // 5
+    legend_rows = 2 if overlay else 1
     total = height + track + 18 * (legend_rows - 1)
     figure = make_subplots(
         rows=2 if overlay else 1,
@@ -59,6 +60,10 @@ def curve_figure(
         row_heights=[1 - track / total, track / total] if overlay else None,
     )
     figure.update_layout(**layout(height=total), hovermode="closest")
+    figure.update_layout(
+        legend={"yref": "container", "y": 0.99, "yanchor": "top", "itemsizing": "constant"},
+        margin={"t": 10 + 24 * legend_rows},
+    )
     depth = 0
     for one in shown:
         spec = _spec(one, stream)
@@ -66,16 +71,19 @@ def curve_figure(
         colour = one.colour if overlay else style_of(spec).colour
         rows = points[points["series"].eq(one.key)].sort_values("x")
         _add_band(figure, rows, colour, one.key)
-        _add_line(figure, rows, one, spec, colour, where, digits, y_range)
+        _add_line(figure, rows, one, spec, colour, where, digits, y_range, overlay)
         if not overlay:
             _shade(figure, spec)
-    if points["seeds"].gt(1).any():
-        figure.add_trace(_legend_only(BAND, {"symbol": "square", "size": 12,
-                                             "color": rgba(NEUTRAL, 0.35)}))
+    counts = sorted({int(k) for k in points["seeds"] if k > 1})
+    if counts:
+        seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        name = f"mean of {seeds} seeds, {BAND}"
+        marker = {"symbol": "square", "size": 12, "color": rgba(NEUTRAL, 0.35)}
+        figure.add_trace(_legend_only(name, marker))
     if not overlay and shown and _spec(shown[0], stream).fusion_layers:
         colour = style_of(_spec(shown[0], stream)).colour
-        figure.add_trace(_legend_only("fusion", {"symbol": "square", "size": 12,
-                                                 "color": rgba(colour, 0.22)}))
+        marker = {"symbol": "square", "size": 12, "color": rgba(colour, 0.22)}
+        figure.add_trace(_legend_only(f"{FUSION_MARK} fusion", marker))
     ticks = list(range(first, depth + 1, 1 if depth <= 16 else 2 if depth <= 32 else 4))
     if overlay:
         _add_track(figure, shown, stream)
@@ -106,11 +114,10 @@ def _add_line(
     where: Callable[[int], str],
     digits: int,
     y_range: tuple[float, float],
+    overlay: bool,
 ) -> None:
     style = style_of(spec)
-    seeds = int(rows["seeds"].max()) if len(rows) else 0
     fused = [int(x) in spec.fusion_layers for x in rows["x"]]
-    name = f"{one.label}: mean of {seeds} seeds" if seeds > 1 else f"{one.label}: one run"
     head = escape(one.label)
     hover = [
         f"<b>{head}</b>, {escape(where(int(row.x)))}"
@@ -129,11 +136,12 @@ def _add_line(
             connectgaps=False,
             line={"color": colour, "width": 2.2, "dash": style.dash},
             marker={
-                "symbol": style.marker,
-                "size": [10 if is_fused else 7 for is_fused in fused],
+                "symbol": marker_of(one, spec) if overlay else style.marker,
+                "line": {"width": 1.5, "color": colour} if overlay and one.variant % 2 else {},
+                "size": [11 if is_fused else 8 for is_fused in fused],
                 "color": colour,
             },
-            name=escape(name),
+            name=head,
             legendgroup=one.key,
             hovertext=hover,
             hoverinfo="text",

@@ -61,7 +61,7 @@ def layer_heatmap(
     model: str = "",
     selected: tuple[LayerRef, LayerRef] | None = None,
     show_text: bool = False,
-    height: int = 600,
+    height: int = 560,
 ) -> go.Figure:
     """Mean CKA over seeds between every layer of ``rows`` and every layer of ``columns``.
 
@@ -120,9 +120,9 @@ def layer_heatmap(
     _mark_undefined(figure, cells)
     _separate(figure, rows, columns)
     _outline(figure, selected, refs_x, refs_y)
-    figure.update_xaxes(**_axis(columns, model))
-    figure.update_yaxes(**_axis(rows, model))
-    figure.update_layout(hovermode="closest", clickmode="event+select")
+    figure.update_xaxes(**_axis(columns, model, "<br>"))
+    figure.update_yaxes(**_axis(rows, model, " "))
+    figure.update_layout(hovermode="closest", clickmode="event+select", margin={"l": 70, "b": 58})
     return figure
 
 
@@ -198,7 +198,7 @@ def _outline(
     figure.add_shape(**box, line={"color": "#E11D48", "width": 2.5})
 
 
-def _axis(streams: Sequence[StreamSpec], model: str) -> dict[str, object]:
+def _axis(streams: Sequence[StreamSpec], model: str, between: str) -> dict[str, object]:
     values: list[int] = []
     texts: list[str] = []
     start = 0
@@ -209,7 +209,7 @@ def _axis(streams: Sequence[StreamSpec], model: str) -> dict[str, object]:
             fused = layer in spec.fusion_layers
             if fused or layer % step == 0:
                 values.append(start + layer)
-                texts.append(f"{layer} {FUSION_MARK}" if fused else str(layer))
+                texts.append(f"{layer}{between}{FUSION_MARK}" if fused else str(layer))
         start += spec.depth + 1
     names = ", then ".join(f"{spec.name} layer" for spec in streams)
     fusing = any(spec.fusion_layers for spec in streams)

@@ -65,6 +65,7 @@ def projection_map(
         dragmode="pan",
         uirevision="projection",
         legend={"itemsizing": "constant"},
+        margin={"l": 34, "b": 34},
     )
     return figure
 

@@ -24,7 +24,7 @@ def score_strip(
     the data, widened to a tick; loss aside, scores lie in 0..1.
     """
     rows = scores[scores["task"].eq(task) & scores["metric"].eq(metric)]
-    figure = base_figure(height=height or 70 + 28 * len(series), legend=False)
+    figure = base_figure(height=height or 64 + 28 * len(series), legend=False)
     labels = [one.label for one in series]
     for one in series:
         mine = rows[rows["series"].eq(one.key)]
@@ -61,17 +61,18 @@ def score_strip(
                 hoverinfo="text",
             )
         )
-    figure.update_xaxes(**axis(f"{task}: {metric_name(metric)}", fixedrange=True, nticks=6))
+    figure.update_xaxes(**axis(f"{task}: {metric_name(metric)}", fixedrange=True, nticks=6, tickformat=".2f"))
     figure.update_yaxes(
         categoryorder="array",
         categoryarray=[escape(label) for label in reversed(labels)],
         automargin=True,
+        ticklabelstandoff=6,
         showgrid=True,
         gridcolor="rgba(128,128,128,0.12)",
         fixedrange=True,
         range=[-0.6, len(labels) - 0.4],
     )
-    figure.update_layout(hovermode="closest")
+    figure.update_layout(hovermode="closest", margin={"l": 10})
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-BAND = "band: min to max over seeds"
+BAND = "band min to max"
 
 
 def position(layer: pd.Series, site: pd.Series) -> pd.Series:

@@ -30,16 +30,18 @@ MODALITY: dict[Modality, ModalityStyle] = {
     "fused": ModalityStyle("#8B6CC9", "triangle-up", "dot"),
 }
 
+# None of them is blue or orange: those are vision's and text's.
 SERIES_COLOURS: tuple[str, ...] = (
     "#858585",
     "#0F9D76",
     "#C9619B",
-    "#3A9BD9",
-    "#D55E00",
-    "#8B6CC9",
     "#A88B00",
+    "#8B6CC9",
     "#A0623D",
+    "#2E9DB5",
+    "#C2453D",
 )
+_VARIANTS = ("", "-open", "-dot", "-x", "-cross", "-open-dot", "-x-open", "-cross-open")
 
 CLASS_COLOURS: tuple[str, ...] = (
     "#2F7FC1",
@@ -82,6 +84,7 @@ class Series:
     streams: tuple[StreamSpec, ...]
     colour: str = SERIES_COLOURS[0]
     model: str = ""
+    variant: int = 0
 
     def stream(self, name: str) -> StreamSpec | None:
         """The stream of that name, or None where this model has none."""
@@ -104,6 +107,13 @@ def style_of(stream: StreamSpec) -> ModalityStyle:
     return MODALITY[stream.modality]
 
 
+def marker_of(series: Series, stream: StreamSpec) -> str:
+    """The modality's marker in the series' variant, so that colour is never the only cue."""
+    style = style_of(stream)
+    variants = _VARIANTS if style.marker in ("circle", "square") else _VARIANTS[:3]
+    return style.marker + variants[series.variant % len(variants)]
+
+
 def base_figure(*, height: int, legend: bool = True) -> go.Figure:
     """An empty figure with the project's layout: transparent, no title, quiet grid."""
     figure = go.Figure()
@@ -115,7 +125,7 @@ def layout(*, height: int, legend: bool = True) -> dict[str, object]:
     """Layout settings that every figure shares."""
     return {
         "height": height,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "margin": {"l": 60, "r": 10, "t": 10, "b": 44},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "showlegend": legend,
@@ -135,12 +145,11 @@ def layout(*, height: int, legend: bool = True) -> dict[str, object]:
 
 
 def axis(title: str, **settings: object) -> dict[str, object]:
-    """Axis settings: a title, a quiet grid, room for labels."""
+    """Axis settings: a title, a quiet grid."""
     return {
-        "title": {"text": escape(title), "standoff": 8},
+        "title": {"text": escape(title)},
         "gridcolor": GRID,
         "zeroline": False,
-        "automargin": True,
         **settings,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.figures.theme import SERIES_COLOURS, Series
 from backend.store.manifest import Manifest
@@ -144,7 +144,7 @@ class Overview:
 def single(group: RunGroup, run: RunInfo) -> RunGroup:
     """One run of a group, as a group of its own."""
     label = f"{group.label}, seed {run.seed}"
-    series = Series(run.run_id, label, group.series.streams, group.series.colour, group.series.model)
+    series = replace(group.series, key=run.run_id, label=label)
     return RunGroup(run.run_id, label, series, (run,))
 
 
@@ -172,6 +172,7 @@ def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
             manifest.streams,
             SERIES_COLOURS[at % len(SERIES_COLOURS)],
             manifest.model.name,
+            at,
         )
         members_in_order = tuple(sorted(group, key=lambda run: (run.seed, run.run_id)))
         out.append(RunGroup(series.key, label, series, members_in_order))
@@ -191,7 +192,7 @@ def _identity(manifest: Manifest) -> tuple[object, ...]:
 def _order(manifest: Manifest) -> tuple[object, ...]:
     name = manifest.placement.name
     at = _PLACEMENT_ORDER.get(name, len(_PLACEMENT_ORDER))
-    return (manifest.dataset.name, manifest.dataset.split, manifest.model.name, at, name)
+    return (manifest.dataset.name, manifest.dataset.split, at, name, manifest.model.name)
 
 
 def _labels(manifests: Sequence[Manifest]) -> list[str]:

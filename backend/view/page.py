@@ -190,7 +190,7 @@ def downloads(
         for title, figure in figures.items():
             st.download_button(
                 f"{literal(title)} (HTML)",
-                lambda figure=figure: figure.to_html(include_plotlyjs=True).encode(),
+                lambda figure=figure: standalone(figure),
                 f"{name}-{title.replace(' ', '-')}.html",
                 "text/html",
                 key=f"{name}-{title}-html",
@@ -198,6 +198,14 @@ def downloads(
                 icon=":material/show_chart:",
                 width="stretch",
             )
+
+
+def standalone(figure: go.Figure) -> bytes:
+    """A figure as an HTML page of its own, on white; Streamlit's template needs Streamlit."""
+    copy = go.Figure(figure)
+    copy.update_layout(template="plotly_white", paper_bgcolor="white", plot_bgcolor="white")
+    page: str = copy.to_html(include_plotlyjs=True)
+    return page.encode()
 
 
 def for_people(frame: pd.DataFrame) -> pd.DataFrame:

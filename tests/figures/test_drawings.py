@@ -1,0 +1,160 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backend.figures import placement_drawing, projection_map, score_strip
+from backend.figures.placement import describe
+from backend.figures.projection import RASTER_ABOVE, WEBGL_ABOVE, projection_ranges
+from backend.figures.theme import MODALITY, SERIES_COLOURS, escape
+from backend.types import StreamSpec
+from tests.figures.frames import LATE, NONE, TEXT, VISION
+
+
+def points(n=10, classes=("a", "b")):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "sample_id": [f"s{i}" for i in range(n)],
+            "x": rng.normal(size=n).astype("float32"),
+            "y": rng.normal(size=n).astype("float32"),
+            "colour": [classes[i % len(classes)] for i in range(n)],
+        }
+    )
+
+
+def boxes(figure):
+    return [s for s in figure.layout.shapes if s.type == "rect"]
+
+
+def test_a_placement_has_a_box_for_every_layer_and_fills_those_that_fuse():
+    figure = placement_drawing([TEXT, VISION])
+    assert len(boxes(figure)) == 6 + 4
+    filled = [s for s in boxes(figure) if not s.fillcolor.startswith("rgba")]
+    assert sorted((s.x0 + s.x1) / 2 for s in filled) == [2, 3, 4, 4]
+
+
+def test_vision_stands_above_text_whatever_the_order_of_the_streams():
+    for streams in ([TEXT, VISION], [VISION, TEXT]):
+        axis = placement_drawing(streams).layout.yaxis
+        heights = dict(zip(axis.ticktext, axis.tickvals, strict=True))
+        assert heights["vision"] > heights["text"]
+
+
+def test_paired_fusion_layers_are_joined_across_streams_of_different_depth():
+    joins = [s for s in placement_drawing([VISION, TEXT]).layout.shapes if s.type == "line"]
+    assert [(s.x0, s.x1) for s in joins] == [(3, 2), (4, 4)]
+    hover = placement_drawing([VISION, TEXT]).data[0].hovertext
+    assert hover[2] == "vision layer 3: fusion on entry<br>paired with text layer 2"
+    assert hover[0] == "vision layer 1"
+
+
+def test_one_stream_and_none_are_drawn_too():
+    assert len(boxes(placement_drawing([VISION]))) == 6
+    assert not boxes(placement_drawing([]))
+    assert describe([NONE.streams[0]]) == "vision: 6 layers, no fusion"
+    assert describe([TEXT]) == "text: 4 layers, fusion at 2, 4"
+
+
+def test_a_projection_keeps_its_ranges_and_its_view_from_layer_to_layer():
+    frame = points()
+    ranges = projection_ranges(frame)
+    small = frame.assign(x=frame["x"] * 0.1)
+    first, second = (projection_map(f, ranges, classes=["a", "b"]) for f in (frame, small))
+    assert first.layout.xaxis.range == second.layout.xaxis.range
+    assert first.layout.uirevision == second.layout.uirevision
+    assert frame["x"].between(*ranges[0]).all()
+
+
+def test_a_point_carries_only_its_row_number():
+    figure = projection_map(points(), projection_ranges(points()), classes=["a", "b"])
+    rows = sorted(int(i) for t in figure.data if t.customdata is not None for i in t.customdata)
+    assert rows == list(range(10))
+    assert {t.customdata.dtype for t in figure.data if t.customdata is not None} == {np.dtype("int32")}
+
+
+def test_samples_without_a_label_are_grey_and_say_so():
+    frame = points()
+    frame.loc[0, "colour"] = ""
+    figure = projection_map(frame, projection_ranges(frame), classes=["a", "b"])
+    assert [t.name for t in figure.data][:3] == ["a (4)", "b (5)", "no label (1)"]
+
+
+def test_the_selected_sample_is_ringed():
+    frame = points()
+    figure = projection_map(frame, projection_ranges(frame), classes=["a", "b"], selected="s3")
+    ring = figure.data[-1]
+    assert (ring.x[0], ring.y[0]) == (frame["x"][3], frame["y"][3])
+    assert "circle-open" in ring.marker.symbol
+
+
+@pytest.mark.parametrize(("n", "kind"), [(100, "scatter"), (WEBGL_ABOVE + 1, "scattergl")])
+def test_many_points_are_drawn_with_webgl(n, kind):
+    figure = projection_map(points(n), projection_ranges(points(n)), classes=["a", "b"])
+    assert {t.type for t in figure.data} == {kind}
+
+
+def test_very_many_points_become_a_raster_that_leads_to_the_nearest_sample():
+    frame = points(RASTER_ABOVE + 500)
+    figure = projection_map(frame, projection_ranges(frame), classes=["a", "b"])
+    assert figure.data[0].type == "heatmap"
+    bins = figure.data[1]
+    assert len(bins.x) < 6_000 and (np.asarray(bins.customdata) >= 0).all()
+    row = frame.iloc[int(bins.customdata[5])]
+    step = np.diff(projection_ranges(frame)[0])[0] / 72
+    assert abs(row["x"] - bins.x[5]) <= step
+    assert len(figure.to_json()) < 600_000
+
+
+def test_a_score_strip_has_a_dot_a_seed_and_the_mean():
+    scores = pd.DataFrame(
+        {
+            "series": ["late", "late", "none"],
+            "seed": [0, 1, 0],
+            "task": "irony",
+            "metric": "auroc",
+            "value": [0.9, 0.8, 0.5],
+        }
+    )
+    figure = score_strip(scores, [NONE, LATE], task="irony", metric="auroc")
+    assert [len(t.x) for t in figure.data] == [1, 1, 2, 1]
+    assert figure.data[3].x[0] == pytest.approx(0.85)
+    assert "sd of 2 seeds" in figure.data[3].hovertext[0]
+    assert "one run" in figure.data[1].hovertext[0]
+
+
+def _contrast(colour, background):
+    def luminance(code):
+        parts = [int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    a, b = sorted((luminance(colour), luminance(background)), reverse=True)
+    return (a + 0.05) / (b + 0.05)
+
+
+def test_every_curve_colour_is_readable_on_the_light_and_on_the_dark_page():
+    for colour in (*SERIES_COLOURS, *(style.colour for style in MODALITY.values())):
+        for background in ("#FFFFFF", "#11161C"):
+            assert _contrast(colour, background) >= 3, (colour, background)
+
+
+def test_text_is_escaped():
+    assert escape("<b>&") == "&lt;b&gt;&amp;"
+
+
+def test_an_unequal_fusion_list_does_not_break_the_drawing():
+    figure = placement_drawing([StreamSpec("v", "vision", 3, 4, (1, 2)),
+                                StreamSpec("t", "text", 3, 4, (1,))])
+    assert len([s for s in figure.layout.shapes if s.type == "line"]) == 1
+
+
+def test_figures_import_neither_torch_nor_streamlit():
+    code = (
+        "import sys, backend.figures; "
+        "print([m for m in ('torch', 'streamlit', 'umap', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
