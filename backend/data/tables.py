@@ -16,8 +16,8 @@ def table_rows(path: Path, columns: set[str] | None = None) -> Iterator[TableRow
     """(row number, values by column) of a table; the ending of the file's name says its format.
 
     Row numbers are lines from 1 in text files (a CSV's header is line 1) and rows from 1 in
-    Parquet. An empty CSV field is None. ``columns`` spares Parquet the others. Raises InputError
-    for a file that cannot be read at all.
+    Parquet. ``columns`` spares Parquet the others. Raises InputError for a file that cannot
+    be read at all.
     """
     if path.suffix == ".parquet":
         return _parquet(path, columns)
@@ -41,8 +41,7 @@ def _csv(path: Path) -> Iterator[TableRow | Bad]:
             yield item
         else:
             number, fields = item
-            values = (field if field else None for field in fields)
-            yield number, dict(zip(header, values, strict=True))
+            yield number, dict(zip(header, fields, strict=True))
     if empty:
         yield Bad(0, "empty file")
 

@@ -54,6 +54,15 @@ def test_reads_the_repositorys_own_form_with_directories_and_six_orders(tmp_path
     assert source.splits() == ("test",)
 
 
+def test_a_directory_that_is_no_name_is_never_part_of_a_path(tmp_path, draw, jsonl):
+    row = {"sentence": "A tower.", "identifier": "5-1", "directory": "../../images"}
+    jsonl(tmp_path / "test/test.json", [row])
+    draw(tmp_path / "test/images/test-5-1-0.png")
+    source = open_source(f"nlvr:{tmp_path}")
+    assert list(source.records("test")) == []
+    assert "missing image: test/test-5-1-0.png" in [p.reason for p in source.report.problems]
+
+
 @pytest.mark.parametrize("k", [0, 1])
 def test_one_missing_image_of_two_is_a_problem_and_the_other_stays(scenes: Path, k):
     (scenes / f"test/test-0-1-{k}.png").unlink()
