@@ -27,6 +27,7 @@ def write_samples(shards: Shards, path: Path) -> None:
         schema,
         compression=codecs,
         use_dictionary=[name for name in schema.names if name not in ("sample_id", "thumbnail")],
+        write_statistics=[name for name in _leaves(schema) if name != "thumbnail"],
         write_page_checksum=True,
     ) as writer:
         for table in shards.rows(schema.names):

@@ -49,9 +49,10 @@ def published(final: Path, *, replace: bool = False) -> Iterator[Path]:
     the temporary file is removed and ``final`` is untouched. What the system refuses (a full disk,
     a missing permission) is an InputError that names ``final``.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
+        # Not the parents: a run that was deleted meanwhile must not come back as an empty one.
+        final.parent.mkdir(exist_ok=True)
         yield temporary
         fsync_file(temporary)
         if replace:

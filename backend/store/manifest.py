@@ -45,10 +45,15 @@ class StreamInfo(_Model):
 
 
 class ModelInfo(_Model):
-    """Which model: a name for people, its family, and its streams in order."""
+    """Which model: a name for people, its family, and its streams in order.
+
+    ``digest`` identifies weights and configuration, so that an interrupted capture does not go on
+    with another checkpoint of the same name.
+    """
 
     name: str
     family: str
+    digest: str = ""
     streams: Annotated[tuple[StreamInfo, ...], Field(strict=False, min_length=1)]
 
 

@@ -6,6 +6,7 @@ twice: the id against its pattern, and the resolved path against the store that 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,11 +148,9 @@ def parse_activation_name(stem: str) -> tuple[LayerRef, Pooling] | None:
 
 def parquet_keys(directory: Path) -> tuple[str, ...]:
     """Sorted stems of the finished Parquet files in ``directory`` (empty if it is missing)."""
-    if not directory.is_dir():
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
         return ()
-    stems = (
-        entry.stem
-        for entry in directory.iterdir()
-        if entry.suffix == ".parquet" and not entry.name.startswith(".")
-    )
+    stems = (name.removesuffix(".parquet") for name in names if name.endswith(".parquet"))
     return tuple(sorted(stem for stem in stems if _ID.fullmatch(stem)))

@@ -188,6 +188,16 @@ def iter_row_groups(path: Path, column: str) -> Iterator[pa.ChunkedArray]:
             yield table.column(0)
 
 
+def verify_pages(path: Path, columns: Sequence[str]) -> None:
+    """Read columns and forget them, a row group at a time; InputError where a checksum is wrong."""
+    with open_parquet(path) as file:
+        try:
+            for index in range(file.metadata.num_row_groups):
+                file.read_row_group(index, columns=list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise _corrupt(path, error) from error
+
+
 def fill_vectors(out: np.ndarray, start: int, column: pa.ChunkedArray) -> int:
     """Copy a FixedSizeList column into rows ``start:`` of ``out`` (n, d); return the next row."""
     width = out.shape[1]

@@ -112,9 +112,7 @@ def test_nan_and_infinite_values_survive(tmp_path: Path, store_factory: ModuleTy
     values[0, 0], values[1, 1], values[2, 2] = np.nan, np.inf, -np.inf
     store = Store.create(tmp_path)
     with store.writer(store_factory.make_manifest()) as writer:
-        writer.write_shard(
-            store_factory.make_samples(4), {(LayerRef("vision", 1), "cls"): values}
-        )
+        writer.write_shard(store_factory.make_samples(4), {(LayerRef("vision", 1), "cls"): values})
         writer.commit()
     np.testing.assert_array_equal(store.run("late-seed0").vectors("vision", 1), values)
 
@@ -228,6 +226,15 @@ def test_measures_can_be_added_once(store: Store) -> None:
         run.add_measures("../x", rows)
     leftovers = [p.name for p in run.paths.dir.rglob(".*")]
     assert leftovers == []
+
+
+def test_adding_to_a_deleted_run_does_not_bring_it_back(store: Store) -> None:
+    run = store.run("late-seed0")
+    rows = run.measures().drop(columns="key")
+    store.delete("late-seed0")
+    with pytest.raises(InputError, match="cannot be written"):
+        run.add_measures("late", rows)
+    assert "late-seed0" not in store.run_ids()
 
 
 @pytest.mark.parametrize(
