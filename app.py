@@ -7,7 +7,7 @@ import streamlit as st
 from backend.view.brand import ICON, LOGO
 from backend.view.empty import explain
 from backend.view.navigation import pages
-from backend.view.page import pick_runs, prepare
+from backend.view.page import pick_runs, prepare, provide
 from backend.view.words import counted, literal
 
 st.set_page_config(page_title="Fusionscope", page_icon=ICON, layout="wide")
@@ -30,7 +30,8 @@ with st.sidebar:
     )
     pick_runs(view)
 
-for note in view.notes:
-    st.caption(f":material/link_off: {literal(note)}")
+if view.note:
+    st.caption(f":material/link_off: {literal(view.note)}")
 
+provide(view)
 page.run()

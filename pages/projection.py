@@ -21,8 +21,11 @@ from backend.view.page import (
     context,
     downloads,
     nothing_yet,
+    pick_focus,
     pick_pooling,
     problems,
+    say_ignored,
+    step_layers,
 )
 from backend.view.words import listed, literal
 
@@ -50,22 +53,19 @@ colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
 stream = view.state.stream if view.state.stream in [s.name for s in streams] else streams[0].name
 refs = refs_of(frame, stream)
 ref = nearest_ref(refs, view.state.layer)
-at = refs.index(ref)
 
 st.caption(
-    f"{literal(method.upper())} of {literal(run.run_id)}, n = {run.n:,}. The axes hold still: every "
-    "layer starts from the one before it, so a point that moves has changed its neighbours."
+    f"{literal(method.upper())} of {literal(run.run_id)}, n = {run.n:,}. The axes hold still from "
+    "layer to layer"
+    + (
+        ", and every layer's fit starts from the one before it: a point that moves has changed its "
+        "neighbours."
+        if method == "umap"
+        else "."
+    )
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    if len(having) > 1:
-        titles = {one.key: one.label for one in having}
-        st.segmented_control(
-            "Placement shown",
-            list(titles),
-            format_func=lambda key: literal(titles[key]),
-            required=True,
-            **session.bind("focus", group.key),
-        )
+    pick_focus(having, group)
     if len(runs) > 1:
         st.segmented_control(
             "Seed", list(runs), required=True, **session.bind("seed", run.seed)
@@ -84,29 +84,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=240,
         **session.bind("colour", colour.key),
     )
-fused = group.series.stream(stream).fusion_layers
-with st.container(horizontal=True, vertical_alignment="bottom", wrap=False):
-    for title, icon, key, step in (
-        ("Previous", ":material/chevron_left:", "P", -1),
-        ("Next", ":material/chevron_right:", "N", 1),
-    ):
-        there = refs[max(0, min(len(refs) - 1, at + step))]
-        st.button(
-            title,
-            icon=icon,
-            shortcut=key,
-            disabled=there == ref,
-            on_click=session.change,
-            kwargs={"layer": there.label},
-        )
-    st.select_slider(
-        "Layer (◆ fusion)",
-        [one.label for one in refs],
-        format_func=lambda label: (
-            f"{label} ◆" if label.isdigit() and int(label) in fused else label
-        ),
-        **session.bind("layer", ref.label),
-    )
+step_layers(refs, ref, group.series.stream(stream))
 
 parts = [points_at(frame, ref)]
 if colour.key == MODALITY_COLOUR:
@@ -115,8 +93,17 @@ if colour.key == MODALITY_COLOUR:
 points = coloured(pd.concat(parts, ignore_index=True), labels.frame, tasks, colour.key)
 shown_streams = [spec.name for spec in streams] if len(parts) > 1 else [stream]
 ranges = projection_ranges(frame[frame["stream"].isin(shown_streams)])
-known = labels.frame["sample_id"].eq(view.state.sample).any()
+known = bool(labels.frame["sample_id"].eq(view.state.sample).any())
 sample_id = view.state.sample if known else str(points["sample_id"].iloc[0])
+say_ignored(
+    view,
+    focus=group.key,
+    seed=run.seed,
+    stream=stream,
+    layer=ref.label,
+    colour=colour.key,
+    sample=sample_id,
+)
 
 
 def clicked() -> None:
@@ -154,7 +141,7 @@ with grid.cell(column_span=3), st.container(border=True):
         )
 with grid.cell(column_span=2), st.container(border=True):
     try:
-        show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=bool(known))
+        show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=known)
     except InputError as error:
         st.text(str(error))
 downloads("projection", points, {f"{run.run_id} {where}": figure})

@@ -13,8 +13,10 @@ from backend.view.page import (
     downloads,
     for_people,
     nothing_yet,
+    pick_focus,
     pick_pooling,
     problems,
+    say_ignored,
 )
 from backend.view.state import ESTIMATORS
 from backend.view.words import listed, literal
@@ -54,7 +56,7 @@ st.toggle(
     **session.bind("split", view.state.split),
 )
 figures = {}
-names = listed(literal(group.label) for group in groups)
+names = listed(group.label for group in groups)
 with st.grid(2, min_column_width=420):
     for stream in view.stream_names:
         with st.container(border=True):
@@ -76,16 +78,9 @@ st.header("Every layer with every other")
 focus = view.focus(groups)
 blocks = blocks_of(focus)
 block = view.state.block if view.state.block in blocks else next(iter(blocks))
+say_ignored(view, focus=focus.key, block=block)
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    if len(groups) > 1:
-        labels = {group.key: group.label for group in groups}
-        st.segmented_control(
-            "Placement shown",
-            list(labels),
-            format_func=lambda key: literal(labels[key]),
-            required=True,
-            **session.bind("focus", focus.key),
-        )
+    pick_focus(groups, focus)
     st.segmented_control(
         "Layers",
         list(blocks),

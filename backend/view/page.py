@@ -11,11 +11,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from backend.figures.theme import FUSION_MARK, Series
+from backend.types import LayerRef, StreamSpec
 from backend.view import cache, session
 from backend.view.groups import Overview, RunGroup
 from backend.view.navigation import pages
 from backend.view.queries import COLUMNS_FOR_PEOPLE, Table
-from backend.view.state import MAX_OVERLAY, ViewState
+from backend.view.state import MAX_OVERLAY, ViewState, ignored_line
 from backend.view.store_access import StoreView, look, named_store
 from backend.view.words import counted, literal
 
@@ -32,10 +34,10 @@ class Context:
     overview: Overview
     state: ViewState
     groups: tuple[RunGroup, ...]
-    notes: tuple[str, ...]
+    note: str = ""
 
     @property
-    def series(self) -> list:  # type: ignore[type-arg]
+    def series(self) -> list[Series]:
         """The chosen groups' curves."""
         return [group.series for group in self.groups]
 
@@ -61,30 +63,27 @@ def prepare() -> Context:
     if store.status == "fine" and not overview.groups:
         store = replace(store, status="broken", message="No run of this store can be read")
     groups, unknown = overview.chosen(parsed.state.runs)
-    notes = [parsed.line] if parsed.line else []
-    if unknown and overview.groups:
-        notes.append(
-            f"This store has no run {', '.join(unknown[:3])}"
-            + (f" (and {len(unknown) - 3} more)" if len(unknown) > 3 else "")
-            + ("." if parsed.state.runs != unknown else "; the default runs are shown.")
-        )
-    context = Context(store, overview, parsed.state, groups, tuple(notes))
-    st.session_state[_CONTEXT] = context
-    return context
+    notes = [*parsed.notes, *(f"this store has no run {name}" for name in unknown)]
+    return Context(store, overview, parsed.state, groups, ignored_line(notes))
+
+
+def provide(view: Context) -> None:
+    """Hand the context to the page that runs next."""
+    st.session_state[_CONTEXT] = view
 
 
 def context() -> Context:
-    """What :func:`prepare` found in this run of the script.
+    """What :func:`prepare` found in this run of the script. A page calls it once.
 
     A server whose first visitor opens a page by its address runs the page without app.py, because
     Streamlit takes a folder named ``pages`` for its older kind of app until ``st.navigation`` was
     called. Then it is called here, and the script starts over.
     """
-    if _CONTEXT not in st.session_state:
+    found: Context | None = st.session_state.pop(_CONTEXT, None)
+    if found is None:
         caller = sys._getframe(1).f_code.co_filename
         st.navigation(pages(Path(caller).parent))
         st.rerun()
-    found: Context = st.session_state[_CONTEXT]
     return found
 
 
@@ -132,6 +131,48 @@ def pick_pooling(view: Context, available: Sequence[str]) -> str:
     return str(pooling)
 
 
+def pick_focus(groups: Sequence[RunGroup], focus: RunGroup) -> None:
+    """The choice of the one placement that is shown, where there are several."""
+    if len(groups) > 1:
+        labels = {group.key: group.label for group in groups}
+        st.segmented_control(
+            "Placement shown",
+            list(labels),
+            format_func=lambda key: literal(labels[key]),
+            required=True,
+            **session.bind("focus", focus.key),
+        )
+
+
+def step_layers(refs: Sequence[LayerRef], ref: LayerRef, spec: StreamSpec | None) -> None:
+    """The layer stepper: previous and next (also with the keys P and N), and a slider."""
+    fused = spec.fusion_layers if spec else ()
+    at = refs.index(ref)
+    with st.container(horizontal=True, vertical_alignment="bottom", wrap=False):
+        for title, icon, key, step in (
+            ("Previous", ":material/chevron_left:", "P", -1),
+            ("Next", ":material/chevron_right:", "N", 1),
+        ):
+            there = refs[max(0, min(len(refs) - 1, at + step))]
+            st.button(
+                title,
+                icon=icon,
+                shortcut=key,
+                disabled=there == ref,
+                on_click=session.change,
+                kwargs={"layer": there.label},
+            )
+        if len(refs) > 1:
+            st.select_slider(
+                f"Layer ({FUSION_MARK} fusion)",
+                [one.label for one in refs],
+                format_func=lambda label: (
+                    f"{label} {FUSION_MARK}" if label.isdigit() and int(label) in fused else label
+                ),
+                **session.bind("layer", ref.label),
+            )
+
+
 def averaged(view: Context) -> tuple[RunGroup, ...]:
     """The chosen groups without runs whose samples differ from the first run's; says which."""
     run_ids = tuple(run.run_id for group in view.groups for run in group.runs)
@@ -149,6 +190,20 @@ def averaged(view: Context) -> tuple[RunGroup, ...]:
         for group in view.groups
     )
     return tuple(group for group in groups if group.runs)
+
+
+def say_ignored(view: Context, **shown: object) -> None:
+    """One line for settings of the link that these runs do not have."""
+    wanted = {key: getattr(view.state, key) for key in shown}
+    line = ignored_line(
+        [
+            f"these runs have no {key} {wanted[key]}"
+            for key, value in shown.items()
+            if wanted[key] is not None and wanted[key] != value
+        ]
+    )
+    if line:
+        st.caption(f":material/link_off: {literal(line)}")
 
 
 def problems(table: Table) -> None:

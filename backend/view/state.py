@@ -7,7 +7,7 @@ a usable state: a value that cannot be read falls back to its default and a note
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -89,11 +89,16 @@ class Parsed:
     @property
     def line(self) -> str:
         """One line for the page; empty when everything was understood."""
-        if not self.notes:
-            return ""
-        shown = "; ".join(self.notes[:4])
-        more = f"; and {len(self.notes) - 4} more" if len(self.notes) > 4 else ""
-        return f"Parts of this link were ignored: {shown}{more}. Defaults are shown instead."
+        return ignored_line(self.notes)
+
+
+def ignored_line(notes: Sequence[str]) -> str:
+    """What of a link was ignored, in one line; empty for nothing."""
+    if not notes:
+        return ""
+    more = f"; and {len(notes) - 4} more" if len(notes) > 4 else ""
+    shown = "; ".join(_short(note, 90) for note in notes[:4])
+    return f"Parts of this link were ignored: {shown}{more}. Defaults are shown instead."
 
 
 def write_ref(ref: LayerRef) -> str:
