@@ -1,0 +1,130 @@
+"""What measuring and projecting need of a run: its vectors, and a place for the rows.
+
+A finished :class:`backend.store.Run` is one; so is a :class:`backend.store.RunWriter` before its
+commit, which is how runs that keep no activations are measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from backend.errors import InputError
+from backend.store import Run
+from backend.types import POOLINGS, LayerRef, Pooling, StreamSpec
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what is done now)."""
+
+
+class VectorSource(Protocol):
+    """Captured vectors by stream, layer and pooling, rows in the order of ``sample_ids``."""
+
+    @property
+    def streams(self) -> tuple[StreamSpec, ...]:
+        """The model's streams in order."""
+        ...
+
+    def captured(self) -> tuple[tuple[LayerRef, Pooling], ...]:
+        """Every layer and pooling that has vectors."""
+        ...
+
+    def layers(self, stream: str, pooling: Pooling = ...) -> tuple[LayerRef, ...]:
+        """The captured layers of a stream, in order of position."""
+        ...
+
+    def vectors(
+        self, stream: str, layer: int | str | LayerRef, pooling: Pooling = ...
+    ) -> np.ndarray:
+        """(n, d) float32."""
+        ...
+
+    def sample_ids(self) -> np.ndarray:
+        """(n,) strings."""
+        ...
+
+
+class Sink(VectorSource, Protocol):
+    """A source that takes the results, too."""
+
+    def add_measures(self, key: str, rows: pd.DataFrame) -> None:
+        """Add tidy measure rows under a new key."""
+        ...
+
+    def add_projection(self, key: str, rows: pd.DataFrame) -> None:
+        """Add coordinate rows under a new key."""
+        ...
+
+
+def content_key(name: str, pooling: str, parameters: dict[str, object]) -> str:
+    """``"default-cls-1a2b3c4d5e"``: names what was computed, and changes with every parameter."""
+    text = json.dumps({"name": name, "pooling": pooling, **parameters}, sort_keys=True)
+    return f"{name}-{pooling}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def source_poolings(
+    source: VectorSource, wanted: Sequence[Pooling] | None = None
+) -> tuple[Pooling, ...]:
+    """The poolings to work on: those wanted, else those captured."""
+    check_poolings(wanted)
+    if wanted is not None:
+        return tuple(wanted)
+    found = {pooling for _, pooling in source.captured()}
+    return tuple(pooling for pooling in POOLINGS if pooling in found)
+
+
+def check_poolings(wanted: Sequence[str] | None) -> None:
+    """InputError for a pooling that does not exist."""
+    unknown = [name for name in wanted or () if name not in POOLINGS]
+    if unknown:
+        raise InputError(
+            f"unknown pooling {unknown[0]!r}", hint=f"Use one or more of {', '.join(POOLINGS)}."
+        )
+
+
+def stream_vectors(
+    source: VectorSource, stream: str, pooling: Pooling
+) -> dict[LayerRef, np.ndarray]:
+    """{layer: (n, d)} of everything captured of one stream, in order of position."""
+    return {ref: source.vectors(stream, ref, pooling) for ref in source.layers(stream, pooling)}
+
+
+def missing_poolings(
+    run: Run, wanted: Sequence[Pooling] | None, present: Sequence[str], key: Callable[[str], str]
+) -> list[Pooling]:
+    """The poolings whose key the run lacks and whose vectors it has.
+
+    Where the vectors are missing a warning says so and names the command that would make them.
+    """
+    check_poolings(wanted)
+    lacking: list[Pooling] = [
+        pooling for pooling in wanted or run.manifest.poolings if key(pooling) not in present
+    ]
+    captured = {pooling for _, pooling in run.captured()}
+    for pooling in lacking:
+        if pooling not in captured:
+            stream = run.streams[0].name
+            try:
+                run.vectors(stream, 0, pooling)  # raises: the run knows the command best
+            except InputError as error:
+                log.warning("skipped %s of run %s: %s", key(pooling), run.run_id, error)
+    return [pooling for pooling in lacking if pooling in captured]
+
+
+@contextmanager
+def in_run(run_id: str) -> Iterator[None]:
+    """Name the run in whatever input error is raised inside."""
+    try:
+        yield
+    except InputError as error:
+        where = f"run {run_id}, {error.where}" if error.where else f"run {run_id}"
+        raise InputError(error.problem, where=where, hint=error.hint) from error

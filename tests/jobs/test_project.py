@@ -1,0 +1,84 @@
+"""``project``: coordinates for every site, only what is missing."""
+
+import numpy as np
+import pytest
+
+from backend.errors import InputError
+from backend.jobs.project import project_run, project_source, projection_key
+from backend.projection import project_layers
+
+
+@pytest.fixture
+def bare(store_factory, tmp_path):
+    def make(**options):
+        defaults = {"placements": ["early"], "seeds": [0], "n": 16, "depth": 3, "width": 6}
+        return store_factory.make_store(
+            tmp_path / "store", **{**defaults, "measures": False, "projections": False, **options}
+        )
+
+    return make
+
+
+def test_every_site_of_every_stream_gets_coordinates_in_sample_order(bare):
+    run = bare().run("early-seed0")
+    assert project_run(run, method="pca") == [
+        projection_key("pca", pooling) for pooling in ("cls", "mean")
+    ]
+    frame = run.projections()
+    for spec in run.streams:
+        expected = project_layers(
+            [run.vectors(spec.name, ref, "mean") for ref in spec.sites], method="pca"
+        )
+        for ref, points in zip(spec.sites, expected, strict=True):
+            rows = frame[
+                (frame.stream == spec.name) & (frame.layer == ref.layer)
+                & (frame.site == ref.site) & (frame.pooling == "mean")
+            ]  # fmt: skip
+            assert rows.sample_id.tolist() == run.sample_ids().tolist()
+            np.testing.assert_array_equal(rows[["x", "y"]].to_numpy(), points)
+
+
+def test_umap_and_pca_have_keys_of_their_own_and_nothing_is_done_twice(bare, monkeypatch):
+    run = bare().run("early-seed0")
+    (pca,) = project_run(run, method="pca", poolings=["cls"])
+    (umap,) = project_run(run, method="umap", poolings=["cls"])
+    assert pca != umap
+    assert set(run.projections().method) == {"pca", "umap"}
+    monkeypatch.setattr("backend.jobs.project.project_layers", None)
+    assert project_run(run, method="umap", poolings=["cls"]) == []
+    assert projection_key("umap", "cls", seed=1) != umap
+
+
+def test_a_run_without_activations_is_skipped_with_the_command_that_makes_them(bare, caplog):
+    run = bare(keep_activations="none").run("early-seed0")
+    assert project_run(run, method="pca") == []
+    assert "fusionscope capture --model" in caplog.messages[0]
+
+
+def test_an_unfinished_run_is_projected_from_its_shards(bare, store_factory, tmp_path):
+    finished = bare().run("early-seed0")
+    store = store_factory.make_store(tmp_path / "other", placements=[], seeds=[])
+    with store.writer(finished.manifest) as writer:
+        store_factory.write_shards(
+            writer,
+            store_factory.make_samples(16),
+            store_factory.make_vectors(finished.manifest, 16),
+            7,
+        )
+        project_source(writer, method="pca")
+        writer.commit(keep_activations=False)
+    project_run(finished, method="pca")
+    assert store.run("early-seed0").projections().equals(finished.projections())
+
+
+def test_progress_names_the_stream(bare):
+    seen = []
+    run = bare().run("early-seed0")
+    project_run(run, method="pca", poolings=["cls"], progress=lambda *step: seen.append(step))
+    assert [step[:2] for step in seen] == [(0, 2), (1, 2), (2, 2)]
+    assert seen[0][2] == f"pca of {run.streams[0].name} cls vectors"
+
+
+def test_an_unknown_method_is_refused(bare):
+    with pytest.raises(InputError, match="unknown method 'tsne'"):
+        project_run(bare().run("early-seed0"), method="tsne")
