@@ -6,7 +6,6 @@ twice: the id against its pattern, and the resolved path against the store that 
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +148,7 @@ def parse_activation_name(stem: str) -> tuple[LayerRef, Pooling] | None:
 def parquet_keys(directory: Path) -> tuple[str, ...]:
     """Sorted stems of the finished Parquet files in ``directory`` (empty if it is missing)."""
     try:
-        names = os.listdir(directory)
+        names = [entry.name for entry in directory.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return ()
     stems = (name.removesuffix(".parquet") for name in names if name.endswith(".parquet"))

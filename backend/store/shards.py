@@ -52,7 +52,8 @@ class Shards:
                 if path.name != f"shard-{at:06d}.parquet":
                     raise InputError("a shard before it is missing", where=str(path))
                 ids = tables.read_parquet(path, ["sample_id"]).column(0)
-                self._accept(path, ids, self._vector_columns(path))
+                columns = self._vector_columns(path)
+                self._accept(path, columns, self._check(ids, columns))
             except (InputError, ValueError) as error:
                 log.warning("dropping %d unusable shards: %s", len(found) - at, error)
                 for dropped in found[at:]:
@@ -64,14 +65,18 @@ class Shards:
             names: list[str] = file.schema_arrow.names
         return tuple(name for name in names if parse_activation_name(name) is not None)
 
-    def _accept(self, path: Path, ids: pa.ChunkedArray, columns: tuple[str, ...]) -> None:
+    def _accept(self, path: Path, columns: tuple[str, ...], hashes: np.ndarray) -> None:
+        self._hashes = np.concatenate([self._hashes, hashes])
+        self.columns = columns
+        self.files.append(path)
+        self.n += len(hashes)
+
+    def _check(self, ids: pa.ChunkedArray, columns: tuple[str, ...]) -> np.ndarray:
+        """Hashes of ids that may follow those before; else ValueError or InputError."""
         if self.columns is not None and columns != self.columns:
             changed = sorted(set(columns) ^ set(self.columns))
             raise ValueError(f"a shard must hold the same layers as those before: {changed}")
-        self._hashes = np.concatenate([self._hashes, self._new_hashes(ids)])
-        self.columns = columns
-        self.files.append(path)
-        self.n += len(ids)
+        return self._new_hashes(ids)
 
     def _new_hashes(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Hashes of ids; InputError if an id is repeated or was written before."""
@@ -115,7 +120,7 @@ class Shards:
             columns = self.columns
             table = table.select([*tables.samples_schema(self.manifest).names, *columns])
         path = self.directory / f"shard-{len(self.files):06d}.parquet"
-        self._check_new(table["sample_id"], columns)
+        hashes = self._check(table["sample_id"], columns)
         with published(path) as temporary:
             # Short-lived, and written while a model waits: compressing it would only cost time.
             pq.write_table(
@@ -127,13 +132,7 @@ class Shards:
                 write_page_checksum=True,
                 row_group_size=table.num_rows,
             )
-        self._accept(path, table["sample_id"], columns)
-
-    def _check_new(self, ids: pa.ChunkedArray, columns: tuple[str, ...]) -> None:
-        if self.columns is not None and columns != self.columns:
-            changed = sorted(set(columns) ^ set(self.columns))
-            raise ValueError(f"a shard must hold the same layers as those before: {changed}")
-        self._new_hashes(ids)
+        self._accept(path, columns, hashes)
 
     def _vector_column(
         self, name: str, ref: LayerRef, pooling: Pooling, array: np.ndarray, rows: int

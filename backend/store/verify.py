@@ -144,7 +144,9 @@ def _check_measures(run: Run) -> Problems:
         for side in ("a", "b"):
             places = table.group_by([f"stream_{side}", f"layer_{side}"]).aggregate([])
             for stream, layer in zip(*(column.to_pylist() for column in places), strict=True):
-                if stream not in depths or not -1 <= layer <= depths[stream]:
+                # A measure of one layer has no second place: stream "" and layer -1.
+                lowest = 0 if stream else -1
+                if stream not in depths or not lowest <= layer <= depths[stream]:
                     yield name, f"{stream} layer {layer} is not a layer of this run"
         if len(table) and pc.max(table["n"]).as_py() > run.n:
             yield name, f"n = {pc.max(table['n'])}, but the run has {run.n} samples"

@@ -13,7 +13,7 @@ from worker import load_factory
 from backend.store import Store
 from backend.types import LayerRef
 
-ROWS, WIDTH, LAYERS = 100, 512, 6
+ROWS, WIDTH, LAYERS = 100, 256, 6
 
 
 def peak_mb() -> float:

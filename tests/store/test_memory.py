@@ -13,5 +13,5 @@ def test_fifty_times_the_shards_take_no_more_memory(tmp_path: Path) -> None:
     words = [sys.executable, str(SCRIPT), str(tmp_path)]
     output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     small, large, written = (float(word) for word in output.split())
-    assert written > 100, "the large run must be large enough to show a leak"
+    assert written > 50, "the large run must be large enough to show a leak"
     assert large - small < 15, f"peak grew from {small} to {large} MB over {written} MB of vectors"

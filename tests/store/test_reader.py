@@ -283,6 +283,22 @@ def test_a_corrupt_file_is_named_and_no_traceback_of_pyarrow(
         read()
 
 
+def test_a_single_flipped_byte_never_becomes_another_number(store: Store) -> None:
+    run = store.run("late-seed0")
+    whole = run.vectors("vision", 1)
+    path = run.paths.activation(LayerRef("vision", 1), "cls")
+    good = path.read_bytes()
+    footer = int.from_bytes(good[-8:-4], "little")
+    refused = 0
+    for at in range(10, len(good) - footer - 8, 37):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :])
+        try:
+            np.testing.assert_array_equal(run.vectors("vision", 1), whole)
+        except InputError:
+            refused += 1
+    assert refused > 10
+
+
 def test_a_file_of_another_layer_width_or_length_is_refused(store: Store) -> None:
     run = store.run("late-seed0")
     path = run.paths.activation(LayerRef("vision", 1), "cls")

@@ -42,6 +42,22 @@ def test_nothing_is_visible_before_commit(tmp_path: Path, make: ModuleType) -> N
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["late-seed0"]
 
 
+def test_the_run_appears_by_a_rename_of_what_was_flushed(
+    tmp_path: Path, make: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[int, set[str]]] = []
+
+    def record(root: Path) -> None:
+        flushed.append((root.stat().st_ino, {p.name for p in root.iterdir()}))
+
+    monkeypatch.setattr("backend.store.writer.fsync_tree", record)
+    with Store.create(tmp_path).writer(make.make_manifest()) as writer:
+        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.commit()
+    run = tmp_path / "runs" / "late-seed0"
+    assert flushed == [(run.stat().st_ino, {p.name for p in run.iterdir()})]
+
+
 def test_leaving_without_commit_keeps_the_shards(tmp_path: Path, make: ModuleType) -> None:
     store = Store.create(tmp_path)
     manifest = make.make_manifest()
