@@ -4,13 +4,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from backend.view.brand import ICON, LOGO
+from backend.view.brand import LOGO
 from backend.view.empty import explain
 from backend.view.navigation import pages
-from backend.view.page import pick_runs, prepare, provide
+from backend.view.page import configure, pick_runs, prepare, provide
 from backend.view.words import counted, literal
 
-st.set_page_config(page_title="Fusionscope", page_icon=ICON, layout="wide")
+configure()
 st.logo(LOGO, size="large")
 
 page = st.navigation(pages(Path(__file__).resolve().parent / "pages"))

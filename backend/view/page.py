@@ -14,6 +14,7 @@ import streamlit as st
 from backend.figures.theme import FUSION_MARK, Series
 from backend.types import LayerRef, StreamSpec
 from backend.view import cache, session
+from backend.view.brand import ICON
 from backend.view.groups import Overview, RunGroup
 from backend.view.navigation import pages
 from backend.view.queries import COLUMNS_FOR_PEOPLE, Table
@@ -67,6 +68,11 @@ def prepare() -> Context:
     return Context(store, overview, parsed.state, groups, ignored_line(notes))
 
 
+def configure() -> None:
+    """Title, icon and width of the page; the icon is our own, so that nothing is downloaded."""
+    st.set_page_config(page_title="Fusionscope", page_icon=ICON, layout="wide")
+
+
 def provide(view: Context) -> None:
     """Hand the context to the page that runs next."""
     st.session_state[_CONTEXT] = view
@@ -82,6 +88,7 @@ def context() -> Context:
     found: Context | None = st.session_state.pop(_CONTEXT, None)
     if found is None:
         caller = sys._getframe(1).f_code.co_filename
+        configure()
         st.navigation(pages(Path(caller).parent))
         st.rerun()
     return found

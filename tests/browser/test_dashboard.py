@@ -1,0 +1,136 @@
+"""The dashboard in a real browser: every page, clicks on charts, the stepper, links, both themes."""
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.browser.conftest import ROOT, click_point, serving, settle
+
+pytestmark = pytest.mark.browser
+PAGES = ("Runs", "Transitions", "Dimensionality", "Projection")
+
+
+def query(page):
+    return parse_qs(urlsplit(page.url).query)
+
+
+def charts(page):
+    return page.locator("[data-testid=stPlotlyChart]")
+
+
+def test_every_page_is_reached_by_the_menu_and_draws_its_charts(address, open_at, pictures):
+    page = open_at(address)
+    for title, least in zip(PAGES, (8, 3, 4, 1), strict=True):
+        page.get_by_role("link", name=title).click()
+        page.get_by_role("heading", name=title, exact=True).wait_for()
+        settle(page)
+        assert charts(page).count() >= least
+        assert page.locator("[data-testid=stPlotlyChart][aria-label], "
+                            "[data-testid=stPlotlyChart] [aria-label]").count() >= 1
+        page.screenshot(path=pictures / f"{title.lower()}.png")
+
+
+def test_a_click_on_a_heatmap_cell_shows_that_cell_and_writes_the_link(address, open_at, pictures):
+    page = open_at(f"{address}/transitions?block=vision~text&runs=late,early&focus=late~macros~tiny-late")
+    page.get_by_text("Where the streams are most alike").wait_for()
+    x_by_y = 3 * 7 + 2
+    click_point(page, "heatmap", "cells", x_by_y)
+    page.get_by_role("heading", name="Vision layer 3 and text layer 2").wait_for()
+    settle(page)
+    assert query(page)["cell"] == ["vision:3~text:2"]
+    page.screenshot(path=pictures / "cell.png")
+    again = open_at(page.url)
+    again.get_by_role("heading", name="Vision layer 3 and text layer 2").wait_for()
+    click_point(page, "heatmap", "cells", 4 * 7 + 5)
+    page.get_by_role("heading", name="Vision layer 4 and text layer 5").wait_for()
+
+
+def test_a_clicked_sample_stays_selected_while_stepping_through_the_layers(
+    address, open_at, pictures
+):
+    page = open_at(f"{address}/projection?layer=1&colour=object")
+    page.get_by_text("First sample. Click any point.").wait_for()
+    click_point(page, "map", "dog", 3)
+    page.get_by_text("food with a").or_(page.get_by_text("work with a dog")).wait_for()
+    page.get_by_text("Chosen sample").wait_for()
+    settle(page)
+    text = page.locator("[data-testid=stText]").first.inner_text()
+    assert "dog" in text
+    for way in ("button", "keyboard"):
+        before = page.url
+        if way == "button":
+            page.get_by_role("button", name="Next").click()
+        else:
+            page.locator("body").press("n")
+        page.wait_for_function("before => location.href !== before", arg=before)
+        settle(page)
+        assert page.locator("[data-testid=stText]").first.inner_text() == text
+    page.wait_for_function("location.search.includes('layer=3')")
+    page.get_by_text("vision layer 3, PCA 1").wait_for()
+    page.screenshot(path=pictures / "sample.png")
+
+
+def test_a_link_opens_its_page_on_a_server_that_nobody_visited_yet(
+    browser, small_store, tmp_path, open_at
+):
+    with serving(small_store, tmp_path) as fresh:
+        page = open_at(f"{fresh}/transitions?cell=text:3~text:1&runs=early")
+        page.get_by_role("heading", name="Text layer 3 and text layer 1").wait_for()
+        assert "cell=" in page.url
+        assert page.get_by_role("link", name="Projection").count() == 1
+        page.context.close()
+
+
+def test_the_choice_of_placements_and_the_back_button(address, open_at):
+    page = open_at(f"{address}/transitions")
+    page.get_by_role("button", name="full", exact=True).first.click()
+    page.wait_for_function("location.search.includes('runs=')")
+    settle(page)
+    assert "full" not in query(page)["runs"][0]
+    page.get_by_role("link", name="Dimensionality").click()
+    page.get_by_role("heading", name="Dimensionality", exact=True).wait_for()
+    page.wait_for_function("location.search.includes('runs=')")
+    settle(page)
+    page.go_back()
+    page.get_by_role("heading", name="Transitions", exact=True).wait_for()
+    settle(page)
+
+
+def test_an_empty_store_explains_itself(browser, tmp_path, open_at, pictures):
+    (tmp_path / "empty").mkdir()
+    with serving(tmp_path / "empty", tmp_path) as fresh:
+        page = open_at(fresh)
+        page.get_by_role("heading", name="This store is empty").wait_for()
+        page.get_by_text("fusionscope demo").first.wait_for()
+        page.screenshot(path=pictures / "empty.png")
+        page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scheme"), [(820, 1180, "light"), (1440, 900, "dark")]
+)
+def test_nothing_is_wider_than_the_window(address, open_at, pictures, width, height, scheme):
+    for title in PAGES:
+        path = "" if title == "Runs" else title.lower()
+        page = open_at(f"{address}/{path}", width=width, height=height, scheme=scheme)
+        page.get_by_role("heading", name=title, exact=True).wait_for()
+        main = page.locator("[data-testid=stMain]")
+        assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+        page.screenshot(path=pictures / f"{title.lower()}-{scheme}-{width}.png")
+        page.context.close()
+
+
+def test_the_demo_store_opens_on_every_page(browser, tmp_path, open_at, pictures):
+    demo: Path = ROOT / "cache" / "demo"
+    if not (demo / "runs").is_dir():
+        pytest.skip("the demo store was not built")
+    with serving(demo, tmp_path) as url:
+        page = open_at(url)
+        for title in PAGES:
+            page.get_by_role("link", name=title).click()
+            page.get_by_role("heading", name=title, exact=True).wait_for()
+            settle(page)
+            assert charts(page).count() >= 1
+            page.screenshot(path=pictures / f"demo-{title.lower()}.png", full_page=True)
+        page.context.close()
