@@ -10,16 +10,19 @@ from backend.errors import InputError
 from backend.projection import project_layers
 from backend.projection.geometry import align
 
+GROUPS = np.arange(90) % 6
 
-def drifting(n=60, widths=(12,) * 5, seed=0):
-    """Three groups of samples that turn and blur a little from layer to layer."""
+
+def drifting(n=90, widths=(12,) * 5, seed=0):
+    """Six groups of samples that turn, stretch and blur a little from layer to layer."""
     rng = np.random.default_rng(seed)
-    x = 3 * rng.normal(size=(3, widths[0]))[np.arange(n) % 3] + rng.normal(size=(n, widths[0]))
+    d = widths[0]
+    x = 3 * rng.normal(size=(6, d))[np.arange(n) % 6] + rng.normal(size=(n, d))
     layers = []
-    for d in widths:
-        layers.append(x[:, :d].astype(np.float32))
-        turn = np.linalg.qr(np.eye(x.shape[1]) + 0.15 * rng.normal(size=(x.shape[1],) * 2))[0]
-        x = x @ turn + 0.3 * rng.normal(size=x.shape)
+    for width in widths:
+        layers.append(x[:, :width].astype(np.float32))
+        turn = np.linalg.qr(np.eye(d) + 0.15 * rng.normal(size=(d, d)))[0]
+        x = x @ turn * np.exp(0.3 * rng.normal(size=d)) + 0.3 * rng.normal(size=x.shape)
     return layers
 
 
@@ -48,11 +51,15 @@ def test_umap_moves_samples_less_than_independent_fits_even_when_those_are_align
 
 
 def test_umap_keeps_the_groups_apart_in_every_layer(umap_maps):
-    group = np.arange(60) % 3
     for points in umap_maps:
-        centres = np.array([points[group == g].mean(axis=0) for g in range(3)])
+        centres = np.array([points[g == GROUPS].mean(axis=0) for g in range(6)])
         nearest = np.linalg.norm(points[:, None] - centres, axis=2).argmin(axis=1)
-        assert (nearest == group).mean() > 0.9
+        assert (nearest == GROUPS).mean() > 0.9
+
+
+def test_umap_maps_share_one_scale(umap_maps):
+    radii = [radius(points) for points in umap_maps]
+    assert max(radii) < 1.5 * min(radii)
 
 
 def test_the_same_seed_gives_the_same_map_and_another_seed_another(umap_maps):
@@ -70,7 +77,7 @@ def test_coordinates_are_finite_float32_pairs_that_ignore_a_massive_offset(metho
     for points, moved in zip(
         project_layers(layers, method=method), project_layers(shifted, method=method), strict=True
     ):
-        assert points.shape == (60, 2) and points.dtype == np.float32
+        assert points.shape == (90, 2) and points.dtype == np.float32
         assert np.isfinite(points).all()
         if method == "pca":
             np.testing.assert_allclose(points, moved, atol=1e-3)
@@ -79,13 +86,13 @@ def test_coordinates_are_finite_float32_pairs_that_ignore_a_massive_offset(metho
 @pytest.mark.parametrize("method", ["umap", "pca"])
 def test_a_constant_layer_is_one_point_at_the_centre_of_its_neighbour(method):
     a, b = drifting()[:2]
-    constant = np.full((60, 12), 0.1, dtype=np.float32)
+    constant = np.full((90, 12), 0.1, dtype=np.float32)
     maps = project_layers([constant, a, constant, b], method=method)
     plain = project_layers([a, b], method=method)
     np.testing.assert_array_equal(maps[1], plain[0])
     np.testing.assert_array_equal(maps[3], plain[1])
     for at in (0, 2):
-        np.testing.assert_allclose(maps[at], np.tile(plain[0].mean(axis=0), (60, 1)), atol=1e-6)
+        np.testing.assert_allclose(maps[at], np.tile(plain[0].mean(axis=0), (90, 1)), atol=1e-6)
     assert (project_layers([constant], method=method)[0] == 0).all()
 
 
@@ -160,7 +167,7 @@ def test_unusable_layers_are_named():
     x = drifting()[0]
     with pytest.raises(InputError, match="x: needs at least 4 samples, got 3"):
         project_layers([x[:3]], names=["x"])
-    with pytest.raises(InputError, match=r"layers\[1\]: 59 samples, but layers\[0\] has 60"):
+    with pytest.raises(InputError, match=r"layers\[1\]: 59 samples, but layers\[0\] has 90"):
         project_layers([x, x[:59]])
     with pytest.raises(InputError, match="no layers"):
         project_layers([])
