@@ -10,6 +10,7 @@ them), without the browser. Targets: cold under 1.0 s, warm under 0.25 s.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -25,13 +26,10 @@ COLD_S, WARM_S = 1.0, 0.25
 
 def measure(page: str) -> dict[str, object]:
     """Open one page in this process; seconds of the first run and of five more."""
-    import pandas  # noqa: F401
-    import plotly.graph_objects  # noqa: F401
-    import plotly.subplots  # noqa: F401
+    for module in ("pandas", "plotly.graph_objects", "backend.store"):
+        importlib.import_module(module)
     from streamlit.runtime.pages_manager import PagesManager
     from streamlit.testing.v1 import AppTest
-
-    import backend.store  # noqa: F401
 
     # The harness forgets between runs that the app uses st.navigation; a server does not.
     PagesManager.uses_pages_directory = property(  # type: ignore[assignment]

@@ -11,6 +11,7 @@ from backend.view.page import (
     context,
     downloads,
     for_people,
+    identity,
     nothing_yet,
     pick_pooling,
     problems,
@@ -34,8 +35,8 @@ MEASURES = {
 view = context()
 st.title("Dimensionality")
 st.caption(
-    "How many directions the samples of a layer spread over. A fall says that the layer compresses, "
-    "or that one direction takes over."
+    "How many directions the samples of a layer spread over. Where it falls, the layer compresses "
+    "or one direction takes over."
 )
 groups = averaged(view)
 table = cache.measures(view.store, groups)
@@ -59,8 +60,15 @@ for measure, (title, meaning, y_title) in MEASURES.items():
         for stream in view.stream_names:
             with st.container(border=True):
                 st.markdown(f"**{literal(stream)}**")
-                figures[f"{stream} {measure}"] = figure = dimension_curves(
-                    rows, series, stream, measure, y_max=top, y_title=y_title, height=300
+                figures[f"{stream} {measure}"] = figure = cache.figure(
+                    view.store,
+                    "dimension",
+                    (identity(groups), stream, measure, pooling, top),
+                    lambda stream=stream, measure=measure, top=top, y_title=y_title: (
+                        dimension_curves(
+                            rows, series, stream, measure, y_max=top, y_title=y_title, height=300
+                        )
+                    ),
                 )
                 chart(
                     figure,

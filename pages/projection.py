@@ -67,9 +67,7 @@ st.caption(
 with st.container(horizontal=True, vertical_alignment="bottom"):
     pick_focus(having, group)
     if len(runs) > 1:
-        st.segmented_control(
-            "Seed", list(runs), required=True, **session.bind("seed", run.seed)
-        )
+        st.segmented_control("Seed", list(runs), required=True, **session.bind("seed", run.seed))
     st.segmented_control(
         "Stream",
         [spec.name for spec in streams],
@@ -132,12 +130,11 @@ with grid.cell(column_span=3), st.container(border=True):
         figure,
         key="map",
         alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
-        on_select=clicked,
-        selection_mode="points",
+        on_click=clicked,
     )
     if len(parts) > 1:
         st.caption(
-            "Each stream is fitted on its own: compare shapes, not the distance between the streams."
+            "Each stream is fitted on its own: compare shapes, not distances between streams."
         )
 with grid.cell(column_span=2), st.container(border=True):
     try:

@@ -6,10 +6,11 @@ import streamlit as st
 from backend.figures import placement_drawing, score_strip
 from backend.figures.placement import describe
 from backend.figures.scores import metric_name
+from backend.view import cache
 from backend.view.empty import list_broken
 from backend.view.groups import RunGroup
 from backend.view.missing import missing_of, present_in_words
-from backend.view.page import chart, context, downloads
+from backend.view.page import chart, context, downloads, identity
 from backend.view.scores import best_of, headline_metrics, score_rows, score_table
 from backend.view.words import counted, listed, literal, mean_sd
 
@@ -36,7 +37,14 @@ if metrics:
     with st.grid(3, min_column_width=300):
         for task, metric in metrics:
             with st.container(border=True):
-                figure = score_strip(scores, [g.series for g in groups], task=task, metric=metric)
+                figure = cache.figure(
+                    view.store,
+                    "scores",
+                    (identity(groups), task, metric),
+                    lambda task=task, metric=metric: score_strip(
+                        scores, [g.series for g in groups], task=task, metric=metric
+                    ),
+                )
                 figures[f"{task} {metric}"] = figure
                 best = best_of(scores, groups, task, metric)
                 chart(
@@ -60,7 +68,12 @@ def card(group: RunGroup) -> None:
         seeds = listed(group.seeds)
         st.badge(f"{'seed' if len(group.seeds) == 1 else 'seeds'} {seeds}", color="gray")
     chart(
-        placement_drawing(group.series.streams),
+        cache.figure(
+            view.store,
+            "placement",
+            group.series.streams,
+            lambda: placement_drawing(group.series.streams),
+        ),
         key=f"placement-{group.key}",
         alt=f"Placement {group.label}: {describe(group.series.streams)}",
     )

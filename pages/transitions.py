@@ -12,6 +12,7 @@ from backend.view.page import (
     context,
     downloads,
     for_people,
+    identity,
     nothing_yet,
     pick_focus,
     pick_pooling,
@@ -56,17 +57,23 @@ st.toggle(
     **session.bind("split", view.state.split),
 )
 figures = {}
+shown_runs = identity(groups)
 names = listed(group.label for group in groups)
 with st.grid(2, min_column_width=420):
     for stream in view.stream_names:
         with st.container(border=True):
             st.markdown(f"**{literal(stream)}**, consecutive layers")
-            figures[f"{stream} transitions"] = figure = transition_curves(
-                rows,
-                [group.series for group in groups],
-                stream,
-                split_fusion=view.state.split,
-                estimator=view.state.estimator,
+            figures[f"{stream} transitions"] = figure = cache.figure(
+                view.store,
+                "transitions",
+                (shown_runs, stream, pooling, view.state.estimator, view.state.split),
+                lambda stream=stream: transition_curves(
+                    rows,
+                    [group.series for group in groups],
+                    stream,
+                    split_fusion=view.state.split,
+                    estimator=view.state.estimator,
+                ),
             )
             chart(
                 figure,
@@ -104,20 +111,24 @@ def clicked() -> None:
 
 grid = st.grid(5, min_column_width=170)
 with grid.cell(column_span=3), st.container(border=True):
-    figures[f"{focus.label} layer by layer"] = figure = layer_heatmap(
-        mine,
-        shown.rows,
-        shown.columns,
-        model=focus.label,
-        selected=cell,
-        show_text=view.state.numbers,
+    figures[f"{focus.label} layer by layer"] = figure = cache.figure(
+        view.store,
+        "heatmap",
+        (identity([focus]), pooling, view.state.estimator, block, cell, view.state.numbers),
+        lambda: layer_heatmap(
+            mine,
+            shown.rows,
+            shown.columns,
+            model=focus.label,
+            selected=cell,
+            show_text=view.state.numbers,
+        ),
     )
     chart(
         figure,
         key="heatmap",
         alt=f"CKA of {shown.title} layers of {focus.label}; click a cell for its values",
-        on_select=clicked,
-        selection_mode="points",
+        on_click=clicked,
     )
 with grid.cell(column_span=2), st.container(border=True):
     detail = cell_view(mine, cell) if cell else None

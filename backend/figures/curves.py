@@ -7,12 +7,11 @@ from itertools import pairwise
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from backend.figures.seeds import BAND
+from backend.figures.seeds import BAND, points_of
 from backend.figures.theme import (
     FUSION_MARK,
-    GRID,
+    LEGEND,
     NEUTRAL,
     Series,
     axis,
@@ -50,52 +49,59 @@ def curve_figure(
     shown = [one for one in series if one.stream(stream) is not None]
     overlay = len(shown) > 1
     track = _TRACK_PX * len(shown) + 8 if overlay else 0
-    legend_rows = 2 if overlay else 1
-    total = height + track + 18 * (legend_rows - 1)
-    figure = make_subplots(
-        rows=2 if overlay else 1,
-        cols=1,
-        shared_xaxes=True,
-        vertical_spacing=0.02,
-        row_heights=[1 - track / total, track / total] if overlay else None,
-    )
-    figure.update_layout(**layout(height=total), hovermode="closest")
-    figure.update_layout(
-        legend={"yref": "container", "y": 0.99, "yanchor": "top", "itemsizing": "constant"},
-        margin={"t": 10 + 24 * legend_rows},
-    )
-    depth = 0
+    legend_px = 24 * (2 if overlay else 1)
+    total = height + track + legend_px - 24
+    depth = max((_spec(one, stream).depth for one in shown), default=first)
+    # Traces and shapes are collected and set at once: Plotly validates all of them on every call.
+    traces: list[go.Scatter] = []
+    shapes: list[dict[str, object]] = []
     for one in shown:
         spec = _spec(one, stream)
-        depth = max(depth, spec.depth)
         colour = one.colour if overlay else style_of(spec).colour
         rows = points[points["series"].eq(one.key)].sort_values("x")
-        _add_band(figure, rows, colour, one.key)
-        _add_line(figure, rows, one, spec, colour, where, digits, y_range, overlay)
-        if not overlay:
-            _shade(figure, spec)
-    counts = sorted({int(k) for k in points["seeds"] if k > 1})
-    if counts:
-        seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        name = f"mean of {seeds} seeds, {BAND}"
-        marker = {"symbol": "square", "size": 12, "color": rgba(NEUTRAL, 0.35)}
-        figure.add_trace(_legend_only(name, marker))
-    if not overlay and shown and _spec(shown[0], stream).fusion_layers:
-        colour = style_of(_spec(shown[0], stream)).colour
-        marker = {"symbol": "square", "size": 12, "color": rgba(colour, 0.22)}
-        figure.add_trace(_legend_only(f"{FUSION_MARK} fusion", marker))
-    ticks = list(range(first, depth + 1, 1 if depth <= 16 else 2 if depth <= 32 else 4))
+        traces += _band(rows, colour, one.key)
+        traces += _line(rows, one, spec, colour, where, digits, y_range, overlay)
+    traces += _legend(points, shown, stream, overlay)
     if overlay:
-        _add_track(figure, shown, stream)
-    x_settings = {"range": [first - 0.5, depth + 0.5], "tickvals": ticks, "fixedrange": True}
-    figure.update_xaxes(**axis("", **x_settings), row=1, col=1)
-    last = 2 if overlay else 1
-    figure.update_xaxes(**axis(x_title, **x_settings), row=last, col=1)
+        for row, one in enumerate(reversed(shown)):
+            strip, blocks = _strip(one, _spec(one, stream), row)
+            traces.append(strip)
+            shapes += blocks
+    elif shown:
+        shapes += _shading(_spec(shown[0], stream))
+    settings = layout(height=total)
+    step = 1 if depth <= 16 else 2 if depth <= 32 else 4
+    foot = track / (total - legend_px - 54)
+    settings |= {
+        "hovermode": "closest",
+        "margin": {"l": 60, "r": 10, "t": 10 + legend_px, "b": 44},
+        "legend": {
+            **LEGEND,
+            "yref": "container",
+            "y": 0.99,
+            "yanchor": "top",
+        },
+        "shapes": shapes,
+        "xaxis": axis(
+            x_title,
+            range=[first - 0.5, depth + 0.5],
+            tickvals=list(range(first, depth + 1, step)),
+            fixedrange=True,
+            anchor="y2" if overlay else "y",
+        ),
+        "yaxis": axis(y_title, range=list(y_range), fixedrange=True, domain=[foot, 1]),
+    }
     if overlay:
-        figure.update_xaxes(showticklabels=False, row=1, col=1)
-        figure.update_xaxes(showticklabels=True, row=2, col=1)
-    figure.update_yaxes(**axis(y_title, range=list(y_range), fixedrange=True), row=1, col=1)
-    return figure
+        settings["yaxis2"] = {
+            "title": {"text": "fusion", "font": {"size": 11}},
+            "range": [-0.6, len(shown) - 0.4],
+            "domain": [0, foot - 0.02],
+            "showticklabels": False,
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        }
+    return go.Figure(data=traces, layout=settings)
 
 
 def _spec(one: Series, stream: str) -> StreamSpec:
@@ -105,8 +111,7 @@ def _spec(one: Series, stream: str) -> StreamSpec:
     return spec
 
 
-def _add_line(
-    figure: go.Figure,
+def _line(
     rows: pd.DataFrame,
     one: Series,
     spec: StreamSpec,
@@ -115,65 +120,62 @@ def _add_line(
     digits: int,
     y_range: tuple[float, float],
     overlay: bool,
-) -> None:
+) -> list[go.Scatter]:
+    """Mean line with its hovers, and marks at the bottom where the mean is undefined."""
     style = style_of(spec)
-    fused = [int(x) in spec.fusion_layers for x in rows["x"]]
     head = escape(one.label)
+    points = points_of(rows)
+    fused = [point.x in spec.fusion_layers for point in points]
     hover = [
-        f"<b>{head}</b>, {escape(where(int(row.x)))}"
+        f"<b>{head}</b>, {escape(where(point.x))}"
         + (f" {FUSION_MARK} fusion" if is_fused else "")
-        + f"<br>mean {row.mean:.{digits}f}"
-        + (f"<br>min {row.low:.{digits}f}, max {row.high:.{digits}f}" if row.seeds > 1 else "")
-        + (f"<br>null {row.null_mean:.{digits}f}" if row.null_mean == row.null_mean else "")
-        + f"<br>{int(row.seeds)} seeds, n = {int(row.n):,}"
-        for row, is_fused in zip(rows.itertuples(), fused, strict=True)
+        + f"<br>mean {point.mean:.{digits}f}"
+        + (f"<br>min {point.low:.{digits}f}, max {point.high:.{digits}f}" * (point.seeds > 1))
+        + (f"<br>null {point.null_mean:.{digits}f}" * (point.null_mean == point.null_mean))
+        + f"<br>{point.seeds} seeds, n = {point.n:,}"
+        for point, is_fused in zip(points, fused, strict=True)
     ]
-    figure.add_trace(
-        go.Scatter(
-            x=rows["x"].to_numpy(),
-            y=rows["mean"].to_numpy(),
-            mode="lines+markers",
-            connectgaps=False,
-            line={"color": colour, "width": 2.2, "dash": style.dash},
-            marker={
-                "symbol": marker_of(one, spec) if overlay else style.marker,
-                "line": {"width": 1.5, "color": colour} if overlay and one.variant % 2 else {},
-                "size": [11 if is_fused else 8 for is_fused in fused],
-                "color": colour,
-            },
-            name=head,
-            legendgroup=one.key,
-            hovertext=hover,
-            hoverinfo="text",
-        ),
-        row=1,
-        col=1,
+    line = go.Scatter(
+        x=rows["x"].to_numpy(),
+        y=rows["mean"].to_numpy(),
+        mode="lines+markers",
+        connectgaps=False,
+        line={"color": colour, "width": 2.2, "dash": style.dash},
+        marker={
+            "symbol": marker_of(one, spec) if overlay else style.marker,
+            "line": {"width": 1.5, "color": colour} if overlay and one.variant % 2 else {},
+            "size": [11 if is_fused else 8 for is_fused in fused],
+            "color": colour,
+        },
+        name=head,
+        legendgroup=one.key,
+        hovertext=hover,
+        hoverinfo="text",
     )
     gaps = rows[rows["mean"].isna()]
-    if len(gaps):
-        figure.add_trace(
-            go.Scatter(
-                x=gaps["x"].to_numpy(),
-                y=[y_range[0] + 0.02 * (y_range[1] - y_range[0])] * len(gaps),
-                mode="markers",
-                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}},
-                hovertext=[
-                    f"<b>{head}</b>, {escape(where(int(row.x)))}<br>undefined: "
-                    f"{escape(row.reason or 'no reason was stored')}"
-                    for row in gaps.itertuples()
-                ],
-                hoverinfo="text",
-                name="undefined",
-                legendgroup=one.key,
-                showlegend=False,
-            ),
-            row=1,
-            col=1,
-        )
+    if gaps.empty:
+        return [line]
+    marks = go.Scatter(
+        x=gaps["x"].to_numpy(),
+        y=[y_range[0] + 0.02 * (y_range[1] - y_range[0])] * len(gaps),
+        mode="markers",
+        marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}},
+        hovertext=[
+            f"<b>{head}</b>, {escape(where(gap.x))}<br>undefined: "
+            f"{escape(gap.reason or 'no reason was stored')}"
+            for gap in points_of(gaps)
+        ],
+        hoverinfo="text",
+        name="undefined",
+        legendgroup=one.key,
+        showlegend=False,
+    )
+    return [line, marks]
 
 
-def _add_band(figure: go.Figure, rows: pd.DataFrame, colour: str, group: str) -> None:
+def _band(rows: pd.DataFrame, colour: str, group: str) -> list[go.Scatter]:
     """Filled polygons between low and high, one for each stretch without gaps."""
+    bands: list[go.Scatter] = []
     stretch: list[tuple[float, float, float]] = []
     for x, low, high in [
         *zip(rows["x"], rows["low"], rows["high"], strict=True),
@@ -183,7 +185,7 @@ def _add_band(figure: go.Figure, rows: pd.DataFrame, colour: str, group: str) ->
             stretch.append((float(x), float(low), float(high)))
             continue
         if len(stretch) > 1 and any(bottom < top for _, bottom, top in stretch):
-            figure.add_trace(
+            bands.append(
                 go.Scatter(
                     x=[p[0] for p in stretch] + [p[0] for p in reversed(stretch)],
                     y=[p[2] for p in stretch] + [p[1] for p in reversed(stretch)],
@@ -194,23 +196,53 @@ def _add_band(figure: go.Figure, rows: pd.DataFrame, colour: str, group: str) ->
                     hoverinfo="skip",
                     showlegend=False,
                     legendgroup=group,
-                ),
-                row=1,
-                col=1,
+                )
             )
         stretch = []
+    return bands
 
 
-def _shade(figure: go.Figure, spec: StreamSpec) -> None:
-    colour = style_of(spec).colour
-    for start, end in runs_of(spec.fusion_layers):
-        figure.add_vrect(
-            x0=start - 0.5,
-            x1=end + 0.5,
-            fillcolor=rgba(colour, 0.12),
-            line_width=0,
-            layer="below",
+def _legend(
+    points: pd.DataFrame, shown: Sequence[Series], stream: str, overlay: bool
+) -> list[go.Scatter]:
+    """Entries that say what the line, the band and the shading are."""
+    entries = []
+    counts = sorted({int(k) for k in points["seeds"] if k > 1})
+    if counts:
+        seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        entries.append((f"mean of {seeds} seeds, {BAND}", rgba(NEUTRAL, 0.35)))
+    if not overlay and shown and _spec(shown[0], stream).fusion_layers:
+        colour = style_of(_spec(shown[0], stream)).colour
+        entries.append((f"{FUSION_MARK} fusion", rgba(colour, 0.22)))
+    return [
+        go.Scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            marker={"symbol": "square", "size": 12, "color": colour},
+            name=name,
+            hoverinfo="skip",
         )
+        for name, colour in entries
+    ]
+
+
+def _shading(spec: StreamSpec) -> list[dict[str, object]]:
+    colour = style_of(spec).colour
+    return [
+        {
+            "type": "rect",
+            "x0": start - 0.5,
+            "x1": end + 0.5,
+            "y0": 0,
+            "y1": 1,
+            "yref": "paper",
+            "fillcolor": rgba(colour, 0.12),
+            "line": {"width": 0},
+            "layer": "below",
+        }
+        for start, end in runs_of(spec.fusion_layers)
+    ]
 
 
 def runs_of(layers: Sequence[int]) -> list[tuple[int, int]]:
@@ -223,55 +255,36 @@ def runs_of(layers: Sequence[int]) -> list[tuple[int, int]]:
     return [(ordered[a], ordered[b - 1]) for a, b in pairwise(edges)]
 
 
-def _add_track(figure: go.Figure, shown: Sequence[Series], stream: str) -> None:
-    """The strip below the axis: one row a series, a block where it fuses."""
-    for index, one in enumerate(shown):
-        spec = _spec(one, stream)
-        y = len(shown) - 1 - index
-        for k in spec.fusion_layers:
-            figure.add_shape(
-                type="rect",
-                x0=k - 0.42,
-                x1=k + 0.42,
-                y0=y - 0.36,
-                y1=y + 0.36,
-                fillcolor=one.colour,
-                line_width=0,
-                row=2,
-                col=1,
-            )
-        figure.add_trace(
-            go.Scatter(
-                x=list(range(1, spec.depth + 1)),
-                y=[y] * spec.depth,
-                mode="markers",
-                marker={"size": 4, "color": rgba(one.colour, 0.5), "symbol": "circle"},
-                hovertext=[
-                    f"<b>{escape(one.label)}</b>, {escape(stream)} layer {k}: "
-                    + ("fusion on entry" if k in spec.fusion_layers else "no fusion")
-                    for k in range(1, spec.depth + 1)
-                ],
-                hoverinfo="text",
-                showlegend=False,
-                legendgroup=one.key,
-            ),
-            row=2,
-            col=1,
-        )
-    figure.update_yaxes(
-        title={"text": "fusion", "font": {"size": 11}},
-        range=[-0.6, len(shown) - 0.4],
-        showticklabels=False,
-        showgrid=False,
-        zeroline=False,
-        fixedrange=True,
-        row=2,
-        col=1,
+def _strip(one: Series, spec: StreamSpec, row: int) -> tuple[go.Scatter, list[dict[str, object]]]:
+    """A series' row in the strip below the axis: a dot a layer, a block where it fuses."""
+    layers = list(range(1, spec.depth + 1))
+    dots = go.Scatter(
+        x=layers,
+        y=[row] * spec.depth,
+        yaxis="y2",
+        mode="markers",
+        marker={"size": 4, "color": rgba(one.colour, 0.5), "symbol": "circle"},
+        hovertext=[
+            f"<b>{escape(one.label)}</b>, {escape(spec.name)} layer {k}: "
+            + ("fusion on entry" if k in spec.fusion_layers else "no fusion")
+            for k in layers
+        ],
+        hoverinfo="text",
+        showlegend=False,
+        legendgroup=one.key,
     )
-    figure.update_xaxes(showgrid=False, gridcolor=GRID, row=2, col=1)
-
-
-def _legend_only(name: str, marker: dict[str, object]) -> go.Scatter:
-    return go.Scatter(
-        x=[None], y=[None], mode="markers", marker=marker, name=name, hoverinfo="skip"
-    )
+    blocks: list[dict[str, object]] = [
+        {
+            "type": "rect",
+            "x0": k - 0.42,
+            "x1": k + 0.42,
+            "y0": row - 0.36,
+            "y1": row + 0.36,
+            "fillcolor": one.colour,
+            "line": {"width": 0},
+            "xref": "x",
+            "yref": "y2",
+        }
+        for k in spec.fusion_layers
+    ]
+    return dots, blocks

@@ -57,7 +57,11 @@ def dimension_curves(
 
 def shared_top(frame: pd.DataFrame, streams: Sequence[str], measure: str) -> float:
     """The largest value over several streams, for ``y_max``."""
-    return max((_top(dimension_points(frame, stream, measure)) for stream in streams), default=1.0)
+    rows = frame[
+        frame["measure"].eq(measure) & frame["stream_a"].isin(streams) & frame["site_a"].eq("block")
+    ]
+    top = rows["value"].max() if len(rows) else float("nan")
+    return float(top) if top == top else 1.0
 
 
 def _top(points: pd.DataFrame) -> float:

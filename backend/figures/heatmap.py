@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.seeds import over_seeds, pairs
+from backend.figures.seeds import Point, over_seeds, pairs, points_of
 from backend.figures.theme import (
     FUSION_MARK,
     NEUTRAL,
@@ -84,7 +84,9 @@ def layer_heatmap(
             xgap=1,
             ygap=1,
             hoverinfo="skip",
-            text=[[f"{v:.2f}" if v == v else "" for v in line] for line in z] if show_text else None,
+            text=[[f"{v:.2f}" if v == v else "" for v in line] for line in z]
+            if show_text
+            else None,
             texttemplate="%{text}" if show_text else None,
             colorbar={
                 "title": {"text": "CKA", "side": "top"},
@@ -109,10 +111,7 @@ def layer_heatmap(
             },
             selected={"marker": {"opacity": 0}},
             unselected={"marker": {"opacity": 0}},
-            hovertext=[
-                _hover(refs_y[int(cell.y)], refs_x[int(cell.x)], cell)
-                for cell in cells.itertuples()
-            ],
+            hovertext=_hovers(cells, refs_x, refs_y),
             hoverinfo="text",
             name="cells",
         )
@@ -133,23 +132,36 @@ def pair_in_words(a: LayerRef, b: LayerRef) -> str:
     return f"{a.stream} layer {a.label} and {b.stream} layer {b.label}"
 
 
-def _hover(a: LayerRef, b: LayerRef, cell: object) -> str:
-    mean, null, sd = (float(getattr(cell, key)) for key in ("mean", "null_mean", "null_sd"))
+def _hovers(
+    cells: pd.DataFrame, refs_x: tuple[LayerRef, ...], refs_y: tuple[LayerRef, ...]
+) -> list[str]:
+    null_sd = cells["null_sd"].tolist()
+    z = [
+        (mean - null) / sd if sd > 0 else float("nan")
+        for mean, null, sd in zip(
+            cells["mean"].tolist(), cells["null_mean"].tolist(), null_sd, strict=True
+        )
+    ]
+    places = zip(cells["x"].tolist(), cells["y"].tolist(), strict=True)
+    return [
+        _hover(refs_y[int(y)], refs_x[int(x)], point, distance)
+        for (x, y), point, distance in zip(places, points_of(cells), z, strict=True)
+    ]
+
+
+def _hover(a: LayerRef, b: LayerRef, cell: Point, z: float) -> str:
     head = f"<b>{escape(pair_in_words(a, b))}</b>"
-    if mean != mean:
-        reason = getattr(cell, "reason", "") or "no reason was stored"
-        return f"{head}<br>undefined: {escape(reason)}"
-    lines = [head, f"CKA {number(mean)}"]
-    seeds = int(getattr(cell, "seeds", 1))
-    if seeds > 1:
-        low, high = float(getattr(cell, "low", mean)), float(getattr(cell, "high", mean))
-        lines[1] += f" (mean of {seeds} seeds, {low:.3f} to {high:.3f})"
-    if mean < 0:
+    if cell.mean != cell.mean:
+        return f"{head}<br>undefined: {escape(cell.reason or 'no reason was stored')}"
+    lines = [head, f"CKA {number(cell.mean)}"]
+    if cell.seeds > 1:
+        lines[1] += f" (mean of {cell.seeds} seeds, {cell.low:.3f} to {cell.high:.3f})"
+    if cell.mean < 0:
         lines.append("below 0: a debiased estimate may be; the colour shows 0")
-    if null == null:
-        z = f", z = {(mean - null) / sd:.1f}" if sd == sd and sd > 0 else ""
-        lines.append(f"chance (null mean) {number(null)}{z}")
-    lines.append(f"n = {int(getattr(cell, 'n', 0)):,}")
+    if cell.null_mean == cell.null_mean:
+        distance = f", z = {z:.1f}" if z == z else ""
+        lines.append(f"chance (null mean) {number(cell.null_mean)}{distance}")
+    lines.append(f"n = {cell.n:,}")
     return "<br>".join(lines)
 
 
@@ -169,9 +181,7 @@ def _mark_undefined(figure: go.Figure, cells: pd.DataFrame) -> None:
     )
 
 
-def _separate(
-    figure: go.Figure, rows: Sequence[StreamSpec], columns: Sequence[StreamSpec]
-) -> None:
+def _separate(figure: go.Figure, rows: Sequence[StreamSpec], columns: Sequence[StreamSpec]) -> None:
     """Lines between the streams' blocks."""
     for streams, vertical in ((columns, True), (rows, False)):
         at = -0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import plotly.graph_objects as go
 
@@ -22,18 +23,23 @@ def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = Non
     rows = sorted(streams, key=lambda spec: (_ORDER[spec.modality], spec.name))
     figure = base_figure(height=height or 46 + 44 * len(rows), legend=False)
     tops = {spec.name: float(len(rows) - 1 - index) for index, spec in enumerate(rows)}
-    for upper, lower in zip(rows, rows[1:], strict=False):
-        for a, b in zip(upper.fusion_layers, lower.fusion_layers, strict=False):
-            figure.add_shape(
-                type="line",
-                x0=a,
-                y0=tops[upper.name] - 0.3,
-                x1=b,
-                y1=tops[lower.name] + 0.3,
-                line={"color": NEUTRAL, "width": 2},
-            )
+    # Set together: add_shape validates all earlier shapes again, which is quadratic.
+    shapes: list[dict[str, object]] = [
+        {
+            "type": "line",
+            "x0": a,
+            "y0": tops[upper.name] - 0.3,
+            "x1": b,
+            "y1": tops[lower.name] + 0.3,
+            "line": {"color": NEUTRAL, "width": 2},
+        }
+        for upper, lower in pairwise(rows)
+        for a, b in zip(upper.fusion_layers, lower.fusion_layers, strict=False)
+    ]
     for spec in rows:
-        _draw_row(figure, spec, tops[spec.name], rows)
+        shapes += _boxes(spec, tops[spec.name])
+        figure.add_trace(_labels(spec, tops[spec.name], rows))
+    figure.update_layout(shapes=shapes)
     deepest = max((spec.depth for spec in rows), default=0)
     figure.update_xaxes(
         range=[0.4, deepest + 0.6],
@@ -64,39 +70,44 @@ def describe(streams: Sequence[StreamSpec]) -> str:
     for spec in streams:
         layers = ", ".join(map(str, spec.fusion_layers))
         parts.append(
-            f"{spec.name}: {spec.depth} layers, " + (f"fusion at {layers}" if layers else "no fusion")
+            f"{spec.name}: {spec.depth} layers, "
+            + (f"fusion at {layers}" if layers else "no fusion")
         )
     return "; ".join(parts)
 
 
-def _draw_row(
-    figure: go.Figure, spec: StreamSpec, y: float, rows: Sequence[StreamSpec]
-) -> None:
+def _boxes(spec: StreamSpec, y: float) -> list[dict[str, object]]:
     style = style_of(spec)
-    hover = []
+    boxes: list[dict[str, object]] = []
     for layer in range(1, spec.depth + 1):
         fused = layer in spec.fusion_layers
-        figure.add_shape(
-            type="rect",
-            x0=layer - _HALF,
-            x1=layer + _HALF,
-            y0=y - 0.3,
-            y1=y + 0.3,
-            line={"color": style.colour if fused else rgba(style.colour, 0.55), "width": 1.5},
-            fillcolor=style.colour if fused else rgba(style.colour, 0.06),
+        line = {"color": style.colour if fused else rgba(style.colour, 0.55), "width": 1.5}
+        boxes.append(
+            {
+                "type": "rect",
+                "x0": layer - _HALF,
+                "x1": layer + _HALF,
+                "y0": y - 0.3,
+                "y1": y + 0.3,
+                "line": line,
+                "fillcolor": style.colour if fused else rgba(style.colour, 0.06),
+            }
         )
-        hover.append(_hover(spec, layer, rows))
-    figure.add_trace(
-        go.Scatter(
-            x=list(range(1, spec.depth + 1)),
-            y=[y] * spec.depth,
-            mode="text",
-            text=[FUSION_MARK if k in spec.fusion_layers else "" for k in range(1, spec.depth + 1)],
-            textfont={"color": "#FFFFFF", "size": 11},
-            hovertext=hover,
-            hoverinfo="text",
-            name=escape(spec.name),
-        )
+    return boxes
+
+
+def _labels(spec: StreamSpec, y: float, rows: Sequence[StreamSpec]) -> go.Scatter:
+    """Fusion marks and hovers in the middle of the boxes."""
+    layers = list(range(1, spec.depth + 1))
+    return go.Scatter(
+        x=layers,
+        y=[y] * spec.depth,
+        mode="text",
+        text=[FUSION_MARK if k in spec.fusion_layers else "" for k in layers],
+        textfont={"color": "#FFFFFF", "size": 11},
+        hovertext=[_hover(spec, k, rows) for k in layers],
+        hoverinfo="text",
+        name=escape(spec.name),
     )
 
 
@@ -110,7 +121,9 @@ def _hover(spec: StreamSpec, layer: int, rows: Sequence[StreamSpec]) -> str:
         for other in rows
         if other is not spec and at < len(other.fusion_layers)
     ]
-    return f"{name}: fusion on entry" + (f"<br>paired with {', '.join(partners)}" if partners else "")
+    return f"{name}: fusion on entry" + (
+        f"<br>paired with {', '.join(partners)}" if partners else ""
+    )
 
 
 def _ticks(deepest: int) -> list[int]:

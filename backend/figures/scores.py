@@ -61,7 +61,9 @@ def score_strip(
                 hoverinfo="text",
             )
         )
-    figure.update_xaxes(**axis(f"{task}: {metric_name(metric)}", fixedrange=True, nticks=6, tickformat=".2f"))
+    figure.update_xaxes(
+        **axis(f"{task}: {metric_name(metric)}", fixedrange=True, nticks=6, tickformat=".2f")
+    )
     figure.update_yaxes(
         categoryorder="array",
         categoryarray=[escape(label) for label in reversed(labels)],

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pandas as pd
 
 BAND = "band min to max"
+
+
+class Point(NamedTuple):
+    """One position of a curve; see :func:`over_seeds`."""
+
+    x: int
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    null_mean: float
+    n: int
+    reason: str
+
+
+def points_of(rows: pd.DataFrame) -> list[Point]:
+    """Rows of :func:`over_seeds` with a column ``x`` as plain values."""
+    columns = [rows[name].tolist() for name in Point._fields]
+    return [Point(*values) for values in zip(*columns, strict=True)]
 
 
 def position(layer: pd.Series, site: pd.Series) -> pd.Series:
@@ -23,10 +44,8 @@ def pairs(frame: pd.DataFrame, stream_a: str, stream_b: str) -> pd.DataFrame:
     out = rows[forward | backward].copy()
     out["pos_a"] = position(out["layer_a"], out["site_a"])
     out["pos_b"] = position(out["layer_b"], out["site_b"])
-    if stream_a == stream_b:
-        swap = out["pos_a"] > out["pos_b"]
-    else:
-        swap = out["stream_a"].ne(stream_a)
+    within = stream_a == stream_b
+    swap = out["pos_a"] > out["pos_b"] if within else out["stream_a"].ne(stream_a)
     for left, right in (("layer", "layer"), ("site", "site"), ("stream", "stream"), ("pos", "pos")):
         a, b = f"{left}_a", f"{right}_b"
         first, second = out[a].copy(), out[b].copy()

@@ -73,6 +73,15 @@ DIFFERENCE_SCALE = "RdBu"
 NEUTRAL = "#858585"
 GRID = "rgba(128,128,128,0.18)"
 FUSION_MARK = "◆"
+LEGEND: dict[str, object] = {
+    "orientation": "h",
+    "yanchor": "bottom",
+    "y": 1.0,
+    "xanchor": "left",
+    "x": 0.0,
+    "title": {"text": ""},
+    "bgcolor": "rgba(0,0,0,0)",
+}
 
 
 @dataclass(frozen=True)
@@ -129,15 +138,7 @@ def layout(*, height: int, legend: bool = True) -> dict[str, object]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "showlegend": legend,
-        "legend": {
-            "orientation": "h",
-            "yanchor": "bottom",
-            "y": 1.0,
-            "xanchor": "left",
-            "x": 0.0,
-            "title": {"text": ""},
-            "bgcolor": "rgba(0,0,0,0)",
-        },
+        "legend": LEGEND,
         "hoverlabel": {"align": "left"},
         "uirevision": "keep",
         "dragmode": False,

@@ -107,7 +107,6 @@ def _add_half(
                     )
                 ],
                 hoverinfo="text",
-            ),
-            **({"row": 1, "col": 1} if figure._has_subplots() else {}),
+            )
         )
         first = False

@@ -5,7 +5,10 @@ Frames are shared between sessions and must not be changed in place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from backend.view import queries, store_access
@@ -54,6 +57,22 @@ def _sample(path: str, token: str, run_id: str, sample_id: str) -> queries.Sampl
 @st.cache_data(max_entries=64, show_spinner=False)
 def _comparable(path: str, token: str, run_ids: tuple[str, ...]) -> Comparable:
     return queries.comparable(path, run_ids)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _figure(
+    path: str, token: str, name: str, key: str, _build: Callable[[], go.Figure]
+) -> go.Figure:
+    return _build()
+
+
+def figure(store: StoreView, name: str, key: object, build: Callable[[], go.Figure]) -> go.Figure:
+    """The figure that ``build`` makes, kept under ``name`` and ``key``.
+
+    ``key`` must hold everything that the figure depends on besides the store's content. Figures
+    are shared and must not be changed.
+    """
+    return _figure(store.path, store.token, name, repr(key), build)
 
 
 def overview(store: StoreView) -> Overview:

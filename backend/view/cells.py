@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from backend.figures.heatmap import axis_refs, pair_in_words
@@ -61,8 +62,9 @@ def default_cell(frame: pd.DataFrame, group: RunGroup) -> tuple[LayerRef, LayerR
     means = over_seeds(cells, ["layer_a", "layer_b"])
     if not means["mean"].notna().any():
         return None
-    best = means.loc[means["mean"].astype("float64").idxmax()]
-    return LayerRef(first.name, int(best["layer_a"])), LayerRef(second.name, int(best["layer_b"]))
+    at = int(np.nanargmax(means["mean"].to_numpy(dtype=np.float64)))
+    row, column = int(means["layer_a"].iloc[at]), int(means["layer_b"].iloc[at])
+    return LayerRef(first.name, row), LayerRef(second.name, column)
 
 
 @dataclass(frozen=True)

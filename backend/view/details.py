@@ -24,7 +24,7 @@ def show_cell(cell: CellView, placement: str, *, chosen: bool) -> None:
         st.metric(
             "Chance",
             number(cell.null_mean) if cell.null_mean == cell.null_mean else "not stored",
-            help="Mean of the same measure when the samples of the two layers are matched at random.",
+            help="The same measure's mean when the two layers' samples are matched at random.",
         )
         st.metric("n", f"{cell.n:,}")
     for reason in cell.reasons:

@@ -197,9 +197,7 @@ def _order(manifest: Manifest) -> tuple[object, ...]:
 
 def _labels(manifests: Sequence[Manifest]) -> list[str]:
     """The placement's name, with as much of dataset and model as it takes to tell groups apart."""
-    parts = [
-        (m.placement.name or "no placement", _data_name(m), m.model.name) for m in manifests
-    ]
+    parts = [(m.placement.name or "no placement", _data_name(m), m.model.name) for m in manifests]
     out = []
     for at, part in enumerate(parts):
         same = [i for i, other in enumerate(parts) if other[0] == part[0]]

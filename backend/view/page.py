@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -213,11 +214,21 @@ def say_ignored(view: Context, **shown: object) -> None:
         st.caption(f":material/link_off: {literal(line)}")
 
 
+def identity(groups: Sequence[RunGroup]) -> tuple[tuple[str, ...], ...]:
+    """What a figure of these groups depends on: their keys, labels, colours and runs."""
+    return tuple(
+        (group.key, group.label, group.series.colour, *(run.run_id for run in group.runs))
+        for group in groups
+    )
+
+
 def problems(table: Table) -> None:
     """Name files that could not be read."""
     if table.problems:
         with st.container(border=True):
-            st.markdown(f":material/warning: {counted(len(table.problems), 'run')} could not be read")
+            st.markdown(
+                f":material/warning: {counted(len(table.problems), 'run')} could not be read"
+            )
             for line in table.problems:
                 st.code(line, language=None, wrap_lines=True)
 
@@ -229,9 +240,21 @@ def nothing_yet(what: str, view: Context, command: str) -> None:
     st.stop()
 
 
-def chart(figure: go.Figure, *, key: str, alt: str, **settings: object) -> None:
-    """A figure over the full width, named for screen readers."""
-    st.plotly_chart(figure, key=key, alt=alt, width="stretch", config=CHART_CONFIG, **settings)
+def chart(
+    figure: go.Figure, *, key: str, alt: str, on_click: Callable[[], None] | None = None
+) -> None:
+    """A figure over the full width, named for screen readers; ``on_click`` a point if given."""
+    if on_click is None:
+        st.plotly_chart(figure, key=key, alt=alt, config=CHART_CONFIG)
+    else:
+        st.plotly_chart(
+            figure,
+            key=key,
+            alt=alt,
+            config=CHART_CONFIG,
+            on_select=on_click,
+            selection_mode="points",
+        )
 
 
 def downloads(
@@ -252,7 +275,7 @@ def downloads(
         for title, figure in figures.items():
             st.download_button(
                 f"{literal(title)} (HTML)",
-                lambda figure=figure: standalone(figure),
+                partial(standalone, figure),
                 f"{name}-{title.replace(' ', '-')}.html",
                 "text/html",
                 key=f"{name}-{title}-html",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from backend.errors import InputError
-from backend.store import Store, assert_comparable
+from backend.store import Run, Store, assert_comparable
 from backend.types import TaskSpec
 
 COLUMNS_FOR_PEOPLE = [
@@ -51,10 +51,25 @@ class Comparable:
     message: str = ""
 
 
+def one_key(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Rows of one key for every value of ``by``, so that nothing is counted twice.
+
+    A run may hold the same measure under several keys: presets, or the keys of two versions. The
+    default preset comes first, then the key's name decides, the same way in every run.
+    """
+    keys = frame[[*by, "key"]].drop_duplicates()
+    if len(keys) == len(keys.drop_duplicates(list(by))):
+        return frame
+    order = keys.assign(late=~keys["key"].str.startswith("default")).sort_values(["late", "key"])
+    kept = order.drop_duplicates(list(by))[[*by, "key"]]
+    return frame.merge(kept, on=[*by, "key"])
+
+
 def run_measures(path: str, run_id: str) -> Table:
-    """All measures of one run."""
+    """All measures of one run, of the default preset where there are several."""
     try:
-        return Table(Store(path).run(run_id).measures().assign(run_id=run_id))
+        frame = one_key(Store(path).run(run_id).measures(), ["measure", "pooling", "estimator"])
+        return Table(frame.assign(run_id=run_id))
     except InputError as error:
         return Table(pd.DataFrame(), (str(error),))
 
@@ -62,7 +77,7 @@ def run_measures(path: str, run_id: str) -> Table:
 def run_projections(path: str, run_id: str) -> Table:
     """All layer coordinates of one run."""
     try:
-        return Table(Store(path).run(run_id).projections())
+        return Table(one_key(Store(path).run(run_id).projections(), ["method", "pooling"]))
     except InputError as error:
         return Table(pd.DataFrame(), (str(error),))
 
@@ -92,8 +107,9 @@ def one_sample(path: str, run_id: str, sample_id: str) -> Sample:
     """One sample with its text, labels in words and thumbnail; InputError if it is not there."""
     run = Store(path).run(run_id)
     row = run.sample(sample_id)
-    labels = tuple((task.name, label_in_words(row[f"label_{task.name}"], task))
-                   for task in run.manifest.tasks)
+    labels = tuple(
+        (task.name, label_in_words(row[f"label_{task.name}"], task)) for task in run.manifest.tasks
+    )
     picture = row["thumbnail"]
     return Sample(
         str(row["sample_id"]),
@@ -119,7 +135,8 @@ def label_in_words(value: object, task: TaskSpec) -> str:
 def comparable(path: str, run_ids: Sequence[str]) -> Comparable:
     """Which of the runs may be averaged and overlaid with the first one."""
     store = Store(path)
-    kept, message = [], ""
+    kept: list[Run] = []
+    message = ""
     for run_id in run_ids:
         try:
             run = store.run(run_id)

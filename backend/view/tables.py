@@ -19,8 +19,9 @@ def by_layer(frame: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFrame:
     wide = wide.reset_index()
     labels = {group.key: group.label for group in groups}
     order = {group.key: at for at, group in enumerate(groups)}
-    wide = wide.sort_values(["measure", "stream_a", "series"], key=lambda column: (
-        column.map(order) if column.name == "series" else column
-    ))
+    wide = wide.sort_values(
+        ["measure", "stream_a", "series"],
+        key=lambda column: column.map(order) if column.name == "series" else column,
+    )
     wide.insert(0, "placement", wide.pop("series").map(labels))
     return wide.rename(columns={"stream_a": "stream"})

@@ -47,7 +47,7 @@ def serving(store: Path, where: Path) -> Iterator[str]:
             until = time.monotonic() + 60
             while True:
                 try:
-                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)  # noqa: S310
                     break
                 except (urllib.error.URLError, TimeoutError, ConnectionError):
                     if process.poll() is not None or time.monotonic() > until:
@@ -112,8 +112,14 @@ def open_at(browser) -> Iterator[Callable]:
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text + message.location["url"])
-                if message.type == "error" and not _streamlits_own(message) else None)
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(message.text + message.location["url"])
+                if message.type == "error" and not _streamlits_own(message)
+                else None
+            ),
+        )
         page.goto(url)
         settle(page)
         return page

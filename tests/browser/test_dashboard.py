@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: every page, clicks on charts, the stepper, links, both themes."""
+"""The dashboard in a real browser: pages, clicks on charts, the stepper, links, both themes."""
 
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -26,13 +26,19 @@ def test_every_page_is_reached_by_the_menu_and_draws_its_charts(address, open_at
         page.get_by_role("heading", name=title, exact=True).wait_for()
         settle(page)
         assert charts(page).count() >= least
-        assert page.locator("[data-testid=stPlotlyChart][aria-label], "
-                            "[data-testid=stPlotlyChart] [aria-label]").count() >= 1
+        assert (
+            page.locator(
+                "[data-testid=stPlotlyChart][aria-label], [data-testid=stPlotlyChart] [aria-label]"
+            ).count()
+            >= 1
+        )
         page.screenshot(path=pictures / f"{title.lower()}.png")
 
 
 def test_a_click_on_a_heatmap_cell_shows_that_cell_and_writes_the_link(address, open_at, pictures):
-    page = open_at(f"{address}/transitions?block=vision~text&runs=late,early&focus=late~macros~tiny-late")
+    page = open_at(
+        f"{address}/transitions?block=vision~text&runs=late,early&focus=late~macros~tiny-late"
+    )
     page.get_by_text("Where the streams are most alike").wait_for()
     x_by_y = 3 * 7 + 2
     click_point(page, "heatmap", "cells", x_by_y)
@@ -107,9 +113,7 @@ def test_an_empty_store_explains_itself(browser, tmp_path, open_at, pictures):
         page.context.close()
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "scheme"), [(820, 1180, "light"), (1440, 900, "dark")]
-)
+@pytest.mark.parametrize(("width", "height", "scheme"), [(820, 1180, "light"), (1440, 900, "dark")])
 def test_nothing_is_wider_than_the_window(address, open_at, pictures, width, height, scheme):
     for title in PAGES:
         path = "" if title == "Runs" else title.lower()

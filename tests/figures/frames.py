@@ -74,7 +74,9 @@ def cka_frame(*series: Series, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFra
                     value = np.nan if i == 0 else 0.5 - 0.05 * abs(i - j) + 0.01 * seed
                     a, b = ("vision", i, "block"), ("text", j, "block")
                     rows.append(
-                        _row(one.key, seed, a, b, value, "" if i else "layer 0 of vision is constant")
+                        _row(
+                            one.key, seed, a, b, value, "" if i else "layer 0 of vision is constant"
+                        )
                     )
     return pd.DataFrame(rows)
 
@@ -86,9 +88,16 @@ def dimension_frame(*series: Series, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.D
         for seed in seeds:
             for spec in one.streams:
                 for k in range(spec.depth + 1):
-                    for measure, factor in (("effective_dimension", 1.0), ("participation_ratio", 0.5)):
+                    for measure, factor in (
+                        ("effective_dimension", 1.0),
+                        ("participation_ratio", 0.5),
+                    ):
                         row = _row(
-                            one.key, seed, (spec.name, k, "block"), ("", -1, ""), factor * (2 * k + seed)
+                            one.key,
+                            seed,
+                            (spec.name, k, "block"),
+                            ("", -1, ""),
+                            factor * (2 * k + seed),
                         )
                         row |= {"measure": measure, "estimator": "", "null_mean": np.nan}
                         rows.append(row)

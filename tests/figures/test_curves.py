@@ -105,8 +105,9 @@ def test_axes_name_the_stream_and_what_x_counts():
 
 def test_a_dimension_curve_starts_at_the_embeddings_and_can_share_its_scale():
     frame = dimension_frame()
-    figure = dimension_curves(frame, [LATE], "text", y_max=shared_top(frame, ["vision", "text"],
-                                                                     "effective_dimension"))
+    figure = dimension_curves(
+        frame, [LATE], "text", y_max=shared_top(frame, ["vision", "text"], "effective_dimension")
+    )
     line = lines(figure)[0]
     assert list(line.x) == [0, 1, 2, 3, 4]
     assert list(line.y) == [1, 3, 5, 7, 9]

@@ -72,7 +72,9 @@ def test_a_point_carries_only_its_row_number():
     figure = projection_map(points(), projection_ranges(points()), classes=["a", "b"])
     rows = sorted(int(i) for t in figure.data if t.customdata is not None for i in t.customdata)
     assert rows == list(range(10))
-    assert {t.customdata.dtype for t in figure.data if t.customdata is not None} == {np.dtype("int32")}
+    assert {t.customdata.dtype for t in figure.data if t.customdata is not None} == {
+        np.dtype("int32")
+    }
 
 
 def test_samples_without_a_label_are_grey_and_say_so():
@@ -146,8 +148,9 @@ def test_text_is_escaped():
 
 
 def test_an_unequal_fusion_list_does_not_break_the_drawing():
-    figure = placement_drawing([StreamSpec("v", "vision", 3, 4, (1, 2)),
-                                StreamSpec("t", "text", 3, 4, (1,))])
+    figure = placement_drawing(
+        [StreamSpec("v", "vision", 3, 4, (1, 2)), StreamSpec("t", "text", 3, 4, (1,))]
+    )
     assert len([s for s in figure.layout.shapes if s.type == "line"]) == 1
 
 

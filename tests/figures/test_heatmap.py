@@ -40,8 +40,11 @@ def test_the_colour_scale_is_0_to_1_and_a_negative_value_is_shown_as_it_is():
     frame.loc[here & frame["layer_a"].eq(1) & frame["layer_b"].eq(4), "value"] = -0.03
     figure = layer_heatmap(frame, [VISION], [TEXT])
     assert (figure.data[0].zmin, figure.data[0].zmax) == (0, 1)
-    hover = dict(zip(zip(cells(figure).x, cells(figure).y, strict=True), cells(figure).hovertext,
-                     strict=True))[(4, 1)]
+    hover = dict(
+        zip(
+            zip(cells(figure).x, cells(figure).y, strict=True), cells(figure).hovertext, strict=True
+        )
+    )[(4, 1)]
     assert "CKA -0.030" in hover and "below 0" in hover
 
 
@@ -58,11 +61,22 @@ def test_every_cell_carries_a_clickable_marker_that_leads_back_to_its_layers():
 
 def test_the_hover_has_value_seeds_null_z_and_n_or_the_reason():
     figure = layer_heatmap(cka_frame(), [VISION], [TEXT])
-    by_place = dict(zip(zip(cells(figure).x, cells(figure).y, strict=True),
-                        cells(figure).hovertext, strict=True))
+    by_place = dict(
+        zip(
+            zip(cells(figure).x, cells(figure).y, strict=True), cells(figure).hovertext, strict=True
+        )
+    )
     hover = by_place[(2, 2)]
-    for part in ("vision layer 2 and text layer 2", "CKA 0.510", "3 seeds", "0.500 to 0.520",
-                 "null mean", "0.050", "z = 46.0", "n = 64"):
+    for part in (
+        "vision layer 2 and text layer 2",
+        "CKA 0.510",
+        "3 seeds",
+        "0.500 to 0.520",
+        "null mean",
+        "0.050",
+        "z = 46.0",
+        "n = 64",
+    ):
         assert part in hover
     assert "undefined: layer 0 of vision is constant" in by_place[(0, 0)]
 

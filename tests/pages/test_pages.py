@@ -46,14 +46,26 @@ def visit(monkeypatch):
 
 def words(at):
     """Everything that a reader sees as text."""
-    kinds = ("title", "header", "subheader", "markdown", "caption", "text", "code", "info",
-             "warning", "error")
+    kinds = (
+        "title",
+        "header",
+        "subheader",
+        "markdown",
+        "caption",
+        "text",
+        "code",
+        "info",
+        "warning",
+        "error",
+    )
     return "\n".join(str(item.value) for kind in kinds for item in getattr(at, kind))
 
 
 def charts(at):
-    return {c.proto.id.split("-")[-1] if not c.key else c.key: json.loads(c.proto.spec)
-            for c in at.get("plotly_chart")}
+    return {
+        c.proto.id.split("-")[-1] if not c.key else c.key: json.loads(c.proto.spec)
+        for c in at.get("plotly_chart")
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -160,12 +172,27 @@ def test_both_streams_are_overlaid_when_coloured_by_modality(visit, store):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_broken_link_opens_the_page_and_says_so_in_one_line(visit, store, page):
-    at = visit(store, page, layer="seven", runs="gone", cell="a~b", junk="1", sample="nobody",
-               colour="no such task", stream="smell", block="x~y", seed="77", focus="gone")
+    at = visit(
+        store,
+        page,
+        layer="seven",
+        runs="gone",
+        cell="a~b",
+        junk="1",
+        sample="nobody",
+        colour="no such task",
+        stream="smell",
+        block="x~y",
+        seed="77",
+        focus="gone",
+    )
     assert not at.exception
     notes = [c.value for c in at.caption if "link were ignored" in c.value]
     assert "layer\\=seven" in notes[0] and "junk" in notes[0] and "no run gone" in notes[0]
-    own = {"transitions": "no focus gone; these runs have no block", "projection": "no stream smell"}
+    own = {
+        "transitions": "no focus gone; these runs have no block",
+        "projection": "no stream smell",
+    }
     assert len(notes) == 1 + (page in own)
     assert own.get(page, "") in notes[-1].replace("\\", "")
     assert charts(at)
@@ -183,8 +210,15 @@ def test_a_store_without_anything_derived_says_which_command_makes_it(
     visit, tmp_path, store_factory, page
 ):
     store_factory.make_store(
-        tmp_path / "bare", placements=("late",), seeds=(0,), n=16, depth=4,
-        measures=False, projections=False, scores=False, checkpoint=False,
+        tmp_path / "bare",
+        placements=("late",),
+        seeds=(0,),
+        n=16,
+        depth=4,
+        measures=False,
+        projections=False,
+        scores=False,
+        checkpoint=False,
     )
     at = visit(tmp_path / "bare", page)
     assert not at.exception
@@ -196,8 +230,10 @@ def test_a_store_without_anything_derived_says_which_command_makes_it(
 
 def test_a_missing_an_empty_and_an_unnamed_store_get_a_helpful_page(visit, tmp_path, monkeypatch):
     Store.create(tmp_path / "empty")
-    for path, head in ((tmp_path / "gone", "This store cannot be opened"),
-                       (tmp_path / "empty", "This store is empty")):
+    for path, head in (
+        (tmp_path / "gone", "This store cannot be opened"),
+        (tmp_path / "empty", "This store is empty"),
+    ):
         at = visit(path)
         assert not at.exception
         assert at.subheader[0].value == head
@@ -230,9 +266,7 @@ def test_a_store_of_only_broken_runs_names_each_reason(visit, tmp_path, store_fa
 def test_a_corrupt_table_is_named_and_the_other_runs_are_shown(
     visit, tmp_path, store_factory, page, folder
 ):
-    store_factory.make_store(
-        tmp_path / "s", placements=("none", "late"), seeds=(0,), n=16, depth=4
-    )
+    store_factory.make_store(tmp_path / "s", placements=("none", "late"), seeds=(0,), n=16, depth=4)
     file = next((tmp_path / "s/runs/late-seed0" / folder).glob("*.parquet"))
     file.write_bytes(file.read_bytes()[:200])
     at = visit(tmp_path / "s", page)
@@ -283,7 +317,8 @@ at = AppTest.from_file({str(APP)!r}, default_timeout=60).run()
 for page in {PAGES!r}:
     at.switch_page(f"pages/{{page}}.py").run()
     assert not at.exception, page
-print([m for m in ("torch", "umap", "sklearn", "transformers", "timm", "numba") if m in sys.modules])
+heavy = ("torch", "umap", "sklearn", "transformers", "timm", "numba")
+print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stderr[-2000:]

@@ -6,12 +6,13 @@ from backend.types import LayerRef
 from backend.view.state import MEASURES, ViewState, read_ref, write_ref
 
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
-labels = st.one_of(
-    st.integers(0, 99).map(str), st.integers(1, 99).map(lambda k: f"{k}.fusion")
-)
+labels = st.one_of(st.integers(0, 99).map(str), st.integers(1, 99).map(lambda k: f"{k}.fusion"))
 refs = st.builds(LayerRef.parse, names, labels)
-free = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs",), exclude_characters="\x7f"),
-               min_size=1, max_size=60)
+free = st.text(
+    st.characters(min_codepoint=32, exclude_categories=("Cs",), exclude_characters="\x7f"),
+    min_size=1,
+    max_size=60,
+)
 states = st.builds(
     ViewState,
     runs=st.lists(names, max_size=5, unique=True).map(tuple),
@@ -38,8 +39,13 @@ def test_a_state_survives_the_url(state):
     assert parsed.line == ""
 
 
-@given(st.dictionaries(st.sampled_from(list(ViewState().__dataclass_fields__)) | st.text(max_size=12),
-                       st.text(max_size=40), max_size=8))
+@given(
+    st.dictionaries(
+        st.sampled_from(list(ViewState().__dataclass_fields__)) | st.text(max_size=12),
+        st.text(max_size=40),
+        max_size=8,
+    )
+)
 @settings(max_examples=300)
 def test_no_query_makes_it_raise_and_what_it_ignores_it_says(query):
     parsed = ViewState.from_query(query)
@@ -48,8 +54,10 @@ def test_no_query_makes_it_raise_and_what_it_ignores_it_says(query):
     kept = set(parsed.state.to_query())
     unused = {key for key in query if not key.startswith("embed")} - kept
     explicit_defaults = {
-        key for key in unused
-        if key in ViewState().__dataclass_fields__ and not ViewState.from_query({key: query[key]}).notes
+        key
+        for key in unused
+        if key in ViewState().__dataclass_fields__
+        and not ViewState.from_query({key: query[key]}).notes
     }
     assert bool(parsed.line) == bool(unused - explicit_defaults)
     assert "\n" not in parsed.line

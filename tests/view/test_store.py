@@ -1,6 +1,7 @@
 import json
 import shlex
 
+import pandas as pd
 import pytest
 
 from backend.store import Store
@@ -17,7 +18,9 @@ from backend.view.store_access import look, named_store, overview
 @pytest.fixture(scope="module")
 def path(tmp_path_factory, store_factory):
     where = tmp_path_factory.mktemp("view") / "store"
-    store_factory.make_store(where, placements=("late", "none", "full"), seeds=(0, 1), n=20, depth=4)
+    store_factory.make_store(
+        where, placements=("late", "none", "full"), seeds=(0, 1), n=20, depth=4
+    )
     return where
 
 
@@ -59,7 +62,9 @@ def test_two_datasets_with_the_same_placement_get_different_labels_and_keys(
 ):
     store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(0,), n=12, depth=4)
     other = tmp_path / "other"
-    store_factory.make_store(other, placements=("late",), seeds=(0,), n=12, depth=4, dataset="memes")
+    store_factory.make_store(
+        other, placements=("late",), seeds=(0,), n=12, depth=4, dataset="memes"
+    )
     manifest = json.loads((other / "runs/late-seed0/run.json").read_text())
     manifest["run_id"] = "late-memes"
     (other / "runs/late-seed0/run.json").write_text(json.dumps(manifest))
@@ -87,7 +92,9 @@ def test_scores_are_tabled_as_mean_and_sd_on_the_runs_own_split(runs):
     rows = score_rows(runs.groups)
     assert set(rows["split"]) == {"test"} and "loss" not in set(rows["metric"])
     assert headline_metrics(rows) == [
-        ("irony", "auroc"), ("object", "accuracy"), ("topics", "macro_f1")
+        ("irony", "auroc"),
+        ("object", "accuracy"),
+        ("topics", "macro_f1"),
     ]
     table = score_table(rows, runs.groups)
     assert list(table["placement"]) == ["none", "full", "late"]
@@ -190,8 +197,14 @@ def test_points_are_coloured_by_task_class_or_modality(runs, path):
     samples = queries.run_samples(str(path), "late-seed0").frame
     tasks = group.manifest.tasks
     kinds = colourings(tasks, group.series.streams)
-    assert list(kinds) == ["irony", "object", "topics:weather", "topics:work", "topics:food",
-                           "modality"]
+    assert list(kinds) == [
+        "irony",
+        "object",
+        "topics:weather",
+        "topics:work",
+        "topics:food",
+        "modality",
+    ]
     refs = refs_of(frame, "text")
     assert [ref.label for ref in refs] == ["0", "1", "2", "3", "4.fusion", "4"]
     points = points_at(frame, refs[2])
@@ -208,3 +221,16 @@ def test_a_layer_that_is_not_there_becomes_the_one_before_it():
     assert nearest_ref(refs, "2") == refs[2]
     assert nearest_ref(refs, "3.fusion") == refs[2]
     assert nearest_ref(refs, "12") == refs[4]
+
+
+def test_a_measure_under_several_keys_counts_once_and_the_default_preset_wins():
+    frame = pd.DataFrame(
+        {
+            "key": ["thesis-cls-1", "default-cls-9", "default-cls-5", "thesis-cls-1"],
+            "measure": ["cka", "cka", "cka", "procrustes"],
+            "value": [1.0, 2.0, 3.0, 4.0],
+        }
+    )
+    assert queries.one_key(frame, ["measure"])["value"].tolist() == [3.0, 4.0]
+    alone = frame[frame["key"].eq("thesis-cls-1")]
+    assert queries.one_key(alone, ["measure"]) is alone
