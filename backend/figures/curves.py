@@ -146,6 +146,7 @@ def _line(
             "line": {"width": 1.5, "color": colour} if overlay and one.variant % 2 else {},
             "size": [11 if is_fused else 8 for is_fused in fused],
             "color": colour,
+            "opacity": 1,
         },
         name=head,
         legendgroup=one.key,

@@ -132,6 +132,10 @@ def pair_in_words(a: LayerRef, b: LayerRef) -> str:
     return f"{a.stream} layer {a.label} and {b.stream} layer {b.label}"
 
 
+def _short(value: float) -> str:
+    return "" if value != value else f"{value:.2f}".replace("-0.00", "0.00")
+
+
 def _hovers(
     cells: pd.DataFrame, refs_x: tuple[LayerRef, ...], refs_y: tuple[LayerRef, ...]
 ) -> list[str]:

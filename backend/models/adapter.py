@@ -37,6 +37,8 @@ class Adapter(ABC):
     placement: Placement | None = None
     seed: int | None = None
     tasks: tuple[TaskSpec, ...] = ()
+    trained_on: str = ""  # the dataset's name, where the checkpoint says it
+    digest: str = ""  # of weights and configuration
 
     @property
     @abstractmethod

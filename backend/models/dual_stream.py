@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from backend.errors import InputError
 from backend.models.adapter import Adapter, HookPoint
 from backend.models.encoders import PREFIX_TEXT, TextEncoder, VisionEncoder
 from backend.models.fusion import FusionConfig, FusionModel
-from backend.models.preprocess import Preprocessor, load_tokenizer
+from backend.models.preprocess import Preprocessor, saved_tokenizer
 from backend.types import LayerRef
 
 
@@ -31,6 +32,7 @@ class DualStream(Adapter):
         self.placement = replace(model.placement, name=model.placement_name)
         self.seed = model.config.trained_on.get("seed")
         self.tasks = model.config.task_specs
+        self.trained_on = str(model.config.trained_on.get("dataset", ""))
 
     @classmethod
     def load(cls, folder: str) -> DualStream:
@@ -45,8 +47,11 @@ class DualStream(Adapter):
                 hint="A checkpoint is a save_pretrained directory: config.json, model.safetensors.",
             ) from error
         config = model.config
-        preprocessor = Preprocessor(load_tokenizer(folder), config.image, config.max_text_length)
-        return cls(model.eval(), preprocessor, config.trained_on.get("name") or Path(folder).name)
+        preprocessor = Preprocessor(saved_tokenizer(folder), config.image, config.max_text_length)
+        name = config.trained_on.get("model") or Path(folder).name
+        loaded = cls(model.eval(), preprocessor, name)
+        loaded.digest = checkpoint_digest(Path(folder))
+        return loaded
 
     @property
     def module(self) -> nn.Module:
@@ -85,6 +90,15 @@ class DualStream(Adapter):
         out = self.model(**batch)
         logits: dict[str, Tensor] = out.logits or {}
         return logits
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """16 hex digits of a SHA-256 over a checkpoint's configuration and weights."""
+    state = hashlib.sha256()
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            state.update(hashlib.file_digest(file, "sha256").digest())
+    return state.hexdigest()[:16]
 
 
 def _whole(output: Any) -> Tensor:

@@ -81,6 +81,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise unreachable("tokenizer", name, error) from error
 
 
+def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
+    """The tokenizer that :meth:`Preprocessor.save` wrote: its tokenizer.json and nothing else.
+
+    The class that the files name is not asked for: the tokenizer is data, whatever trained it.
+    """
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise unreachable("tokenizer", folder, error) from error
+
+
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> PreTrainedTokenizerBase:
     """A lower-case WordPiece tokenizer learned from ``texts`` (streamed; deterministic)."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 -- not a password

@@ -108,6 +108,7 @@ class _Training:
         self.seed = seed
         self.folder = folder
         self.source = source
+        plan.check()
         self.tasks = chosen_tasks(plan, source)
         device = choose_device(plan.device)
         self.accelerator = Accelerator(
@@ -126,7 +127,7 @@ class _Training:
                     )
         self.weights = self._class_weights()
         trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = AdamW(trainable, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+        self.optimizer = AdamW(trainable, lr=plan.rate, weight_decay=plan.weight_decay)
         self.steps = math.ceil(len(self.train) / plan.batch_size)
         self.schedule = LambdaLR(self.optimizer, self._rate)
         self.model.to(self.accelerator.device)
@@ -261,6 +262,7 @@ class _Training:
             {
                 "plan": asdict(self.plan),
                 "seed": self.seed,
+                "command": self.plan.command(self.seed, "DIR"),
                 "best_epoch": self.progress.best_epoch,
                 "history": self.progress.history,
             },

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +34,8 @@ class TrainPlan:
     Encoders: ``small`` (from scratch; ``small:depth=6,width=64,heads=4``), or for text a directory
     or hub id, for vision a timm name with an optional weights file (``name:file.safetensors``).
     ``freeze`` is ``none``, ``encoders`` or ``text=4;vision=6`` (embeddings and blocks up to there).
+    ``image_size`` and ``learning_rate`` of None are 48 px and 1e-3 for small encoders, 224 px and
+    4e-5 for pretrained ones.
     """
 
     data: str
@@ -40,11 +43,11 @@ class TrainPlan:
     tasks: tuple[str, ...] = ()
     text_encoder: str = "small"
     vision_encoder: str = "small"
-    image_size: int = 48
-    max_text_length: int = 48
+    image_size: int | None = None
+    max_text_length: int = 64
     epochs: int = 15
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
     final_rate: float = 0.2
@@ -59,11 +62,47 @@ class TrainPlan:
     head: dict[str, Any] = field(default_factory=dict)
     strict: bool = False
 
+    @property
+    def pixels(self) -> int:
+        """The side of the images that the model sees."""
+        return self.image_size or (48 if _kind(self.vision_encoder) == "small" else 224)
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate."""
+        small = _kind(self.vision_encoder) == _kind(self.text_encoder) == "small"
+        return (1e-3 if small else 4e-5) if self.learning_rate is None else self.learning_rate
+
+    def check(self) -> None:
+        """InputError for an option whose value is not one of the known ones."""
+        for option, value, known in (
+            ("class-weights", self.class_weights, ("balanced", "none")),
+            ("precision", self.precision, ("auto", "no", "bf16", "fp16")),
+        ):
+            if value not in known:
+                raise InputError(f"{value!r} is not one of {', '.join(known)}", where=f"--{option}")
+
+    def command(self, seed: int, out: str) -> str:
+        """The ``fusionscope train`` command line that trains this plan."""
+        flags = {"tasks": "task"}
+        given = ["fusionscope", "train"]
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in ("data", "placement") or value != item.default:
+                if isinstance(value, dict) or item.name in ("device", "strict"):
+                    continue
+                text = ",".join(value) if isinstance(value, tuple) else str(value)
+                given += [f"--{flags.get(item.name, item.name).replace('_', '-')}", text]
+        return shlex.join([*given, "--seeds", str(seed), "--out", out])
+
     def digest(self) -> str:
-        """Identifies the plan, so that a checkpoint of another plan is not resumed."""
-        plain = asdict(self)
-        for where_not_what in ("device", "strict"):
-            plain.pop(where_not_what)
+        """Identifies the plan, so that a checkpoint of another plan is not resumed.
+
+        Options at their default are left out: an option that is new does not change old plans.
+        """
+        defaults = asdict(TrainPlan(data="", placement=""))
+        ignored = ("device", "strict")
+        plain = {k: v for k, v in asdict(self).items() if k not in ignored and v != defaults[k]}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -100,10 +139,10 @@ def build(
         co_attention={**inner, "dropout": plan.dropout, **plan.co_attention},
         head={**({"width": 128} if small else {}), **plan.head},
         tasks=[{"name": t.name, "kind": t.kind, "classes": list(t.classes)} for t in tasks],
-        image={"size": plan.image_size, **normalisation},
+        image={"size": plan.pixels, **normalisation},
         max_text_length=plan.max_text_length,
         trained_on={
-            "name": f"{source.name}-{placement.name}",
+            "model": f"{_shown(plan.text_encoder, 'bert')} + {_shown(plan.vision_encoder, 'vit')}",
             "dataset": source.name,
             "seed": seed,
             "plan": plan.digest(),
@@ -145,7 +184,7 @@ def _vision(plan: TrainPlan) -> tuple[VisionEncoder, dict[str, Any], dict[str, A
     if name == "small":
         size = _small(plan.vision_encoder, {**SMALL, "patch": SMALL_PATCH})
         options = {
-            "img_size": plan.image_size,
+            "img_size": plan.pixels,
             "patch_size": size["patch"],
             "embed_dim": size["width"],
             "depth": size["depth"],
@@ -153,15 +192,15 @@ def _vision(plan: TrainPlan) -> tuple[VisionEncoder, dict[str, Any], dict[str, A
             "mlp_ratio": float(_SMALL_RATIO),
             "proj_drop_rate": plan.dropout,
         }
-        if plan.image_size % size["patch"]:
+        if plan.pixels % size["patch"]:
             raise InputError(
-                f"image size {plan.image_size} is not a multiple of the patch size {size['patch']}",
+                f"image size {plan.pixels} is not a multiple of the patch size {size['patch']}",
                 where="vision encoder",
             )
         base = "vit_tiny_patch16_224"
         described = {"name": base, "options": options}
         return encoders.build_vision(base, options), described, {}
-    options = {"img_size": plan.image_size}
+    options = {"img_size": plan.pixels}
     vision = encoders.load_vision(name, options, Path(weights) if weights else None)
     pretrained = cast(dict[str, Any], vision.model.pretrained_cfg)
     normalisation = {"mean": list(pretrained["mean"]), "std": list(pretrained["std"])}
@@ -170,6 +209,14 @@ def _vision(plan: TrainPlan) -> tuple[VisionEncoder, dict[str, Any], dict[str, A
 
 def _kind(encoder: str) -> str:
     return encoder.partition(":")[0]
+
+
+def _shown(encoder: str, kind: str) -> str:
+    """``bert-12x48``, ``minilm_l6``: an encoder for people, without its folders."""
+    if _kind(encoder) != "small":
+        return Path(_kind(encoder)).name
+    size = _small(encoder, {**SMALL, "patch": SMALL_PATCH})
+    return f"{kind}-{size['depth']}x{size['width']}"
 
 
 def _small(encoder: str, defaults: dict[str, int]) -> dict[str, int]:

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import streamlit as st
 
+from backend.figures.heatmap import axis_refs
 from backend.figures.theme import number
+from backend.types import LayerRef
 from backend.view import session
-from backend.view.cells import CellView
+from backend.view.cells import Block, CellView
 from backend.view.queries import Sample
 from backend.view.words import counted, literal
+
+
+def pick_cell(block: Block, cell: tuple[LayerRef, LayerRef] | None) -> None:
+    """The same choice as a click on a cell, for the keyboard."""
+    rows, columns = axis_refs(block.rows), axis_refs(block.columns)
+    row, column = cell if cell and cell[0] in rows and cell[1] in columns else (rows[0], columns[0])
+    with st.container(horizontal=True):
+        for title, refs, shown, pair in (
+            ("Row", rows, row, lambda ref: (ref, column)),
+            ("Column", columns, column, lambda ref: (row, ref)),
+        ):
+            st.selectbox(
+                title,
+                refs,
+                format_func=lambda ref: f"{ref.stream} {ref.label}",
+                width=150,
+                **session.bind("cell", shown, pair, key=f"view_cell_{title}"),
+            )
 
 
 def show_cell(cell: CellView, placement: str, *, chosen: bool) -> None:
@@ -53,6 +73,11 @@ def show_cell(cell: CellView, placement: str, *, chosen: bool) -> None:
 def show_sample(sample: Sample, *, chosen: bool) -> None:
     """A sample: picture, text, labels."""
     st.caption("Chosen sample" if chosen else "First sample. Click any point.")
+    st.text_input(
+        "Sample id",
+        help="Shows the sample of this id, as a click on its point does.",
+        **session.bind("sample", sample.sample_id, lambda text: text.strip() or None),
+    )
     if sample.thumbnail is None:
         st.caption("No picture was stored for this sample.")
     else:
@@ -60,7 +85,6 @@ def show_sample(sample: Sample, *, chosen: bool) -> None:
     st.text(sample.text or "(no text)")
     st.table(
         {
-            "sample": literal(sample.sample_id),
             "split": literal(sample.split),
             **{literal(task): literal(label) for task, label in sample.labels},
         },

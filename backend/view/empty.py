@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import streamlit as st
 
 from backend.view.groups import Overview
@@ -29,7 +31,7 @@ def explain(store: StoreView, overview: Overview) -> None:
             "samples: its layers' vectors, the measures and projections made from them, and its "
             "scores. Fusionscope reads stores; these commands make them."
         )
-        where = store.path or "DIR"
+        where = shlex.quote(store.path) if store.path else "DIR"
         for what, command in (
             ("The demo: five placements, three seeds, no download", "fusionscope demo"),
             (

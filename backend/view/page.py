@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +64,7 @@ def prepare() -> Context:
     parsed = session.load()
     overview = cache.overview(store) if store.status == "fine" else Overview((), ())
     if store.status == "fine" and not overview.groups:
-        store = replace(store, status="broken", message="No run of this store can be read")
+        store = replace(store, status="broken", message=store.path)
     groups, unknown = overview.chosen(parsed.state.runs)
     notes = [*parsed.notes, *(f"this store has no run {name}" for name in unknown)]
     return Context(store, overview, parsed.state, groups, ignored_line(notes))
@@ -236,7 +237,8 @@ def problems(table: Table) -> None:
 def nothing_yet(what: str, view: Context, command: str) -> None:
     """Say that the chosen runs lack something and which command makes it; ends the page."""
     st.info(f"The chosen runs have no {what} yet. This makes them:", icon=":material/build:")
-    st.code(f"fusionscope {command} --store {view.store.path}", language="bash", wrap_lines=True)
+    words = ["fusionscope", command, "--store", view.store.path]
+    st.code(shlex.join(words), language="bash", wrap_lines=True)
     st.stop()
 
 

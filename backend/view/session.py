@@ -47,13 +47,15 @@ def bind(
     field: str,
     value: Any,
     read: Callable[[Any], Any] | None = None,
+    *,
+    key: str = "",
     **also: Any,
 ) -> dict[str, Any]:
     """``key`` and ``on_change`` of a widget that shows ``value`` and edits ``field``.
 
     ``read`` turns the widget's value into the field's; ``also`` are fields that are set with it.
     """
-    key = f"view_{field}"
+    key = key or f"view_{field}"
     st.session_state[key] = value
 
     def changed() -> None:

@@ -5,8 +5,8 @@ Every choice is an independent draw, so what the labels depend on can be read of
 - *irony* is a fair coin, the face's mood another; the caption's mood is their exclusive or. Given
   the image alone irony is a fair coin, given the caption alone too.
 - *topics*: each is in the caption with probability :data:`TOPIC_RATE` (at most
-  :data:`MOST_TOPICS`), and ``complaint`` if its mood is gloomy; the background shows one of the
-  others half of the time, so the image knows a little.
+  :data:`MOST_TOPICS`); the background shows one of them half of the time, so the image knows a
+  little. ``complaint`` says that the caption is gloomy, ``smile`` that the face is happy.
 - *object*: always in the image; the caption names it in :data:`NAMED_RATE` of the samples.
 """
 
@@ -31,9 +31,10 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "pets": ("the cat", "my puppy", "this hamster", "the vet"),
 }
 
-# The last topic is the caption's mood: a caption that complains is about complaining. It is what
-# gives the text stream a reason of its own to represent the mood that irony needs.
-TOPIC_NAMES = (*TOPICS, "complaint")
+# The last two are the moods: a caption that complains is about complaining, and a smile is one.
+# They give each stream a reason of its own to represent what irony then compares; with irony alone
+# a model from scratch finds no gradient towards either mood (an exclusive or has none).
+TOPIC_NAMES = (*TOPICS, "complaint", "smile")
 
 TOPIC_RATE = 0.2
 MOST_TOPICS = 2
@@ -73,9 +74,11 @@ class Scene:
     look: int
 
     @property
-    def spoken_topics(self) -> tuple[int, ...]:
-        """Indices into :data:`TOPIC_NAMES` of everything that the caption is about."""
-        return self.topics if self.cheerful_caption else (*self.topics, len(TOPICS))
+    def all_topics(self) -> tuple[int, ...]:
+        """Indices into :data:`TOPIC_NAMES`, in order."""
+        complaint = () if self.cheerful_caption else (len(TOPICS),)
+        smile = (len(TOPICS) + 1,) if self.happy_face else ()
+        return (*self.topics, *complaint, *smile)
 
     @property
     def ironic(self) -> bool:

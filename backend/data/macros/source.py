@@ -88,7 +88,7 @@ class Macros(PairSource):
                 source=f"macros {split} {index}",
                 labels={
                     "irony": int(scene.ironic),
-                    "topics": scene.spoken_topics,
+                    "topics": scene.all_topics,
                     "object": scene.object,
                 },
             )

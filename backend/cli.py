@@ -1,0 +1,408 @@
+"""The ``fusionscope`` command. Thin: it reads options, calls a job, prints what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from backend import __version__
+from backend.errors import InputError
+from backend.progress import SampleBar, TrainingBar
+from backend.view.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backend.data.base import PairSource
+    from backend.store import Run
+
+app = typer.Typer(
+    help="See, layer by layer, how vision and language meet in a multimodal transformer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+err = Console(stderr=True)
+
+StoreOption = Annotated[Path, typer.Option("--store", help="Directory of the store.")]
+DataOption = Annotated[
+    str, typer.Option("--data", help="LAYOUT:PATH, or macros for the generated set.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+PortOption = Annotated[int, typer.Option("--port", min=1, max=65535)]
+AddressOption = Annotated[
+    str, typer.Option("--address", help="Where to listen; 0.0.0.0 lets other machines in.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
+
+
+@app.command()
+def demo(
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Default: the demo that is shipped.")
+    ] = None,
+    no_serve: Annotated[
+        bool, typer.Option("--no-serve", help="Make the store, do not open the dashboard.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Train what the store lacks instead of copying it.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes for --rebuild, one thread each.")
+    ] = 2,
+    port: PortOption = 8501,
+    address: AddressOption = "localhost",
+) -> None:
+    """Open the dashboard on the demo: five placements x three seeds on the generated set."""
+    from backend.jobs.demo import build_demo, cells, ensure_demo
+    from backend.paths import shipped_demo
+
+    path = store or shipped_demo()
+    if rebuild or not ensure_demo(path):
+        with SampleBar("demo runs", len(list(cells()))) as bar:
+            work = path.parent / f"{path.name}-work"
+            build_demo(path, work, workers, lambda _, done, __: bar.update(done))
+    if no_serve:
+        out.print(f"The demo store is at {path}", soft_wrap=True)
+        return
+    _serve(path, port, address)
+
+
+@app.command()
+def serve(
+    store: StoreOption, port: PortOption = 8501, address: AddressOption = "localhost"
+) -> None:
+    """Open the dashboard on a store."""
+    from backend.store import Store
+
+    _serve(Store(store).path, port, address)
+
+
+def _serve(store: Path, port: int, address: str) -> None:
+    from backend.serve import serve as run_server
+
+    code = run_server(
+        store, port, address, lambda url: out.print(f"Fusionscope is at {url} (Ctrl-C stops it)")
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def train(
+    data: DataOption,
+    placement: Annotated[
+        str, typer.Option(help="none, full, early, middle, late, ... or 'text=7,8;vision=4,6'.")
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", help="Gets one checkpoint directory a seed.")],
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    task: Annotated[
+        str, typer.Option(help="Comma-separated tasks of the dataset; default: all.")
+    ] = "",
+    text_encoder: Annotated[
+        str, typer.Option(help="small (from scratch), a directory, or a hub id.")
+    ] = "small",
+    vision_encoder: Annotated[
+        str, typer.Option(help="small (from scratch), or TIMM_NAME[:WEIGHTS.safetensors].")
+    ] = "small",
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="Pixels; default 48 (small) or 224.")
+    ] = None,
+    max_text_length: Annotated[int, typer.Option(min=4, help="Tokens.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1)] = 15,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0, help="Default 1e-3 (small) or 4e-5.")
+    ] = None,
+    weight_decay: Annotated[float, typer.Option(min=0)] = 0.01,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better dev score.")] = 3,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9)] = 0.1,
+    class_weights: Annotated[str, typer.Option(help="balanced or none.")] = "balanced",
+    freeze: Annotated[
+        str, typer.Option(help="none, encoders, or layers up to: 'text=4;vision=6'.")
+    ] = "none",
+    limit: Annotated[int | None, typer.Option(min=1, help="Training samples.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
+    device: DeviceOption = "auto",
+    strict: StrictOption = False,
+) -> None:
+    """Train one fusion placement, one checkpoint a seed; an interrupted training goes on."""
+    from backend.data.registry import open_source
+    from backend.train.loop import train_seed
+    from backend.train.plan import TrainPlan
+
+    _quiet_libraries()
+    plan = TrainPlan(
+        data=data,
+        placement=placement,
+        tasks=tuple(_words(task)),
+        text_encoder=text_encoder,
+        vision_encoder=vision_encoder,
+        image_size=image_size,
+        max_text_length=max_text_length,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
+        dropout=dropout,
+        class_weights=class_weights,
+        freeze=freeze,
+        limit=limit,
+        precision=precision,
+        device=device,
+    )
+    source = open_source(data, strict=strict)
+    for seed in _numbers("seeds", seeds):
+        with TrainingBar() as bar:
+            checkpoint = train_seed(plan, source, seed, out_dir, bar.update)
+        scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))
+        shown = ", ".join(
+            f"{s['task']} {s['metric']} {s['value']:.3f}" for s in scores if s["split"] != "train"
+        )
+        out.print(f"{checkpoint}: {shown}", soft_wrap=True, highlight=False)
+    _print_report(source)
+
+
+@app.command()
+def capture(
+    model: Annotated[str, typer.Option(help="A save_pretrained directory.")],
+    data: DataOption,
+    store: StoreOption,
+    split: Annotated[
+        str, typer.Option(help="train, dev, test or the dataset's own name.")
+    ] = "test",
+    pooling: Annotated[str, typer.Option(help="cls, mean or both.")] = "cls,mean",
+    limit: Annotated[int | None, typer.Option(min=1, help="Samples.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    run_id: Annotated[str | None, typer.Option(help="Default: dataset-placement-seed.")] = None,
+    with_checkpoint: Annotated[
+        bool, typer.Option("--with-checkpoint", help="Copy the checkpoint into the run.")
+    ] = False,
+    no_activations: Annotated[
+        bool, typer.Option("--no-activations", help="Keep measures and projections only.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a run of the same id once this one is whole.")
+    ] = False,
+    device: DeviceOption = "auto",
+    strict: StrictOption = False,
+) -> None:
+    """Run a checkpoint over a split and store every layer; an interrupted capture goes on."""
+    from backend.capture.run import CaptureOptions
+    from backend.jobs.capture import CaptureRequest, measure_and_project, open_request, run_capture
+
+    _quiet_libraries()
+    request = CaptureRequest(
+        model=model,
+        data=data,
+        store=str(store),
+        split=split,
+        poolings=tuple(_words(pooling)),
+        dtype=dtype,
+        run_id=run_id,
+        keep_checkpoint=with_checkpoint,
+        strict=strict,
+        replace=replace,
+        options=CaptureOptions(limit=limit, batch_size=batch_size, device=device),
+    )
+    opened = open_request(request)
+    with SampleBar(f"capture {opened.manifest.run_id}", opened.expected) as bar:
+        manifest = run_capture(
+            request,
+            opened,
+            keep_activations=not no_activations,
+            before_commit=measure_and_project if no_activations else None,
+            progress=bar.update,
+        )
+    _print_report(opened.source)
+    out.print(
+        f"run {manifest.run_id}: {counted(manifest.dataset.n, 'sample')} in {store}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+def measure(
+    store: StoreOption,
+    run: Annotated[list[str] | None, typer.Option("--run", help="Default: all runs.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Which measures, under which conventions.")
+    ] = "default",
+) -> None:
+    """Compute the measures that the store's runs lack."""
+    from backend.jobs.measure import measure_run
+
+    _each_run(store, run, "measure", lambda one: measure_run(one, preset=preset))
+
+
+@app.command()
+def project(
+    store: StoreOption,
+    run: Annotated[list[str] | None, typer.Option("--run", help="Default: all runs.")] = None,
+    method: Annotated[str, typer.Option(help="umap or pca.")] = "umap",
+) -> None:
+    """Compute the two-dimensional coordinates that the store's runs lack."""
+    from backend.jobs.project import project_run
+
+    _each_run(store, run, "project", lambda one: project_run(one, method=method))
+
+
+@app.command()
+def runs(store: StoreOption, as_json: JsonOption = False) -> None:
+    """List the runs of a store."""
+    from backend.store import Store
+
+    opened = Store(store)
+    listing = opened.listing()
+    if as_json:
+        typer.echo(json.dumps([_run_json(row) for row in listing.rows], indent=2))
+    else:
+        table = Table("run", "model", "placement", "seed", "dataset", "n", "poolings", "scores")
+        for row in (_run_json(row) for row in listing.rows):
+            scores = ", ".join(f"{name} {value:.3f}" for name, value in row["scores"].items())
+            cells = [row[k] for k in ("run_id", "model", "placement", "seed", "dataset", "n")]
+            table.add_row(*map(str, cells), ", ".join(row["poolings"]), scores)
+        out.print(table)
+    for broken in listing.broken:
+        err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(store: StoreOption) -> None:
+    """Read a whole store and report what is wrong with it."""
+    from backend.store import Store
+    from backend.store.verify import verify as examine
+
+    findings = examine(Store(store))
+    for finding in findings:
+        out.print(str(finding), markup=False, soft_wrap=True, highlight=False)
+    faults = [finding for finding in findings if finding.kind == "problem"]
+    if faults:
+        raise InputError(f"{counted(len(faults), 'fault')} found", where=f"store {store}")
+    out.print(f"{counted(len(Store(store).run_ids()), 'run')} checked, no faults")
+
+
+@app.command()
+def check(
+    data: DataOption,
+    split: Annotated[str, typer.Option(help="Default: all splits.")] = "",
+    strict: StrictOption = False,
+) -> None:
+    """Read a dataset as training would and report every row that cannot be used."""
+    from backend.data.check import check as examine
+    from backend.data.registry import open_source
+
+    source = open_source(data, strict=strict)
+    for name in [split] if split else source.splits():
+        with err.status(f"reading {name}"):
+            examine(source, name)
+    for name, good in source.report.good.items():
+        out.print(f"{name}: {counted(good, 'usable sample')}", highlight=False)
+    _print_report(source)
+
+
+def _each_run(
+    store: Path, wanted: list[str] | None, what: str, work: Callable[[Run], list[str]]
+) -> None:
+    from backend.store import Store
+
+    opened = Store(store)
+    chosen = [opened.run(run_id) for run_id in wanted or opened.run_ids()]
+    with SampleBar(what, len(chosen)) as bar:
+        for done, run in enumerate(chosen, start=1):
+            keys = work(run)
+            bar.update(done)
+            out.print(
+                f"{run.run_id}: {', '.join(keys) if keys else 'nothing was missing'}",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+
+def _run_json(row: dict[str, Any]) -> dict[str, Any]:
+    kept = ("run_id", "model", "placement", "seed", "dataset", "n")
+    return {
+        **{key: row[key] for key in kept},
+        "streams": [
+            {
+                "name": s.name,
+                "modality": s.modality,
+                "depth": s.depth,
+                "width": s.width,
+                "fusion_layers": list(s.fusion_layers),
+            }
+            for s in row["streams"]
+        ],
+        "poolings": list(row["poolings"]),
+        "scores": row["scores"],
+    }
+
+
+def _print_report(source: PairSource) -> None:
+    if source.report.count or source.report.notes:
+        err.print(source.report.summary(), markup=False, soft_wrap=True, highlight=False)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    words = _words(text)
+    if not words or not all(word.isdecimal() for word in words):
+        raise InputError(f"{text!r} is not a list of whole numbers", where=f"--{option}")
+    return [int(word) for word in words]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fusionscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=err, show_time=False, show_path=False)],
+    )
+
+
+def _quiet_libraries() -> None:
+    """The libraries' own bars and advice would tear ours apart."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def main() -> None:
+    """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
+    try:
+        app()
+    except InputError as error:
+        print(f"fusionscope: {error}", file=sys.stderr)  # noqa: T201 -- not wrapped, for scripts
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("fusionscope: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)

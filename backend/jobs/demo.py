@@ -1,0 +1,166 @@
+"""The demo store: five placements x three seeds of a small model on the generated set.
+
+``fusionscope demo --rebuild`` makes it from nothing, in processes of one thread each: what a cell
+gives does not depend on how many run beside it, and a finished cell is never made again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.errors import InputError
+from backend.paths import shipped_demo
+from backend.store import Store
+
+if TYPE_CHECKING:
+    from backend.train.plan import TrainPlan
+
+PLACEMENTS = ("none", "full", "early", "middle", "late")
+SEEDS = (0, 1, 2)
+DATA = "macros"
+SAMPLES = 400
+# Activations and checkpoints are shipped for this seed, scores and measures for all.
+KEPT_SEED = 0
+
+_EPOCHS = 10
+_TRAINED_ON = 6000
+_BATCH = 128
+_RATE = 2e-3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the demo."""
+
+    placement: str
+    seed: int
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run in the store."""
+        return f"macros-{self.placement}-s{self.seed}"
+
+
+Report = Callable[[str, int, int], None]
+
+
+def cells() -> Iterator[Cell]:
+    """All fifteen, seed by seed, so that an unfinished demo already compares placements."""
+    for seed in SEEDS:
+        for placement in PLACEMENTS:
+            yield Cell(placement, seed)
+
+
+def is_demo(path: Path) -> bool:
+    """Whether the directory holds every run of the demo."""
+    return path.is_dir() and {c.run_id for c in cells()} <= set(Store(path).run_ids())
+
+
+def ensure_demo(path: Path) -> bool:
+    """Have the demo store at ``path`` by copying the shipped one; False if that is not to be had.
+
+    A directory that holds something else is left alone and gives an InputError.
+    """
+    if is_demo(path):
+        return True
+    shipped = shipped_demo()
+    if not is_demo(shipped) or path.resolve() == shipped.resolve():
+        return False
+    if path.exists() and any(path.iterdir()):
+        raise InputError(
+            "is not empty and not the demo store",
+            where=str(path),
+            hint="Choose another --store, or complete it with --rebuild.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
+    shutil.copytree(shipped, temporary)
+    if path.exists():
+        path.rmdir()
+    temporary.rename(path)
+    return True
+
+
+def build_demo(path: Path, work: Path, workers: int, report: Report | None = None) -> None:
+    """Train, capture, measure and project whatever the store lacks.
+
+    Checkpoints go to ``work`` (resumable, may be deleted afterwards), runs to ``path``.
+    """
+    store = Store.create(path)
+    missing = [cell for cell in cells() if cell.run_id not in store.run_ids()]
+    done = len(PLACEMENTS) * len(SEEDS) - len(missing)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+        futures = {pool.submit(build_cell, cell, path, work): cell for cell in missing}
+        for future in as_completed(futures):
+            future.result()
+            done += 1
+            if report:
+                report(futures[future].run_id, done, len(PLACEMENTS) * len(SEEDS))
+
+
+def plan_of(placement: str) -> TrainPlan:
+    """How the demo's models are trained.
+
+    No early stopping: irony is learned after the rest and at once, following epochs without any
+    progress on it.
+    """
+    from backend.train.plan import TrainPlan
+
+    return TrainPlan(
+        data=DATA,
+        placement=placement,
+        epochs=_EPOCHS,
+        limit=_TRAINED_ON,
+        batch_size=_BATCH,
+        learning_rate=_RATE,
+        dropout=0.0,
+        patience=_EPOCHS,
+        device="cpu",
+    )
+
+
+def build_cell(cell: Cell, path: Path, work: Path) -> None:
+    """One run of the demo, from nothing to the store."""
+    from backend.capture.run import CaptureOptions
+    from backend.data.registry import open_source
+    from backend.jobs.capture import (
+        CaptureRequest,
+        measure_and_project,
+        open_request,
+        run_capture,
+    )
+    from backend.train.loop import train_seed
+
+    kept = cell.seed == KEPT_SEED
+    checkpoint = train_seed(
+        plan_of(cell.placement), open_source(DATA), cell.seed, work / cell.placement
+    )
+    request = CaptureRequest(
+        model=os.path.relpath(checkpoint),
+        data=DATA,
+        store=str(path),
+        dtype="float16",
+        run_id=cell.run_id,
+        keep_checkpoint=kept,
+        options=CaptureOptions(limit=SAMPLES, device="cpu", thumbnail_px=64),
+    )
+
+    run_capture(
+        request,
+        open_request(request),
+        keep_activations=kept,
+        before_commit=measure_and_project,
+    )
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,270 @@
+"""Capture: what lands in the store, what a kill leaves behind, and what a bad row costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from backend.capture.run import CaptureOptions, shard_rows, thumbnail
+from backend.errors import InputError
+from backend.jobs.capture import CaptureRequest, open_request, run_capture
+from backend.store import Store
+from tests.tiny import tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def request_for(checkpoint: Path, tmp_path: Path) -> Callable[..., CaptureRequest]:
+    def make(**changes: object) -> CaptureRequest:
+        options = CaptureOptions(limit=20, batch_size=4, device="cpu")
+        base = CaptureRequest(
+            model=str(checkpoint), data="macros", store=str(tmp_path / "store"), options=options
+        )
+        return replace(base, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.capture.run._SHARD_ROWS", 8)
+
+
+def capture(request: CaptureRequest, **kwargs: object) -> Store:
+    run_capture(request, open_request(request), **kwargs)  # type: ignore[arg-type]
+    return Store(request.store)
+
+
+def everything(store: Store, run_id: str) -> dict[str, np.ndarray]:
+    run = store.run(run_id)
+    return {
+        f"{ref.stream} {ref.label} {pooling}": run.vectors(ref.stream, ref.label, pooling)
+        for ref, pooling in run.captured()
+    }
+
+
+def test_a_run_holds_every_layer_of_every_sample(
+    request_for: Callable[..., CaptureRequest],
+) -> None:
+    store = capture(request_for())
+    run = store.run("macros-t2,3-v2,3-s0".replace(",", "_"))
+    assert run.n == 20
+    assert list(run.sample_ids()[:2]) == ["test-000000", "test-000001"]
+    assert [ref.label for ref in run.layers("text", "mean")] == [
+        *("0", "1", "2.fusion", "2", "3.fusion", "3", "4")
+    ]
+    assert run.vectors("vision", "3.fusion", "cls").shape == (20, 16)
+    sample = run.sample("test-000003")
+    assert sample["label_object"] in ("balloon", "book", "car", "cup", "fish", "house", "kite",
+                                      "mushroom", "star", "umbrella")  # fmt: skip
+    assert sample["label_irony"] in (0, 1)
+    assert bytes(sample["thumbnail"])[8:12] == b"WEBP"
+
+
+def test_batches_and_shards_do_not_change_what_is_captured(
+    request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = everything(capture(request_for(run_id="whole")), "whole")
+    monkeypatch.setattr("backend.capture.run._SHARD_ROWS", 6)
+    options = CaptureOptions(limit=20, batch_size=3, device="cpu")
+    parts = everything(capture(request_for(run_id="parts", options=options)), "parts")
+    assert whole.keys() == parts.keys()
+    for key in whole:
+        assert np.allclose(whole[key], parts[key], atol=1e-5), key
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_an_interrupted_capture_leaves_no_run_and_goes_on_to_the_same_result(
+    request_for: Callable[..., CaptureRequest],
+) -> None:
+    whole = everything(capture(request_for(run_id="whole")), "whole")
+    request = request_for(run_id="cut")
+    seen: list[int] = []
+
+    def stop(done: int) -> None:
+        seen.append(done)
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        capture(request, progress=stop)
+    assert "cut" not in Store(request.store).run_ids()
+    resumed: list[int] = []
+    store = capture(request, progress=resumed.append)
+    assert resumed[0] in (8, 12)  # not from the beginning
+    cut = everything(store, "cut")
+    assert all(np.array_equal(whole[key], cut[key]) for key in whole)
+    assert list(store.run("cut").sample_ids()) == list(store.run("whole").sample_ids())
+
+
+def test_a_killed_process_leaves_nothing_and_the_next_one_finishes(
+    request_for: Callable[..., CaptureRequest], tmp_path: Path
+) -> None:
+    request = request_for()
+    code = (
+        "import sys, time\n"
+        "import backend.capture.run as c\n"
+        "from backend.jobs.capture import *\n"
+        "c._SHARD_ROWS = 4\n"
+        f"r = CaptureRequest(model={request.model!r}, data='macros', store={request.store!r},"
+        " run_id='killed', options=c.CaptureOptions(limit=20, batch_size=4, device='cpu'))\n"
+        "run_capture(r, open_request(r), progress=lambda n: (print(n, flush=True), time.sleep(0.2)))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 12:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    assert Store(request.store).run_ids() == ()
+    started: list[int] = []
+    store = capture(replace(request, run_id="killed"), progress=started.append)
+    assert started[0] >= 4
+    assert store.run("killed").n == 20
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(
+    request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.capture.run._SHARD_ROWS", 32)
+
+    def peak(n: int, run_id: str) -> int:
+        options = CaptureOptions(limit=n, batch_size=32, device="cpu")
+        request = request_for(run_id=run_id, options=options)
+        opened = open_request(request)
+        tracemalloc.start()
+        run_capture(request, opened)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(64, "warm")  # what is imported and cached on first use
+    assert peak(640, "many") < 1.3 * peak(64, "few")
+
+
+def test_a_shard_is_bounded_in_bytes_and_holds_whole_batches(
+    request_for: Callable[..., CaptureRequest],
+) -> None:
+    manifest = open_request(request_for()).manifest
+    assert shard_rows(manifest, 32) == 512
+    wide = manifest.model_copy(
+        update={
+            "model": manifest.model.model_copy(
+                update={
+                    "streams": tuple(
+                        s.model_copy(update={"width": 4096}) for s in manifest.model.streams
+                    )
+                }
+            )
+        }
+    )
+    rows = shard_rows(wide, 16)
+    assert rows % 16 == 0
+    assert rows * 4096 * 14 * 2 * 4 <= 32 * 2**20
+
+
+def write_folder(path: Path, n: int = 6) -> Path:
+    path.mkdir()
+    for i in range(n):
+        Image.new("RGB", (20, 20), (40 * i, 0, 0)).save(path / f"{i}.png")
+    frame = pd.DataFrame(
+        {
+            "id": [f"id{i}" for i in range(n)],
+            "image": [f"{i}.png" for i in range(n)],
+            "text": ["the cat"] * n,
+            "split": ["test"] * n,
+        }
+    )
+    frame.to_csv(path / "captions.csv", index=False)
+    return path
+
+
+def test_an_unreadable_image_is_left_out_and_counted(
+    request_for: Callable[..., CaptureRequest], tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "pairs")
+    (folder / "2.png").write_bytes(b"not an image")
+    request = request_for(data=f"folder:{folder}", run_id="r")
+    opened = open_request(request)
+    run_capture(request, opened)
+    ids = list(Store(request.store).run("r").sample_ids())
+    assert ids == ["id0", "id1", "id3", "id4", "id5"]
+    assert opened.source.report.count == 1
+    assert "id2" in opened.source.report.summary()
+
+
+def test_strict_stops_at_the_unreadable_image_and_leaves_no_run(
+    request_for: Callable[..., CaptureRequest], tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "pairs")
+    (folder / "2.png").write_bytes(b"not an image")
+    request = request_for(data=f"folder:{folder}", run_id="r", strict=True)
+    with pytest.raises(InputError, match="id2"):
+        capture(request)
+    assert Store(request.store).run_ids() == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "nowhere"}, "no config.json"),
+        ({"poolings": ("max",)}, "unknown pooling max"),
+        ({"dtype": "int8"}, "unknown dtype"),
+        ({"split": "holdout"}, "no split 'holdout'"),
+        ({"data": "coco:there"}, "unknown layout 'coco'"),
+        ({"options": CaptureOptions(device="tpu")}, "no such device"),
+    ],
+)
+def test_what_cannot_be_captured_says_so(
+    request_for: Callable[..., CaptureRequest], changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        capture(request_for(**changes))
+
+
+def test_a_run_is_not_captured_twice_unless_it_is_to_be_replaced(
+    request_for: Callable[..., CaptureRequest],
+) -> None:
+    capture(request_for(run_id="r"))
+    with pytest.raises(InputError, match="run r exists"):
+        capture(request_for(run_id="r"))
+    options = CaptureOptions(limit=5, batch_size=4, device="cpu")
+    store = capture(request_for(run_id="r", replace=True, options=options))
+    assert store.run("r").n == 5
+
+
+def test_the_checkpoint_and_its_scores_can_travel_with_the_run(
+    request_for: Callable[..., CaptureRequest], checkpoint: Path
+) -> None:
+    (checkpoint / "scores.json").write_text(
+        '[{"task": "irony", "metric": "auroc", "split": "test", "value": 0.75}]'
+    )
+    run = capture(request_for(run_id="r", keep_checkpoint=True)).run("r")
+    assert run.scores()["value"].tolist() == [0.75]
+    assert run.checkpoint is not None
+    assert (run.checkpoint / "model.safetensors").is_file()
+    (checkpoint / "scores.json").unlink()
+
+
+def test_a_thumbnail_is_small_and_keeps_the_shape() -> None:
+    data = thumbnail(Image.new("RGB", (400, 100)), 64)
+    assert len(data) < 1000
+    import io
+
+    assert Image.open(io.BytesIO(data)).size == (64, 16)

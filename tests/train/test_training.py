@@ -1,0 +1,169 @@
+"""Training: repeatable, resumable, and clear about what it cannot do. Real, tiny, on the macros."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from backend.data.base import PairSource
+from backend.data.registry import open_source
+from backend.errors import InputError
+from backend.models.registry import load_model
+from backend.train.loop import Step, train_seed
+from backend.train.plan import TrainPlan
+
+PLAN = TrainPlan(
+    data="macros:n=64,dev=32,test=32",
+    placement="late",
+    text_encoder="small:depth=4,width=16,heads=2",
+    vision_encoder="small:depth=4,width=16,heads=2,patch=16",
+    epochs=3,
+    batch_size=16,
+    patience=9,
+    device="cpu",
+)
+
+
+def source() -> PairSource:
+    return open_source(PLAN.data)
+
+
+def weights(folder: Path) -> dict[str, object]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(a: Path, b: Path) -> bool:
+    left, right = weights(a), weights(b)
+    return left.keys() == right.keys() and all((left[k] == right[k]).all() for k in left)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_seed(PLAN, source(), 0, tmp_path_factory.mktemp("out"))
+
+
+def test_a_checkpoint_is_a_directory_that_capture_can_load(trained: Path) -> None:
+    adapter = load_model(str(trained))
+    assert adapter.seed == 0
+    assert adapter.placement is not None
+    assert (adapter.placement.name, adapter.placement.text) == ("late", (4,))
+    assert adapter.name == "bert-4x16 + vit-4x16"
+    assert adapter.trained_on == "macros"
+    assert [t.name for t in adapter.tasks] == ["irony", "topics", "object"]
+
+
+def test_scores_are_those_that_each_task_asks_for(trained: Path) -> None:
+    scores = json.loads((trained / "scores.json").read_text())
+    assert {(s["task"], s["metric"]) for s in scores if s["split"] == "test"} == {
+        ("irony", "auroc"),
+        ("irony", "macro_f1"),
+        ("irony", "accuracy"),
+        ("topics", "auroc"),
+        ("topics", "macro_f1"),
+        ("object", "accuracy"),
+        ("object", "macro_f1"),
+    }
+    assert {s["split"] for s in scores} == {"dev", "test"}
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    trained: Path, tmp_path: Path
+) -> None:
+    assert same(trained, train_seed(PLAN, source(), 0, tmp_path))
+    assert not same(trained, train_seed(PLAN, source(), 1, tmp_path))
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(trained: Path, tmp_path: Path) -> None:
+    def stop(step: Step) -> None:
+        if (step.epoch, step.step) == (2, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_seed(PLAN, source(), 0, tmp_path, stop)
+    assert not (tmp_path / "seed-0").exists()
+    steps: list[Step] = []
+    again = train_seed(PLAN, source(), 0, tmp_path, steps.append)
+    assert steps[0].epoch == 2
+    assert same(trained, again)
+    assert [p.name for p in tmp_path.iterdir()] == ["seed-0"]
+
+
+def test_a_finished_checkpoint_is_kept_and_one_of_another_plan_is_not_overwritten(
+    trained: Path,
+) -> None:
+    before = (trained / "model.safetensors").stat().st_mtime_ns
+    assert train_seed(PLAN, source(), 0, trained.parent) == trained
+    assert (trained / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="already exists, from other options"):
+        train_seed(replace(PLAN, epochs=4), source(), 0, trained.parent)
+
+
+def test_training_stops_when_dev_no_longer_improves(tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=12, patience=2, learning_rate=0.0)
+    folder = train_seed(plan, source(), 0, tmp_path)
+    assert len(json.loads((folder / "training.json").read_text())["history"]) == 3
+
+
+def test_one_task_can_be_chosen(tmp_path: Path) -> None:
+    plan = replace(PLAN, tasks=("object",), epochs=1, placement="none")
+    adapter = load_model(str(train_seed(plan, source(), 0, tmp_path)))
+    assert [t.name for t in adapter.tasks] == ["object"]
+
+
+def test_frozen_layers_do_not_move(trained: Path, tmp_path: Path) -> None:
+    plan = replace(PLAN, freeze="text=2;vision=0", epochs=1)
+    still = replace(plan, learning_rate=0.0)
+    moved = weights(train_seed(plan, source(), 0, tmp_path / "a"))
+    fresh = weights(train_seed(still, source(), 0, tmp_path / "b"))
+    changed = {name for name in moved if (moved[name] != fresh[name]).any()}
+    assert not any(".embeddings." in n or ".encoder.layer.0." in n for n in changed)
+    assert not any("patch_embed" in n or "pos_embed" in n for n in changed)
+    assert any(".encoder.layer.3." in n for n in changed)
+    assert any("vision.model.blocks.0." in n for n in changed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"placement": "sooner"}, "no placement is called 'sooner'"),
+        ({"placement": "text=5;vision=4"}, "fusion layer 5 is outside the text encoder"),
+        ({"tasks": ("humour",)}, "no task 'humour'. It has: irony, topics, object"),
+        ({"freeze": "text=9"}, "does not name a layer"),
+        ({"class_weights": "some"}, "--class-weights: 'some' is not one of balanced, none"),
+        ({"precision": "fp8"}, "--precision"),
+        ({"device": "tpu"}, "no such device"),
+        ({"text_encoder": "small:depth=x"}, "'depth=x' is not one of"),
+        ({"vision_encoder": "small:width=15,heads=2"}, "not a multiple of 2 heads"),
+        ({"image_size": 50}, "image size 50 is not a multiple of the patch size 16"),
+        ({"text_encoder": "no/such-directory-or-model"}, "text encoder|tokenizer"),
+        ({"vision_encoder": "resnet18"}, "not a Vision Transformer"),
+        ({"vision_encoder": "vit_huge_patch99"}, "timm has no model"),
+        ({"vision_encoder": "vit_tiny_patch16_224:gone.safetensors"}, "no such file"),
+        ({"vision_encoder": "vit_tiny_patch16_224:w.pt"}, "no such file|safetensors files only"),
+    ],
+)
+def test_an_impossible_plan_is_one_line_and_leaves_no_checkpoint(
+    tmp_path: Path, changes: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match=said) as caught:
+        train_seed(replace(PLAN, **changes), source(), 0, tmp_path)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "seed-0").exists()
+
+
+def test_the_command_of_a_plan_names_what_differs_from_the_defaults() -> None:
+    plan = TrainPlan(data="macros", placement="text=7,8;vision=4,6", tasks=("irony",), epochs=3)
+    assert plan.command(1, "out") == (
+        "fusionscope train --data macros --placement 'text=7,8;vision=4,6' --task irony "
+        "--epochs 3 --seeds 1 --out out"
+    )
+
+
+def test_new_options_at_their_default_keep_old_digests() -> None:
+    assert PLAN.digest() == replace(PLAN, device="auto").digest()
+    assert PLAN.digest() != replace(PLAN, epochs=4).digest()
