@@ -5,7 +5,7 @@ import streamlit as st
 from backend.figures import layer_heatmap, transition_curves
 from backend.view import cache, session
 from backend.view.cells import blocks_of, cell_at, cell_view, default_cell
-from backend.view.details import show_cell
+from backend.view.details import pick_cell, show_cell
 from backend.view.page import (
     averaged,
     chart,
@@ -137,4 +137,5 @@ with grid.cell(column_span=2), st.container(border=True):
         st.text("Nothing is stored for this pair of layers. Click another cell.")
     else:
         show_cell(detail, focus.label, chosen=view.state.cell is not None)
+    pick_cell(shown, cell)
 downloads("cka", for_people(rows), figures)

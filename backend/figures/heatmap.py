@@ -84,9 +84,7 @@ def layer_heatmap(
             xgap=1,
             ygap=1,
             hoverinfo="skip",
-            text=[[f"{v:.2f}" if v == v else "" for v in line] for line in z]
-            if show_text
-            else None,
+            text=[[_short(v) for v in line] for line in z] if show_text else None,
             texttemplate="%{text}" if show_text else None,
             colorbar={
                 "title": {"text": "CKA", "side": "top"},

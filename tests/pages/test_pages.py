@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
+from backend.types import LayerRef
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
@@ -327,3 +328,18 @@ print([name for name in heavy if name in sys.modules])
 def test_pages_are_thin():
     for page in (ROOT / "pages").glob("*.py"):
         assert len(page.read_text().splitlines()) <= 150, page.name
+
+
+def test_cells_and_samples_can_be_chosen_without_a_mouse(visit, store):
+    at = visit(store, "transitions", runs="late", cell="vision:3~text:2")
+    row = at.selectbox(key="view_cell_Row")
+    assert row.value.stream == "vision" and row.value.layer == 3
+    row.set_value(LayerRef("vision", 1)).run()
+    assert at.query_params["cell"] == "vision:1~text:2"
+    assert at.subheader[0].value == "Vision layer 1 and text layer 2"
+    at = visit(store, "projection", runs="late")
+    at.text_input(key="view_sample").set_value(" macro-00004 ").run()
+    assert at.query_params["sample"] == "macro-00004"
+    assert "number 4" in words(at)
+    at.text_input(key="view_sample").set_value("nobody").run()
+    assert any("have no sample nobody" in c.value for c in at.caption)
