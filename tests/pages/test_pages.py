@@ -160,7 +160,7 @@ def test_stepping_through_layers_moves_the_points_and_keeps_sample_and_axes(visi
     assert at.query_params["sample"] == "macro-00005"
     assert first["layout"]["xaxis"]["range"] == second["layout"]["xaxis"]["range"]
     assert first["data"][0]["x"] != second["data"][0]["x"]
-    assert "number 5" in words(at)
+    assert "number 5" in words(at) and "Chosen sample" in words(at)
     assert second["data"][-1]["name"] == "selected" and len(second["data"][-1]["x"]) in (1, 2)
 
 
