@@ -5,7 +5,7 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.figures import projection_map
-from backend.figures.projection import projection_ranges
+from backend.figures.projection import RASTER_ABOVE, projection_ranges
 from backend.view import cache, session
 from backend.view.details import show_sample
 from backend.view.layers import (
@@ -132,6 +132,8 @@ with grid.cell(column_span=3), st.container(border=True):
         alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
         on_click=clicked,
     )
+    if len(points) > RASTER_ABOVE:
+        st.caption(f"Above {RASTER_ABOVE:,} samples their density is drawn, without classes.")
     if len(parts) > 1:
         st.caption(
             "Each stream is fitted on its own: compare shapes, not distances between streams."

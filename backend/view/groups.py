@@ -122,11 +122,15 @@ class Overview:
         return None
 
     def chosen(self, selectors: Sequence[str]) -> tuple[tuple[RunGroup, ...], tuple[str, ...]]:
-        """The groups that the selectors name (or the default ones), and selectors without any."""
+        """The groups that the selectors name, in the store's order, and selectors without any.
+
+        Without any group the default ones are chosen.
+        """
         found = {selector: self.find(selector) for selector in selectors}
         unknown = tuple(selector for selector, group in found.items() if group is None)
         groups = {group.key: group for group in found.values() if group is not None}
-        return (tuple(groups.values())[:MAX_OVERLAY] or self.default(), unknown)
+        ordered = sorted(groups.values(), key=lambda group: group.series.variant)
+        return (tuple(ordered)[:MAX_OVERLAY] or self.default(), unknown)
 
     def default(self) -> tuple[RunGroup, ...]:
         """The first groups that share their samples with the first one, at most five."""

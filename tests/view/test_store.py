@@ -53,6 +53,7 @@ def test_a_group_is_found_by_key_by_placement_and_by_run_id(runs):
 def test_without_a_choice_comparable_groups_are_shown_and_unknown_ones_are_named(runs):
     assert runs.chosen(()) == (runs.groups, ())
     assert runs.chosen(("late", "gone")) == ((runs.groups[2],), ("gone",))
+    assert runs.chosen(("late", "none"))[0] == (runs.groups[0], runs.groups[2])
     assert runs.chosen(("gone",)) == (runs.groups, ("gone",))
     assert Overview((), ()).chosen(()) == ((), ())
 
