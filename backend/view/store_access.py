@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from backend.errors import InputError
+from backend.paths import shipped_demo
 from backend.store import Run, Store
 from backend.view.groups import Broken, Overview, RunInfo, Score, group_runs
 
@@ -37,7 +38,7 @@ def named_store(
 ) -> str | None:
     """The path after ``--store`` on the command line, else the environment's, else the demo's.
 
-    The demo store is looked for in ``cache/demo`` next to app.py and below the current directory.
+    The demo store is looked for in ``cache/demo`` below the current directory and next to app.py.
     None where nothing is named and there is no demo.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -49,8 +50,7 @@ def named_store(
             return word.removeprefix("--store=")
     if environment.get(ENVIRONMENT):
         return environment[ENVIRONMENT]
-    root = Path(__file__).resolve().parent.parent.parent
-    for candidate in (root / "cache" / "demo", Path("cache") / "demo"):
+    for candidate in (Path("cache") / "demo", shipped_demo()):
         if candidate.is_dir():
             return str(candidate)
     return None
