@@ -328,7 +328,7 @@ def _each_run(
             keys = work(run)
             bar.update(done)
             out.print(
-                f"{run.run_id}: {', '.join(keys) if keys else 'nothing was missing'}",
+                f"{run.run_id}: {', '.join(keys) if keys else 'nothing to add'}",
                 soft_wrap=True,
                 highlight=False,
             )

@@ -58,9 +58,7 @@ def tiny_config(
     )
 
 
-def tiny_model(
-    text: Sequence[int] = (), vision: Sequence[int] = (), **sizes: int
-) -> FusionModel:
+def tiny_model(text: Sequence[int] = (), vision: Sequence[int] = (), **sizes: int) -> FusionModel:
     torch.manual_seed(0)
     return FusionModel(tiny_config(text, vision, **sizes)).eval()
 
@@ -79,7 +77,9 @@ def tiny_batch(n: int = 6, length: int = 9) -> dict[str, torch.Tensor]:
     }
 
 
-def tiny_checkpoint(folder: Path, text: Sequence[int] = (2, 3), vision: Sequence[int] = (2, 3)) -> Path:
+def tiny_checkpoint(
+    folder: Path, text: Sequence[int] = (2, 3), vision: Sequence[int] = (2, 3)
+) -> Path:
     """A save_pretrained directory with a tokenizer, as training writes it."""
     model = tiny_model(text, vision)
     texts = ["best day ever me today the pizza and a cup", "i hate it the cat and a thing"]

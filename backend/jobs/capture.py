@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,8 +168,22 @@ def _manifest(
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
         created=utc_now(),
-        origin=OriginInfo(model=request.model, data=request.data),
+        origin=OriginInfo(
+            model=request.model, data=request.data, train=train_command(Path(request.model))
+        ),
     )
+
+
+def train_command(checkpoint: Path) -> str:
+    """The command line that trained a checkpoint, if its directory remembers one."""
+    path = checkpoint / "training.json"
+    if not path.is_file():
+        return ""
+    try:
+        words = shlex.split(json.loads(path.read_text(encoding="utf-8"))["command"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError("training.json is broken", where=str(checkpoint)) from error
+    return shlex.join([*words, "--out", str(checkpoint.parent)])
 
 
 def _id(*parts: str) -> str:

@@ -30,7 +30,6 @@ SAMPLES = 400
 KEPT_SEED = 0
 
 _EPOCHS = 10
-_TRAINED_ON = 6000
 _BATCH = 128
 _RATE = 2e-3
 
@@ -117,7 +116,6 @@ def plan_of(placement: str) -> TrainPlan:
         data=DATA,
         placement=placement,
         epochs=_EPOCHS,
-        limit=_TRAINED_ON,
         batch_size=_BATCH,
         learning_rate=_RATE,
         dropout=0.0,

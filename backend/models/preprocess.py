@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -87,7 +87,8 @@ def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
     The class that the files name is not asked for: the tokenizer is data, whatever trained it.
     """
     try:
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        found = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        return cast(PreTrainedTokenizerBase, found)
     except (OSError, ValueError) as error:
         raise unreachable("tokenizer", folder, error) from error
 

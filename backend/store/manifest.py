@@ -85,10 +85,15 @@ class DatasetInfo(_Model):
 
 
 class OriginInfo(_Model):
-    """The --model and --data strings as the user gave them; empty where there were none."""
+    """Where the run came from, as the user gave it; empty where there was nothing.
+
+    ``model`` and ``data`` are the strings of the capture, ``train`` the command line that made the
+    checkpoint, if the checkpoint remembers it.
+    """
 
     model: str = ""
     data: str = ""
+    train: str = ""
 
 
 class Manifest(_Model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from backend.errors import InputError
 from backend.store import tables
+from backend.store.commands import capture_command
 from backend.store.manifest import Manifest
 from backend.store.paths import RunPaths, parquet_keys, parse_activation_name
 from backend.types import LayerRef, Pooling, StreamSpec
@@ -189,12 +189,8 @@ class Run:
 
     def _command(self, pooling: str = "") -> str:
         """The capture command that would make what is missing."""
-        model = self.manifest.origin.model or (str(self.checkpoint) if self.checkpoint else "MODEL")
-        data = self.manifest.origin.data or "LAYOUT:PATH"
-        store = self.paths.dir.parent.parent
-        poolings = pooling or ",".join(self.manifest.poolings) or "cls,mean"
-        words = ["fusionscope", "capture", "--model", model, "--data", data]
-        return shlex.join([*words, "--store", str(store), "--pooling", poolings])
+        store = str(self.paths.dir.parent.parent)
+        return capture_command(self.manifest, store, (pooling,) if pooling else ())
 
     # Tidy tables
 

@@ -262,7 +262,7 @@ class _Training:
             {
                 "plan": asdict(self.plan),
                 "seed": self.seed,
-                "command": self.plan.command(self.seed, "DIR"),
+                "command": self.plan.command(self.seed),
                 "best_epoch": self.progress.best_epoch,
                 "history": self.progress.history,
             },

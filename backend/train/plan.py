@@ -82,8 +82,8 @@ class TrainPlan:
             if value not in known:
                 raise InputError(f"{value!r} is not one of {', '.join(known)}", where=f"--{option}")
 
-    def command(self, seed: int, out: str) -> str:
-        """The ``fusionscope train`` command line that trains this plan."""
+    def command(self, seed: int) -> str:
+        """The ``fusionscope train`` command line that trains this plan, without ``--out``."""
         flags = {"tasks": "task"}
         given = ["fusionscope", "train"]
         for item in fields(self):
@@ -93,7 +93,7 @@ class TrainPlan:
                     continue
                 text = ",".join(value) if isinstance(value, tuple) else str(value)
                 given += [f"--{flags.get(item.name, item.name).replace('_', '-')}", text]
-        return shlex.join([*given, "--seeds", str(seed), "--out", out])
+        return shlex.join([*given, "--seeds", str(seed)])
 
     def digest(self) -> str:
         """Identifies the plan, so that a checkpoint of another plan is not resumed.

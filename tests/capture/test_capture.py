@@ -123,7 +123,8 @@ def test_a_killed_process_leaves_nothing_and_the_next_one_finishes(
         "c._SHARD_ROWS = 4\n"
         f"r = CaptureRequest(model={request.model!r}, data='macros', store={request.store!r},"
         " run_id='killed', options=c.CaptureOptions(limit=20, batch_size=4, device='cpu'))\n"
-        "run_capture(r, open_request(r), progress=lambda n: (print(n, flush=True), time.sleep(0.2)))"
+        "tell = lambda n: (print(n, flush=True), time.sleep(0.2))\n"
+        "run_capture(r, open_request(r), progress=tell)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

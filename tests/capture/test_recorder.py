@@ -37,7 +37,10 @@ def test_layer_k_is_the_output_of_block_k(adapter: DualStream) -> None:
     with Recorder(adapter) as record:
         vectors, logits = record(batch)
     with torch.inference_mode():
-        text, vision = model.text.embed(batch["input_ids"]), model.vision.embed(batch["pixel_values"])
+        text, vision = (
+            model.text.embed(batch["input_ids"]),
+            model.vision.embed(batch["pixel_values"]),
+        )
         own = model.text.attention_mask(text, batch["attention_mask"])
         for k in (1, 2, 3, 4):
             if k in (2, 3):

@@ -63,7 +63,10 @@ def test_lists_that_have_a_name_get_it() -> None:
     ("text", "said"),
     [
         ("latest", "no placement is called 'latest'"),
-        ("text=13;vision=12", "fusion layer 13 is outside the text encoder, whose layers are 1..12"),
+        (
+            "text=13;vision=12",
+            "fusion layer 13 is outside the text encoder, whose layers are 1..12",
+        ),
         ("text=0;vision=1", "fusion layer 0 is outside"),
         ("text=1,2;vision=3", "must be equally long"),
         ("text=2,2;vision=3,4", "increasing"),
@@ -81,7 +84,9 @@ def test_impossible_placements_say_why_in_one_line(text: str, said: str) -> None
     assert "\n" not in str(caught.value)
 
 
-@given(st.sampled_from([n for n in NAMES if n != "asymmetric"]), st.integers(1, 48), st.integers(1, 48))
+@given(
+    st.sampled_from([n for n in NAMES if n != "asymmetric"]), st.integers(1, 48), st.integers(1, 48)
+)
 def test_every_name_fits_every_depth_and_keeps_its_name(name: str, t: int, v: int) -> None:
     placement = parse(name, t, v)
     assert len(placement.text) == len(placement.vision)

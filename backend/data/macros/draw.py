@@ -36,8 +36,8 @@ def draw(scene: Scene, size: int = SIZE) -> Image.Image:
     pen = ImageDraw.Draw(image)
     _pattern(pen, rng, side)
     left = bool(rng.integers(2))
-    _face(pen, rng, side, 0.32 if left else 0.68, scene.happy_face)
-    _object(pen, rng, side, 0.80 if left else 0.20, OBJECTS[scene.object])
+    _face(pen, rng, side, 0.37 if left else 0.63, scene.happy_face)
+    _object(pen, rng, side, 0.83 if left else 0.17, OBJECTS[scene.object])
     return image.resize((size, size), Image.Resampling.BOX)
 
 
@@ -64,21 +64,21 @@ def _pattern(pen: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
 def _face(
     pen: ImageDraw.ImageDraw, rng: np.random.Generator, side: int, across: float, happy: bool
 ) -> None:
-    radius = side * (0.27 + _jitter(rng, 0.02))
-    cx, cy = side * (across + _jitter(rng, 0.03)), side * (0.55 + _jitter(rng, 0.05))
+    radius = side * (0.34 + _jitter(rng, 0.02))
+    cx, cy = side * (across + _jitter(rng, 0.02)), side * (0.58 + _jitter(rng, 0.03))
     skin = _SKINS[int(rng.integers(len(_SKINS)))]
     pen.ellipse(_around(cx, cy, radius), fill=skin, outline=_INK, width=_SCALE)
     for sign in (-1, 1):
         eye = cx + sign * 0.38 * radius, cy - 0.25 * radius
-        pen.ellipse(_around(*eye, 0.11 * radius), fill=_INK)
+        pen.ellipse(_around(*eye, 0.12 * radius), fill=_INK)
         slant = (0.12 if happy else -0.12) * radius * sign
         brow = eye[1] - 0.28 * radius
         pen.line(
             (eye[0] - 0.2 * radius, brow - slant, eye[0] + 0.2 * radius, brow + slant),
             fill=_INK,
-            width=2 * _SCALE,
+            width=3 * _SCALE,
         )
-    wide, tall = 0.5 * radius, (0.42 + _jitter(rng, 0.08)) * radius
+    wide, tall = 0.6 * radius, (0.45 + _jitter(rng, 0.08)) * radius
     open_mouth = bool(rng.integers(2))
     top = cy + (0.12 if happy else 0.36) * radius
     box = (cx - wide, top - (tall if happy else 0), cx + wide, top + (tall if happy else 2 * tall))
@@ -86,7 +86,7 @@ def _face(
     if open_mouth:
         pen.chord(box, start, end, fill=(120, 24, 36), outline=_INK, width=_SCALE)
     else:
-        pen.arc(box, start, end, fill=_INK, width=2 * _SCALE)
+        pen.arc(box, start, end, fill=_INK, width=3 * _SCALE)
 
 
 def _around(x: float, y: float, radius: float) -> Box:
@@ -97,7 +97,7 @@ def _object(
     pen: ImageDraw.ImageDraw, rng: np.random.Generator, side: int, across: float, name: str
 ) -> None:
     x = side * (across + _jitter(rng, 0.02))
-    y = side * (0.5 + _jitter(rng, 0.25))
+    y = side * (0.2 + _jitter(rng, 0.03))
     _SHAPES[name](pen, x, y, side * 0.16, _PAINTS[int(rng.integers(len(_PAINTS)))])
 
 

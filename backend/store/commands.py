@@ -1,0 +1,58 @@
+"""The exact commands that make what a run lacks, from what its manifest remembers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from backend.store.manifest import Manifest
+
+
+def train_command(manifest: Manifest) -> str:
+    """How the run's checkpoint was trained, as recorded; else what its placement asks for."""
+    if manifest.origin.train:
+        return manifest.origin.train
+    placement = manifest.placement
+    where = placement.name
+    if not where.isalpha() and placement.text:
+        where = f"text={_join(placement.text)};vision={_join(placement.vision)}"
+    words = ["--data", _data(manifest), "--placement", where or "none"]
+    return _command("train", *words, "--seeds", str(manifest.seed), "--out", "DIR")
+
+
+def capture_command(manifest: Manifest, store: str, poolings: Sequence[str] = ()) -> str:
+    """Captures the run again, same samples and same id, with its activations."""
+    dataset = manifest.dataset
+    return _command(
+        "capture",
+        *("--model", manifest.origin.model or "MODEL"),
+        *("--data", _data(manifest), "--split", dataset.split, "--limit", str(dataset.n)),
+        *("--pooling", _join(poolings or manifest.poolings), "--dtype", manifest.dtype),
+        *("--store", store, "--run-id", manifest.run_id, "--replace"),
+    )
+
+
+def measure_command(store: str, run_ids: Sequence[str]) -> str:
+    """Computes the measures that these runs lack."""
+    return _command("measure", "--store", store, *_each("--run", run_ids))
+
+
+def project_command(store: str, run_ids: Sequence[str]) -> str:
+    """Computes the coordinates that these runs lack."""
+    return _command("project", "--store", store, *_each("--run", run_ids))
+
+
+def _data(manifest: Manifest) -> str:
+    return manifest.origin.data or "LAYOUT:PATH"
+
+
+def _each(flag: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (flag, value)]
+
+
+def _join(values: Sequence[object]) -> str:
+    return ",".join(map(str, values))
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["fusionscope", *words])
