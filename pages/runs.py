@@ -30,7 +30,7 @@ st.caption(
 list_broken(view.overview)
 
 scores = score_rows(groups)
-metrics = headline_metrics(scores)
+metrics = headline_metrics(scores, groups)
 figures = {}
 if metrics:
     st.subheader("Scores")

@@ -20,8 +20,8 @@ def score_strip(
 ) -> go.Figure:
     """Every run's score as an open dot and the mean over seeds as a filled diamond.
 
-    ``scores``: ``series``, ``seed``, ``task``, ``metric``, ``value``. The axis shows the range of
-    the data, widened to a tick; loss aside, scores lie in 0..1.
+    ``scores``: ``series``, ``seed``, ``task``, ``metric``, ``value``. The axis spans the data, and
+    at least 0.1, so that noise does not look like a difference.
     """
     rows = scores[scores["task"].eq(task) & scores["metric"].eq(metric)]
     figure = base_figure(height=height or 64 + 28 * len(series), legend=False)
@@ -62,7 +62,13 @@ def score_strip(
             )
         )
     figure.update_xaxes(
-        **axis(f"{task}: {metric_name(metric)}", fixedrange=True, nticks=6, tickformat=".2f")
+        **axis(
+            f"{task}: {metric_name(metric)}",
+            range=_range(rows["value"]),
+            fixedrange=True,
+            nticks=6,
+            tickformat=".2f",
+        )
     )
     figure.update_yaxes(
         categoryorder="array",
@@ -76,6 +82,12 @@ def score_strip(
     )
     figure.update_layout(hovermode="closest", margin={"l": 10})
     return figure
+
+
+def _range(values: pd.Series) -> list[float]:
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    pad = max(0.06 * (high - low), (0.1 - (high - low)) / 2)
+    return [low - pad, high + pad]
 
 
 METRIC_NAMES = {

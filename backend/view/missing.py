@@ -83,6 +83,8 @@ def _data(manifest: Manifest) -> str:
 
 def _train(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:
     manifest = run.manifest
+    if manifest.origin.train:
+        return manifest.origin.train
     placement = manifest.placement
     where = placement.name
     if where not in ("none", "full", "early", "middle", "late"):

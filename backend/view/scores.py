@@ -10,7 +10,11 @@ from backend.figures.scores import metric_name
 from backend.view.groups import RunGroup
 from backend.view.words import mean_sd
 
-_PREFERRED = ("auroc", "macro_f1", "accuracy")
+_PREFERRED = {
+    "binary": ("auroc", "accuracy", "macro_f1"),
+    "multilabel": ("macro_f1", "auroc", "accuracy"),
+    "multiclass": ("accuracy", "macro_f1", "auroc"),
+}
 COLUMNS = ("series", "placement", "run_id", "seed", "task", "metric", "split", "value")
 
 
@@ -25,12 +29,14 @@ def score_rows(groups: Sequence[RunGroup]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def headline_metrics(scores: pd.DataFrame) -> list[tuple[str, str]]:
-    """One metric a task, in the tasks' order: AUROC, else macro-F1, else accuracy, else any."""
+def headline_metrics(scores: pd.DataFrame, groups: Sequence[RunGroup]) -> list[tuple[str, str]]:
+    """One metric a task: AUROC if it is binary, macro-F1 multi-label, accuracy multi-class."""
+    kinds = {task.name: task.kind for group in groups for task in group.manifest.tasks}
     out = []
     for task in dict.fromkeys(scores["task"]):
         have = list(dict.fromkeys(scores[scores["task"].eq(task)]["metric"]))
-        out.append((task, next((m for m in _PREFERRED if m in have), have[0])))
+        preferred = _PREFERRED[kinds.get(task, "binary")]
+        out.append((task, next((m for m in preferred if m in have), have[0])))
     return out
 
 

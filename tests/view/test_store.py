@@ -1,5 +1,6 @@
 import json
 import shlex
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -89,10 +90,20 @@ def test_what_is_missing_comes_with_a_command_that_a_shell_reads_back(runs, path
     assert train[train.index("--placement") + 1] == "late"
 
 
+def test_the_command_that_trained_a_run_is_given_as_it_was(runs):
+    late = runs.groups[2]
+    manifest = late.runs[1].manifest
+    said = manifest.origin.model_copy(update={"train": "fusionscope train --epochs 3 --seeds 1"})
+    trained = replace(late.runs[1], manifest=manifest.model_copy(update={"origin": said}))
+    missing = missing_of(replace(late, runs=(trained,)), "s")
+    assert missing[0].what == "checkpoint"
+    assert missing[0].command == "fusionscope train --epochs 3 --seeds 1"
+
+
 def test_scores_are_tabled_as_mean_and_sd_on_the_runs_own_split(runs):
     rows = score_rows(runs.groups)
     assert set(rows["split"]) == {"test"} and "loss" not in set(rows["metric"])
-    assert headline_metrics(rows) == [
+    assert headline_metrics(rows, runs.groups) == [
         ("irony", "auroc"),
         ("object", "accuracy"),
         ("topics", "macro_f1"),
