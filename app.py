@@ -15,7 +15,7 @@ st.logo(LOGO, size="large")
 
 page = st.navigation(pages(Path(__file__).resolve().parent / "pages"))
 
-view = prepare()
+view = prepare(page.url_path)
 if view.store.status != "fine":
     explain(view.store, view.overview)
     st.stop()

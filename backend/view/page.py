@@ -58,10 +58,10 @@ class Context:
         return (named or fusing[-1:] or list(groups))[0]
 
 
-def prepare() -> Context:
-    """Look at the store and the URL. Called once a run of the script, by app.py."""
+def prepare(page: str) -> Context:
+    """Look at the store and the URL of ``page``. Called once a run of the script, by app.py."""
     store = look(named_store())
-    parsed = session.load()
+    parsed = session.load(page)
     overview = cache.overview(store) if store.status == "fine" else Overview((), ())
     if store.status == "fine" and not overview.groups:
         store = replace(store, status="broken", message=store.path)

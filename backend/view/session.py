@@ -2,7 +2,10 @@
 
 The URL is what counts. A widget is given its value from the state before it is made, and its
 callback writes the changed state to the URL, so a link, the back button and a click on a chart all
-take the same way. Streamlit empties the URL when the page changes; the session's copy refills it.
+take the same way. Streamlit empties the URL when the page changes; then, and only then, the
+session's copy refills it. An empty URL without a change of page is a step back in the browser's
+history: it means the defaults, and writing to it would add a step that the back button could
+never leave.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ import streamlit as st
 from backend.view.state import Parsed, ViewState
 
 _KEY = "fusionscope_view"
+_PAGE = "fusionscope_page"
 
 
-def load() -> Parsed:
-    """The state of this run of the script; notes say what of the URL could not be used."""
+def load(page: str) -> Parsed:
+    """The state of this run of ``page``; notes say what of the URL could not be used."""
+    moved = st.session_state.get(_PAGE) != page
+    st.session_state[_PAGE] = page
     query = st.query_params.to_dict()
     ours = {key: value for key, value in query.items() if not key.startswith("embed")}
     if ours:
         parsed = ViewState.from_query(ours)
     else:
-        parsed = Parsed(st.session_state.get(_KEY, ViewState()))
+        parsed = Parsed(current() if moved else ViewState())
         _write(parsed.state)
     st.session_state[_KEY] = parsed.state
     return parsed
