@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
+from rich.table import Column, Table
 
 from backend import __version__
 from backend.errors import InputError
-from backend.progress import SampleBar, TrainingBar
+from backend.progress import SampleBar, TrainingBar, quiet_libraries
 from backend.view.words import counted
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def train(
     from backend.train.loop import train_seed
     from backend.train.plan import TrainPlan
 
-    _quiet_libraries()
+    quiet_libraries()
     plan = TrainPlan(
         data=data,
         placement=placement,
@@ -205,7 +205,7 @@ def capture(
     from backend.capture.run import CaptureOptions
     from backend.jobs.capture import CaptureRequest, measure_and_project, open_request, run_capture
 
-    _quiet_libraries()
+    quiet_libraries()
     request = CaptureRequest(
         model=model,
         data=data,
@@ -272,11 +272,11 @@ def runs(store: StoreOption, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps([_run_json(row) for row in listing.rows], indent=2))
     else:
-        table = Table("run", "model", "placement", "seed", "dataset", "n", "poolings", "scores")
-        for row in (_run_json(row) for row in listing.rows):
+        table = Table(Column("run", no_wrap=True), "model", "placement", "seed", "n", "scores")
+        for row in map(dict[str, Any], listing.rows):
             scores = ", ".join(f"{name} {value:.3f}" for name, value in row["scores"].items())
-            cells = [row[k] for k in ("run_id", "model", "placement", "seed", "dataset", "n")]
-            table.add_row(*map(str, cells), ", ".join(row["poolings"]), scores)
+            cells = [row[key] for key in ("run_id", "model", "placement", "seed", "n")]
+            table.add_row(*map(str, cells), scores)
         out.print(table)
     for broken in listing.broken:
         err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
@@ -386,14 +386,6 @@ def _common(
         format="%(message)s",
         handlers=[RichHandler(console=err, show_time=False, show_path=False)],
     )
-
-
-def _quiet_libraries() -> None:
-    """The libraries' own bars and advice would tear ours apart."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
 
 
 def main() -> None:

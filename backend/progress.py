@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from backend.train.loop import Step
 
 
+def quiet_libraries() -> None:
+    """Turn off the model libraries' own bars and advice, which would tear ours apart."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
 class _Bar:
     """A context manager around a rich progress display on standard error."""
 

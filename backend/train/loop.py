@@ -70,17 +70,16 @@ def train_seed(
     final = checkpoint_dir(out, seed)
     if final.exists():
         return _finished(final, plan)
-    out.mkdir(parents=True, exist_ok=True)
+    training = _Training(plan, source, seed)  # before anything is made on disk
     partial = out / f".seed-{seed}.partial"
-    partial.mkdir(exist_ok=True)
+    partial.mkdir(parents=True, exist_ok=True)
     lock = FileLock(partial / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError("is being trained by another process", where=str(final)) from error
     with lock:
-        training = _Training(plan, source, seed, partial)
-        training.run(report)
+        training.run(partial, report)
         training.write(partial / "result")
         (partial / "result").rename(final)
     shutil.rmtree(partial)
@@ -103,10 +102,9 @@ def _finished(final: Path, plan: TrainPlan) -> Path:
 class _Training:
     """One seed's training: everything that lives as long as its loop."""
 
-    def __init__(self, plan: TrainPlan, source: PairSource, seed: int, folder: Path) -> None:
+    def __init__(self, plan: TrainPlan, source: PairSource, seed: int) -> None:
         self.plan = plan
         self.seed = seed
-        self.folder = folder
         self.source = source
         plan.check()
         self.tasks = chosen_tasks(plan, source)
@@ -131,9 +129,7 @@ class _Training:
         self.steps = math.ceil(len(self.train) / plan.batch_size)
         self.schedule = LambdaLR(self.optimizer, self._rate)
         self.model.to(self.accelerator.device)
-        self.progress = state.load(
-            folder, plan.digest(), self.model, self.optimizer, self.schedule, self.accelerator
-        )
+        self.progress = state.Progress.fresh()
 
     def _examples(self, split: str, limit: int | None) -> Examples:
         return Examples(self.source, split, self.tasks, self.preprocessor, limit)
@@ -155,9 +151,13 @@ class _Training:
         fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
         return self.plan.final_rate + (1 - self.plan.final_rate) * fallen
 
-    def run(self, report: Report | None) -> None:
-        """Train until the epochs are over or dev has not improved for ``patience`` of them."""
-        done = self.progress
+    def run(self, folder: Path, report: Report | None) -> None:
+        """Train until the epochs are over or dev has not improved for ``patience`` of them.
+
+        Goes on from the state in ``folder`` and leaves it there after every epoch.
+        """
+        digest, parts = self.plan.digest(), (self.model, self.optimizer, self.schedule)
+        done = self.progress = state.load(folder, digest, *parts, self.accelerator)
         while done.epoch < self.plan.epochs:
             if done.epoch - done.best_epoch >= self.plan.patience and done.epoch:
                 log.info(
@@ -174,9 +174,7 @@ class _Training:
             if value > done.best_value:
                 done.best_epoch, done.best_value = done.epoch, value
                 done.best_weights = state.snapshot(self.model)
-            state.save(
-                self.folder, self.plan.digest(), done, self.model, self.optimizer, self.schedule
-            )
+            state.save(folder, digest, done, *parts)
         self.model.load_state_dict(done.best_weights, strict=False)
 
     def _epoch(self, epoch: int, report: Report | None) -> float:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
-from backend.store.manifest import Manifest
+from backend.store.commands import (
+    capture_command,
+    measure_command,
+    project_command,
+    train_command,
+)
 from backend.view.groups import RunGroup, RunInfo
 from backend.view.words import counted, listed
 
@@ -77,40 +81,17 @@ def _no_projections(run: RunInfo) -> bool:
     return not run.has_projections
 
 
-def _data(manifest: Manifest) -> str:
-    return manifest.origin.data or "LAYOUT:PATH"
-
-
 def _train(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:
-    manifest = run.manifest
-    if manifest.origin.train:
-        return manifest.origin.train
-    placement = manifest.placement
-    where = placement.name
-    if where not in ("none", "full", "early", "middle", "late"):
-        where = ";".join(
-            f"{name}={','.join(map(str, layers))}"
-            for name, layers in (("text", placement.text), ("vision", placement.vision))
-            if layers
-        )
-    seeds = ",".join(dict.fromkeys(str(other.seed) for other in lacking))
-    words = ["fusionscope", "train", "--data", _data(manifest), "--placement", where or "none"]
-    return shlex.join([*words, "--seeds", seeds, "--out", "DIR"])
+    return train_command(run.manifest)
 
 
 def _capture(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:
-    manifest = run.manifest
-    model = manifest.origin.model or "MODEL"
-    words = ["fusionscope", "capture", "--model", model, "--data", _data(manifest)]
-    return shlex.join([*words, "--store", store, "--pooling", ",".join(manifest.poolings)])
+    return capture_command(run.manifest, store)
 
 
 def _measure(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:
-    words = ["fusionscope", "measure", "--store", store]
-    for other in lacking:
-        words += ["--run", other.run_id]
-    return shlex.join(words)
+    return measure_command(store, [other.run_id for other in lacking])
 
 
 def _project(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:
-    return shlex.join(["fusionscope", "project", "--store", store])
+    return project_command(store, [other.run_id for other in lacking])

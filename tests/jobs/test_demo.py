@@ -1,0 +1,124 @@
+"""The demo: what is shipped is whole, small, right, and what its command describes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.errors import InputError
+from backend.jobs import demo
+from backend.paths import shipped_demo
+from backend.store import Store, assert_comparable, verify
+
+MOST_BYTES = 30 * 2**20
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    if not demo.is_demo(shipped_demo()):
+        pytest.skip("the demo store is not here")
+    return Store(shipped_demo())
+
+
+def test_five_placements_times_three_seeds(store: Store) -> None:
+    runs = store.runs()
+    assert sorted(zip(runs["placement"], runs["seed"], strict=True)) == sorted(
+        (cell.placement, cell.seed) for cell in demo.cells()
+    )
+    assert set(runs["n"]) == {demo.SAMPLES}
+    assert runs["has_activations"].sum() == runs["has_checkpoint"].sum() == len(demo.PLACEMENTS)
+
+
+def test_it_is_whole_and_small(store: Store) -> None:
+    assert [finding for finding in verify(store) if finding.kind == "problem"] == []
+    size = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
+    assert size < MOST_BYTES
+
+
+def test_every_run_has_scores_measures_and_maps_of_both_poolings(store: Store) -> None:
+    for run_id in store.run_ids():
+        run = store.run(run_id)
+        scores = run.scores()
+        assert {"irony", "topics", "object"} == set(scores["task"])
+        measures = run.measures()
+        assert set(measures["measure"]) >= {"cka", "effective_dimension", "participation_ratio"}
+        assert set(measures["pooling"]) == {"cls", "mean"}
+        for pooling in ("cls", "mean"):
+            for stream in ("vision", "text"):
+                assert len(run.projections(stream, 12, pooling, "umap")) == demo.SAMPLES
+
+
+def test_all_runs_show_the_same_samples(store: Store) -> None:
+    assert_comparable([store.run(run_id) for run_id in store.run_ids()])
+
+
+def test_fusion_learns_irony(store: Store) -> None:
+    best = {
+        placement: max(
+            float(store.run(f"macros-{placement}-s{seed}").score_summary()["irony.auroc"])
+            for seed in demo.SEEDS
+        )
+        for placement in ("full", "early", "middle", "late")
+    }
+    assert max(best.values()) > 0.95
+
+
+def test_the_runs_remember_the_plan_of_this_code(store: Store) -> None:
+    for cell in demo.cells():
+        run = store.run(cell.run_id)
+        command = demo.plan_of(cell.placement).command(cell.seed)
+        assert run.manifest.origin.train.startswith(command)
+        assert run.manifest.placement.name == cell.placement
+
+
+def test_no_path_of_the_machine_that_made_it_is_shipped(store: Store) -> None:
+    for path in store.path.rglob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert '"/' not in text, path
+        assert "/tmp" not in text, path  # noqa: S108
+
+
+@pytest.mark.parametrize("placement", ["none", "late"])
+def test_the_shipped_checkpoint_gives_the_shipped_activations(store: Store, placement: str) -> None:
+    import torch
+
+    from backend.capture.recorder import Recorder
+    from backend.data.registry import open_source
+    from backend.models.registry import load_model
+
+    run = store.run(f"macros-{placement}-s{demo.KEPT_SEED}")
+    adapter = load_model(str(run.checkpoint))
+    pairs = list(open_source(demo.DATA).pairs("test", 32))
+    batch = adapter.batch([p.image for p in pairs], [p.record.text for p in pairs])
+    with Recorder(adapter, ("cls", "mean"), "float16") as record, torch.inference_mode():
+        vectors, _ = record(batch)
+    assert list(run.sample_ids()[:32]) == [p.record.sample_id for p in pairs]
+    for (ref, pooling), ours in vectors.items():
+        theirs = run.vectors(ref.stream, ref.label, pooling)[:32]
+        assert np.allclose(ours, theirs, rtol=0.02, atol=0.02), (ref, pooling)
+
+
+def test_a_missing_demo_is_copied_and_another_store_is_left_alone(
+    store: Store, tmp_path: Path
+) -> None:
+    assert demo.ensure_demo(tmp_path / "new")
+    assert demo.is_demo(tmp_path / "new")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty and not the demo"):
+        demo.ensure_demo(tmp_path / "other")
+    assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+
+
+def test_the_fifteen_scores_are_on_the_test_split(store: Store) -> None:
+    for run_id in store.run_ids():
+        checkpoint = store.run(run_id).checkpoint
+        if checkpoint is None:
+            continue
+        shipped = json.loads((checkpoint / "scores.json").read_text())
+        stored = store.run(run_id).scores()
+        assert len(shipped) == len(stored)
+        assert set(stored["split"]) == {"dev", "test"}

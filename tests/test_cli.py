@@ -1,0 +1,169 @@
+"""The command line: what scripts read, and that bad input is one line with exit code 2."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.cli import main
+from backend.data.registry import LAYOUTS
+from backend.store import Store
+from tests.tiny import tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def call(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["fusionscope", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return Outcome(int(left.value.code or 0), said.out, said.err)
+
+    return call
+
+
+def test_the_whole_path_from_training_to_measures(run, tmp_path: Path) -> None:
+    small = "small:depth=3,width=16,heads=2"
+    data = "macros:n=48,dev=24,test=24"
+    trained = run(
+        *("train", "--data", data, "--placement", "late", "--seeds", "0,1", "--epochs", 1),
+        *("--text-encoder", small, "--vision-encoder", f"{small},patch=16"),
+        *("--out", tmp_path / "out", "--device", "cpu"),
+    )
+    assert trained.code == 0, trained.err
+    assert "irony auroc" in trained.out
+    store = tmp_path / "store"
+    for seed in (0, 1):
+        model = tmp_path / "out" / f"seed-{seed}"
+        taken = run("capture", "--model", model, "--data", data, "--store", store)
+        assert taken.code == 0, taken.err
+    assert run("measure", "--store", store).code == 0
+    assert run("project", "--store", store, "--method", "pca").code == 0
+    assert run("verify", "--store", store).code == 0
+    listed = json.loads(run("runs", "--store", store, "--json").out)
+    assert [row["run_id"] for row in listed] == ["macros-late-s0", "macros-late-s1"]
+    first = listed[0]
+    assert set(first) == {
+        *("run_id", "model", "placement", "seed", "dataset", "n", "streams", "poolings", "scores")
+    }
+    assert (first["placement"], first["seed"], first["n"]) == ("late", 0, 24)
+    assert first["streams"][0] == {
+        "name": "vision",
+        "modality": "vision",
+        "depth": 3,
+        "width": 16,
+        "fusion_layers": [3],
+    }
+    assert 0 <= first["scores"]["irony.auroc"] <= 1
+    run_ = Store(store).run("macros-late-s0")
+    assert set(run_.measures()["measure"]) >= {"cka", "effective_dimension"}
+    assert run_.manifest.origin.train.startswith("fusionscope train --data")
+    assert "macros-late-s0" in run("runs", "--store", store).out
+
+
+def test_runs_without_activations_keep_measures_and_maps(
+    run, checkpoint: Path, tmp_path: Path
+) -> None:
+    taken = run(
+        *("capture", "--model", checkpoint, "--data", "macros:test=40", "--store", tmp_path / "s"),
+        *("--run-id", "lean", "--no-activations", "--pooling", "cls"),
+    )
+    assert taken.code == 0, taken.err
+    lean = Store(tmp_path / "s").run("lean")
+    assert not lean.has_activations
+    assert len(lean.measures())
+    assert len(lean.projections("vision", 2, "cls", "umap")) == 40
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("runs --store nowhere", "does not exist"),
+        ("serve --store nowhere", "does not exist"),
+        ("capture --model x --data macros --store s", "no config.json"),
+        ("train --data macros --placement soon --out o", "no placement is called 'soon'"),
+        ("train --data macros --placement late --out o --seeds one", "--seeds"),
+        ("train --data macros --placement late --out o --task wit", "no task 'wit'"),
+        ("train --data coco:x --placement late --out o", "unknown layout 'coco'"),
+        ("check --data hateful_memes:gone", "gone"),
+        ("measure --store {empty} --run r", "no run 'r'"),
+        ("measure --store {empty} --run ../r", "r"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path: Path, words: str, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = run(*words.format(empty=tmp_path / "empty").split())
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.strip().count("\n") == 0, outcome.err
+    assert not Path("s").exists()
+    assert not Path("o").exists()
+
+
+def test_a_wrong_flag_is_exit_code_2(run) -> None:
+    assert run("runs", "--shop", "x").code == 2
+
+
+def test_verify_finds_a_damaged_file(run, checkpoint: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    words = ("capture", "--model", checkpoint, "--data", "macros:test=8", "--store", store)
+    assert run(*words, "--run-id", "r").code == 0
+    victim = store / "runs" / "r" / "activations" / "vision-2-cls.parquet"
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    victim.write_bytes(data)
+    outcome = run("verify", "--store", store)
+    assert outcome.code == 2
+    assert "vision-2-cls" in outcome.out
+
+
+def test_check_names_the_rows_that_cannot_be_used(run, tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    (folder / "captions.csv").write_text("id,image,text\na,gone.png,hello\n")
+    outcome = run("check", "--data", f"folder:{folder}")
+    assert "gone.png" in outcome.err
+    assert run("check", "--data", f"folder:{folder}", "--strict").code == 2
+
+
+def test_a_taken_port_is_named(run, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    with socket.socket() as busy:
+        busy.bind(("localhost", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        outcome = run("serve", "--store", tmp_path / "s", "--port", port)
+    assert outcome.code == 2
+    assert str(port) in outcome.err
+
+
+def test_every_layout_can_be_imported() -> None:
+    from importlib import import_module
+
+    for where in LAYOUTS.values():
+        module, _, name = where.partition(":")
+        assert hasattr(import_module(module), name)
+
+
+def test_the_dashboard_s_commands_do_not_import_torch() -> None:
+    code = (
+        "import sys; import backend.cli, backend.jobs.demo, backend.store, backend.view.page; "
+        "assert not {'torch', 'timm', 'umap', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
