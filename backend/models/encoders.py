@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import timm
+import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from backend.errors import InputError
+from backend.models.hub import require_hub
 
 PREFIX_TEXT = 1  # the text stream's first token is its CLS
 
@@ -139,6 +141,8 @@ def build_text(config: Mapping[str, Any]) -> TextEncoder:
 
 def load_text(name: str) -> TextEncoder:
     """A pretrained text encoder from a local directory or the hub."""
+    if not Path(name).is_dir():
+        require_hub("text encoder", name, "config.json")
     try:
         return TextEncoder(
             AutoModel.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
@@ -159,7 +163,12 @@ def load_vision(name: str, options: Mapping[str, Any], weights: Path | None) -> 
 
     Position embeddings are resampled by timm when ``img_size`` differs from the weights'.
     """
-    if weights is not None:
+    _check_vision(name)
+    if weights is None:
+        known = timm.get_pretrained_cfg(name)
+        repository = (known and known.hf_hub_id) or name
+        require_hub("vision encoder", repository, "model.safetensors")
+    else:
         if not weights.is_file():
             raise InputError("no such file", where=f"vision weights {weights}")
         if weights.suffix != ".safetensors":
@@ -167,6 +176,12 @@ def load_vision(name: str, options: Mapping[str, Any], weights: Path | None) -> 
                 "weights are read from safetensors files only", where=f"vision weights {weights}"
             )
     return _vision(name, dict(options), pretrained=True, file=weights)
+
+
+def _check_vision(name: str) -> None:
+    """InputError unless timm's model is a ViT with a CLS token; nothing is allocated or loaded."""
+    with torch.device("meta"):
+        _vision(name, {}, pretrained=False, file=None)
 
 
 def _vision(
@@ -184,7 +199,8 @@ def _vision(
             name,
             pretrained=pretrained,
             pretrained_cfg_overlay=overlay,
-            **{"num_classes": 0, "global_pool": "token", **options},
+            num_classes=0,
+            **options,
         )
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise unreachable("vision encoder", name if file is None else str(file), error) from error

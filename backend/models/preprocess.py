@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -9,11 +10,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from backend.models.encoders import unreachable
+from backend.models.hub import require_hub
 
 _SPECIAL = {
     "pad_token": "[PAD]",
@@ -75,6 +77,8 @@ class Preprocessor:
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a local directory or of the hub."""
+    if not Path(name).is_dir():
+        require_hub("tokenizer", name, "tokenizer.json")
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -94,16 +98,36 @@ def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> PreTrainedTokenizerBase:
-    """A lower-case WordPiece tokenizer learned from ``texts`` (streamed; deterministic)."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 -- not a password
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(_SPECIAL.values()), show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    """A lower-case WordPiece tokenizer for ``texts`` (streamed), the same for the same texts.
+
+    The vocabulary is every character, alone and as a continuation, and then the most frequent
+    words; a rarer word is spelled. (The library's own WordPiece trainer breaks ties by the order of
+    a hash table, so that two trainings with one seed would see different tokens.)
+    """
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(w for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    characters: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+    alphabet = sorted(_most_frequent(characters, vocabulary // 4))
+    pieces = [*_SPECIAL.values(), *alphabet, *(f"##{character}" for character in alphabet)]
+    known = dict.fromkeys([*pieces, *_most_frequent(words, vocabulary)])
+    numbered = {piece: at for at, piece in enumerate(list(known)[:vocabulary])}
+    tokenizer = Tokenizer(models.WordPiece(numbered, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.WordPiece()
     ends = [(t, tokenizer.token_to_id(t)) for t in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=ends
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_SPECIAL)
+
+
+def _most_frequent(counts: Counter[str], most: int) -> list[str]:
+    """By count, ties in the order of the alphabet."""
+    return sorted(counts, key=lambda item: (-counts[item], item))[:most]
