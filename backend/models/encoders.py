@@ -140,12 +140,14 @@ def build_text(config: Mapping[str, Any]) -> TextEncoder:
 
 
 def load_text(name: str) -> TextEncoder:
-    """A pretrained text encoder from a local directory or the hub."""
+    """A pretrained text encoder from a local directory or the hub, in float32 whatever is stored."""
     if not Path(name).is_dir():
         require_hub("text encoder", name, "config.json")
     try:
         return TextEncoder(
-            AutoModel.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
+            AutoModel.from_pretrained(
+                name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
         )
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
