@@ -140,7 +140,7 @@ def build_text(config: Mapping[str, Any]) -> TextEncoder:
 
 
 def load_text(name: str) -> TextEncoder:
-    """A pretrained text encoder from a local directory or the hub, in float32 whatever is stored."""
+    """A pretrained text encoder from a directory or the hub, in float32 whatever is stored."""
     if not Path(name).is_dir():
         require_hub("text encoder", name, "config.json")
     try:
