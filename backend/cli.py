@@ -67,11 +67,15 @@ def demo(
     address: AddressOption = "localhost",
 ) -> None:
     """Open the dashboard on the demo: five placements x three seeds on the generated set."""
-    from backend.jobs.demo import build_demo, cells, ensure_demo
+    from backend.jobs.demo import build_demo, cells, ensure_demo, missing_cells
     from backend.paths import shipped_demo
 
     path = store or shipped_demo()
-    if rebuild or not ensure_demo(path):
+    missing = missing_cells(path)
+    partial = 0 < len(missing) < len(list(cells()))
+    if partial and not rebuild:
+        out.print(f"{counted(len(missing), 'demo run')} not made yet; --rebuild makes them")
+    elif rebuild or not ensure_demo(path):
         with SampleBar("demo runs", len(list(cells()))) as bar:
             work = path.parent / f"{path.name}-work"
             build_demo(path, work, workers, lambda _, done, __: bar.update(done))

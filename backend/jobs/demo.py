@@ -64,6 +64,12 @@ def is_demo(path: Path) -> bool:
     return path.is_dir() and {c.run_id for c in cells()} <= set(Store(path).run_ids())
 
 
+def missing_cells(path: Path) -> list[Cell]:
+    """The cells whose runs a demo store lacks; all of them where there is no store."""
+    there = set(Store(path).run_ids()) if path.is_dir() else set()
+    return [cell for cell in cells() if cell.run_id not in there]
+
+
 def ensure_demo(path: Path) -> bool:
     """Have the demo store at ``path`` by copying the shipped one; False if that is not to be had.
 
