@@ -122,3 +122,11 @@ def test_the_fifteen_scores_are_on_the_test_split(store: Store) -> None:
         stored = store.run(run_id).scores()
         assert len(shipped) == len(stored)
         assert set(stored["split"]) == {"dev", "test"}
+
+
+def test_an_unfinished_demo_names_the_cells_that_it_lacks(tmp_path: Path) -> None:
+    assert len(demo.missing_cells(tmp_path / "gone")) == 15
+    (tmp_path / "runs" / "macros-late-s1").mkdir(parents=True)
+    missing = demo.missing_cells(tmp_path)
+    assert len(missing) == 14
+    assert demo.Cell("late", 1) not in missing
