@@ -139,6 +139,9 @@ def train(
     ] = "none",
     limit: Annotated[int | None, typer.Option(min=1, help="Training samples.")] = None,
     precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
+    saved_precision: Annotated[
+        str, typer.Option(help="Of the checkpoint's weights: float32 or float16.")
+    ] = "float32",
     device: DeviceOption = "auto",
     strict: StrictOption = False,
 ) -> None:
@@ -166,6 +169,7 @@ def train(
         freeze=freeze,
         limit=limit,
         precision=precision,
+        saved_precision=saved_precision,
         device=device,
     )
     source = open_source(data, strict=strict)

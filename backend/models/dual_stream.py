@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ class DualStream(Adapter):
     def load(cls, folder: str) -> DualStream:
         """Load a ``save_pretrained`` directory; InputError if it is not a whole one."""
         try:
-            model = FusionModel.from_pretrained(folder, use_safetensors=True)
+            model = FusionModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise InputError(

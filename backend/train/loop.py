@@ -245,6 +245,8 @@ class _Training:
         """The checkpoint: weights, configuration, tokenizer, scores, history."""
         if folder.exists():
             shutil.rmtree(folder)
+        if self.plan.saved_precision == "float16":
+            self._round_to_half()  # before scoring, so that the scores are of what is saved
         found = self.evaluate(self.dev)
         try:
             test = self.source.canonical("test")
@@ -252,7 +254,7 @@ class _Training:
             log.info("%s has no test split: only dev is scored", self.source.name)
         else:
             found += self.evaluate(self._examples(test, None))
-        self.model.save_pretrained(folder)
+        self.model.to(getattr(torch, self.plan.saved_precision)).save_pretrained(folder)
         self.preprocessor.save(folder)
         _write_json(folder / "scores.json", [asdict(s) for s in found])
         _write_json(
@@ -265,6 +267,18 @@ class _Training:
                 "history": self.progress.history,
             },
         )
+
+    def _round_to_half(self) -> None:
+        for name, values in self.model.state_dict().items():
+            if values.is_floating_point():
+                half = values.half()
+                if not torch.isfinite(half).all():
+                    raise InputError(
+                        f"{name} has values beyond float16's range",
+                        where="--saved-precision float16",
+                        hint="Use --saved-precision float32.",
+                    )
+                values.copy_(half)
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -34,6 +34,7 @@ class TrainPlan:
     Encoders: ``small`` (from scratch; ``small:depth=6,width=64,heads=4``), or for text a directory
     or hub id, for vision a timm name with an optional weights file (``name:file.safetensors``).
     ``freeze`` is ``none``, ``encoders`` or ``text=4;vision=6`` (embeddings and blocks up to there).
+    ``saved_precision`` is that of the saved weights; the scores are of the weights as saved.
     ``image_size`` and ``learning_rate`` of None are 48 px and 1e-3 for small encoders, 224 px and
     4e-5 for pretrained ones.
     """
@@ -57,6 +58,7 @@ class TrainPlan:
     freeze: str = "none"
     limit: int | None = None
     precision: str = "auto"
+    saved_precision: str = "float32"
     device: str = "auto"
     co_attention: dict[str, Any] = field(default_factory=dict)
     head: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class TrainPlan:
         for option, value, known in (
             ("class-weights", self.class_weights, ("balanced", "none")),
             ("precision", self.precision, ("auto", "no", "bf16", "fp16")),
+            ("saved-precision", self.saved_precision, ("float32", "float16")),
         ):
             if value not in known:
                 raise InputError(f"{value!r} is not one of {', '.join(known)}", where=f"--{option}")

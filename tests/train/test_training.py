@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from backend.data.base import PairSource
@@ -126,6 +127,18 @@ def test_frozen_layers_do_not_move(trained: Path, tmp_path: Path) -> None:
     assert any("vision.model.blocks.0." in n for n in changed)
 
 
+def test_a_checkpoint_saved_in_half_precision_is_the_same_model_rounded(
+    trained: Path, tmp_path: Path
+) -> None:
+    half = train_seed(replace(PLAN, saved_precision="float16"), source(), 0, tmp_path)
+    whole, rounded = weights(trained), weights(half)
+    assert whole.keys() == rounded.keys()
+    for name, values in rounded.items():
+        assert values.dtype == torch.float16
+        assert (values == whole[name].half()).all(), name
+    assert {p.dtype for p in load_model(str(half)).module.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -135,6 +148,7 @@ def test_frozen_layers_do_not_move(trained: Path, tmp_path: Path) -> None:
         ({"freeze": "text=9"}, "does not name a layer"),
         ({"class_weights": "some"}, "--class-weights: 'some' is not one of balanced, none"),
         ({"precision": "fp8"}, "--precision"),
+        ({"saved_precision": "int8"}, "--saved-precision: 'int8' is not one of float32, float16"),
         ({"device": "tpu"}, "no such device"),
         ({"text_encoder": "small:depth=x"}, "'depth=x' is not one of"),
         ({"vision_encoder": "small:width=15,heads=2"}, "not a multiple of 2 heads"),
