@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Column, Table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from backend.data.base import PairSource
     from backend.store import Run
+    from backend.store.reader import Listing
 
 app = typer.Typer(
     help="See, layer by layer, how vision and language meet in a multimodal transformer.",
@@ -280,12 +282,7 @@ def runs(store: StoreOption, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps([_run_json(row) for row in listing.rows], indent=2))
     else:
-        table = Table(Column("run", no_wrap=True), "model", "placement", "seed", "n", "scores")
-        for row in map(dict[str, Any], listing.rows):
-            scores = ", ".join(f"{name} {value:.3f}" for name, value in row["scores"].items())
-            cells = [row[key] for key in ("run_id", "model", "placement", "seed", "n")]
-            table.add_row(*map(str, cells), scores)
-        out.print(table)
+        _print_runs(listing)
     for broken in listing.broken:
         err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
 
@@ -340,6 +337,32 @@ def _each_run(
                 soft_wrap=True,
                 highlight=False,
             )
+
+
+def _print_runs(listing: Listing) -> None:
+    """One line a run, a column a task: the metric by which it is judged (--json has all)."""
+    tasks = {task.name: task for run in listing.runs for task in run.manifest.tasks}
+    columns = [f"{task.name}\n{task.metric}" for task in tasks.values()]
+    table = Table(
+        *(Column(name, no_wrap=True) for name in ("run", "placement")),
+        *("seed", "n", "dataset", *columns),
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for run, row in zip(listing.runs, map(dict[str, Any], listing.rows), strict=True):
+        found = row["scores"]
+        own = {task.name for task in run.manifest.tasks}
+        values = [
+            # A run of one task has its metrics without the task's name.
+            found.get(f"{task.name}.{task.metric}", found.get(task.metric))
+            if task.name in own
+            else None
+            for task in tasks.values()
+        ]
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        cells = [row[key] for key in ("run_id", "placement", "seed", "n", "dataset")]
+        table.add_row(*map(str, cells), *shown)
+    out.print(table)
 
 
 def _run_json(row: dict[str, Any]) -> dict[str, Any]:

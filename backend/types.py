@@ -18,6 +18,13 @@ TaskKind = Literal["binary", "multiclass", "multilabel"]
 
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
 
+# By which metric a task is judged; the others are kept beside it.
+_METRIC: dict[TaskKind, str] = {
+    "binary": "auroc",
+    "multilabel": "macro_f1",
+    "multiclass": "accuracy",
+}
+
 _LABEL = re.compile(r"(0|[1-9][0-9]{0,3})(\.fusion)?")
 
 
@@ -100,6 +107,11 @@ class TaskSpec:
     def outputs(self) -> int:
         """Width of the task's head: 1 for binary, one logit a class otherwise."""
         return 1 if self.kind == "binary" else len(self.classes)
+
+    @property
+    def metric(self) -> str:
+        """The metric by which the task is judged: AUROC, macro-F1 or accuracy."""
+        return _METRIC[self.kind]
 
 
 Label = int | tuple[int, ...] | None

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from backend.types import TaskKind, TaskSpec
-
-PRIMARY: dict[TaskKind, str] = {
-    "binary": "auroc",
-    "multilabel": "macro_f1",
-    "multiclass": "accuracy",
-}
+from backend.types import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ def scores(task: TaskSpec, logits: np.ndarray, labels: np.ndarray, split: str) -
 
 def primary(task: TaskSpec, found: list[Score]) -> float:
     """The value of the metric by which this kind of task is judged."""
-    return next(s.value for s in found if s.task == task.name and s.metric == PRIMARY[task.kind])
+    return next(s.value for s in found if s.task == task.name and s.metric == task.metric)
 
 
 def _auroc(labels: np.ndarray, logits: np.ndarray) -> float:

@@ -10,11 +10,6 @@ from backend.figures.scores import metric_name
 from backend.view.groups import RunGroup
 from backend.view.words import mean_sd
 
-_PREFERRED = {
-    "binary": ("auroc", "accuracy", "macro_f1"),
-    "multilabel": ("macro_f1", "auroc", "accuracy"),
-    "multiclass": ("accuracy", "macro_f1", "auroc"),
-}
 COLUMNS = ("series", "placement", "run_id", "seed", "task", "metric", "split", "value")
 
 
@@ -31,12 +26,12 @@ def score_rows(groups: Sequence[RunGroup]) -> pd.DataFrame:
 
 def headline_metrics(scores: pd.DataFrame, groups: Sequence[RunGroup]) -> list[tuple[str, str]]:
     """One metric a task: AUROC if it is binary, macro-F1 multi-label, accuracy multi-class."""
-    kinds = {task.name: task.kind for group in groups for task in group.manifest.tasks}
+    judged = {task.name: task.metric for group in groups for task in group.manifest.tasks}
     out = []
     for task in dict.fromkeys(scores["task"]):
         have = list(dict.fromkeys(scores[scores["task"].eq(task)]["metric"]))
-        preferred = _PREFERRED[kinds.get(task, "binary")]
-        out.append((task, next((m for m in preferred if m in have), have[0])))
+        metric = judged.get(task, have[0])
+        out.append((task, metric if metric in have else have[0]))
     return out
 
 
