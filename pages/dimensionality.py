@@ -39,7 +39,7 @@ st.caption(
     "or one direction takes over."
 )
 groups = averaged(view)
-table = cache.measures(view.store, groups)
+table = cache.measures(view.store, groups, tuple(MEASURES))
 problems(table)
 if table.frame.empty or not table.frame["measure"].isin(list(MEASURES)).any():
     nothing_yet("measures of dimension", view, "measure")

@@ -9,10 +9,11 @@ from backend.figures.placement import placement_drawing
 from backend.figures.projection import projection_map
 from backend.figures.scores import score_strip
 from backend.figures.theme import Series
-from backend.figures.transitions import transition_curves
+from backend.figures.transitions import alignment_curves, transition_curves
 
 __all__ = [
     "Series",
+    "alignment_curves",
     "axis_refs",
     "dimension_curves",
     "layer_heatmap",

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.seeds import BAND, points_of
+from backend.figures.seeds import BAND, points_of, spread_in_words
 from backend.figures.theme import (
     FUSION_MARK,
     LEGEND,
@@ -129,10 +129,8 @@ def _line(
     hover = [
         f"<b>{head}</b>, {escape(where(point.x))}"
         + (f" {FUSION_MARK} fusion" if is_fused else "")
-        + f"<br>mean {point.mean:.{digits}f}"
-        + (f"<br>min {point.low:.{digits}f}, max {point.high:.{digits}f}" * (point.seeds > 1))
-        + (f"<br>null {point.null_mean:.{digits}f}" * (point.null_mean == point.null_mean))
-        + f"<br>{point.seeds} seeds, n = {point.n:,}"
+        + f"<br>mean {point.mean:.{digits}f}<br>"
+        + "<br>".join([*spread_in_words(point, digits), f"n = {point.n:,}"])
         for point, is_fused in zip(points, fused, strict=True)
     ]
     line = go.Scatter(

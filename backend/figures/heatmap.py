@@ -1,4 +1,4 @@
-"""Layer x layer CKA: one pair of streams, or all streams in one block matrix."""
+"""A measure layer by layer: one pair of streams, or all streams in one block matrix."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.seeds import Point, over_seeds, pairs, points_of
+from backend.figures.scales import SCALES, Scale
+from backend.figures.seeds import Point, over_seeds, pairs, points_of, spread_in_words
 from backend.figures.theme import (
     FUSION_MARK,
     NEUTRAL,
-    SIMILARITY_SCALE,
     axis,
     base_figure,
     escape,
@@ -27,7 +27,10 @@ def axis_refs(streams: Sequence[StreamSpec]) -> tuple[LayerRef, ...]:
 
 
 def matrix_points(
-    frame: pd.DataFrame, rows: Sequence[StreamSpec], columns: Sequence[StreamSpec]
+    frame: pd.DataFrame,
+    rows: Sequence[StreamSpec],
+    columns: Sequence[StreamSpec],
+    measure: str = "cka",
 ) -> pd.DataFrame:
     """Cells of the matrix, both halves: ``x``, ``y`` (axis positions) and the seeds' summary."""
     places_x = {ref: i for i, ref in enumerate(axis_refs(columns))}
@@ -35,7 +38,7 @@ def matrix_points(
     parts = []
     for a in rows:
         for b in columns:
-            cells = pairs(frame, a.name, b.name)
+            cells = pairs(frame, a.name, b.name, measure)
             cells = cells[cells["site_a"].eq("block") & cells["site_b"].eq("block")]
             summary = over_seeds(cells, ["layer_a", "layer_b"])
             if a.name == b.name:
@@ -58,38 +61,45 @@ def layer_heatmap(
     rows: Sequence[StreamSpec],
     columns: Sequence[StreamSpec],
     *,
+    scale: Scale = SCALES["cka"],
     model: str = "",
+    above_chance: bool = False,
     selected: tuple[LayerRef, LayerRef] | None = None,
     show_text: bool = False,
     height: int = 560,
 ) -> go.Figure:
-    """Mean CKA over seeds between every layer of ``rows`` and every layer of ``columns``.
+    """A measure's mean over seeds between every layer of ``rows`` and every layer of ``columns``.
 
     Pass one stream on each side for one block, or all streams on both sides for the whole matrix.
-    The colours run from 0 to 1 whatever the data; a debiased value may lie slightly below 0 and is
-    shown as it is. A transparent square marker on every cell makes it clickable (a click on a
+    The colours span the measure's fixed range whatever the data; a debiased value may lie slightly
+    below 0 and is shown as it is. ``above_chance`` leaves out the colour of cells that are not
+    above chance in every run that was tested (a dot stands there), so that what remains is signal.
+    A transparent square marker on every cell makes it clickable (a click on a
     Plotly heatmap returns nothing): its ``x`` and ``y`` are positions in :func:`axis_refs`.
     """
     refs_x, refs_y = axis_refs(columns), axis_refs(rows)
-    cells = matrix_points(frame, rows, columns)
+    cells = matrix_points(frame, rows, columns, scale.measure)
+    weak = cells["tested"].gt(0) & cells["above"].lt(cells["tested"])
     z = np.full((len(refs_y), len(refs_x)), np.nan)
-    z[cells["y"].to_numpy(dtype=int), cells["x"].to_numpy(dtype=int)] = cells["mean"].to_numpy()
+    z[cells["y"].to_numpy(dtype=int), cells["x"].to_numpy(dtype=int)] = (
+        cells["mean"].mask(weak) if above_chance else cells["mean"]
+    ).to_numpy()
     figure = base_figure(height=height, legend=False)
     figure.add_trace(
         go.Heatmap(
             z=z,
-            zmin=0.0,
-            zmax=1.0,
-            colorscale=SIMILARITY_SCALE,
+            zmin=scale.low,
+            zmax=scale.high,
+            colorscale=scale.colours,
             xgap=1,
             ygap=1,
             hoverinfo="skip",
             text=[[_short(v) for v in line] for line in z] if show_text else None,
             texttemplate="%{text}" if show_text else None,
             colorbar={
-                "title": {"text": "CKA", "side": "top"},
+                "title": {"text": escape(scale.label.replace(" distance", "")), "side": "top"},
                 "thickness": 10,
-                "tickvals": [0, 0.25, 0.5, 0.75, 1],
+                "tickvals": [0, 0.25, 0.5, 0.75, 1, 1.25][: 5 + (scale.high > 1)],
                 "outlinewidth": 0,
                 "len": 0.9,
             },
@@ -109,12 +119,14 @@ def layer_heatmap(
             },
             selected={"marker": {"opacity": 0}},
             unselected={"marker": {"opacity": 0}},
-            hovertext=_hovers(cells, refs_x, refs_y),
+            hovertext=_hovers(cells, refs_x, refs_y, scale),
             hoverinfo="text",
             name="cells",
         )
     )
-    _mark_undefined(figure, cells)
+    _mark(figure, cells[cells["mean"].isna()], "x-thin", 6, "undefined")
+    if above_chance:
+        _mark(figure, cells[weak & cells["mean"].notna()], "circle", 3, "not above chance")
     _separate(figure, rows, columns)
     _outline(figure, selected, refs_x, refs_y)
     figure.update_xaxes(**_axis(columns, model, "<br>"))
@@ -135,50 +147,45 @@ def _short(value: float) -> str:
 
 
 def _hovers(
-    cells: pd.DataFrame, refs_x: tuple[LayerRef, ...], refs_y: tuple[LayerRef, ...]
+    cells: pd.DataFrame,
+    refs_x: tuple[LayerRef, ...],
+    refs_y: tuple[LayerRef, ...],
+    scale: Scale,
 ) -> list[str]:
-    null_sd = cells["null_sd"].tolist()
-    z = [
-        (mean - null) / sd if sd > 0 else float("nan")
-        for mean, null, sd in zip(
-            cells["mean"].tolist(), cells["null_mean"].tolist(), null_sd, strict=True
-        )
-    ]
     places = zip(cells["x"].tolist(), cells["y"].tolist(), strict=True)
     return [
-        _hover(refs_y[int(y)], refs_x[int(x)], point, distance)
-        for (x, y), point, distance in zip(places, points_of(cells), z, strict=True)
+        _hover(refs_y[int(y)], refs_x[int(x)], point, scale)
+        for (x, y), point in zip(places, points_of(cells), strict=True)
     ]
 
 
-def _hover(a: LayerRef, b: LayerRef, cell: Point, z: float) -> str:
+def _hover(a: LayerRef, b: LayerRef, cell: Point, scale: Scale) -> str:
     head = f"<b>{escape(pair_in_words(a, b))}</b>"
     if cell.mean != cell.mean:
         return f"{head}<br>undefined: {escape(cell.reason or 'no reason was stored')}"
-    lines = [head, f"CKA {number(cell.mean)}"]
-    if cell.seeds > 1:
-        lines[1] += f" (mean of {cell.seeds} seeds, {cell.low:.3f} to {cell.high:.3f})"
-    if cell.mean < 0:
-        lines.append("below 0: a debiased estimate may be; the colour shows 0")
-    if cell.null_mean == cell.null_mean:
-        distance = f", z = {z:.1f}" if z == z else ""
-        lines.append(f"chance (null mean) {number(cell.null_mean)}{distance}")
-    lines.append(f"n = {cell.n:,}")
-    return "<br>".join(lines)
+    mean = " (mean)" if cell.seeds > 1 else ""
+    lines = [head, f"{escape(scale.label)} {number(cell.mean)}{mean}"]
+    if cell.mean < scale.low:
+        lines.append(f"below {scale.low:g}: an estimate may be; the colour shows {scale.low:g}")
+    return "<br>".join([*lines, *spread_in_words(cell), f"n = {cell.n:,}"])
 
 
-def _mark_undefined(figure: go.Figure, cells: pd.DataFrame) -> None:
-    gaps = cells[cells["mean"].isna()]
-    if gaps.empty:
+def _mark(figure: go.Figure, cells: pd.DataFrame, symbol: str, size: int, name: str) -> None:
+    if cells.empty:
         return
     figure.add_trace(
         go.Scatter(
-            x=gaps["x"].to_numpy(dtype=int),
-            y=gaps["y"].to_numpy(dtype=int),
+            x=cells["x"].to_numpy(dtype=int),
+            y=cells["y"].to_numpy(dtype=int),
             mode="markers",
-            marker={"symbol": "x-thin", "size": 6, "line": {"width": 1, "color": NEUTRAL}},
+            marker={
+                "symbol": symbol,
+                "size": size,
+                "color": NEUTRAL,
+                "line": {"width": 1, "color": NEUTRAL},
+            },
             hoverinfo="skip",
-            name="undefined",
+            name=name,
         )
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
 
 BAND = "band min to max"
+SIGNIFICANT = 0.05
+"""Level of "above chance", after correction for looking at all layers."""
 
 
 class Point(NamedTuple):
@@ -17,9 +21,19 @@ class Point(NamedTuple):
     low: float
     high: float
     seeds: int
+    ci_low: float
+    ci_high: float
     null_mean: float
+    null_sd: float
+    tested: int
+    above: int
     n: int
     reason: str
+
+    @property
+    def z(self) -> float:
+        """Distance of the mean from chance in standard deviations of the null; NaN without one."""
+        return (self.mean - self.null_mean) / self.null_sd if self.null_sd > 0 else float("nan")
 
 
 def points_of(rows: pd.DataFrame) -> list[Point]:
@@ -33,12 +47,12 @@ def position(layer: pd.Series, site: pd.Series) -> pd.Series:
     return layer.astype("float64") - site.eq("fusion") * 0.5
 
 
-def pairs(frame: pd.DataFrame, stream_a: str, stream_b: str) -> pd.DataFrame:
-    """CKA rows between two streams with ``stream_a`` first, plus ``pos_a`` and ``pos_b``.
+def pairs(frame: pd.DataFrame, stream_a: str, stream_b: str, measure: str = "cka") -> pd.DataFrame:
+    """Rows of a measure between two streams, ``stream_a`` first, plus ``pos_a`` and ``pos_b``.
 
     The store keeps each unordered pair once. Within one stream the earlier layer comes first.
     """
-    rows = frame[frame["measure"].eq("cka")]
+    rows = frame[frame["measure"].eq(measure)]
     forward = rows["stream_a"].eq(stream_a) & rows["stream_b"].eq(stream_b)
     backward = rows["stream_a"].eq(stream_b) & rows["stream_b"].eq(stream_a)
     out = rows[forward | backward].copy()
@@ -58,21 +72,66 @@ def over_seeds(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """One row for every value of ``by``: mean, low, high and sd over runs, how many, and why not.
 
     Undefined values do not count; where every run is undefined the mean is NaN and ``reason`` says
-    why. ``null_mean`` and ``null_sd`` are averaged, ``n`` is the smallest.
+    why. ``null_mean`` and ``null_sd`` are averaged, ``n`` is the smallest. ``ci_low`` and
+    ``ci_high`` are the run's own interval over samples where there is one run, and the 95 % t
+    interval of the mean over seeds where there are several. ``tested`` runs have a p-value,
+    ``above`` of them are above chance after correction (p < :data:`SIGNIFICANT`).
     """
-    columns = [*by, "mean", "low", "high", "sd", "seeds", "null_mean", "null_sd", "n", "reason"]
+    columns = [*by, *Point._fields[1:4], "sd", *Point._fields[4:]]
     if frame.empty:
         return pd.DataFrame(columns=columns)
-    grouped = frame.groupby(by, sort=True, observed=True)
+    p = frame["p_corrected"]
+    grouped = frame.assign(above=p.lt(SIGNIFICANT)).groupby(by, sort=True, observed=True)
     out = grouped.agg(
         mean=("value", "mean"),
         low=("value", "min"),
         high=("value", "max"),
         sd=("value", "std"),
         seeds=("value", "count"),
+        ci_low=("ci_low", "mean"),
+        ci_high=("ci_high", "mean"),
         null_mean=("null_mean", "mean"),
         null_sd=("null_sd", "mean"),
+        tested=("p_corrected", "count"),
+        above=("above", "sum"),
         n=("n", "min"),
         reason=("reason", "max"),
     ).reset_index()
+    several = out["seeds"] > 1
+    half = [_t_half_width(k, sd) for k, sd in zip(out["seeds"], out["sd"], strict=True)]
+    out["ci_low"] = out["ci_low"].where(~several, out["mean"] - half)
+    out["ci_high"] = out["ci_high"].where(~several, out["mean"] + half)
     return out[columns]
+
+
+def _t_half_width(seeds: int, sd: float) -> float:
+    """Half of the 95 % interval of a mean over ``seeds`` runs."""
+    return _t_quantile(int(seeds)) * sd / math.sqrt(seeds) if seeds > 1 else math.nan
+
+
+@cache
+def _t_quantile(seeds: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(seeds - 1, 0.975))
+
+
+def spread_in_words(point: Point, digits: int = 3) -> list[str]:
+    """The hover lines on uncertainty and chance of one point; none for what is not known."""
+    lines = []
+    if point.seeds > 1:
+        lines.append(f"{point.seeds} seeds, {point.low:.{digits}f} to {point.high:.{digits}f}")
+    if point.ci_low == point.ci_low:
+        over = "mean over seeds" if point.seeds > 1 else "over samples"
+        lines.append(
+            f"95 % interval ({over}) {point.ci_low:.{digits}f} to {point.ci_high:.{digits}f}"
+        )
+    if point.null_mean == point.null_mean:
+        z = f", z = {point.z:.1f}" if point.z == point.z else ""
+        lines.append(f"chance (null mean) {point.null_mean:.{digits}f}{z}")
+    if point.tested:
+        if point.tested == 1:
+            lines.append("above chance" if point.above else "not above chance")
+        else:
+            lines.append(f"above chance in {point.above} of {point.tested} runs")
+    return lines

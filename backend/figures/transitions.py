@@ -1,4 +1,4 @@
-"""CKA of consecutive layers, stream by stream."""
+"""A measure of consecutive layers, stream by stream, and of matching layers of two streams."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
+from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale
 from backend.figures.seeds import over_seeds, pairs
-from backend.figures.theme import Series, escape, style_of
+from backend.figures.theme import Series, base_figure, escape, style_of
+from backend.types import StreamSpec, matched_layers
 
 
-def transition_points(frame: pd.DataFrame, stream: str) -> pd.DataFrame:
-    """Mean and range over seeds of CKA(k-1, k), one row a series and transition ``x`` = k."""
-    rows = pairs(frame, stream, stream)
+def transition_points(frame: pd.DataFrame, stream: str, measure: str = "cka") -> pd.DataFrame:
+    """Mean and range over seeds between k-1 and k, one row a series and transition ``x`` = k."""
+    rows = pairs(frame, stream, stream, measure)
     rows = rows[rows["site_a"].eq("block") & rows["site_b"].eq("block")]
     rows = rows[rows["layer_b"].eq(rows["layer_a"] + 1)]
     return over_seeds(rows, ["series", "layer_b"]).rename(columns={"layer_b": "x"})
 
 
-def fusion_points(frame: pd.DataFrame, stream: str) -> pd.DataFrame:
+def fusion_points(frame: pd.DataFrame, stream: str, measure: str = "cka") -> pd.DataFrame:
     """The two halves of a fusion transition: ``half`` is "fusion" (k-1 to k.fusion) or "block"."""
-    rows = pairs(frame, stream, stream)
+    rows = pairs(frame, stream, stream, measure)
     into = rows[rows["site_b"].eq("fusion") & rows["site_a"].eq("block")]
     into = into[into["layer_a"].eq(into["layer_b"] - 1)].assign(half="fusion")
     out = rows[rows["site_a"].eq("fusion") & rows["site_b"].eq("block")]
@@ -36,38 +38,103 @@ def transition_curves(
     series: Sequence[Series],
     stream: str,
     *,
+    scale: Scale = SCALES["cka"],
     split_fusion: bool = False,
     estimator: str = "",
     height: int = 330,
 ) -> go.Figure:
-    """CKA between layers k-1 and k of ``stream`` over transitions k, mean and range over seeds.
+    """A measure of layers k-1 and k of ``stream`` over transitions k, mean and range over seeds.
 
-    ``frame`` holds the store's ``cka`` rows of one pooling and one estimator with the columns
+    ``frame`` holds the store's rows of one pooling and one estimator with the columns
     ``series`` (a :class:`Series` key) and ``seed`` added. Transition k is shaded where k is a
-    fusion layer of this stream. ``split_fusion`` adds, at each of them, CKA(k-1, k.fusion) and
-    CKA(k.fusion, k): what the co-attention did, and what the block did after it.
+    fusion layer of this stream. ``split_fusion`` adds, at each of them, the measure between k-1 and
+    k.fusion and between k.fusion and k: what the co-attention did, and the block after it.
     """
-    points = transition_points(frame, stream)
-    lowest = float(points["low"].min()) if len(points) else 0.0
+    points = transition_points(frame, stream, scale.measure)
     figure = curve_figure(
         points,
         series,
         stream,
         x_title=f"{stream} transition k (layer k-1 to layer k)",
-        y_title=f"CKA{', ' + estimator if estimator else ''}",
-        y_range=(min(-0.02, lowest - 0.02), 1.02),
+        y_title=y_title(scale, estimator),
+        y_range=y_range(scale, points),
         where=lambda k: f"{stream} {k - 1} to {k}",
         first=1,
         height=height,
     )
     if split_fusion:
-        halves = fusion_points(frame, stream)
+        halves = fusion_points(frame, stream, scale.measure)
         for half, symbol, words in (
             ("fusion", "triangle-left-open", "k-1 to k.fusion (co-attention)"),
             ("block", "triangle-right-open", "k.fusion to k (rest of the block)"),
         ):
             _add_half(figure, halves[halves["half"].eq(half)], series, stream, symbol, words)
     return figure
+
+
+def y_title(scale: Scale, estimator: str) -> str:
+    """``"CKA, debiased"``: a measure on an axis."""
+    variant = ESTIMATOR_NAMES.get(estimator, "")
+    return f"{scale.label}, {variant}" if variant else scale.label
+
+
+def y_range(scale: Scale, points: pd.DataFrame) -> tuple[float, float]:
+    """The measure's fixed range with a margin, lowered where an estimate lies below it."""
+    lowest = float(points["low"].min()) if len(points) else scale.low
+    margin = 0.02 * (scale.high - scale.low)
+    lowest = min(scale.low, lowest) if lowest == lowest else scale.low
+    return lowest - margin, scale.high + margin
+
+
+def alignment_points(
+    frame: pd.DataFrame, one: Series, measure: str = "cka"
+) -> tuple[StreamSpec, StreamSpec, pd.DataFrame] | None:
+    """The deeper stream, the other one, and the measure of their matching layers for one series.
+
+    ``x`` is the layer of the deeper stream (:func:`backend.types.matched_layers`). None for a
+    model that does not have two streams.
+    """
+    if len(one.streams) < 2:
+        return None
+    first, second = one.streams[:2]
+    deep, other = (first, second) if first.depth >= second.depth else (second, first)
+    rows = pairs(frame[frame["series"].eq(one.key)], deep.name, other.name, measure)
+    rows = rows[rows["site_a"].eq("block") & rows["site_b"].eq("block")]
+    partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
+    rows = rows[rows["layer_b"].eq(rows["layer_a"].map(partner))]
+    return deep, other, over_seeds(rows, ["series", "layer_a"]).rename(columns={"layer_a": "x"})
+
+
+def alignment_curves(
+    frame: pd.DataFrame,
+    series: Sequence[Series],
+    *,
+    scale: Scale = SCALES["cka"],
+    estimator: str = "",
+    height: int = 360,
+) -> go.Figure:
+    """A measure between matching layers of the two streams, over the layers of the deeper one.
+
+    Where the streams differ in depth, layer k of the deeper one is matched with the layer at the
+    same relative depth of the other; the hover names both. Fusion layers are the deeper stream's.
+    """
+    found = [got for one in series if (got := alignment_points(frame, one, scale.measure))]
+    if not found:
+        return base_figure(height=height)
+    deep, other, _ = found[0]
+    points = pd.concat([part for _, _, part in found], ignore_index=True)
+    partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
+    return curve_figure(
+        points,
+        series,
+        deep.name,
+        x_title=f"{deep.name} layer, with its matching {other.name} layer (0 = embeddings)",
+        y_title=y_title(scale, estimator),
+        y_range=y_range(scale, points),
+        where=lambda k: f"{deep.name} layer {k} and {other.name} layer {partner.get(k, k)}",
+        first=0,
+        height=height,
+    )
 
 
 def _add_half(

@@ -45,6 +45,8 @@ COLUMNS: dict[str, str] = {
     "ci_high": "float64",
     "null_mean": "float64",
     "null_sd": "float64",
+    "p_value": "float64",
+    "p_corrected": "float64",
     "n": "int64",
     "params": "str",
     "reason": "str",

@@ -107,6 +107,11 @@ class RunPaths:
         """The directory of layer coordinates, one file a key."""
         return self._in("projections")
 
+    @property
+    def drivers(self) -> Path:
+        """The directory of the samples that drive a pair of layers, one file a key."""
+        return self._in("drivers")
+
     def activation(self, ref: LayerRef, pooling: Pooling) -> Path:
         """The file of one layer and pooling."""
         return self._in("activations", f"{activation_name(ref, pooling)}.parquet")
@@ -118,6 +123,10 @@ class RunPaths:
     def projection(self, key: str) -> Path:
         """The file of one key of projections."""
         return self._in("projections", f"{check_id(key, 'projection key')}.parquet")
+
+    def driver(self, key: str) -> Path:
+        """The file of one key of driving samples."""
+        return self._in("drivers", f"{check_id(key, 'drivers key')}.parquet")
 
     def _in(self, *parts: str) -> Path:
         return inside(self.dir, self.dir.joinpath(*parts))

@@ -164,8 +164,8 @@ class Store:
         for run_id in self.run_ids():
             directory = self.path / "runs" / run_id
             digest.update(_file_state(directory / "run.json").encode())
-            for part in (directory, directory / "measures", directory / "projections"):
-                digest.update(_state(part).encode())
+            for part in ("", "measures", "drivers", "projections"):
+                digest.update(_state(directory / part).encode())
         return digest.hexdigest()
 
 

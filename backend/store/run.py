@@ -202,18 +202,24 @@ class Run:
         """Sorted keys of the projections that were fitted."""
         return parquet_keys(self.paths.projections)
 
-    def measure_names(self) -> tuple[str, ...]:
-        """Sorted names of the measures that were computed, such as ``("cka",)``."""
+    def measure_names(self, keys: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Sorted names of the measures of all keys, or of some: such as ``("cka",)``."""
         found: set[str] = set()
-        for key in self.measure_keys():
+        for key in self.measure_keys() if keys is None else keys:
             table = tables.read_checked(self.paths.measure(key), tables.MEASURES)
             found.update(table["measure"].unique().to_pylist())
         return tuple(sorted(found))
 
-    def measures(self, names: Sequence[str] | None = None) -> pd.DataFrame:
-        """Tidy measures of all keys (column ``key``), or only those named, such as ``["cka"]``."""
+    def measures(
+        self, names: Sequence[str] | None = None, keys: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Tidy measures (column ``key`` in front): all, or those named, such as ``["cka"]``.
+
+        ``keys`` limits what is read to some of :meth:`measure_keys`.
+        """
         keep = None if names is None else pc.field("measure").isin(list(names))
-        return self._keyed(tables.MEASURES, self.measure_keys(), self.paths.measure, keep)
+        read = self.measure_keys() if keys is None else keys
+        return self._keyed(tables.MEASURES, read, self.paths.measure, keep)
 
     def projections(
         self,
@@ -228,12 +234,34 @@ class Run:
             ref = layer if isinstance(layer, LayerRef) else as_layer(stream or "", layer)
             equal["stream"] = stream or ref.stream or None
             equal |= {"layer": ref.layer, "site": ref.site}
-        keep = None
-        for column, value in equal.items():
-            if value is not None:
-                test = pc.field(column) == value
-                keep = test if keep is None else keep & test
+        keep = _all_equal(equal)
         return self._keyed(tables.PROJECTIONS, self.projection_keys(), self.paths.projection, keep)
+
+    def driver_keys(self) -> tuple[str, ...]:
+        """Sorted keys of the driving samples that were found."""
+        return parquet_keys(self.paths.drivers)
+
+    def drivers(
+        self,
+        a: LayerRef | None = None,
+        b: LayerRef | None = None,
+        pooling: Pooling | None = None,
+    ) -> pd.DataFrame:
+        """The samples that drive pairs of layers (column ``key``); arguments that are given filter.
+
+        ``rank`` counts from 0 at the largest ``share`` of the pair's similarity; negative ranks
+        count from -1 at the smallest (most negative) one.
+        """
+        equal: dict[str, object] = {"pooling": pooling}
+        for side, ref in (("a", a), ("b", b)):
+            if ref is not None:
+                equal |= {
+                    f"stream_{side}": ref.stream,
+                    f"layer_{side}": ref.layer,
+                    f"site_{side}": ref.site,
+                }
+        keep = _all_equal(equal)
+        return self._keyed(tables.DRIVERS, self.driver_keys(), self.paths.driver, keep)
 
     def scores(self) -> pd.DataFrame:
         """Task scores: task, metric, split, value. No rows where the run has none."""
@@ -269,6 +297,10 @@ class Run:
         """Add measures under a new key. A key that exists raises InputError."""
         tables.write_tidy(self.paths.measure(key), tables.measures_table(rows))
 
+    def add_drivers(self, key: str, rows: pd.DataFrame) -> None:
+        """Add driving samples under a new key. A key that exists raises InputError."""
+        tables.write_tidy(self.paths.driver(key), tables.drivers_table(rows))
+
     def add_projection(self, key: str, rows: pd.DataFrame) -> None:
         """Add layer coordinates under a new key. A key that exists raises InputError."""
         tables.write_tidy(self.paths.projection(key), tables.projections_table(rows))
@@ -288,6 +320,16 @@ class Run:
                 table = table.filter(keep)
             parts.append(table.add_column(0, "key", pa.array([key] * len(table), pa.string())))
         return tables.to_pandas(pa.concat_tables(parts))
+
+
+def _all_equal(values: dict[str, object]) -> pc.Expression | None:
+    """Every column that has a value equals it; None where none has."""
+    keep: pc.Expression | None = None
+    for column, value in values.items():
+        if value is not None:
+            test = pc.field(column) == value
+            keep = test if keep is None else keep & test
+    return keep
 
 
 def as_layer(stream: str, layer: int | str | LayerRef) -> LayerRef:

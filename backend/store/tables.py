@@ -29,7 +29,13 @@ MEASURES = _required(
     *[(f"{name}_b", kind) for name, kind in _WHERE],
     ("pooling", pa.string()),
     ("estimator", pa.string()),
-    *[(name, pa.float64()) for name in ("value", "ci_low", "ci_high", "null_mean", "null_sd")],
+    *[
+        (name, pa.float64())
+        for name in (
+            *("value", "ci_low", "ci_high", "null_mean", "null_sd"),
+            *("p_value", "p_corrected"),
+        )
+    ],
     ("n", pa.int64()),
     ("params", pa.string()),
     ("reason", pa.string()),
@@ -42,6 +48,14 @@ PROJECTIONS = _required(
     ("method", pa.string()),
     ("x", pa.float32()),
     ("y", pa.float32()),
+)
+DRIVERS = _required(
+    *[(f"{name}_a", kind) for name, kind in _WHERE],
+    *[(f"{name}_b", kind) for name, kind in _WHERE],
+    ("pooling", pa.string()),
+    ("rank", pa.int32()),
+    ("sample_id", pa.string()),
+    ("share", pa.float64()),
 )
 SCORES = _required(
     ("task", pa.string()), ("metric", pa.string()), ("split", pa.string()), ("value", pa.float64())
@@ -122,6 +136,16 @@ def projections_table(rows: pd.DataFrame) -> pa.Table:
     for axis in ("x", "y"):
         if not np.isfinite(table[axis].to_numpy()).all():
             raise ValueError(f"projections: column {axis} holds NaN or infinite values")
+    return table
+
+
+def drivers_table(rows: pd.DataFrame) -> pa.Table:
+    """Validated driving samples: known sites, finite shares."""
+    table = to_table(rows, DRIVERS, "drivers")
+    for column in ("site_a", "site_b"):
+        _check_values(table, column, _SITES, "drivers")
+    if not np.isfinite(table["share"].to_numpy()).all():
+        raise ValueError("drivers: column share holds NaN or infinite values")
     return table
 
 

@@ -71,6 +71,7 @@ def _check_run(run: Run) -> Problems:
         yield "samples.parquet", "a sample id occurs twice"
     yield from _check_activations(run, ids)
     yield from _check_measures(run)
+    yield from _check_drivers(run, ids)
     yield from _check_projections(run, ids)
     if run.paths.scores.exists():
         try:
@@ -152,6 +153,23 @@ def _check_measures(run: Run) -> Problems:
             yield name, f"n = {pc.max(table['n'])}, but the run has {run.n} samples"
 
 
+def _check_drivers(run: Run, ids: pa.Array) -> Problems:
+    for key in run.driver_keys():
+        name = f"drivers/{key}.parquet"
+        try:
+            table = tables.read_checked(run.paths.driver(key), tables.DRIVERS)
+        except InputError as error:
+            yield name, str(error)
+            continue
+        yield from _unknown_samples(name, table, ids)
+
+
+def _unknown_samples(name: str, table: pa.Table, ids: pa.Array) -> Problems:
+    unknown = table.filter(pc.invert(pc.is_in(table["sample_id"], value_set=ids)))
+    if len(unknown):
+        yield name, f"{len(unknown)} rows of samples that the run does not have"
+
+
 def _check_projections(run: Run, ids: pa.Array) -> Problems:
     for key in run.projection_keys():
         name = f"projections/{key}.parquet"
@@ -160,9 +178,7 @@ def _check_projections(run: Run, ids: pa.Array) -> Problems:
         except InputError as error:
             yield name, str(error)
             continue
-        unknown = table.filter(pc.invert(pc.is_in(table["sample_id"], value_set=ids)))
-        if len(unknown):
-            yield name, f"{len(unknown)} rows of samples that the run does not have"
+        yield from _unknown_samples(name, table, ids)
         for axis in ("x", "y"):
             if not np.isfinite(table[axis].to_numpy()).all():
                 yield name, f"column {axis} holds NaN or infinite values"

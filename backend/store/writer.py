@@ -204,6 +204,10 @@ class RunWriter:
         """Add measures under a new key; see :meth:`Run.add_measures`."""
         tables.write_tidy(self._open().measure(key), tables.measures_table(rows))
 
+    def add_drivers(self, key: str, rows: pd.DataFrame) -> None:
+        """Add driving samples under a new key; see :meth:`Run.add_drivers`."""
+        tables.write_tidy(self._open().driver(key), tables.drivers_table(rows))
+
     def add_projection(self, key: str, rows: pd.DataFrame) -> None:
         """Add layer coordinates under a new key; see :meth:`Run.add_projection`."""
         tables.write_tidy(self._open().projection(key), tables.projections_table(rows))

@@ -11,6 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from backend.errors import InputError
+from backend.types import LayerRef
 from backend.view import queries, store_access
 from backend.view.groups import Overview, RunGroup
 from backend.view.queries import Comparable, Table
@@ -22,14 +24,25 @@ def _overview(path: str, token: str) -> Overview:
     return store_access.overview(path)
 
 
-@st.cache_resource(max_entries=128, show_spinner=False)
-def _run_measures(path: str, token: str, run_id: str) -> Table:
-    return queries.run_measures(path, run_id)
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _run_measures(path: str, token: str, run_id: str, names: tuple[str, ...], preset: str) -> Table:
+    return queries.run_measures(path, run_id, names, preset)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _measure_names(path: str, token: str, run_id: str) -> dict[str, tuple[str, ...]]:
+    return queries.measure_names(path, run_id)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _measures(path: str, token: str, runs: tuple[tuple[str, str, str, int], ...]) -> Table:
-    tables = [_run_measures(path, token, run_id) for _, _, run_id, _ in runs]
+def _measures(
+    path: str,
+    token: str,
+    runs: tuple[tuple[str, str, str, int], ...],
+    names: tuple[str, ...],
+    preset: str,
+) -> Table:
+    tables = [_run_measures(path, token, run_id, names, preset) for _, _, run_id, _ in runs]
     parts = [
         table.frame.assign(series=series, placement=label, seed=seed)
         for (series, label, _, seed), table in zip(runs, tables, strict=True)
@@ -52,6 +65,13 @@ def _samples(path: str, token: str, run_id: str) -> Table:
 @st.cache_data(max_entries=256, show_spinner=False)
 def _sample(path: str, token: str, run_id: str, sample_id: str) -> queries.Sample:
     return queries.one_sample(path, run_id, sample_id)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _drivers(
+    path: str, token: str, run_id: str, a: LayerRef, b: LayerRef, pooling: str
+) -> tuple[tuple[str, float], ...]:
+    return queries.drivers(path, run_id, (a, b), pooling)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -80,12 +100,31 @@ def overview(store: StoreView) -> Overview:
     return _overview(store.path, store.token)
 
 
-def measures(store: StoreView, groups: tuple[RunGroup, ...]) -> Table:
-    """Measures of all runs of the groups, with ``series``, ``placement`` and ``seed``."""
+def measure_names(store: StoreView, groups: tuple[RunGroup, ...]) -> dict[str, tuple[str, ...]]:
+    """{preset: measures that any run of the groups holds}; a run that cannot be read has none."""
+    found: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for run in group.runs:
+            try:
+                held = _measure_names(store.path, store.token, run.run_id)
+            except InputError:
+                continue  # reading the measures themselves names the file
+            for preset, names in held.items():
+                found.setdefault(preset, {}).update(dict.fromkeys(names))
+    return {preset: tuple(names) for preset, names in found.items()}
+
+
+def measures(
+    store: StoreView,
+    groups: tuple[RunGroup, ...],
+    names: tuple[str, ...],
+    preset: str = "default",
+) -> Table:
+    """Named measures of all runs of the groups, with ``series``, ``placement`` and ``seed``."""
     runs = tuple(
         (group.key, group.label, run.run_id, run.seed) for group in groups for run in group.runs
     )
-    return _measures(store.path, store.token, runs)
+    return _measures(store.path, store.token, runs, names, preset)
 
 
 def projections(store: StoreView, run_id: str) -> Table:
@@ -101,6 +140,14 @@ def samples(store: StoreView, run_id: str) -> Table:
 def sample(store: StoreView, run_id: str, sample_id: str) -> queries.Sample:
     """One sample with text and thumbnail; InputError if it is not there."""
     return _sample(store.path, store.token, run_id, sample_id)
+
+
+def drivers(
+    store: StoreView, run_id: str, cell: tuple[LayerRef, LayerRef], pooling: str
+) -> tuple[tuple[str, float], ...]:
+    """The samples that drive a pair of layers, the largest share first."""
+    a, b = cell
+    return _drivers(store.path, store.token, run_id, a, b, pooling)
 
 
 def comparable(store: StoreView, run_ids: tuple[str, ...]) -> Comparable:

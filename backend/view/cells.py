@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from backend.figures.heatmap import axis_refs, pair_in_words
-from backend.figures.seeds import over_seeds, pairs
+from backend.figures.scales import Scale
+from backend.figures.seeds import over_seeds, pairs, points_of
 from backend.types import LayerRef, StreamSpec
 from backend.view.groups import RunGroup
 
@@ -39,6 +40,15 @@ def blocks_of(group: RunGroup) -> dict[str, Block]:
     return out
 
 
+def cross_blocks_of(group: RunGroup) -> dict[str, Block]:
+    """Only the blocks of two different streams."""
+    return {
+        name: block
+        for name, block in blocks_of(group).items()
+        if name != ALL and block.rows != block.columns
+    }
+
+
 def cell_at(block: Block, x: object, y: object) -> tuple[LayerRef, LayerRef] | None:
     """The pair of layers at an axis position (row, column); None where there is no cell."""
     rows, columns = axis_refs(block.rows), axis_refs(block.columns)
@@ -51,18 +61,21 @@ def cell_at(block: Block, x: object, y: object) -> tuple[LayerRef, LayerRef] | N
     return None
 
 
-def default_cell(frame: pd.DataFrame, group: RunGroup) -> tuple[LayerRef, LayerRef] | None:
+def default_cell(
+    frame: pd.DataFrame, group: RunGroup, scale: Scale
+) -> tuple[LayerRef, LayerRef] | None:
     """Where the first two streams are most alike; None where nothing is defined."""
     streams = group.series.streams
     first, second = streams[0], streams[min(1, len(streams) - 1)]
-    cells = pairs(frame, first.name, second.name)
+    cells = pairs(frame, first.name, second.name, scale.measure)
     cells = cells[cells["site_a"].eq("block") & cells["site_b"].eq("block")]
     if first is second:
         cells = cells[cells["layer_a"].ne(cells["layer_b"])]
     means = over_seeds(cells, ["layer_a", "layer_b"])
     if not means["mean"].notna().any():
         return None
-    at = int(np.nanargmax(means["mean"].to_numpy(dtype=np.float64)))
+    best = np.nanargmax if scale.alike_is_high else np.nanargmin
+    at = int(best(means["mean"].to_numpy(dtype=np.float64)))
     row, column = int(means["layer_a"].iloc[at]), int(means["layer_b"].iloc[at])
     return LayerRef(first.name, row), LayerRef(second.name, column)
 
@@ -77,23 +90,30 @@ class CellView:
     low: float
     high: float
     sd: float
+    ci_low: float
+    ci_high: float
     null_mean: float
     z: float
+    tested: int
+    above: int
     n: int
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def cell_view(frame: pd.DataFrame, cell: tuple[LayerRef, LayerRef]) -> CellView | None:
+def cell_view(
+    frame: pd.DataFrame, cell: tuple[LayerRef, LayerRef], scale: Scale
+) -> CellView | None:
     """A pair of layers in detail; None where nothing is stored for it.
 
-    ``frame`` holds the CKA rows of one group, pooling and estimator. z is the mean distance from
-    the null in the null's standard deviations.
+    ``frame`` holds the measure's rows of one group, pooling and estimator. z is the mean distance
+    from the null in the null's standard deviations; the interval is that of
+    :func:`backend.figures.seeds.over_seeds`.
     """
     a, b = cell
     if (a.stream, a.position) > (b.stream, b.position) and a.stream == b.stream:
         a, b = b, a
-    rows = pairs(frame, a.stream, b.stream)
+    rows = pairs(frame, a.stream, b.stream, scale.measure)
     here = rows[
         rows["layer_a"].eq(a.layer)
         & rows["site_a"].eq(a.site)
@@ -106,22 +126,31 @@ def cell_view(frame: pd.DataFrame, cell: tuple[LayerRef, LayerRef]) -> CellView 
     values = pd.DataFrame(
         {
             "seed": here["seed"].to_numpy(),
-            "CKA": here["value"].to_numpy(),
+            scale.label: here["value"].to_numpy(),
+            "low": here["ci_low"].to_numpy(),
+            "high": here["ci_high"].to_numpy(),
             "chance": here["null_mean"].to_numpy(),
             "z": z.to_numpy(),
+            "p": here["p_corrected"].to_numpy(),
             "n": here["n"].to_numpy(),
         }
     )
     value = here["value"]
+    summary = points_of(over_seeds(here.assign(x=0), ["x"]))[0]
+    known = values.columns[values.notna().any()]
     return CellView(
         pair_in_words(*cell),
-        values,
+        values[known],
         mean=float(value.mean()),
         low=float(value.min()),
         high=float(value.max()),
         sd=float(value.std()),
+        ci_low=summary.ci_low,
+        ci_high=summary.ci_high,
         null_mean=float(here["null_mean"].mean()),
         z=float(z.mean()),
+        tested=summary.tested,
+        above=summary.above,
         n=int(here["n"].min()),
         reasons=tuple(dict.fromkeys(text for text in here["reason"] if text)),
         warnings=tuple(dict.fromkeys(text for text in here["warnings"] if text)),

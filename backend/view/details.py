@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from backend.figures.heatmap import axis_refs
+from backend.figures.scales import Scale
 from backend.figures.theme import number
 from backend.types import LayerRef
 from backend.view import session
@@ -31,43 +34,84 @@ def pick_cell(block: Block, cell: tuple[LayerRef, LayerRef] | None) -> None:
             )
 
 
-def show_cell(cell: CellView, placement: str, *, chosen: bool) -> None:
-    """A pair of layers: mean, chance, n, and every seed's value."""
+def show_cell(cell: CellView, placement: str, scale: Scale, *, chosen: bool) -> None:
+    """A pair of layers: mean, interval, chance, n, and every seed's value."""
     st.caption("Chosen cell" if chosen else "Where the streams are most alike. Click any cell.")
     st.subheader(literal(cell.title[0].upper() + cell.title[1:]), anchor=False)
     st.caption(literal(placement))
     seeds = len(cell.values)
     with st.container(horizontal=True):
-        st.metric("CKA", number(cell.mean), help=f"Mean over {counted(seeds, 'seed')}.")
-        if seeds > 1:
+        st.metric(
+            literal(scale.label), number(cell.mean), help=f"Mean over {counted(seeds, 'seed')}."
+        )
+        if cell.ci_low == cell.ci_low:
+            st.metric(
+                "95 % interval",
+                f"{number(cell.ci_low)} to {number(cell.ci_high)}",
+                help="Of the mean over seeds (t interval)."
+                if seeds > 1
+                else "Over samples (bootstrap).",
+            )
+        elif seeds > 1:
             st.metric("Range", f"{number(cell.low)} to {number(cell.high)}")
         st.metric(
             "Chance",
-            number(cell.null_mean) if cell.null_mean == cell.null_mean else "not stored",
+            number(cell.null_mean) if cell.null_mean == cell.null_mean else "not known",
             help="The same measure's mean when the two layers' samples are matched at random.",
         )
         st.metric("n", f"{cell.n:,}")
+    if cell.tested:
+        runs = "" if cell.tested == 1 else f" in {cell.above} of {cell.tested} runs"
+        verdict = "Above chance" if cell.above else "Not above chance"
+        st.caption(
+            f"{verdict}{runs if cell.above else ''} at the 5 % level, corrected for looking at all "
+            "layers of these streams."
+        )
     for reason in cell.reasons:
         st.text(f"Undefined: {reason}")
     for warning in cell.warnings:
         st.text(f"Note: {warning}")
+    four = st.column_config.NumberColumn(format="%.4f")
     st.dataframe(
         cell.values,
         hide_index=True,
         width="stretch",
         column_config={
-            "CKA": st.column_config.NumberColumn(format="%.4f"),
+            scale.label: four,
+            "low": st.column_config.NumberColumn(
+                format="%.3f", help="Lower end of the 95 % interval over samples"
+            ),
+            "high": st.column_config.NumberColumn(format="%.3f", help="Its upper end"),
             "chance": st.column_config.NumberColumn(format="%.4f", help="Mean of the null"),
             "z": st.column_config.NumberColumn(
                 format="%.1f", help="Distance from chance in standard deviations of the null"
             ),
+            "p": st.column_config.NumberColumn(
+                format="%.2g", help="Of a value this high by chance, corrected for all layers"
+            ),
         },
-        alt=f"CKA of {cell.title}, seed by seed",
+        alt=f"{scale.label} of {cell.title}, seed by seed",
     )
     if chosen:
         st.button(
             "Clear the choice", on_click=session.change, kwargs={"cell": None}, type="tertiary"
         )
+
+
+def show_drivers(samples: Sequence[tuple[Sample, float]]) -> None:
+    """The samples that drive a pair of layers: picture, text, share; a click shows where it lies.
+
+    The largest shares come first; a sample with a negative share pulls the two layers apart.
+    """
+    for sample, share in samples:
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+            if sample.thumbnail is None:
+                st.caption("no picture")
+            else:
+                st.image(sample.thumbnail, width=72, alt=f"Image of sample {sample.sample_id}")
+            with st.container(gap="xxsmall"):
+                st.text(f"{100 * share:+.1f} %  {sample.sample_id}")
+                st.text(sample.text if len(sample.text) <= 110 else f"{sample.text[:109]}…")
 
 
 def show_sample(sample: Sample, *, chosen: bool) -> None:

@@ -22,7 +22,13 @@ def pages(folder: Path) -> list[StreamlitPage]:
             folder / "transitions.py",
             title="Transitions",
             icon=":material/timeline:",
-            help="CKA of consecutive layers, and of every layer with every other.",
+            help="What each block changes: consecutive layers, and every layer with every other.",
+        ),
+        st.Page(
+            folder / "alignment.py",
+            title="Alignment",
+            icon=":material/join_inner:",
+            help="How alike vision and text are, layer by layer, and which samples make them so.",
         ),
         st.Page(
             folder / "dimensionality.py",

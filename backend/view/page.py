@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale, scale_of
 from backend.figures.theme import FUSION_MARK, Series
 from backend.types import LayerRef, StreamSpec
 from backend.view import cache, session
@@ -20,10 +21,18 @@ from backend.view.brand import ICON
 from backend.view.groups import Overview, RunGroup
 from backend.view.navigation import pages
 from backend.view.queries import COLUMNS_FOR_PEOPLE, Table
-from backend.view.state import MAX_OVERLAY, ViewState, ignored_line
+from backend.view.state import (
+    ESTIMATORS,
+    MAX_OVERLAY,
+    PRESETS,
+    ViewState,
+    ignored_line,
+)
 from backend.view.store_access import StoreView, look, named_store
 from backend.view.words import counted, literal
 
+# Retrieval has a place of its own: only one direction of a pair can stand in a matrix.
+PAIRWISE = tuple(name for name in SCALES if not name.startswith("recall"))
 _CONTEXT = "fusionscope_context"
 _PILLS_UP_TO = 8
 CHART_CONFIG = {"displayModeBar": False, "scrollZoom": False}
@@ -138,6 +147,59 @@ def pick_pooling(view: Context, available: Sequence[str]) -> str:
             **session.bind("pooling", pooling),
         )
     return str(pooling)
+
+
+def pick_measure(
+    view: Context, groups: tuple[RunGroup, ...], among: Sequence[str] = PAIRWISE
+) -> tuple[pd.DataFrame, Scale, str]:
+    """The sidebar's preset, measure, pooling and estimator, and the rows of what was chosen.
+
+    Returns the rows, the measure's scale and a word for its estimator ("" where there is but one).
+    Ends the page where the runs hold none of the measures.
+    """
+    held = cache.measure_names(view.store, groups)
+    presets = [preset for preset in PRESETS if set(held.get(preset, ())) & set(among)]
+    preset = view.state.preset if view.state.preset in presets else (presets or ["default"])[0]
+    names = [name for name in among if name in held.get(preset, ())] or list(among[:1])
+    measure = view.state.measure if view.state.measure in names else names[0]
+    table = cache.measures(view.store, groups, (measure,), preset)
+    problems(table)
+    if table.frame.empty:
+        nothing_yet(scale_of(measure).label, view, "measure")
+    if len(presets) > 1:
+        with st.sidebar:
+            st.segmented_control(
+                "Conventions",
+                presets,
+                required=True,
+                help="default: the sounder estimators. thesis: those of the published curves "
+                "(rows of norm 1, 1,024 samples, biased CKA, no centring in Procrustes).",
+                **session.bind("preset", preset, cell=None),
+            )
+    with st.sidebar:
+        st.selectbox(
+            "Measure",
+            names,
+            format_func=lambda name: scale_of(name).label,
+            **session.bind("measure", measure),
+        )
+    pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
+    rows = table.frame[table.frame["pooling"].eq(pooling)]
+    kinds = [kind for kind in ESTIMATORS if rows["estimator"].eq(kind).any()]
+    if len(kinds) < 2:
+        return rows, scale_of(measure), kinds[0] if kinds else ""
+    kind = view.state.estimator if view.state.estimator in kinds else kinds[0]
+    with st.sidebar:
+        st.segmented_control(
+            "Estimator",
+            kinds,
+            format_func=lambda name: ESTIMATOR_NAMES[name],
+            required=True,
+            help="Biased CKA rises when there are few samples for many dimensions; the debiased "
+            "one does not, and may fall slightly below 0.",
+            **session.bind("estimator", kind),
+        )
+    return rows[rows["estimator"].eq(kind)], scale_of(measure), kind
 
 
 def pick_focus(groups: Sequence[RunGroup], focus: RunGroup) -> None:

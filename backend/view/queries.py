@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from backend.errors import InputError
+from backend.measures.parts import may_hold, measures_of, preset_of
 from backend.store import Run, Store, assert_comparable
-from backend.types import TaskSpec
+from backend.types import LayerRef, TaskSpec
 
 COLUMNS_FOR_PEOPLE = [
     "placement",
@@ -29,6 +30,8 @@ COLUMNS_FOR_PEOPLE = [
     "ci_high",
     "null_mean",
     "null_sd",
+    "p_value",
+    "p_corrected",
     "n",
     "reason",
     "warnings",
@@ -65,13 +68,37 @@ def one_key(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return frame.merge(kept, on=[*by, "key"])
 
 
-def run_measures(path: str, run_id: str) -> Table:
-    """All measures of one run, of the default preset where there are several."""
+def run_measures(path: str, run_id: str, names: Sequence[str], preset: str = "default") -> Table:
+    """The named measures of one run under one preset; only files that may hold them are read."""
     try:
-        frame = one_key(Store(path).run(run_id).measures(), ["measure", "pooling", "estimator"])
+        run = Store(path).run(run_id)
+        keys = [
+            key for key in run.measure_keys() if preset_of(key) == preset and may_hold(key, names)
+        ]
+        frame = one_key(run.measures(names, keys), ["measure", "pooling", "estimator"])
         return Table(frame.assign(run_id=run_id))
     except InputError as error:
         return Table(pd.DataFrame(), (str(error),))
+
+
+def measure_names(path: str, run_id: str) -> dict[str, tuple[str, ...]]:
+    """{preset: names of the measures that a run holds under it}, mostly without reading files."""
+    run = Store(path).run(run_id)
+    found: dict[str, dict[str, None]] = {}
+    for key in run.measure_keys():
+        held = measures_of(key)
+        names = run.measure_names([key]) if held is None else held
+        found.setdefault(preset_of(key), {}).update(dict.fromkeys(names))
+    return {preset: tuple(names) for preset, names in found.items()}
+
+
+def drivers(
+    path: str, run_id: str, cell: tuple[LayerRef, LayerRef], pooling: str
+) -> tuple[tuple[str, float], ...]:
+    """(sample id, share) of the samples that drive a pair of layers, the largest share first."""
+    frame = Store(path).run(run_id).drivers(*cell, pooling=pooling)  # type: ignore[arg-type]
+    frame = frame.drop_duplicates("sample_id").sort_values("share", ascending=False)
+    return tuple(zip(frame["sample_id"].tolist(), frame["share"].tolist(), strict=True))
 
 
 def run_projections(path: str, run_id: str) -> Table:

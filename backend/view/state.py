@@ -11,13 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from backend.figures.scales import ESTIMATOR_NAMES, SCALES
 from backend.types import POOLINGS, LayerRef
 
-ESTIMATORS = ("debiased", "biased")
-MEASURES = ("effective_dimension", "participation_ratio")
+ESTIMATORS = tuple(ESTIMATOR_NAMES)
+MEASURES = tuple(SCALES)
+PRESETS = ("default", "thesis")
 MAX_RUNS = 40
 MAX_OVERLAY = 5
 
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "pooling": POOLINGS,
+    "estimator": ESTIMATORS,
+    "measure": MEASURES,
+    "preset": PRESETS,
+}
 _KEY = re.compile(r"[A-Za-z0-9._~ -]{1,240}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _SEPARATOR = ","
@@ -28,7 +36,8 @@ class ViewState:
     """What is shown. None means: whatever the page finds most useful.
 
     ``runs`` are keys of run groups (``late~macros~small``) or run ids. ``focus`` is the one of them
-    that is shown where only one can be, ``seed`` its seed. ``layer`` is a label such as ``"4"`` or
+    that is shown where only one can be, ``seed`` its seed. ``measure`` compares two layers;
+    ``preset`` says under which conventions it was computed. ``layer`` is a label such as ``"4"`` or
     ``"4.fusion"``, ``cell`` the clicked pair of layers, ``colour`` is ``modality``, a task, or
     ``task:class``.
     """
@@ -38,8 +47,9 @@ class ViewState:
     seed: int | None = None
     stream: str | None = None
     layer: str | None = None
-    measure: str = "effective_dimension"
+    measure: str = "cka"
     estimator: str = "debiased"
+    preset: str = "default"
     pooling: str | None = None
     block: str | None = None
     cell: tuple[LayerRef, LayerRef] | None = None
@@ -47,6 +57,7 @@ class ViewState:
     colour: str | None = None
     split: bool = False
     numbers: bool = False
+    above: bool = False
 
     def to_query(self) -> dict[str, str]:
         """The state as query parameters, defaults left out."""
@@ -137,7 +148,7 @@ def _read(key: str, text: str) -> Any:
         if not tilde:
             raise ValueError(text)
         return read_ref(a), read_ref(b)
-    if key in ("split", "numbers"):
+    if key in ("split", "numbers", "above"):
         return {"1": True, "0": False}[text] if text in ("0", "1") else _fail(text)
     if key == "seed":
         if not re.fullmatch(r"-?[0-9]{1,12}", text):
@@ -145,7 +156,7 @@ def _read(key: str, text: str) -> Any:
         return int(text)
     if key == "layer":
         return LayerRef.parse("any", text).label
-    choices = {"pooling": POOLINGS, "estimator": ESTIMATORS, "measure": MEASURES}.get(key)
+    choices = _CHOICES.get(key)
     if choices is not None:
         return text if text in choices else _fail(text)
     if not text or len(text) > 300 or any(ord(c) < 32 or ord(c) == 127 for c in text):

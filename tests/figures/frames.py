@@ -39,6 +39,8 @@ def _row(series: str, seed: int, a: tuple, b: tuple, value: float, reason: str =
         "ci_high": np.nan,
         "null_mean": 0.05,
         "null_sd": 0.01,
+        "p_value": 0.001,
+        "p_corrected": 0.01 if value > 0.3 else 0.5,
         "n": 64,
         "params": "{}",
         "reason": reason,
@@ -99,6 +101,11 @@ def dimension_frame(*series: Series, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.D
                             ("", -1, ""),
                             factor * (2 * k + seed),
                         )
-                        row |= {"measure": measure, "estimator": "", "null_mean": np.nan}
+                        row |= {
+                            "measure": measure,
+                            "estimator": "",
+                            "null_mean": np.nan,
+                            "p_corrected": np.nan,
+                        }
                         rows.append(row)
     return pd.DataFrame(rows)

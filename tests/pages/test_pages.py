@@ -13,7 +13,7 @@ from backend.types import LayerRef
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
-PAGES = ("runs", "transitions", "dimensionality", "projection")
+PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection")
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +192,7 @@ def test_a_broken_link_opens_the_page_and_says_so_in_one_line(visit, store, page
     assert "layer\\=seven" in notes[0] and "junk" in notes[0] and "no run gone" in notes[0]
     own = {
         "transitions": "no focus gone; these runs have no block",
+        "alignment": "no focus gone",
         "projection": "no stream smell",
     }
     assert len(notes) == 1 + (page in own)

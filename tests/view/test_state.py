@@ -29,6 +29,8 @@ states = st.builds(
     colour=st.none() | free,
     split=st.booleans(),
     numbers=st.booleans(),
+    above=st.booleans(),
+    preset=st.sampled_from(["default", "thesis"]),
 )
 
 

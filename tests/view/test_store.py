@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from backend.figures.scales import SCALES
 from backend.store import Store
 from backend.types import LayerRef, TaskSpec
 from backend.view import queries
@@ -30,8 +31,11 @@ def runs(path):
     return overview(str(path))
 
 
+CKA = SCALES["cka"]
+
+
 def measured(path, group):
-    table = queries.run_measures(str(path), group.runs[0].run_id).frame
+    table = queries.run_measures(str(path), group.runs[0].run_id, ["cka"]).frame
     table = table[table["pooling"].eq("cls") & table["estimator"].eq("debiased")]
     return table.assign(series=group.key, seed=group.runs[0].seed)
 
@@ -145,7 +149,7 @@ def test_corrupt_measures_are_named_and_the_run_stays(tmp_path, store_factory):
     file = next((tmp_path / "s/runs/late-seed0/measures").glob("*.parquet"))
     file.write_bytes(b"nothing")
     assert len(overview(str(tmp_path / "s")).runs) == 1
-    table = queries.run_measures(str(tmp_path / "s"), "late-seed0")
+    table = queries.run_measures(str(tmp_path / "s"), "late-seed0", ["cka"])
     assert table.frame.empty and str(file.name) in table.problems[0]
 
 
@@ -180,26 +184,26 @@ def test_a_clicked_place_leads_to_its_layers_in_every_block(runs):
 def test_a_cell_in_detail_is_the_same_in_both_directions(runs, path):
     late = runs.groups[2]
     rows = measured(path, late)
-    ab = cell_view(rows, (LayerRef("vision", 3), LayerRef("text", 2)))
-    ba = cell_view(rows, (LayerRef("text", 2), LayerRef("vision", 3)))
+    ab = cell_view(rows, (LayerRef("vision", 3), LayerRef("text", 2)), CKA)
+    ba = cell_view(rows, (LayerRef("text", 2), LayerRef("vision", 3)), CKA)
     assert ab is not None and ba is not None
     assert ab.mean == ba.mean and ab.n == 20
-    within = cell_view(rows, (LayerRef("text", 3), LayerRef("text", 1)))
+    within = cell_view(rows, (LayerRef("text", 3), LayerRef("text", 1)), CKA)
     assert within is not None and within.mean == within.values["CKA"][0]
-    dead = cell_view(rows, (LayerRef("vision", 0), LayerRef("text", 1)))
+    dead = cell_view(rows, (LayerRef("vision", 0), LayerRef("text", 1)), CKA)
     assert dead is not None and dead.mean != dead.mean and "constant" in dead.reasons[0]
-    assert cell_view(rows, (LayerRef("vision", 9), LayerRef("text", 1))) is None
+    assert cell_view(rows, (LayerRef("vision", 9), LayerRef("text", 1)), CKA) is None
 
 
 def test_the_default_cell_is_where_vision_and_text_are_most_alike(runs, path):
     late = runs.groups[2]
     rows = measured(path, late)
-    cell = default_cell(rows, late)
+    cell = default_cell(rows, late, CKA)
     assert cell is not None and (cell[0].stream, cell[1].stream) == ("vision", "text")
     cross = rows[rows["stream_a"].eq("vision") & rows["stream_b"].eq("text")]
-    detail = cell_view(rows, cell)
+    detail = cell_view(rows, cell, CKA)
     assert detail is not None and detail.mean == cross["value"].max()
-    assert default_cell(rows.iloc[:0], late) is None
+    assert default_cell(rows.iloc[:0], late, CKA) is None
 
 
 def test_points_are_coloured_by_task_class_or_modality(runs, path):
@@ -233,6 +237,26 @@ def test_a_layer_that_is_not_there_becomes_the_one_before_it():
     assert nearest_ref(refs, "2") == refs[2]
     assert nearest_ref(refs, "3.fusion") == refs[2]
     assert nearest_ref(refs, "12") == refs[4]
+
+
+def test_only_files_that_may_hold_a_measure_are_read(tmp_path, store_factory):
+    store = store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(0,), n=16)
+    run = store.run("late-seed0")
+    rows = run.measures().drop(columns="key")
+    for key in ("default-shape-cls-0123456789", "thesis-cka-cls-0123456789"):
+        name = "procrustes" if "shape" in key else "cka"
+        chosen = rows[rows["measure"].eq("cka") & rows["pooling"].eq("cls")]
+        run.add_measures(key, chosen.assign(measure=name))
+    where, broken = str(tmp_path / "s"), run.paths.measure("default-shape-cls-0123456789")
+    held = queries.measure_names(where, "late-seed0")
+    assert set(held["default"]) == {*run.measure_names(["default"]), "procrustes"}
+    assert held["thesis"] == ("cka",)
+    assert len(queries.run_measures(where, "late-seed0", ["procrustes"]).frame)
+    thesis = queries.run_measures(where, "late-seed0", ["cka"], "thesis").frame
+    assert set(thesis["key"]) == {"thesis-cka-cls-0123456789"}
+    broken.write_bytes(b"")
+    assert not queries.run_measures(where, "late-seed0", ["cka"]).problems
+    assert queries.run_measures(where, "late-seed0", ["procrustes"]).problems
 
 
 def test_a_measure_under_several_keys_counts_once_and_the_default_preset_wins():

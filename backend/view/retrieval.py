@@ -1,0 +1,72 @@
+"""Retrieval by layer on a page: does a sample's image find its own text, and the reverse?"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from backend.figures import alignment_curves
+from backend.figures.scales import ESTIMATOR_NAMES, scale_of
+from backend.view import cache
+from backend.view.groups import RunGroup
+from backend.view.page import Context, chart, identity, problems
+from backend.view.words import listed
+
+MEASURES = ("recall_at_1", "recall_at_5", "recall_at_10")
+DIRECTIONS = ("image_to_text", "text_to_image")
+
+
+def show_retrieval(
+    view: Context, groups: tuple[RunGroup, ...], pooling: str
+) -> dict[str, go.Figure]:
+    """Recall by matching layer in both directions; nothing where the runs hold none."""
+    if not set(MEASURES) & set(cache.measure_names(view.store, groups).get("default", ())):
+        return {}
+    table = cache.measures(view.store, groups, MEASURES)
+    problems(table)
+    if table.frame.empty:
+        return {}
+    st.header("Retrieval")
+    st.caption(
+        "After an orthogonal map that was fitted on one half of the samples, how often is a "
+        "held-out sample's own partner among the nearest? Means something only where every image "
+        "belongs to its own text."
+    )
+    measure = st.segmented_control(
+        "Partner among the nearest",
+        MEASURES,
+        default=MEASURES[1],
+        format_func=lambda name: name.rpartition("_")[2],
+        required=True,
+        key="retrieval-k",
+    )
+    rows = table.frame[table.frame["pooling"].eq(pooling) & table.frame["measure"].eq(measure)]
+    figures = {}
+    names = listed(group.label for group in groups)
+    with st.grid(2, min_column_width=420):
+        for direction in DIRECTIONS:
+            words = ESTIMATOR_NAMES[direction]
+            with st.container(border=True):
+                st.markdown(f"**{words}**")
+                draw = partial(
+                    alignment_curves,
+                    rows[rows["estimator"].eq(direction)],
+                    [group.series for group in groups],
+                    scale=scale_of(str(measure)),
+                    estimator=direction,
+                    height=300,
+                )
+                figures[f"retrieval {words}"] = figure = cache.figure(
+                    view.store,
+                    "retrieval",
+                    (identity(groups), pooling, measure, direction),
+                    draw,
+                )
+                chart(
+                    figure,
+                    key=f"retrieval-{direction}",
+                    alt=f"Retrieval, {words}, by matching layer for {names}",
+                )
+    return figures
