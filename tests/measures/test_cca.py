@@ -226,9 +226,7 @@ def test_chance_level_holds_for_matchings_of_real_rows(arrays):
 
 def test_inflation_by_chance_is_warned_about(arrays):
     x, y = np.random.default_rng(0).normal(size=(2, 100, 40))
-    text = (
-        "n = 100 samples for 40 + {} components: unrelated data would have a mean correlation of "
-    )
+    text = "n = 100 samples for 40 + {} components: unrelated data would have a mean correlation"
     both, worst = (text.format(k) + f" of {chance_correlation(100, 40, k):.2f}" for k in (40, 2))
     for name in PAIRWISE:
         options = {"variance": 1.0} if name == "svcca" else {}
