@@ -5,6 +5,11 @@ Similarity of two layers
     cka_matrix       every layer with every other, from one pass
     cka_null         mean and sd of biased CKA under a random matching of the samples
     CKAStream        the same from batches, exactly, mergeable
+    procrustes       distance left after the best rotation, with or without centring and scaling
+    svcca            mean canonical correlation of the leading components
+    pwcca            all canonical correlations, weighted by the first side (asymmetric)
+    mean_cca         their plain mean
+    ..._matrix       of each: every layer with every other, each factored once
 
 Dimension of one layer
     effective_dimension    principal components for 95 % of the variance
@@ -19,10 +24,19 @@ Results are records (:class:`Result`, :class:`MatrixResult`); ``float()`` and ``
 give the bare values. What cannot be computed is NaN with a ``reason``.
 """
 
+from backend.measures.cca import (
+    mean_cca,
+    mean_cca_matrix,
+    pwcca,
+    pwcca_matrix,
+    svcca,
+    svcca_matrix,
+)
 from backend.measures.dimension import effective_dimension, participation_ratio, spectrum
 from backend.measures.kernel import cka, cka_matrix, cka_null
 from backend.measures.registry import MEASURES, Measure
 from backend.measures.result import MatrixResult, Result
+from backend.measures.shape import procrustes, procrustes_matrix
 from backend.measures.stream import CKAStream
 from backend.measures.suite import suite
 
@@ -36,7 +50,15 @@ __all__ = [
     "cka_matrix",
     "cka_null",
     "effective_dimension",
+    "mean_cca",
+    "mean_cca_matrix",
     "participation_ratio",
+    "procrustes",
+    "procrustes_matrix",
+    "pwcca",
+    "pwcca_matrix",
     "spectrum",
     "suite",
+    "svcca",
+    "svcca_matrix",
 ]

@@ -111,8 +111,12 @@ def working_dtype(multiply_adds: float) -> type[np.float32] | type[np.float64]:
     return np.float64 if multiply_adds <= SMALL_WORK else np.float32
 
 
-def prepare(array: FloatArray, name: str, dtype: type[Any] = np.float64) -> Prepared:
+def prepare(
+    array: FloatArray, name: str, dtype: type[Any] = np.float64, *, centre: bool = True
+) -> Prepared:
     """Centre in float64, scale to unit Frobenius norm, round to ``dtype``.
+
+    With ``centre=False`` the columns keep their means, and only zeros are constant.
 
     Raises InputError naming the argument and the number of rows if values are NaN or infinite.
     """
@@ -122,6 +126,8 @@ def prepare(array: FloatArray, name: str, dtype: type[Any] = np.float64) -> Prep
     if not np.isfinite(mean).all():
         refuse_non_finite(array, name)
         raise InputError("values are too large to be averaged in float64", where=name)
+    if not centre:
+        mean = np.zeros(d)
     data: FloatArray = np.empty((n, d), dtype=dtype)
     row_norms = np.empty(n)
     column_squares = np.zeros(d)
@@ -147,7 +153,12 @@ def prepare(array: FloatArray, name: str, dtype: type[Any] = np.float64) -> Prep
 
 
 def prepare_all(
-    layers: Sequence[object], names: Sequence[str], dtype: type[Any], *, min_samples: int = 2
+    layers: Sequence[object],
+    names: Sequence[str],
+    dtype: type[Any],
+    *,
+    min_samples: int = 2,
+    centre: bool = True,
 ) -> list[Prepared]:
     """Check all arrays against each other, then :func:`prepare` each."""
     if not layers:
@@ -159,7 +170,7 @@ def prepare_all(
     same_samples(arrays, names)
     pairs = list(zip(arrays, names, strict=True))
     work = 30.0 * sum(array.size for array in arrays)  # memory-bound: each value costs as much
-    return map_pieces(lambda pair: prepare(pair[0], pair[1], dtype), pairs, work)
+    return map_pieces(lambda pair: prepare(*pair, dtype, centre=centre), pairs, work)
 
 
 def column_mean(array: FloatArray) -> Float64:

@@ -60,10 +60,10 @@ def spectrum(x: object) -> Float64:
     return _spectrum(_prepared(x))
 
 
-def check_threshold(threshold: float) -> None:
-    """InputError unless 0 < threshold <= 1."""
+def check_threshold(threshold: float, name: str = "threshold") -> None:
+    """InputError naming the argument unless 0 < threshold <= 1."""
     if not 0 < threshold <= 1:
-        raise InputError(f"must lie in (0, 1], got {threshold}", where="threshold")
+        raise InputError(f"must lie in (0, 1], got {threshold}", where=name)
 
 
 def spectra(layers: list[Prepared]) -> list[Float64]:
