@@ -327,6 +327,8 @@ def _row(
         "ci_high": np.nan,
         "null_mean": (0.1 if estimator == "biased" else 0.0) if with_null else np.nan,
         "null_sd": 0.01 if with_null else np.nan,
+        "p_value": np.nan,
+        "p_corrected": np.nan,
         "n": n,
         "params": json.dumps({"kernel": "linear"} if measure == "cka" else {"threshold": 0.95}),
         "reason": constant if undefined else "",
