@@ -23,13 +23,13 @@ import numpy as np
 
 from backend.measures.base import Float64, Prepared, constant_reason
 from backend.measures.bootstrap import LEVEL, Estimator
+from backend.measures.contributions import extremes, shares
 from backend.measures.dimension import (
     check_threshold,
     effective_dimension_of,
     participation_ratio_of,
     spectra,
 )
-from backend.measures.drivers import extremes, shares
 from backend.measures.inference import infer
 from backend.measures.kernel import EQUIDISTANT, cka_warnings, prepare_layers
 from backend.measures.pvalues import holm
