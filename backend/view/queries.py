@@ -29,6 +29,8 @@ COLUMNS_FOR_PEOPLE = [
     "ci_high",
     "null_mean",
     "null_sd",
+    "p_value",
+    "p_corrected",
     "n",
     "reason",
     "warnings",

@@ -39,6 +39,8 @@ def _row(series: str, seed: int, a: tuple, b: tuple, value: float, reason: str =
         "ci_high": np.nan,
         "null_mean": 0.05,
         "null_sd": 0.01,
+        "p_value": np.nan,
+        "p_corrected": np.nan,
         "n": 64,
         "params": "{}",
         "reason": reason,
