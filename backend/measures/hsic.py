@@ -123,6 +123,19 @@ def multiply_adds(n: int, widths: Sequence[int]) -> float:
     return min(_gram_work(n, widths), _covariance_work(n, widths))
 
 
+def gram_statistics(emptied: Float64, diagonals: Float64) -> HsicStatistics:
+    """The sums of explicit centred float64 Grams (L, n, n) with emptied diagonals, kept (L, n)."""
+    size, n = diagonals.shape
+    flat = emptied.reshape(size, n * n)
+    return HsicStatistics(
+        n=n,
+        traces=diagonals.sum(axis=1),
+        w=diagonals @ diagonals.T,
+        off=flat @ flat.T,
+        eps=float(np.finfo(np.float64).eps),
+    )
+
+
 def gram_is_cheaper(n: int, widths: Sequence[int]) -> bool:
     """Whether sample-by-sample Grams beat coordinate-by-coordinate covariances (n < about L·d)."""
     return _gram_work(n, widths) <= _covariance_work(n, widths)

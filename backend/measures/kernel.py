@@ -17,6 +17,7 @@ import numpy as np
 
 from backend.errors import InputError
 from backend.measures.base import (
+    Float64,
     Prepared,
     as_representation,
     constant_reason,
@@ -26,12 +27,15 @@ from backend.measures.base import (
     same_samples,
     working_dtype,
 )
+from backend.measures.bootstrap import Estimator, interval_level
 from backend.measures.hsic import HsicStatistics, all_pairs, multiply_adds
+from backend.measures.inference import infer
 from backend.measures.pairs import grid, layer_labels
-from backend.measures.rbf import rbf_statistics
-from backend.measures.result import MatrixResult, Result
+from backend.measures.pvalues import holm, trace_cubes
+from backend.measures.rbf import rbf_statistics, rbf_sums
+from backend.measures.result import NAN, MatrixResult, Result
+from backend.measures.samples import SampleSums, sample_sums
 
-Estimator = Literal["biased", "debiased"]
 Kernel = Literal["linear", "rbf"]
 
 EQUIDISTANT = "all samples are equally far apart, which debiased CKA cannot compare"
@@ -45,6 +49,8 @@ def cka(
     kernel: Kernel = "linear",
     estimator: Estimator = "debiased",
     bandwidth: float = 1.0,
+    interval: float | bool = False,
+    p_value: bool = False,
 ) -> Result:
     """CKA of two representations ``x`` (n, d_x) and ``y`` (n, d_y) of the same samples.
 
@@ -52,12 +58,17 @@ def cka(
     common permutation of the rows, shifts, orthogonal maps and isotropic scaling of either side.
     ``kernel="rbf"`` uses exp(-‖a-b‖² / (2 (bandwidth · m)²)) with m² the median squared distance of
     each side; ``bandwidth`` is ignored by the linear kernel. The null's mean and sd are exact.
-    Cost: n·d_x·d_y or ½n²(d_x+d_y) multiply-adds, whichever is less; rbf n² memory.
-    NaN with a reason if a side is constant. InputError for unusable arrays and, when debiased,
-    n < 4.
+    ``interval=0.95`` (or True) adds the bootstrap interval over samples (:mod:`.bootstrap`),
+    ``p_value=True`` the one-sided probability of such a debiased value by chance (:mod:`.pvalues`).
+    Cost: n·d_x·d_y or ½n²(d_x+d_y) multiply-adds, whichever is less (a p-value always takes the
+    Gram); rbf n² memory, and n³ with either addition.
+    NaN with a reason if a side is constant. InputError for unusable arrays, when debiased n < 4,
+    and for a p-value of the biased estimator.
     """
     check_choice(estimator, Estimator, "estimator")
     check_choice(kernel, Kernel, "kernel")
+    level = interval_level(interval)
+    check_p_value(p_value, estimator)
     names = ("x", "y")
     least = 4 if estimator == "debiased" else 2
     arrays = [
@@ -70,6 +81,15 @@ def cka(
     params: dict[str, object] = {"kernel": kernel}
     if kernel == "rbf":
         params["bandwidth"] = bandwidth
+    low = high = p = NAN
+    if (level or p_value) and n >= 4:
+        sums, cubed = (
+            rbf_sums(prepared, bandwidth) if kernel == "rbf" else _linear_sums(prepared, p_value)
+        )
+        statistics = sums.statistics
+        found = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
+        low, high, p = (float(matrix[0, 1]) for matrix in (found.low, found.high, found.p))
+    elif kernel == "rbf":
         statistics = rbf_statistics(prepared, bandwidth)
     else:
         statistics = all_pairs(prepared)
@@ -83,8 +103,11 @@ def cka(
         dims=(widths[0], widths[1]),
         estimator=estimator,
         params=params,
+        ci_low=low,
+        ci_high=high,
         null_mean=mean,
         null_sd=sd,
+        p_value=p,
         warnings=cka_warnings(prepared, names, estimator, mean),
         reason=cka_reason(zip(names, constant, strict=True)) if np.isnan(value) else "",
     )
@@ -97,25 +120,61 @@ def cka_matrix(
     estimator: Estimator = "debiased",
     labels: Sequence[str] | None = None,
     other_labels: Sequence[str] | None = None,
+    interval: float | bool = False,
+    p_value: bool = False,
+    kernel: Kernel = "linear",
+    bandwidth: float = 1.0,
 ) -> MatrixResult:
-    """Linear CKA of every layer with every other: ``layers`` L arrays (n, d_l) -> (L, L).
+    """CKA of every layer with every other: ``layers`` L arrays (n, d_l) -> (L, L).
 
     With ``others`` (M arrays of the same n samples) the result is (L, M). All pairs share one pass
     over the Grams: ½n²Σd + ½(L+M)²n² multiply-adds (or ½n(Σd)² when n is larger than about Σd) and
     (L+M)·64 MB/L of blocks besides the centred copies. Errors and undefined cells as in
     :func:`cka`; names in messages are the labels, or ``layers[3]``.
+
+    ``interval=0.95`` (or True) adds bootstrap intervals over samples, ``p_value=True`` one-sided
+    p-values, and Holm's correction of them over all cells, each unordered pair once, a layer with
+    itself left out (NaN). Either adds n²(L+M)² multiply-adds, p-values always take the Grams.
+    ``kernel="rbf"`` is that of :func:`cka`: (L+M) n² numbers of memory, no interval and no p-value.
     """
     check_choice(estimator, Estimator, "estimator")
+    check_choice(kernel, Kernel, "kernel")
+    level = interval_level(interval)
+    if kernel == "rbf" and (level or p_value):
+        raise InputError(
+            "intervals and p-values of a whole matrix are computed for the linear kernel only",
+            where="kernel",
+            hint="cka(x, y, kernel='rbf', interval=True) gives those of one pair.",
+        )
+    check_p_value(p_value, estimator)
     cells = grid(layers, others, labels, other_labels)
-    names = cells.names
-    prepared, statistics = cka_statistics(
-        [*layers, *(others or ())], names, min_samples=4 if estimator != "biased" else 2
-    )
+    both, names = [*layers, *(others or ())], cells.names
+    least = 4 if estimator != "biased" or level else 2
+    prepared = prepare_layers(both, names, min_samples=least, exact=kernel == "rbf")
     split = len(cells.rows)
     columns_at = slice(0, split) if cells.square else slice(split, None)
-    result = matrix_result(
-        statistics, [p.d for p in prepared], estimator, names, slice(0, split), columns_at
-    )
+    found = None
+    if level or p_value:
+        cross = [(i, j) for i in range(split) for j in range(split, len(both))]
+        sums, cubed = _linear_sums(prepared, p_value, cross if not cells.square else None)
+        found = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
+        statistics = sums.statistics
+    elif kernel == "rbf":
+        statistics = rbf_statistics(prepared, bandwidth)
+    else:
+        statistics = all_pairs(prepared)
+    at = (slice(0, split), columns_at)
+    result = matrix_result(statistics, [p.d for p in prepared], estimator, names, *at)
+    if kernel == "rbf":
+        result = replace(result, params={"kernel": kernel, "bandwidth": bandwidth})
+    if found is not None:
+        result = replace(
+            result,
+            ci_lows=found.low[at] if level else None,
+            ci_highs=found.high[at] if level else None,
+            p_values=found.p[at] if p_value else None,
+            p_corrected=holm_of_matrix(found.p[at], cells.square) if p_value else None,
+        )
     warnings = [
         text
         for layer, name in zip(prepared, names, strict=True)
@@ -177,6 +236,17 @@ def cka_statistics(
     layers: Sequence[object], names: Sequence[str], *, min_samples: int = 2
 ) -> tuple[list[Prepared], HsicStatistics]:
     """Both estimators and their nulls for all pairs, from one pass. The other forms build on it."""
+    prepared = prepare_layers(layers, names, min_samples=min_samples)
+    return prepared, all_pairs(prepared)
+
+
+def prepare_layers(
+    layers: Sequence[object], names: Sequence[str], *, min_samples: int = 2, exact: bool = False
+) -> list[Prepared]:
+    """The layers checked and centred, in the precision that all pairs of them call for.
+
+    ``exact`` is float64 however large they are.
+    """
     if not layers:
         raise InputError("no layers were given", where="layers")
     arrays = [
@@ -184,9 +254,36 @@ def cka_statistics(
         for x, name in zip(layers, names, strict=True)
     ]
     n = same_samples(arrays, names)
-    dtype = working_dtype(multiply_adds(n, [a.shape[1] for a in arrays]))
-    prepared = prepare_all(arrays, names, dtype, min_samples=min_samples)
-    return prepared, all_pairs(prepared)
+    work = 0.0 if exact else multiply_adds(n, [a.shape[1] for a in arrays])
+    return prepare_all(arrays, names, working_dtype(work), min_samples=min_samples)
+
+
+def _linear_sums(
+    prepared: Sequence[Prepared], p_value: bool, pairs: Sequence[tuple[int, int]] | None = None
+) -> tuple[SampleSums, Float64 | None]:
+    sums = sample_sums(prepared, pairs, cubes=p_value)
+    return sums, trace_cubes(prepared) if p_value else None
+
+
+def holm_of_matrix(p: Float64, symmetric: bool) -> Float64:
+    """Holm's correction over the cells of a matrix; of a symmetric one each pair counts once."""
+    if not symmetric:
+        return holm(p)
+    above = np.triu_indices_from(p, 1)
+    corrected = np.full(p.shape, np.nan)
+    corrected[above] = holm(p[above])
+    corrected.T[above] = corrected[above]
+    return corrected
+
+
+def check_p_value(p_value: bool, estimator: str) -> None:
+    """InputError for a p-value of the biased estimator: its null's skewness is not known here."""
+    if p_value and estimator != "debiased":
+        raise InputError(
+            f"p-values are those of the debiased estimator, not the {estimator} one",
+            where="p_value",
+            hint="The question is the same: use estimator='debiased'.",
+        )
 
 
 def cka_reason(sides: Iterable[tuple[str, bool]]) -> str:

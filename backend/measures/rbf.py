@@ -1,4 +1,6 @@
-"""CKA with the Gaussian (RBF) kernel: its Gram matrices, brought to the sums of :mod:`.hsic`."""
+"""CKA with the Gaussian (RBF) kernel: its Gram matrices, brought to the sums of :mod:`.hsic`
+and :mod:`.samples`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import numpy as np
 
 from backend.errors import InputError
 from backend.measures.base import Float64, Prepared
-from backend.measures.hsic import HsicStatistics
+from backend.measures.hsic import HsicStatistics, gram_statistics
+from backend.measures.samples import SampleSums, sample_sums_of_grams
 
 
 def rbf_statistics(layers: Sequence[Prepared], bandwidth: float) -> HsicStatistics:
@@ -17,6 +20,22 @@ def rbf_statistics(layers: Sequence[Prepared], bandwidth: float) -> HsicStatisti
     m² is the median of each layer's n x n squared distances, as in Kornblith et al. (2019), so the
     result does not depend on a layer's scale. Layers must be float64; memory is L n² numbers.
     """
+    emptied, diagonals = _grams(layers, bandwidth)
+    return gram_statistics(emptied, diagonals)
+
+
+def rbf_sums(layers: Sequence[Prepared], bandwidth: float) -> tuple[SampleSums, Float64]:
+    """The same with what each sample adds (n >= 4), and tr W³ (L,), which costs n³ a layer."""
+    emptied, diagonals = _grams(layers, bandwidth)
+    cubed = np.zeros(len(layers))
+    for index, (gram, diagonal) in enumerate(zip(emptied, diagonals, strict=True)):
+        whole = gram + np.diag(diagonal)
+        cubed[index] = (whole @ whole).ravel() @ whole.ravel()
+    return sample_sums_of_grams(emptied, diagonals), cubed
+
+
+def _grams(layers: Sequence[Prepared], bandwidth: float) -> tuple[Float64, Float64]:
+    """Centred Grams with emptied diagonals (L, n, n), and those diagonals (L, n)."""
     if not np.isfinite(bandwidth) or bandwidth <= 0:
         raise InputError(f"must be a positive number, got {bandwidth}", where="bandwidth")
     n = layers[0].n
@@ -28,14 +47,7 @@ def rbf_statistics(layers: Sequence[Prepared], bandwidth: float) -> HsicStatisti
             diagonals[index] = np.diag(gram)
             np.fill_diagonal(gram, 0)
             emptied[index] = gram
-    flat = emptied.reshape(len(layers), n * n)
-    return HsicStatistics(
-        n=n,
-        traces=diagonals.sum(axis=1),
-        w=diagonals @ diagonals.T,
-        off=flat @ flat.T,
-        eps=float(np.finfo(np.float64).eps),
-    )
+    return emptied, diagonals
 
 
 def _rbf_gram(layer: Prepared, bandwidth: float) -> Float64:

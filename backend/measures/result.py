@@ -22,9 +22,11 @@ NAN = float("nan")
 class Result:
     """One measured number. ``float(result)`` is the value.
 
-    ``null_mean`` and ``null_sd`` describe the value under a random matching of the samples; they
-    and the interval ``ci_low``..``ci_high`` are NaN where they were not computed. ``dims`` are the
-    widths of the representations, ``reason`` says why the value is NaN and is empty otherwise.
+    ``null_mean`` and ``null_sd`` describe the value under a random matching of the samples,
+    ``p_value`` is the probability of a value at least this high under it, ``p_corrected`` the same
+    corrected for all the cells it was looked at with. They and the interval ``ci_low``..``ci_high``
+    are NaN where they were not computed. ``dims`` are the widths of the representations, ``reason``
+    says why the value is NaN and is empty otherwise.
     """
 
     measure: str
@@ -37,6 +39,8 @@ class Result:
     ci_high: float = NAN
     null_mean: float = NAN
     null_sd: float = NAN
+    p_value: float = NAN
+    p_corrected: float = NAN
     warnings: tuple[str, ...] = ()
     reason: str = ""
 
@@ -54,7 +58,9 @@ class MatrixResult:
     """A measure between every row layer and every column layer: ``values`` (L, M).
 
     ``numpy.asarray(result)`` is the matrix. ``null_means`` and ``null_sds`` (L, M) are None where
-    the measure has no null; ``reasons`` maps the (row, column) of each NaN to its explanation.
+    the measure has no null; ``ci_lows`` and ``ci_highs``, ``p_values`` and ``p_corrected`` (over
+    all cells of the matrix) are None where they were not asked for. ``reasons`` maps the (row,
+    column) of each NaN to its explanation.
     """
 
     measure: str
@@ -66,6 +72,10 @@ class MatrixResult:
     params: Mapping[str, object] = field(default_factory=dict)
     null_means: NDArray[np.float64] | None = None
     null_sds: NDArray[np.float64] | None = None
+    ci_lows: NDArray[np.float64] | None = None
+    ci_highs: NDArray[np.float64] | None = None
+    p_values: NDArray[np.float64] | None = None
+    p_corrected: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
     reasons: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
@@ -89,20 +99,30 @@ class MatrixResult:
         return np.where(self.null_sds > 0, scores, NAN)
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy rows: row, column, value, null_mean, null_sd, z, n, estimator, reason."""
+        """Tidy rows: row, column, value, ci_low, ci_high, null_mean, null_sd, z, p_value,
+        p_corrected, n, estimator, reason; NaN where something was not computed.
+        """
         import pandas as pd
 
         row, column = np.indices(self.shape).reshape(2, -1)
         missing = np.full(self.shape, NAN)
+
+        def cells(matrix: NDArray[np.float64] | None) -> NDArray[np.float64]:
+            return (missing if matrix is None else matrix).ravel()
+
         return pd.DataFrame(
             {
                 "measure": self.measure,
                 "row": [self.rows[i] for i in row],
                 "column": [self.columns[j] for j in column],
                 "value": self.values.ravel(),
-                "null_mean": (missing if self.null_means is None else self.null_means).ravel(),
-                "null_sd": (missing if self.null_sds is None else self.null_sds).ravel(),
+                "ci_low": cells(self.ci_lows),
+                "ci_high": cells(self.ci_highs),
+                "null_mean": cells(self.null_means),
+                "null_sd": cells(self.null_sds),
                 "z": self.z.ravel(),
+                "p_value": cells(self.p_values),
+                "p_corrected": cells(self.p_corrected),
                 "n": self.n,
                 "estimator": self.estimator,
                 "reason": [

@@ -28,8 +28,9 @@ from backend.measures.base import (
     refuse_non_finite,
     same_samples,
 )
+from backend.measures.bootstrap import Estimator
 from backend.measures.hsic import HsicStatistics
-from backend.measures.kernel import Estimator, check_choice, matrix_result
+from backend.measures.kernel import check_choice, matrix_result
 from backend.measures.parallel import map_pieces
 from backend.measures.result import MatrixResult
 

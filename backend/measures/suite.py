@@ -3,7 +3,11 @@
 Pairs of layers: every two layers of a stream (each unordered pair once, the diagonal too), every
 layer of one stream with every layer of another, and each fusion output with its neighbours
 (k-1 with k.fusion, k.fusion with k). Linear CKA of each pair is given biased and debiased with the
-exact null of each. Single layers: effective dimension and participation ratio of every site.
+exact null and the bootstrap interval of each, and of the debiased one the p-value, corrected after
+Holm over all pairs of different sites of the same two streams (``p_corrected``). Single layers:
+effective dimension and participation ratio of every site.
+
+:func:`drivers` says which samples carry the similarity of two streams.
 """
 
 from __future__ import annotations
@@ -15,16 +19,22 @@ from dataclasses import dataclass, replace
 from itertools import combinations, combinations_with_replacement, product
 from typing import TYPE_CHECKING
 
-from backend.measures.base import Prepared, constant_reason
+import numpy as np
+
+from backend.measures.base import Float64, Prepared, constant_reason
+from backend.measures.bootstrap import LEVEL, Estimator
+from backend.measures.contributions import extremes, shares
 from backend.measures.dimension import (
     check_threshold,
     effective_dimension_of,
     participation_ratio_of,
     spectra,
 )
-from backend.measures.hsic import HsicStatistics
-from backend.measures.kernel import EQUIDISTANT, cka_statistics, cka_warnings
+from backend.measures.inference import infer
+from backend.measures.kernel import EQUIDISTANT, cka_warnings, prepare_layers
+from backend.measures.pvalues import holm
 from backend.measures.result import NAN, Result
+from backend.measures.samples import SampleSums, sample_sums
 from backend.types import LayerRef, Pooling
 
 if TYPE_CHECKING:
@@ -53,7 +63,20 @@ COLUMNS: dict[str, str] = {
     "warnings": "str",
 }
 
-ESTIMATORS = ("biased", "debiased")
+DRIVER_COLUMNS: dict[str, str] = {
+    "stream_a": "str",
+    "layer_a": "int32",
+    "stream_b": "str",
+    "layer_b": "int32",
+    "rank": "int32",
+    "sample": "int64",
+    "share": "float64",
+}
+
+DRIVERS = 5
+"""How many samples with the highest and the lowest shares are listed for each pair of layers."""
+
+ESTIMATORS: tuple[Estimator, ...] = ("biased", "debiased")
 
 _INPUTS = {"vision": "image", "text": "text"}
 
@@ -86,25 +109,72 @@ def suite(
     One row a value, columns as in ``COLUMNS``; of two streams the vision stream is ``stream_a``.
     ``modalities`` maps stream names to modalities and defaults to the names. InputError names the
     layer whose array cannot be used.
-    Cost: ½n²Σd + ½L²n² multiply-adds for CKA and one eigen-decomposition a layer; memory the arrays
-    again, centred.
+    Cost: ½n²Σd + 1½L²n² multiply-adds for CKA, 1000 resamples of n numbers a pair and one
+    eigen-decomposition a layer; memory the arrays again, centred, and 16n bytes a pair.
     """
+    return _both(layers, pooling, modalities, threshold, 0)[0]
+
+
+def drivers(
+    layers: Mapping[LayerRef, object],
+    *,
+    modalities: Mapping[str, str] | None = None,
+    count: int = DRIVERS,
+) -> pd.DataFrame:
+    """The samples that drive each pair of blocks of two streams, columns as in ``DRIVER_COLUMNS``.
+
+    For every pair 2·``count`` rows: ``rank`` 1, 2, ... have the highest shares of debiased CKA
+    (:func:`backend.measures.cka_contributions`), -1, -2, ... the lowest; ``sample`` is the row of
+    the arrays. Pairs without a debiased CKA have no rows, and with fewer than 2·``count`` samples
+    there are n/2 of either. Cost and errors: those of CKA in :func:`suite`.
+    """
+    modalities = modalities or {}
+    refs = [ref for ref in layers if ref.site == "block"]
+    prepared = prepare_layers(
+        [layers[ref] for ref in refs], [site_name(ref) for ref in refs], min_samples=4
+    )
+    sums = sample_sums(prepared, _crossing(refs, pairs(refs, modalities)))
+    return _driver_frame(refs, sums, count)
+
+
+def suite_with_drivers(
+    layers: Mapping[LayerRef, object],
+    pooling: Pooling,
+    *,
+    modalities: Mapping[str, str] | None = None,
+    threshold: float = 0.95,
+    count: int = DRIVERS,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """:func:`suite` and :func:`drivers` from one pass over the layers."""
+    return _both(layers, pooling, modalities, threshold, count)
+
+
+def _both(
+    layers: Mapping[LayerRef, object],
+    pooling: Pooling,
+    modalities: Mapping[str, str] | None,
+    threshold: float,
+    count: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
     check_threshold(threshold)
     modalities = modalities or {}
     refs = list(layers)
-    prepared, statistics = cka_statistics(
+    prepared = prepare_layers(
         [layers[ref] for ref in refs], [site_name(ref) for ref in refs], min_samples=4
     )
     sites = [
         _Site(ref, side, constant_layer_reason(ref, pooling, modalities) if side.constant else "")
         for ref, side in zip(refs, prepared, strict=True)
     ]
-    cka_rows = _cka_rows(sites, statistics, pairs(refs, modalities))
-    rows = [*cka_rows, *_dimension_rows(sites, threshold)]
+    compared = pairs(refs, modalities)
+    sums = sample_sums(prepared, compared, cubes=True)
+    shares = spectra(prepared)
+    cubed = np.array([float((share**3).sum()) for share in shares])  # tr W³: W has trace 1
+    rows = [*_cka_rows(sites, sums, cubed, compared), *_dimension_rows(sites, shares, threshold)]
     frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
-    return frame.astype(COLUMNS)
+    return frame.astype(COLUMNS), _driver_frame(refs, sums, count)
 
 
 def constant_layer_reason(ref: LayerRef, pooling: Pooling, modalities: Mapping[str, str]) -> str:
@@ -148,11 +218,14 @@ def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple
 
 
 def _cka_rows(
-    sites: Sequence[_Site], statistics: HsicStatistics, compared: Sequence[tuple[int, int]]
+    sites: Sequence[_Site], sums: SampleSums, cubed: Float64, compared: Sequence[tuple[int, int]]
 ) -> Iterator[dict[str, object]]:
+    statistics = sums.statistics
     for estimator in ESTIMATORS:
         values = statistics.cka(estimator)
         means, sds = statistics.null(estimator)
+        found = infer(sums, estimator, level=LEVEL, cubed_traces=cubed)
+        corrected = _corrected([site.ref for site in sites], found.p, compared)
         for i, j in compared:
             a, b = sites[i], sites[j]
             value = float(values[i, j])
@@ -166,17 +239,59 @@ def _cka_rows(
                 dims=(a.prepared.d, b.prepared.d),
                 estimator=estimator,
                 params={"kernel": "linear"},
+                ci_low=float(found.low[i, j]),
+                ci_high=float(found.high[i, j]),
                 null_mean=mean if known else NAN,
                 null_sd=float(sds[i, j]) if known else NAN,
+                p_value=float(found.p[i, j]),
+                p_corrected=float(corrected[i, j]),
                 warnings=cka_warnings((a.prepared, b.prepared), (a.name, b.name), estimator, mean),
                 reason="" if known else constant or EQUIDISTANT,
             )
             yield tidy_row(result, a.ref, b.ref)
 
 
-def _dimension_rows(sites: Sequence[_Site], threshold: float) -> Iterator[dict[str, object]]:
-    shares = spectra([site.prepared for site in sites])
-    for site, share in zip(sites, shares, strict=True):
+def _corrected(
+    refs: Sequence[LayerRef], p: Float64, compared: Sequence[tuple[int, int]]
+) -> Float64:
+    """Holm's correction (L, L) of the compared pairs, each two streams for themselves."""
+    corrected = np.full(p.shape, NAN)
+    families: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for i, j in compared:
+        families.setdefault((refs[i].stream, refs[j].stream), []).append((i, j))
+    for family in families.values():
+        i, j = np.array(family).T
+        corrected[i, j] = holm(p[i, j])
+    return corrected
+
+
+def _crossing(
+    refs: Sequence[LayerRef], compared: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The compared pairs of two streams."""
+    return [(i, j) for i, j in compared if refs[i].stream != refs[j].stream]
+
+
+def _driver_frame(refs: Sequence[LayerRef], sums: SampleSums, count: int) -> pd.DataFrame:
+    import pandas as pd
+
+    crossing = set(_crossing(refs, sums.pairs)) if count else set()
+    columns = [column for column, pair in enumerate(sums.pairs) if pair in crossing]
+    rows = [
+        (refs[i].stream, refs[i].layer, refs[j].stream, refs[j].layer, rank, sample, share[sample])
+        for (i, j), share in (
+            (sums.pairs[column], found)
+            for column, found in zip(columns, shares(sums, columns).T, strict=True)
+        )
+        for rank, sample in extremes(share, count)
+    ]
+    return pd.DataFrame(rows, columns=list(DRIVER_COLUMNS)).astype(DRIVER_COLUMNS)
+
+
+def _dimension_rows(
+    sites: Sequence[_Site], spectra_of_sites: Sequence[Float64], threshold: float
+) -> Iterator[dict[str, object]]:
+    for site, share in zip(sites, spectra_of_sites, strict=True):
         for result in (
             effective_dimension_of(site.prepared, share, site.name, threshold),
             participation_ratio_of(site.prepared, share, site.name),
@@ -200,6 +315,8 @@ def tidy_row(result: Result, a: LayerRef, b: LayerRef | None = None) -> dict[str
         "ci_high": result.ci_high,
         "null_mean": result.null_mean,
         "null_sd": result.null_sd,
+        "p_value": result.p_value,
+        "p_corrected": result.p_corrected,
         "n": result.n,
         "params": json.dumps(dict(result.params), sort_keys=True),
         "reason": result.reason,

@@ -50,7 +50,7 @@ def test_what_is_present_is_not_computed_again(bare, monkeypatch):
 
 def test_a_new_version_of_the_code_has_new_keys(monkeypatch):
     before = measure_key("default", "cls")
-    monkeypatch.setattr("backend.jobs.measure.VERSION", 2)
+    monkeypatch.setattr("backend.jobs.measure.VERSION", 3)
     assert measure_key("default", "cls") != before
     assert measure_key("default", "mean") != measure_key("default", "cls")
 

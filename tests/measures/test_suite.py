@@ -3,11 +3,22 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from backend.errors import InputError
-from backend.measures import cka, cka_null, effective_dimension, participation_ratio, suite
-from backend.measures.suite import COLUMNS
+from backend.measures import (
+    cka,
+    cka_contributions,
+    cka_null,
+    drivers,
+    effective_dimension,
+    holm,
+    participation_ratio,
+    suite,
+    suite_with_drivers,
+)
+from backend.measures.suite import COLUMNS, DRIVER_COLUMNS
 from backend.types import LayerRef, StreamSpec
 
 VISION = StreamSpec("vision", "vision", 3, 7, (2, 3))
@@ -71,6 +82,57 @@ def test_cka_rows_have_the_values_and_nulls_of_the_pairwise_functions(frame, lay
             assert row.null_sd == pytest.approx(np.sqrt(2 / (30 * 27)))
 
 
+def test_cka_rows_have_the_intervals_and_p_values_of_the_pairwise_function(frame, layers):
+    rows = frame[frame.measure == "cka"]
+    for row in rows.itertuples():
+        x = layers[LayerRef(row.stream_a, row.layer_a, row.site_a)]
+        y = layers[LayerRef(row.stream_b, row.layer_b, row.site_b)]
+        debiased = row.estimator == "debiased"
+        single = cka(x, y, estimator=row.estimator, interval=True, p_value=debiased)
+        assert (row.ci_low, row.ci_high) == pytest.approx((single.ci_low, single.ci_high), abs=1e-9)
+        if debiased and x is not y:
+            assert row.p_value == pytest.approx(single.p_value, rel=1e-6)
+        else:
+            assert np.isnan(row.p_value) and np.isnan(row.p_corrected)
+    assert frame[frame.measure != "cka"].p_value.isna().all()
+
+
+def test_p_values_are_corrected_over_each_two_streams(frame):
+    rows = frame[(frame.measure == "cka") & (frame.estimator == "debiased")]
+    families = rows.groupby(["stream_a", "stream_b"])
+    assert len(families) == 3
+    for _, family in families:
+        np.testing.assert_array_equal(family.p_corrected, holm(family.p_value))
+
+
+def test_drivers_are_the_extreme_samples_of_each_pair_of_two_streams(layers):
+    rows = drivers(layers)
+    assert {name: str(kind) for name, kind in rows.dtypes.items()} == DRIVER_COLUMNS
+    cells = rows.groupby(["stream_a", "layer_a", "stream_b", "layer_b"], sort=False)
+    assert sorted(cells.groups) == [("vision", i, "text", j) for i in range(4) for j in range(3)]
+    for (a, i, b, j), cell in cells:
+        share = cka_contributions(layers[LayerRef(a, i)], layers[LayerRef(b, j)])
+        assert cell["rank"].tolist() == [1, 2, 3, 4, 5, -1, -2, -3, -4, -5]
+        order = np.argsort(share)
+        assert cell["sample"].tolist() == [*order[::-1][:5], *order[:5]]
+        np.testing.assert_allclose(cell.share, share[cell["sample"]], rtol=1e-6)
+
+
+def test_suite_with_drivers_is_both(layers, frame):
+    rows, samples = suite_with_drivers(layers, "cls", count=2)
+    pd.testing.assert_frame_equal(rows, frame)
+    expected = drivers(layers, count=2)
+    assert len(samples) == 4 * 3 * 4
+    pd.testing.assert_frame_equal(samples, expected)
+
+
+def test_pairs_that_are_undefined_and_models_of_one_stream_have_no_drivers(layers):
+    arrays = {**layers, LayerRef("vision", 0): np.ones((30, 7))}
+    assert set(drivers(arrays).layer_a) == {1, 2, 3}
+    alone = drivers({ref: x for ref, x in layers.items() if ref.stream == "text"})
+    assert list(alone.columns) == list(DRIVER_COLUMNS) and alone.empty
+
+
 def test_one_layer_rows_exist_for_every_site(frame, layers):
     for name, function in (
         ("effective_dimension", effective_dimension),
@@ -101,7 +163,8 @@ def test_constant_cls_at_layer_0_says_what_it_does_not_depend_on(layers):
     touched = (frame.layer_a == 0) | (frame.layer_b == 0)
     assert frame.value.isna().equals(touched)
     assert (frame.reason != "").equals(touched)
-    assert frame[touched].null_sd.isna().all()
+    for column in ("null_sd", "ci_low", "ci_high", "p_value", "p_corrected"):
+        assert frame[touched][column].isna().all()
     vision = frame[(frame.measure == "participation_ratio") & touched].reason
     assert vision.tolist() == [
         "layer 0 of text is constant: the CLS token does not depend on the text yet",
