@@ -27,6 +27,7 @@ from backend.measures.base import (
     working_dtype,
 )
 from backend.measures.hsic import HsicStatistics, all_pairs, multiply_adds
+from backend.measures.pairs import layer_labels
 from backend.measures.rbf import rbf_statistics
 from backend.measures.result import MatrixResult, Result
 
@@ -105,8 +106,10 @@ def cka_matrix(
     :func:`cka`; names in messages are the labels, or ``layers[3]``.
     """
     check_choice(estimator, Estimator, "estimator")
-    rows = _labels(layers, labels, "layers", "labels")
-    columns = rows if others is None else _labels(others, other_labels, "others", "other_labels")
+    rows = layer_labels(layers, labels, "layers", "labels")
+    columns = (
+        rows if others is None else layer_labels(others, other_labels, "others", "other_labels")
+    )
     both = [*layers, *(others or ())]
     names = [*rows, *(columns if others is not None else ())]
     prepared, statistics = cka_statistics(
@@ -134,7 +137,7 @@ def matrix_result(
     columns_at: slice = slice(None),
 ) -> MatrixResult:
     """The labelled CKA matrix, or a part of it, of finished HSIC sums."""
-    names = _labels(widths, labels, "layers", "labels")
+    names = layer_labels(widths, labels, "layers", "labels")
     values = statistics.cka(estimator)[rows_at, columns_at]
     mean, sd = (m[rows_at, columns_at] for m in statistics.null(estimator))
     known = np.isfinite(values)
@@ -223,13 +226,3 @@ def check_choice(value: str, choices: object, name: str) -> None:
         raise InputError(
             f"unknown {name} {value!r}", where=name, hint=f"Choose one of {', '.join(allowed)}."
         )
-
-
-def _labels(
-    layers: Sequence[object], labels: Sequence[str] | None, name: str, argument: str
-) -> tuple[str, ...]:
-    if labels is None:
-        return tuple(f"{name}[{i}]" for i in range(len(layers)))
-    if len(labels) != len(layers):
-        raise InputError(f"{len(labels)} labels for {len(layers)} layers", where=argument)
-    return tuple(str(label) for label in labels)

@@ -12,6 +12,8 @@ from backend.errors import InputError
 Kind = Literal["pairwise", "single"]
 Invariance = Literal["permutation", "shift", "scale", "orthogonal", "invertible"]
 
+DIRECTIONS: frozenset[Invariance] = frozenset({"permutation", "scale"})
+
 SIMILARITY: frozenset[Invariance] = frozenset({"permutation", "shift", "scale", "orthogonal"})
 
 
@@ -22,8 +24,10 @@ class Measure:
     ``function`` is ``"module:name"`` inside this package and is imported on first use.
     ``range`` are the exact bounds (None: depends on n and d). ``invariances`` are the maps of a
     representation that leave the value as it is; for a pairwise measure of each side on its own,
-    except the permutation of rows, which must be common. tests/measures derives the property
-    tests from them.
+    except the permutation of rows, which must be common. ``symmetric``: f(x, y) = f(y, x);
+    ``similarity``: x with itself gives 1. ``min_samples`` is the least n at the default arguments,
+    ``equal_widths`` says that both sides must have the same d. A measure with one estimator takes
+    no ``estimator`` argument. tests/measures derives the property tests from all of these.
     """
 
     name: str
@@ -34,6 +38,10 @@ class Measure:
     invariances: frozenset[Invariance]
     estimators: tuple[str, ...]
     source: str
+    symmetric: bool = True
+    similarity: bool = True
+    min_samples: int = 2
+    equal_widths: bool = False
 
     @property
     def call(self) -> Callable[..., Any]:
@@ -45,9 +53,19 @@ class Measure:
 
 # fmt: off
 MEASURES: dict[str, Measure] = {m.name: m for m in (
-    Measure("cka", "CKA", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, ("debiased", "biased"), "Kornblith et al. 2019; Nguyen et al. 2021"),  # noqa: E501
+    Measure("cka", "CKA", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, ("debiased", "biased"), "Kornblith et al. 2019; Nguyen et al. 2021", min_samples=4),  # noqa: E501
+    Measure("mutual_knn", "Mutual kNN", "pairwise", "neighbours:mutual_knn", (0.0, 1.0), SIMILARITY, ("sample",), "Huh et al. 2024", min_samples=11),  # noqa: E501
+    Measure("jaccard_knn", "Jaccard of kNN", "pairwise", "neighbours:jaccard_knn", (0.0, 1.0), SIMILARITY, ("sample",), "Jaccard 1901", min_samples=11),  # noqa: E501
+    Measure("cknna", "CKNNA", "pairwise", "neighbours:cknna", (-1.0, 1.0), SIMILARITY, ("sample",), "Huh et al. 2024", min_samples=11),  # noqa: E501
+    Measure("rsa", "RSA", "pairwise", "rsa:rsa", (-1.0, 1.0), SIMILARITY, ("sample",), "Kriegeskorte et al. 2008", min_samples=3),  # noqa: E501
+    Measure("modality_gap", "Modality gap", "pairwise", "gap:modality_gap", (0.0, 2.0), DIRECTIONS, ("sample",), "Liang et al. 2022", similarity=False, equal_widths=True),  # noqa: E501
+    Measure("alignment", "Alignment", "pairwise", "gap:alignment", (0.0, 4.0), DIRECTIONS, ("sample",), "Wang & Isola 2020", similarity=False, equal_widths=True),  # noqa: E501
     Measure("effective_dimension", "Effective dimension", "single", "dimension:effective_dimension", (1.0, None), SIMILARITY, ("sample",), "Jolliffe 2002"),  # noqa: E501
     Measure("participation_ratio", "Participation ratio", "single", "dimension:participation_ratio", (1.0, None), SIMILARITY, ("sample",), "Gao et al. 2017"),  # noqa: E501
+    Measure("effective_rank", "Effective rank", "single", "dimension:effective_rank", (1.0, None), SIMILARITY, ("sample",), "Roy & Vetterli 2007"),  # noqa: E501
+    Measure("stable_rank", "Stable rank", "single", "dimension:stable_rank", (1.0, None), SIMILARITY, ("sample",), "Rudelson & Vershynin 2007"),  # noqa: E501
+    Measure("two_nn", "Intrinsic dimension (TwoNN)", "single", "intrinsic:two_nn", (0.0, None), SIMILARITY, ("sample",), "Facco et al. 2017", min_samples=4),  # noqa: E501
+    Measure("uniformity", "Uniformity", "single", "gap:uniformity", (-8.0, 0.0), DIRECTIONS | {"orthogonal"}, ("sample",), "Wang & Isola 2020"),  # noqa: E501
 )}
 # fmt: on
 
