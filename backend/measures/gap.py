@@ -10,6 +10,7 @@ import numpy as np
 
 from backend.measures.base import Float64, FloatArray, as_representation, same_samples
 from backend.measures.distances import block_rows, unit_rows
+from backend.measures.parallel import map_pieces
 from backend.measures.result import NAN, Result
 
 ESTIMATOR = "sample"
@@ -73,11 +74,14 @@ def uniformity(x: object) -> Result:
     if unit.rows is None:
         return _result("uniformity", NAN, [array], unit.reason)
     rows, n = unit.rows, len(array)
-    total, b = 0.0, block_rows(n)
-    for start in range(0, n, b):
+    b = block_rows(n)
+
+    def block(start: int) -> float:
         # exp(-2 ‖u-v‖²) = exp(4 (u·v - 1)); the pairs that follow within and after the block.
-        block = np.exp(4 * (rows[start : start + b] @ rows[start:].T - 1))
-        total += float(np.triu(block, k=1).sum())
+        pairs = np.exp(4 * (rows[start : start + b] @ rows[start:].T - 1))
+        return float(np.triu(pairs, k=1).sum())
+
+    total = sum(map_pieces(block, range(0, n, b), 0.5 * n * n * (rows.shape[1] + 20)))
     return _result("uniformity", float(np.log(total / (n * (n - 1) / 2))), [array])
 
 

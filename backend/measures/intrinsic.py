@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from backend.errors import InputError
 from backend.measures.base import Float64, Prepared, as_representation, constant_reason, prepare
 from backend.measures.distances import nearest
+from backend.measures.parallel import map_pieces
 from backend.measures.result import NAN, Result
 
 ESTIMATOR = "sample"
@@ -45,7 +46,8 @@ def two_nn(x: object, *, discard: float = 0.1) -> Result:
         if len(kept) < n:
             warnings = (f"{n - len(kept)} of {n} rows of x are copies of another row: left out",)
             prepared = prepare(prepared.data[kept], "x")
-        value, reason = _fit(prepared, discard)
+        work = float(n) * n * (d + 10)
+        value, reason = map_pieces(lambda p: _fit(p, discard), [prepared], work)[0]
     return Result(
         measure="two_nn",
         value=value,

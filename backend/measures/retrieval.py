@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from backend.errors import InputError
 from backend.measures.base import Float64, FloatArray, as_representation, prepare, same_samples
 from backend.measures.distances import block_rows
+from backend.measures.hsic import sum_of
 from backend.measures.neighbours import check_k
+from backend.measures.parallel import map_pieces
 from backend.measures.result import NAN, Result
 
 ESTIMATOR = "held-out half"
@@ -113,7 +115,9 @@ def _shared_space(
             return empty, empty, f"the samples that the map is fitted on are constant in {name}", ()
         fitted.append(rows)
         held.append(prepared.data[gallery] - mean)
-    left, values, right = np.linalg.svd(fitted[0].T @ fitted[1], full_matrices=False)
+    d_x, d_y = (rows.shape[1] for rows in fitted)
+    work = float(d_x) * d_y * (len(fit) + 4 * min(d_x, d_y))
+    left, values, right = map_pieces(_svd, [(fitted[0], fitted[1])], work)[0]
     floor = max(len(left), right.shape[1]) * np.finfo(np.float64).eps
     scale = np.linalg.norm(fitted[0]) * np.linalg.norm(fitted[1])
     rank = int((values > floor * scale).sum())
@@ -128,6 +132,12 @@ def _shared_space(
             "the others are left out",
         )
     return _unit(held[0] @ left[:, :rank]), _unit(held[1] @ right[:rank].T), "", warnings
+
+
+def _svd(sides: tuple[Float64, Float64]) -> tuple[Float64, Float64, Float64]:
+    """U, S, Vᵀ of the (d_x, d_y) cross-product."""
+    left, values, right = np.linalg.svd(sides[0].T @ sides[1], full_matrices=False)
+    return left, values, right
 
 
 def _unit(rows: Float64) -> Float64:
@@ -148,21 +158,31 @@ def _recall(
     """
     m = len(queries)
     b = block_rows(m)
-    hits, squares = dict.fromkeys(ks, 0.0), dict.fromkeys(ks, 0.0)
-    columns = {k: np.zeros(m) for k in ks}
-    for start in range(0, m, b):
+
+    def block(start: int) -> list[tuple[float, float, Float64]]:
+        """At each k the sums of h[a, a] and h² and the column sums over a block of queries."""
         cosines = queries[start : start + b] @ targets.T
         own = np.arange(len(cosines))
+        sums = []
         for k in ks:
             kth = np.partition(cosines, m - k, axis=1)[:, m - k, None]
             above = cosines > kth + _TIE
             tied = np.abs(cosines - kth) <= _TIE
             room = (k - above.sum(axis=1)) / tied.sum(axis=1)
             share = above + tied * room[:, None]
-            hits[k] += float(share[own, start + own].sum())
-            squares[k] += float(np.einsum("ij,ij->", share, share))
-            columns[k] += share.sum(axis=0)
-    return {k: (hits[k] / m, _null_sd(m, k, squares[k], columns[k])) for k in ks}
+            hits = float(share[own, start + own].sum())
+            sums.append((hits, float(np.einsum("ij,ij->", share, share)), share.sum(axis=0)))
+        return sums
+
+    work = float(m) * m * (queries.shape[1] + 30 * len(ks))
+    blocks = map_pieces(block, range(0, m, b), work)
+    found = {}
+    for at, k in enumerate(ks):
+        hits = sum(sums[at][0] for sums in blocks)
+        squares = sum(sums[at][1] for sums in blocks)
+        columns = sum_of([sums[at][2] for sums in blocks])
+        found[k] = hits / m, _null_sd(m, k, squares, columns)
+    return found
 
 
 def _null_sd(m: int, k: int, squares: float, columns: Float64) -> float:

@@ -15,10 +15,11 @@ import numpy as np
 
 from backend.measures.base import Float64, FloatArray
 from backend.measures.distances import TIE, condensed, copies_warning, prepared_for
-from backend.measures.hsic import biased_null
+from backend.measures.hsic import biased_null, sum_of
 from backend.measures.kernel import check_choice
 from backend.measures.matching import MatchingSums, matching_null, matching_sums
 from backend.measures.pairs import Comparison, Layer, Scores, compare, compare_all
+from backend.measures.parallel import map_pieces
 from backend.measures.result import MatrixResult, Result
 
 RdmComparison = Literal["spearman", "pearson", "cosine", "cosine_cov"]
@@ -163,14 +164,19 @@ def _rows(n: int) -> list[tuple[int, slice]]:
 
 
 def _score(rows: Sequence[Rdm], columns: Sequence[Rdm], *, whitened: bool) -> Scores:
-    n = len(rows[0].diagonal)
-    values = np.stack([r.diagonal for r in rows]) @ np.stack([c.diagonal for c in columns]).T
-    for start in range(0, len(rows[0].upper), _ACCUMULATE):
+    n, length = len(rows[0].diagonal), len(rows[0].upper)
+    same = rows is columns
+
+    def products(start: int) -> Float64:
         piece = slice(start, start + _ACCUMULATE)
         left = np.stack([r.upper[piece] for r in rows]).astype(np.float64)
-        same = rows is columns
         right = left if same else np.stack([c.upper[piece] for c in columns]).astype(np.float64)
-        values += 2 * (left @ right.T)
+        product: Float64 = left @ right.T
+        return product
+
+    work = float(length) * len(rows) * len(columns)
+    values = np.stack([r.diagonal for r in rows]) @ np.stack([c.diagonal for c in columns]).T
+    values += 2 * sum_of(map_pieces(products, range(0, length, _ACCUMULATE), work))
     if whitened:
         return Scores(values, *_whitened_null(n, rows, columns))
     return Scores(values, *matching_null([r.sums for r in rows], [c.sums for c in columns]))
