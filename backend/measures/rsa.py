@@ -12,6 +12,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.measures.base import Float64, FloatArray
 from backend.measures.distances import TIE, condensed, copies_warning, prepared_for
@@ -28,7 +29,7 @@ Distance = Literal["euclidean", "correlation"]
 FLOAT64_PAIRS = 500_000
 """Distances up to which an RDM is kept in float64 (n = 1000); longer ones are kept in float32."""
 
-_ACCUMULATE = 1 << 15
+_ACCUMULATE = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,25 +143,31 @@ def _centred(upper: Float64, n: int) -> tuple[Float64, Float64]:
     """Upper triangle and diagonal of the doubly centred -½ RDM: the Gram of the centred samples."""
     means = _row_sums(upper, n) / n
     grand = float(means.mean())
-    centred = np.empty_like(upper)
-    for a, piece in _rows(n):
-        centred[piece] = (means[a] + means[a + 1 :] - grand - upper[piece]) / 2
-    return centred, means - grand / 2
+    _, columns = _rows_and_columns(n)
+    centred = np.repeat(means[:-1], np.arange(n - 1, 0, -1))
+    centred += means[columns]
+    centred -= upper
+    centred -= grand
+    return centred / 2, means - grand / 2
 
 
 def _row_sums(upper: Float64, n: int) -> Float64:
     """Row sums (n,) of the symmetric matrix with zero diagonal whose upper triangle is given."""
-    sums = np.zeros(n)
-    for a, piece in _rows(n):
-        sums[a] += upper[piece].sum()
-        sums[a + 1 :] += upper[piece]
+    # A few long operations: a loop over the rows hands the interpreter lock around at each.
+    starts, columns = _rows_and_columns(n)
+    sums: Float64 = np.bincount(columns, upper, minlength=n)
+    sums[:-1] += np.add.reduceat(upper, starts)
     return sums
 
 
-def _rows(n: int) -> list[tuple[int, slice]]:
-    """Where the entries (a, a+1..n) of each row a lie in the upper triangle."""
-    stops = np.cumsum(np.arange(n - 1, 0, -1))
-    return [(a, slice(int(stop) - (n - 1 - a), int(stop))) for a, stop in enumerate(stops)]
+def _rows_and_columns(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each row but the last starts in the upper triangle, and the column of each entry."""
+    lengths = np.arange(n - 1, 0, -1)
+    starts = np.cumsum(lengths) - lengths
+    first = np.arange(1, n)
+    columns = np.arange(n * (n - 1) // 2)
+    columns -= np.repeat(starts - first, lengths)
+    return starts, columns
 
 
 def _score(rows: Sequence[Rdm], columns: Sequence[Rdm], *, whitened: bool) -> Scores:
