@@ -155,7 +155,7 @@ def _row_sums(upper: Float64, n: int) -> Float64:
     """Row sums (n,) of the symmetric matrix with zero diagonal whose upper triangle is given."""
     # A few long operations: a loop over the rows hands the interpreter lock around at each.
     starts, columns = _rows_and_columns(n)
-    sums: Float64 = np.bincount(columns, upper, minlength=n)
+    sums: Float64 = np.bincount(columns, upper, minlength=n).astype(np.float64)
     sums[:-1] += np.add.reduceat(upper, starts)
     return sums
 
