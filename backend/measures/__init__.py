@@ -9,7 +9,10 @@ Similarity of two layers
     svcca            mean canonical correlation of the leading components
     pwcca            all canonical correlations, weighted by the first side (asymmetric)
     mean_cca         their plain mean
-    ..._matrix       of each: every layer with every other, each factored once
+    mutual_knn       share of the k nearest neighbours in common; jaccard_knn, over their union
+    cknna            CKA restricted to mutual nearest neighbours
+    rsa              rank correlation or cosine of the distances between samples
+    *_matrix         each of these for every pair of layers, the work on a layer done once
 
 Chance and uncertainty
     cka(..., interval=0.95, p_value=True)    and cka_matrix: bootstrap interval, p-value, Holm
@@ -19,10 +22,22 @@ Chance and uncertainty
     cka_contributions      which samples drive a cell
     pair_contributions     the same for chosen pairs of many layers, from one pass
 
+Two modalities
+    retrieval        R@k both ways after an orthogonal map fitted on half of the pairs
+    modality_gap     distance of the centroids of normalised embeddings
+    alignment        mean squared distance of true pairs
+    uniformity       how evenly one layer's directions cover the sphere
+
 Dimension of one layer
     effective_dimension    principal components for 95 % of the variance
     participation_ratio    (Σλ)² / Σλ²
+    effective_rank         exp of the entropy of the singular values
+    stable_rank            Σλ / λ_max
+    two_nn                 intrinsic dimension, from two nearest neighbours
     spectrum               shares of variance along the principal axes
+
+What a layer gives away
+    linear_probe     cross-validated score of a linear classifier of labels
 
 All of a model
     suite                  the tidy rows that a store keeps
@@ -43,12 +58,31 @@ from backend.measures.cca import (
     svcca_matrix,
 )
 from backend.measures.contributions import cka_contributions, pair_contributions
-from backend.measures.dimension import effective_dimension, participation_ratio, spectrum
+from backend.measures.dimension import (
+    effective_dimension,
+    effective_rank,
+    participation_ratio,
+    spectrum,
+    stable_rank,
+)
+from backend.measures.gap import alignment, modality_gap, uniformity
+from backend.measures.intrinsic import two_nn
 from backend.measures.kernel import cka, cka_matrix, cka_null
+from backend.measures.neighbours import (
+    cknna,
+    cknna_matrix,
+    jaccard_knn,
+    jaccard_knn_matrix,
+    mutual_knn,
+    mutual_knn_matrix,
+)
 from backend.measures.permutation import permutation_test
+from backend.measures.probes import linear_probe
 from backend.measures.pvalues import holm
 from backend.measures.registry import MEASURES, Measure
 from backend.measures.result import MatrixResult, Result
+from backend.measures.retrieval import Retrieval, retrieval
+from backend.measures.rsa import rsa, rsa_matrix
 from backend.measures.seeds import SeedMean, mean_over_seeds
 from backend.measures.shape import procrustes, procrustes_matrix
 from backend.measures.stream import CKAStream
@@ -60,17 +94,28 @@ __all__ = [
     "MatrixResult",
     "Measure",
     "Result",
+    "Retrieval",
     "SeedMean",
+    "alignment",
     "cka",
     "cka_contributions",
     "cka_matrix",
     "cka_null",
+    "cknna",
+    "cknna_matrix",
     "drivers",
     "effective_dimension",
+    "effective_rank",
     "holm",
+    "jaccard_knn",
+    "jaccard_knn_matrix",
+    "linear_probe",
     "mean_cca",
     "mean_cca_matrix",
     "mean_over_seeds",
+    "modality_gap",
+    "mutual_knn",
+    "mutual_knn_matrix",
     "pair_contributions",
     "participation_ratio",
     "permutation_test",
@@ -78,9 +123,15 @@ __all__ = [
     "procrustes_matrix",
     "pwcca",
     "pwcca_matrix",
+    "retrieval",
+    "rsa",
+    "rsa_matrix",
     "spectrum",
+    "stable_rank",
     "suite",
     "suite_with_drivers",
     "svcca",
     "svcca_matrix",
+    "two_nn",
+    "uniformity",
 ]

@@ -1,7 +1,7 @@
 """How many dimensions a representation uses, from the eigenvalues of its covariance.
 
-Both measures are read off one spectrum: the eigenvalues of the smaller of the (d, d) covariance
-and the (n, n) Gram. With n samples at most n - 1 of them differ from 0, so for n < d both numbers
+All measures are read off one spectrum: the eigenvalues of the smaller of the (d, d) covariance
+and the (n, n) Gram. With n samples at most n - 1 of them differ from 0, so for n < d the numbers
 are bounded by the sample, and low.
 """
 
@@ -52,6 +52,28 @@ def participation_ratio(x: object) -> Result:
     return participation_ratio_of(prepared, _spectrum(prepared), "x")
 
 
+def effective_rank(x: object) -> Result:
+    """Entropy effective rank of ``x`` (n, d): exp(-Σ p log p), p the singular values' shares.
+
+    The singular values are those of the centred ``x`` (not squared, as in the paper), so small
+    directions count more than in the participation ratio. Range 1..min(n - 1, d). Always float64:
+    a square root would turn float32 rounding of the null directions into mass. Invariances, cost
+    and failures as for :func:`effective_dimension`. (Roy & Vetterli 2007.)
+    """
+    prepared = prepare(as_representation(x, "x"), "x")
+    return effective_rank_of(prepared, _spectrum(prepared), "x")
+
+
+def stable_rank(x: object) -> Result:
+    """‖X‖_F² / ‖X‖_2² of the centred ``x`` (n, d): the total variance over the largest.
+
+    Range 1..min(n - 1, d). Invariances, cost and failures as for :func:`effective_dimension`.
+    (Rudelson & Vershynin 2007.)
+    """
+    prepared = _prepared(x)
+    return stable_rank_of(prepared, _spectrum(prepared), "x")
+
+
 def spectrum(x: object) -> Float64:
     """Shares of the total variance along the principal axes, descending, summing to 1; min(n, d).
 
@@ -84,6 +106,20 @@ def effective_dimension_of(
 def participation_ratio_of(prepared: Prepared, shares: Float64, name: str) -> Result:
     """:func:`participation_ratio` of a layer whose spectrum is known."""
     return _result("participation_ratio", float(1.0 / (shares @ shares)), prepared, name, {})
+
+
+def effective_rank_of(prepared: Prepared, shares: Float64, name: str) -> Result:
+    """:func:`effective_rank` of a layer whose spectrum is known, both in float64."""
+    rounding = len(shares) * float(np.finfo(prepared.data.dtype).eps) * shares[0]
+    singular = np.sqrt(shares[shares > rounding])
+    p = singular / singular.sum()
+    value = NAN if prepared.constant else float(np.exp(-(p @ np.log(p))))
+    return _result("effective_rank", value, prepared, name, {})
+
+
+def stable_rank_of(prepared: Prepared, shares: Float64, name: str) -> Result:
+    """:func:`stable_rank` of a layer whose spectrum is known."""
+    return _result("stable_rank", float(1.0 / shares[0]), prepared, name, {})
 
 
 def _prepared(x: object) -> Prepared:

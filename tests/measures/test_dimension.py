@@ -7,7 +7,13 @@ import pytest
 from sklearn.decomposition import PCA
 
 from backend.errors import InputError
-from backend.measures import effective_dimension, participation_ratio, spectrum
+from backend.measures import (
+    effective_dimension,
+    effective_rank,
+    participation_ratio,
+    spectrum,
+    stable_rank,
+)
 
 
 @pytest.mark.parametrize(("n", "d"), [(300, 20), (30, 80)])
@@ -73,3 +79,34 @@ def test_large_float32_data_agree_with_float64(monkeypatch):
     monkeypatch.setattr("backend.measures.base.SMALL_WORK", 0)
     assert float(participation_ratio(x)) == pytest.approx(exact[0], rel=1e-6)
     assert float(effective_dimension(x)) == exact[1]
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (30, 80)])
+def test_effective_and_stable_rank_are_those_of_the_singular_values(n, d):
+    x = np.random.default_rng(0).normal(size=(n, d)) * np.geomspace(1, 1e-3, d) + 50
+    singular = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)[: min(n - 1, d)]
+    p = singular / singular.sum()
+    assert float(effective_rank(x)) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-6)
+    assert float(stable_rank(x)) == pytest.approx((p**2).sum() / p[0] ** 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("d", [1, 2, 20])
+def test_ranks_of_isotropic_data_are_d_and_of_a_line_1(d):
+    for measure in (effective_rank, stable_rank):
+        assert float(measure(isotropic(d))) == pytest.approx(d)
+        line = np.outer(np.arange(9.0), np.ones(500)) + 1000
+        assert float(measure(line.astype(np.float32))) == pytest.approx(1, abs=1e-9)
+
+
+def test_rounding_of_null_directions_adds_no_effective_rank(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 300))
+    monkeypatch.setattr("backend.measures.base.SMALL_WORK", 0)
+    assert float(effective_rank(x)) <= 3
+
+
+def test_ranks_of_constant_data_are_nan_with_the_reason():
+    for measure in (effective_rank, stable_rank):
+        result = measure(np.full((7, 3), 0.3))
+        assert math.isnan(float(result))
+        assert result.reason == "x is constant: every sample has the same vector"

@@ -1,0 +1,151 @@
+"""Distances between the samples of a layer, in blocks of rows, and who is nearest to whom.
+
+All of it is float64, whatever the size: neighbours and ranks are discrete, and in float32 the
+distances inside a tight cluster far from the mean are rounding. ‖a-b‖² = ‖a‖² + ‖b‖² - 2 a·b is
+taken on centred data, so an offset common to all samples cannot cancel.
+
+Distances that differ by no more than rounding are ties, and ties go to the sample that comes first
+in the data: the same array gives the same neighbours on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.measures.base import (
+    Float64,
+    FloatArray,
+    Prepared,
+    constant_reason,
+    duplicate_warning,
+    prepare,
+)
+from backend.measures.parallel import worker_count
+
+TIE = 256 * float(np.finfo(np.float64).eps)
+"""Rounding of a squared distance, as a share of the squared norms it comes from."""
+
+_BLOCK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The k nearest samples of each of n: ``codes`` (n·k,) ascending, a·n + b for b near a, and
+    the squared distances in the units of the prepared layer.
+    """
+
+    n: int
+    k: int
+    codes: NDArray[np.int64]
+    squared: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """The rows of a representation at norm 1, float64 (n, d); None where ``reason`` says why."""
+
+    rows: Float64 | None
+    reason: str = ""
+
+
+def nearest(x: Prepared, k: int) -> Neighbours:
+    """The ``k`` < n samples nearest to each sample, itself excluded.
+
+    n²·d multiply-adds; memory: a few blocks of rows of the (n, n) distances.
+    """
+    n = x.n
+    b = block_rows(n)
+    codes, squared = [], []
+    for start in range(0, n, b):
+        block = squared_distances(x, start, min(start + b, n))
+        here = np.arange(len(block))
+        block[here, start + here] = np.inf
+        kth = np.partition(block, k - 1, axis=1)[:, k - 1, None]
+        slack = TIE * (x.row_norms[start : start + b, None] + kth)
+        chosen = block <= kth + slack
+        crowded = np.flatnonzero(chosen.sum(axis=1) > k)
+        if crowded.size:
+            sure = block[crowded] < (kth - slack)[crowded]
+            tied = chosen[crowded] & ~sure
+            room = k - sure.sum(axis=1, keepdims=True)
+            chosen[crowded] = sure | (tied & (np.cumsum(tied, axis=1) <= room))
+        at = np.flatnonzero(chosen)
+        codes.append(at + start * n)
+        squared.append(block.ravel()[at])
+    return Neighbours(n, k, np.concatenate(codes).astype(np.int64), np.concatenate(squared))
+
+
+def condensed(x: Prepared) -> Float64:
+    """Squared distances of the pairs a < b, row by row: (n(n-1)/2,). ½n²·d multiply-adds."""
+    n = x.n
+    b = block_rows(n)
+    parts = []
+    for start in range(0, n, b):
+        block = squared_distances(x, start, min(start + b, n), start)
+        parts.append(block[np.triu(np.ones(block.shape, dtype=bool), k=1)])
+    # Rounding leaves copies of a row at about ±1e-17.
+    return np.maximum(np.concatenate(parts), 0.0)
+
+
+def squared_distances(x: Prepared, start: int, stop: int, first: int = 0) -> Float64:
+    """‖a-b‖² of samples start..stop to samples first..n; float64 (stop - start, n - first)."""
+    block: Float64 = x.data[start:stop] @ x.data[first:].T
+    block *= -2
+    block += x.row_norms[start:stop, None]
+    block += x.row_norms[first:]
+    return block
+
+
+def block_rows(n: int) -> int:
+    """Rows of an (n, n) float64 matrix that are held at once, so that all cores fit 64 MB."""
+    return min(n, int(np.clip(_BLOCK_BYTES // (8 * n * worker_count()), 16, 512)))
+
+
+def unit_rows(array: FloatArray, name: str, *, what: str = "is zero") -> Unit:
+    """Each row divided by its norm; undefined if a row is zero (``what`` words it)."""
+    prepare(array, name)  # refuses what is not finite
+    largest = np.abs(array).max(axis=1, keepdims=True).astype(np.float64)
+    zero = np.flatnonzero(largest[:, 0] == 0)
+    if zero.size:
+        return Unit(
+            None, f"{zero.size} of {len(array)} rows of {name} {what} (first: row {zero[0]})"
+        )
+    scaled = array / largest
+    unit: Float64 = scaled / np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
+    return Unit(unit)
+
+
+def prepared_for(array: FloatArray, name: str, metric: str) -> tuple[Prepared | None, str]:
+    """The array whose Euclidean distances order samples as ``metric`` does, or why there is none.
+
+    ``"euclidean"`` is the array itself; ``"cosine"`` its rows at unit norm (‖u-v‖² = 2 - 2 cos),
+    taken before anything is centred; ``"correlation"`` the same of rows that are centred each over
+    its own coordinates.
+    """
+    if metric == "euclidean":
+        prepared = prepare(array, name)
+        return (None, constant_reason(name)) if prepared.constant else (prepared, "")
+    eps = float(np.finfo(array.dtype).eps)
+    what = "is zero"
+    if metric == "correlation":
+        prepare(array, name)
+        wide = array.astype(np.float64)
+        array = wide - wide.mean(axis=1, keepdims=True)
+        rounding = eps * np.abs(wide).max(axis=1, keepdims=True)
+        array[(np.abs(array) <= rounding).all(axis=1)] = 0.0
+        what = "does not vary over the coordinates"
+    unit = unit_rows(array, name, what=what)
+    if unit.rows is None:
+        return None, unit.reason
+    if np.abs(unit.rows - unit.rows[0]).max() <= 4 * eps:
+        return None, f"{name} is constant: every sample has the same direction"
+    return prepare(unit.rows, name), ""
+
+
+def copies_warning(prepared: Prepared, name: str) -> tuple[str, ...]:
+    """The warning about copied rows as a tuple, empty if there is nothing to say."""
+    text = duplicate_warning(prepared, name)
+    return (text,) if text else ()

@@ -1,0 +1,172 @@
+"""Linear probes: separable and hopeless labels, no leaks, folds, undefined cases."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from backend.errors import InputError
+from backend.measures import linear_probe
+from backend.measures.probes import _folds
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(240, 12))
+NOISY = X + 2 * RNG.normal(size=X.shape)
+LABELS = {
+    "binary": (X[:, 0] > 0.3).astype(int),
+    "multiclass": X[:, :4].argmax(axis=1),
+    "multilabel": (X[:, :3] > [0, 0.5, 1.2]).astype(int),
+}
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_scores_are_near_those_of_logistic_regression(task):
+    metric = {"binary": "roc_auc", "multiclass": "accuracy"}[task]
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    for x in (X, NOISY):
+        expected = cross_val_score(logistic, x, LABELS[task], cv=5, scoring=metric).mean()
+        result = linear_probe(x, LABELS[task], task=task)
+        assert float(result) == pytest.approx(expected, abs=0.05)
+        assert result.ci_low < float(result) < result.ci_high
+
+
+@pytest.mark.parametrize("task", list(LABELS))
+def test_readable_labels_score_high_and_shuffled_ones_at_chance(task):
+    labels = LABELS[task]
+    good = linear_probe(X, labels, task=task)
+    shuffled = np.random.default_rng(1).permutation(labels)
+    lost = linear_probe(X, shuffled, task=task)
+    assert float(good) > float(lost) + 0.25
+    if task != "multilabel":
+        assert float(good) > good.null_mean + 0.25
+        assert float(lost) == pytest.approx(lost.null_mean, abs=0.12)
+    assert good.params["metric"] == {"binary": "AUROC", "multiclass": "accuracy"}.get(
+        task, "macro-F1"
+    )
+
+
+def test_chance_is_the_largest_class_or_a_half():
+    labels = np.repeat(["a", "b", "c"], [120, 80, 40])
+    assert linear_probe(X, labels, task="multiclass").null_mean == 0.5
+    labels = np.repeat(["a", "b", "c"], [160, 60, 20])
+    assert linear_probe(X, labels, task="multiclass").null_mean == pytest.approx(2 / 3)
+    assert linear_probe(X, labels == "c", task="binary").null_mean == 0.5
+    assert math.isnan(linear_probe(X, LABELS["multilabel"], task="multilabel").null_mean)
+
+
+def test_the_larger_class_is_the_positive_one():
+    labels = np.where(X[:, 0] > 0, "yes", "no")
+    assert float(linear_probe(X, labels, task="binary")) > 0.95
+
+
+def test_held_out_samples_do_not_leak_into_training():
+    # With many more dimensions than samples any labels can be learnt by heart.
+    wide = np.random.default_rng(2).normal(size=(100, 800))
+    labels = np.random.default_rng(3).integers(0, 2, 100)
+    assert 0.3 < float(linear_probe(wide, labels, task="binary")) < 0.7
+
+
+def test_rare_labels_are_found_too():
+    rare = (X[:, [0, 1]] > 1.5).astype(int)
+    assert 10 < rare.sum(axis=0).min() < 24
+    assert float(linear_probe(X, rare, task="multilabel", seed=1)) > 0.6
+
+
+def test_shifts_and_scales_of_single_coordinates_do_not_matter():
+    rng = np.random.default_rng(4)
+    moved = NOISY * rng.uniform(1e-5, 1e3, 12) + 1000 * rng.normal(size=12)
+    for task, labels in LABELS.items():
+        before = float(linear_probe(NOISY, labels, task=task))
+        assert float(linear_probe(moved, labels, task=task)) == pytest.approx(before, abs=1e-9)
+
+
+def test_the_seed_decides_the_folds_and_nothing_else_does():
+    one = linear_probe(NOISY, LABELS["multiclass"], task="multiclass")
+    assert one == linear_probe(NOISY, LABELS["multiclass"], task="multiclass")
+    other = linear_probe(NOISY, LABELS["multiclass"], task="multiclass", seed=1)
+    assert float(one) != float(other)
+
+
+def test_interval_is_the_t_interval_of_the_folds():
+    result = linear_probe(NOISY, LABELS["binary"], task="binary", folds=3)
+    assert result.params["folds"] == 3
+    middle = (result.ci_low + result.ci_high) / 2
+    assert middle == pytest.approx(float(result))
+    ten = linear_probe(NOISY, LABELS["binary"], task="binary", folds=10)
+    assert 0 < ten.ci_high - ten.ci_low < 0.3
+
+
+@pytest.mark.parametrize("task", list(LABELS))
+def test_folds_are_stratified(task):
+    targets = LABELS[task]
+    of = _folds(targets, 5, 0)
+    assert np.bincount(of).tolist() == [48] * 5
+    if task == "multilabel":
+        rarest = targets.sum(axis=0).argmin()
+        counts = np.array([targets[of == k][:, rarest].sum() for k in range(5)])
+        assert np.ptp(counts) <= 1
+    else:
+        counts = np.array([np.bincount(targets[of == k]) for k in range(5)])
+        assert (np.ptp(counts, axis=0) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "reason"),
+    [
+        (np.zeros(240, int), "binary", "all samples have class 0"),
+        (np.arange(240) < 4, "binary", "class True has 4 samples, fewer than 5 folds"),
+        (np.repeat([3, 7, 8], [100, 137, 3]), "multiclass", "class 8 has 3 samples"),
+        (np.eye(240, 2, dtype=int), "multilabel", "label 0 has 1 samples"),
+        (1 - np.eye(240, 1, dtype=int), "multilabel", "label 0 is missing in 1 samples"),
+    ],
+)
+def test_tasks_without_enough_samples_are_nan_with_the_reason(labels, task, reason):
+    result = linear_probe(X, labels, task=task)
+    assert math.isnan(float(result)) and math.isnan(result.ci_low) and math.isnan(result.null_mean)
+    assert result.reason.startswith(reason)
+
+
+def test_constant_layer_is_nan_and_a_constant_coordinate_is_ignored():
+    result = linear_probe(np.full((240, 3), 0.1), LABELS["binary"], task="binary")
+    assert math.isnan(float(result)) and result.reason.startswith("x is constant")
+    padded = np.column_stack([NOISY, np.full(240, 7.7)])
+    assert float(linear_probe(padded, LABELS["binary"], task="binary")) == pytest.approx(
+        float(linear_probe(NOISY, LABELS["binary"], task="binary")), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (LABELS["binary"][:100], {"task": "binary"}, "labels: 100 labels, but x has 240 samples"),
+        (LABELS["multiclass"], {"task": "binary"}, "labels: 4 classes in a binary task"),
+        (LABELS["multilabel"], {"task": "binary"}, r"labels: expected shape \(samples,\)"),
+        (LABELS["binary"], {"task": "multilabel"}, r"labels: expected shape \(samples, labels\)"),
+        (2 * LABELS["multilabel"], {"task": "multilabel"}, "labels: expected 0 or 1"),
+        (np.full(240, np.nan), {"task": "binary"}, "labels: some are NaN"),
+        (LABELS["binary"], {"task": "regression"}, "task: unknown task 'regression'"),
+        (LABELS["binary"], {"task": "binary", "folds": 1}, "folds: must be a whole number"),
+        (LABELS["binary"], {"task": "binary", "folds": 2.5}, "folds: must be a whole number"),
+        (LABELS["binary"], {"task": "binary", "penalty": 0}, "penalty: must be a positive"),
+    ],
+)
+def test_unusable_labels_and_options_are_refused(labels, options, message):
+    with pytest.raises(InputError, match=message):
+        linear_probe(X, labels, **options)
+
+
+def test_unusable_arrays_are_refused_and_tensors_accepted():
+    x = NOISY.astype(np.float16)
+    labels = LABELS["binary"]
+    exact = float(linear_probe(x.astype(float), labels, task="binary"))
+    tensors = linear_probe(torch.from_numpy(x), torch.from_numpy(labels), task="binary")
+    assert float(tensors) == pytest.approx(exact, abs=1e-9)
+    with pytest.raises(InputError, match="x: NaN in 240 of 240 rows"):
+        linear_probe(np.full_like(x, np.nan), labels, task="binary")
+    with pytest.raises(InputError, match="x: expected floating-point"):
+        linear_probe(x.astype(int), labels, task="binary")
