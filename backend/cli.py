@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.box import SIMPLE
@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from backend import __version__
 from backend.errors import InputError
-from backend.progress import SampleBar, TrainingBar, quiet_libraries
+from backend.progress import SampleBar, TrainingBar, WorkBar, quiet_libraries
 from backend.view.words import counted
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from backend.data.base import PairSource
     from backend.store import Run
     from backend.store.reader import Listing
+    from backend.types import Pooling
 
 app = typer.Typer(
     help="See, layer by layer, how vision and language meet in a multimodal transformer.",
@@ -251,13 +252,37 @@ def measure(
     store: StoreOption,
     run: Annotated[list[str] | None, typer.Option("--run", help="Default: all runs.")] = None,
     preset: Annotated[
-        str, typer.Option(help="Which measures, under which conventions.")
+        str,
+        typer.Option(help="default, or thesis: the conventions of the published curves."),
     ] = "default",
+    pooling: Annotated[str, typer.Option(help="cls, mean; default: all captured.")] = "",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes for several runs; default: one a core.")
+    ] = None,
 ) -> None:
-    """Compute the measures that the store's runs lack."""
-    from backend.jobs.measure import measure_run
+    """Compute the measures that the store's runs lack; an interrupted one goes on."""
+    from backend.jobs.measure import Task, measure_store
+    from backend.store import Store
 
-    _each_run(store, run, "measure", lambda one: measure_run(one, preset=preset))
+    opened = Store(store)
+    with WorkBar("measure") as bar:
+        done = measure_store(
+            opened,
+            run,
+            preset=preset,
+            poolings=cast("list[Pooling] | None", _words(pooling) or None),
+            workers=workers,
+            started=lambda tasks: bar.start(sum(task.weight for task in tasks)),
+            report=lambda task: bar.advance(
+                task.weight, f"{task.run_id}: {task.part} of {task.pooling}"
+            ),
+        )
+    counts: dict[str, list[Task]] = {run_id: [] for run_id in run or opened.run_ids()}
+    for task in done:
+        counts[task.run_id].append(task)
+    for run_id, tasks in counts.items():
+        parts = ", ".join(dict.fromkeys(task.part for task in tasks)) or "nothing to add"
+        out.print(f"{run_id}: {parts}", soft_wrap=True, highlight=False)
 
 
 @app.command()

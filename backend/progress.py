@@ -68,6 +68,22 @@ class SampleBar(_Bar):
         self._progress.update(self._task, completed=done, rate=f"{speed:,.0f}/s" if speed else "")
 
 
+class WorkBar(_Bar):
+    """Counts work of different sizes: the total is known once the work has been listed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("{task.fields[now]}")
+        self._task = self._progress.add_task(what, total=None, now="")
+
+    def start(self, total: int) -> None:
+        """Say how much there is to do."""
+        self._progress.update(self._task, total=total)
+
+    def advance(self, weight: int, what: str) -> None:
+        """``weight`` more of it is done: ``what``."""
+        self._progress.update(self._task, advance=weight, now=what)
+
+
 class TrainingBar(_Bar):
     """One bar a seed, with epoch, loss and the best dev score so far."""
 

@@ -10,13 +10,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.errors import InputError
+from backend.jobs.measure import one_thread_each
 from backend.paths import shipped_demo
 from backend.progress import quiet_libraries
 from backend.store import Store
@@ -106,7 +106,7 @@ def build_demo(path: Path, work: Path, workers: int, report: Report | None = Non
     # A process a cell: what a cell gives must not depend on what ran in its process before, and
     # the thread settings that the projection leaves behind would slow the next training down.
     spawn = get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(workers, spawn, max_tasks_per_child=1) as pool:
+    with one_thread_each(), ProcessPoolExecutor(workers, spawn, max_tasks_per_child=1) as pool:
         futures = {pool.submit(build_cell, cell, path, work): cell for cell in missing}
         for future in as_completed(futures):
             future.result()
@@ -169,21 +169,3 @@ def build_cell(cell: Cell, path: Path, work: Path) -> None:
         keep_activations=kept,
         before_commit=measure_and_project,
     )
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside compute on one thread.
-
-    By environment, before torch is loaded: ``torch.set_num_threads`` does not reach the thread
-    that runs the backward pass, and two such processes then fight over the cores.
-    """
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before

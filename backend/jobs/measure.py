@@ -1,14 +1,24 @@
-"""``fusionscope measure``: compute the measures that a run lacks and add them to the store."""
+"""``fusionscope measure``: compute the measures that a run lacks and add them to the store.
+
+The work is cut into tasks: one part of a preset for one pooling of one run. Each task writes its
+file when it is done, so an interrupted command goes on where it stopped, and a new measure costs
+its own part only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
 
 import pandas as pd
 
 from backend.errors import InputError
 from backend.jobs.sources import (
-    Progress,
     Sink,
     VectorSource,
     content_key,
@@ -17,36 +27,126 @@ from backend.jobs.sources import (
     source_poolings,
     stream_vectors,
 )
-from backend.measures.suite import suite
-from backend.store import Run
+from backend.measures.parts import PRESETS
+from backend.measures.presets import Layers, Part, cka_part, parts_of
+from backend.measures.suite import DRIVERS
+from backend.store import Run, Store
 from backend.types import Pooling
 
 VERSION = 2
 """Raised whenever the same vectors would give other rows; part of every key."""
 
-PRESETS: dict[str, dict[str, float]] = {"default": {"threshold": 0.95}}
-"""The parameters of each preset, as they enter its key."""
+
+@dataclass(frozen=True)
+class Task:
+    """One file of measures that a run lacks."""
+
+    run_id: str
+    preset: str
+    part: str
+    pooling: Pooling
+    weight: int
+
+    @property
+    def key(self) -> str:
+        """The key of the file."""
+        return measure_key(self.preset, self.part, self.pooling)
 
 
-def measure_run(
-    run: Run,
+Report = Callable[[Task], None]
+"""Called after every finished task."""
+
+
+def measure_store(
+    store: Store,
+    run_ids: Sequence[str] | None = None,
     *,
     preset: str = "default",
     poolings: Sequence[Pooling] | None = None,
-    progress: Progress | None = None,
-) -> list[str]:
-    """Add the measures of ``preset`` that ``run`` lacks, a key a pooling; the keys written.
+    workers: int | None = None,
+    report: Report | None = None,
+    started: Callable[[Sequence[Task]], None] | None = None,
+) -> list[Task]:
+    """Add what the runs lack of a preset; the tasks that were done.
 
-    What is present is not computed again. A pooling without vectors is skipped with a warning that
-    names the capture command. InputError for an unknown preset or pooling, and for vectors that
-    cannot be measured (naming run, stream and layer).
+    ``workers`` processes of one thread each share the tasks of several runs (default: one a core);
+    a single run is measured in this process on all cores. InputError for an unknown preset or
+    pooling, and for vectors that cannot be measured (naming run, stream and layer): what other
+    tasks have finished is kept.
     """
     check_preset(preset)
-    todo = missing_poolings(
-        run, poolings, run.measure_keys(), lambda pooling: measure_key(preset, pooling)
+    tasks = [
+        task
+        for run_id in run_ids or store.run_ids()
+        for task in missing_tasks(store.run(run_id), preset=preset, poolings=poolings)
+    ]
+    if started:
+        started(tasks)
+    runs = {task.run_id for task in tasks}
+    count = min(workers or len(os.sched_getaffinity(0)), len(runs))
+    if count < 2:
+        for task in tasks:
+            perform(str(store.path), task)
+            if report:
+                report(task)
+        return tasks
+    with (
+        one_thread_each(),
+        ProcessPoolExecutor(count, get_context("spawn")) as pool,
+    ):
+        futures = {pool.submit(perform, str(store.path), task): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                if report:
+                    report(futures[future])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return tasks
+
+
+def missing_tasks(
+    run: Run, *, preset: str = "default", poolings: Sequence[Pooling] | None = None
+) -> list[Task]:
+    """What a run lacks of a preset.
+
+    A pooling without vectors is skipped with a warning that names the capture command.
+    """
+    check_preset(preset)
+    present = run.measure_keys()
+    parts = [(part, pooling) for part in parts_of(preset) for pooling in part.poolings]
+    lacking = {
+        (part.name, pooling): part
+        for part, pooling in parts
+        if measure_key(preset, part.name, pooling) not in present
+    }
+    wanted = missing_poolings(
+        run,
+        poolings,
+        lambda pooling: not any(pooling == one for _, one in lacking),
     )
+    return [
+        Task(run.run_id, preset, name, pooling, part.weight)
+        for (name, pooling), part in lacking.items()
+        if pooling in wanted
+    ]
+
+
+def perform(store: str, task: Task) -> None:
+    """Compute one task and add its file to the store."""
+    run = Store(store).run(task.run_id)
     with in_run(run.run_id):
-        return _add(run, preset, todo, progress)
+        _add(run, task.preset, _part(task.preset, task.part), _layers_of(store, task))
+
+
+@lru_cache(maxsize=1)
+def _cached_layers(store: str, run_id: str, pooling: Pooling) -> Layers:
+    return layers_of(Store(store).run(run_id), pooling)
+
+
+def _layers_of(store: str, task: Task) -> Layers:
+    return _cached_layers(store, task.run_id, task.pooling)
 
 
 def measure_source(
@@ -54,25 +154,35 @@ def measure_source(
     *,
     preset: str = "default",
     poolings: Sequence[Pooling] | None = None,
-    progress: Progress | None = None,
 ) -> list[str]:
-    """The same for a run that is still being written and holds no measures yet."""
+    """Measure a run that is still being written and holds no measures yet; the keys written."""
     check_preset(preset)
-    return _add(source, preset, source_poolings(source, poolings), progress)
+    keys = []
+    for pooling in source_poolings(source, poolings):
+        layers = layers_of(source, pooling)
+        for part in parts_of(preset):
+            if pooling in part.poolings:
+                keys.append(_add(source, preset, part, layers))
+    return keys
 
 
 def measure_frames(
     source: VectorSource, *, preset: str = "default", poolings: Sequence[Pooling] | None = None
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(key, tidy rows) of each pooling, for whoever keeps them elsewhere."""
+    """(key, tidy rows) of each part and pooling, for whoever keeps them elsewhere."""
     check_preset(preset)
     for pooling in source_poolings(source, poolings):
-        yield measure_key(preset, pooling), _measured(source, preset, pooling)
+        layers = layers_of(source, pooling)
+        for part in parts_of(preset):
+            if pooling in part.poolings:
+                frame, _ = _measured(preset, part, layers)
+                yield measure_key(preset, part.name, pooling), frame
 
 
-def measure_key(preset: str, pooling: str) -> str:
-    """The key under which a store keeps the measures of a preset and pooling."""
-    return content_key(preset, pooling, {"version": VERSION, **PRESETS[preset]})
+def measure_key(preset: str, part: str, pooling: Pooling) -> str:
+    """The key under which a store keeps a part of a preset for a pooling."""
+    parameters = dict(_part(preset, part).parameters)
+    return content_key(f"{preset}-{part}", pooling, {"version": VERSION, **parameters})
 
 
 def check_preset(preset: str) -> None:
@@ -85,24 +195,76 @@ def check_preset(preset: str) -> None:
         )
 
 
-def _add(sink: Sink, preset: str, todo: Sequence[Pooling], progress: Progress | None) -> list[str]:
-    written = []
-    for done, pooling in enumerate(todo):
-        if progress:
-            progress(done, len(todo), f"{preset} measures of {pooling} vectors")
-        key = measure_key(preset, pooling)
-        sink.add_measures(key, _measured(sink, preset, pooling))
-        written.append(key)
-    if progress and todo:
-        progress(len(todo), len(todo), "")
-    return written
+def layers_of(source: VectorSource, pooling: Pooling) -> Layers:
+    """Everything captured under one pooling, read once for all parts."""
+    return Layers(
+        {
+            ref: vectors
+            for spec in source.streams
+            for ref, vectors in stream_vectors(source, spec.name, pooling).items()
+        },
+        pooling,
+        {spec.name: str(spec.modality) for spec in source.streams},
+    )
 
 
-def _measured(source: VectorSource, preset: str, pooling: Pooling) -> pd.DataFrame:
-    arrays = {
-        ref: vectors
-        for spec in source.streams
-        for ref, vectors in stream_vectors(source, spec.name, pooling).items()
-    }
-    modalities = {spec.name: str(spec.modality) for spec in source.streams}
-    return suite(arrays, pooling, modalities=modalities, threshold=PRESETS[preset]["threshold"])
+def _part(preset: str, name: str) -> Part:
+    return next(part for part in parts_of(preset) if part.name == name)
+
+
+def _measured(preset: str, part: Part, layers: Layers) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """A part's rows and, of linear CKA, the samples that drive it (as row numbers)."""
+    if (preset, part.name) == ("default", "cka"):
+        return cka_part(layers)
+    return part.frame(layers), None
+
+
+def _add(sink: Sink, preset: str, part: Part, layers: Layers) -> str:
+    key = measure_key(preset, part.name, layers.pooling)
+    frame, driving = _measured(preset, part, layers)
+    if driving is not None and len(driving) and key not in sink.driver_keys():
+        sink.add_drivers(key, _named(driving, sink, layers.pooling))
+    sink.add_measures(key, frame)
+    return key
+
+
+def _named(driving: pd.DataFrame, source: VectorSource, pooling: Pooling) -> pd.DataFrame:
+    """Driving samples by id, as the store keeps them."""
+    ids = source.sample_ids()
+    return driving.assign(
+        site_a="block",
+        site_b="block",
+        pooling=pooling,
+        sample_id=ids[driving["sample"].to_numpy()],
+    ).drop(columns="sample")
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes started inside compute on one thread.
+
+    By environment, before numpy or torch is loaded: a later setting does not reach every pool of
+    threads (torch's backward pass has its own), and processes with more threads than cores spin
+    against each other.
+    """
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+__all__ = [
+    "DRIVERS",
+    "Task",
+    "measure_frames",
+    "measure_key",
+    "measure_source",
+    "measure_store",
+    "missing_tasks",
+    "one_thread_each",
+]

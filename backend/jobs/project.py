@@ -47,8 +47,9 @@ def project_run(
     pooling, and for vectors that cannot be projected (naming run, stream and layer).
     """
     checked = _checked(method)
+    present = run.projection_keys()
     todo = missing_poolings(
-        run, poolings, run.projection_keys(), lambda pooling: projection_key(checked, pooling, seed)
+        run, poolings, lambda pooling: projection_key(checked, pooling, seed) not in present
     )
     with in_run(run.run_id):
         return _add(run, checked, todo, seed, progress)

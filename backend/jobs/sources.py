@@ -60,6 +60,14 @@ class Sink(VectorSource, Protocol):
         """Add tidy measure rows under a new key."""
         ...
 
+    def driver_keys(self) -> tuple[str, ...]:
+        """Keys of the driving samples that are there."""
+        ...
+
+    def add_drivers(self, key: str, rows: pd.DataFrame) -> None:
+        """Add rows of driving samples under a new key."""
+        ...
+
     def add_projection(self, key: str, rows: pd.DataFrame) -> None:
         """Add coordinate rows under a new key."""
         ...
@@ -99,16 +107,14 @@ def stream_vectors(
 
 
 def missing_poolings(
-    run: Run, wanted: Sequence[Pooling] | None, present: Sequence[str], key: Callable[[str], str]
+    run: Run, wanted: Sequence[Pooling] | None, lacks: Callable[[Pooling], bool]
 ) -> list[Pooling]:
-    """The poolings whose key the run lacks and whose vectors it has.
+    """The poolings, of those wanted or all, whose results the run lacks and whose vectors it has.
 
     Where the vectors are missing a warning says so and names the command that would make them.
     """
     check_poolings(wanted)
-    lacking: list[Pooling] = [
-        pooling for pooling in wanted or run.manifest.poolings if key(pooling) not in present
-    ]
+    lacking = [pooling for pooling in wanted or run.manifest.poolings if lacks(pooling)]
     captured = {pooling for _, pooling in run.captured()}
     for pooling in lacking:
         if pooling not in captured:
@@ -116,7 +122,7 @@ def missing_poolings(
             try:
                 run.vectors(stream, 0, pooling)  # raises: the run knows the command best
             except InputError as error:
-                log.warning("skipped %s of run %s: %s", key(pooling), run.run_id, error)
+                log.warning("skipped %s vectors of run %s: %s", pooling, run.run_id, error)
     return [pooling for pooling in lacking if pooling in captured]
 
 

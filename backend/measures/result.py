@@ -84,6 +84,29 @@ class MatrixResult:
             raise ValueError("a conversion of the values needs a copy")
         return np.array(self.values, dtype=dtype, copy=copy)
 
+    def cell(self, i: int, j: int, dims: tuple[int, int]) -> Result:
+        """The cell (i, j) as a record of its own; ``dims`` are the widths of its two layers."""
+
+        def at(matrix: NDArray[np.float64] | None) -> float:
+            return NAN if matrix is None else float(matrix[i, j])
+
+        return Result(
+            measure=self.measure,
+            value=float(self.values[i, j]),
+            n=self.n,
+            dims=dims,
+            estimator=self.estimator,
+            params=self.params,
+            ci_low=at(self.ci_lows),
+            ci_high=at(self.ci_highs),
+            null_mean=at(self.null_means),
+            null_sd=at(self.null_sds),
+            p_value=at(self.p_values),
+            p_corrected=at(self.p_corrected),
+            warnings=self.warnings,
+            reason=self.reasons.get((i, j), ""),
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """(row layers, column layers)."""

@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.measures.base import Float64, Prepared, constant_reason
+from backend.measures.base import Float64, Prepared, constant_reason, prepare_all
 from backend.measures.bootstrap import LEVEL, Estimator
 from backend.measures.contributions import extremes, shares
 from backend.measures.dimension import (
     check_threshold,
     effective_dimension_of,
+    effective_rank_of,
     participation_ratio_of,
     spectra,
+    stable_rank_of,
 )
 from backend.measures.inference import infer
 from backend.measures.kernel import EQUIDISTANT, cka_warnings, prepare_layers
@@ -149,32 +151,85 @@ def suite_with_drivers(
     return _both(layers, pooling, modalities, threshold, count)
 
 
+def cka_with_drivers(
+    layers: Mapping[LayerRef, object],
+    pooling: Pooling,
+    *,
+    modalities: Mapping[str, str] | None = None,
+    count: int = DRIVERS,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The CKA rows of :func:`suite`, and :func:`drivers`, from one pass over the layers."""
+    return _both(layers, pooling, modalities, None, count)
+
+
+def dimension_rows(
+    layers: Mapping[LayerRef, object],
+    pooling: Pooling,
+    *,
+    modalities: Mapping[str, str] | None = None,
+    threshold: float = 0.95,
+) -> list[dict[str, object]]:
+    """The four dimensions that follow from a layer's spectrum, of every site, as tidy rows.
+
+    One eigen-decomposition a layer, in float64, which the effective rank needs.
+    """
+    check_threshold(threshold)
+    refs = list(layers)
+    prepared = prepare_all(
+        [layers[ref] for ref in refs], [site_name(ref) for ref in refs], np.float64
+    )
+    sites = _sites(refs, prepared, pooling, modalities or {})
+    rows = []
+    for site, share in zip(sites, spectra(prepared), strict=True):
+        for result in (
+            effective_dimension_of(site.prepared, share, site.name, threshold),
+            participation_ratio_of(site.prepared, share, site.name),
+            effective_rank_of(site.prepared, share, site.name),
+            stable_rank_of(site.prepared, share, site.name),
+        ):
+            rows.append(tidy_row(replace(result, reason=site.reason), site.ref))
+    return rows
+
+
 def _both(
     layers: Mapping[LayerRef, object],
     pooling: Pooling,
     modalities: Mapping[str, str] | None,
-    threshold: float,
+    threshold: float | None,
     count: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """CKA rows, with dimension rows unless ``threshold`` is None, and ``count`` drivers a side."""
     import pandas as pd
 
-    check_threshold(threshold)
+    if threshold is not None:
+        check_threshold(threshold)
     modalities = modalities or {}
     refs = list(layers)
     prepared = prepare_layers(
         [layers[ref] for ref in refs], [site_name(ref) for ref in refs], min_samples=4
     )
-    sites = [
-        _Site(ref, side, constant_layer_reason(ref, pooling, modalities) if side.constant else "")
-        for ref, side in zip(refs, prepared, strict=True)
-    ]
+    sites = _sites(refs, prepared, pooling, modalities)
     compared = pairs(refs, modalities)
     sums = sample_sums(prepared, compared, cubes=True)
     shares = spectra(prepared)
     cubed = np.array([float((share**3).sum()) for share in shares])  # tr W³: W has trace 1
-    rows = [*_cka_rows(sites, sums, cubed, compared), *_dimension_rows(sites, shares, threshold)]
+    rows = [*_cka_rows(sites, sums, cubed, compared)]
+    if threshold is not None:
+        rows += _dimension_rows(sites, shares, threshold)
     frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
     return frame.astype(COLUMNS), _driver_frame(refs, sums, count)
+
+
+def _sites(
+    refs: Sequence[LayerRef],
+    prepared: Sequence[Prepared],
+    pooling: Pooling,
+    modalities: Mapping[str, str],
+) -> list[_Site]:
+    return [
+        _Site(ref, side, constant_layer_reason(ref, pooling, modalities) if side.constant else "")
+        for ref, side in zip(refs, prepared, strict=True)
+    ]
 
 
 def constant_layer_reason(ref: LayerRef, pooling: Pooling, modalities: Mapping[str, str]) -> str:

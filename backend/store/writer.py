@@ -24,7 +24,13 @@ from backend.store import tables
 from backend.store.assemble import write_samples, write_vectors
 from backend.store.files import fsync_dir, fsync_tree, published
 from backend.store.manifest import Manifest
-from backend.store.paths import RunPaths, StorePaths, activation_name, parse_activation_name
+from backend.store.paths import (
+    RunPaths,
+    StorePaths,
+    activation_name,
+    parquet_keys,
+    parse_activation_name,
+)
 from backend.store.run import as_layer
 from backend.store.shards import Shards
 from backend.types import LayerRef, Pooling, StreamSpec
@@ -203,6 +209,10 @@ class RunWriter:
     def add_measures(self, key: str, rows: pd.DataFrame) -> None:
         """Add measures under a new key; see :meth:`Run.add_measures`."""
         tables.write_tidy(self._open().measure(key), tables.measures_table(rows))
+
+    def driver_keys(self) -> tuple[str, ...]:
+        """Keys of the driving samples that were added."""
+        return parquet_keys(self._open().drivers)
 
     def add_drivers(self, key: str, rows: pd.DataFrame) -> None:
         """Add driving samples under a new key; see :meth:`Run.add_drivers`."""
