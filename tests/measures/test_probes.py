@@ -50,6 +50,19 @@ def test_readable_labels_score_high_and_shuffled_ones_at_chance(task):
     )
 
 
+def test_each_fold_is_standardised_by_its_training_samples_alone():
+    labels, x = LABELS["multiclass"], NOISY.copy()
+    x[0] *= 40  # one sample that would stretch the scale of the folds it is held out of
+    of = _folds(labels, 5, 0)
+    scores = []
+    for k in range(5):
+        train, test = of != k, of == k
+        logistic = LogisticRegression(C=1 / (0.03 * train.sum()), tol=1e-3)
+        model = make_pipeline(StandardScaler(), logistic).fit(x[train], labels[train])
+        scores.append(model.score(x[test], labels[test]))
+    assert float(linear_probe(x, labels, task="multiclass")) == pytest.approx(np.mean(scores))
+
+
 def test_chance_is_the_largest_class_or_a_half():
     labels = np.repeat(["a", "b", "c"], [120, 80, 40])
     assert linear_probe(X, labels, task="multiclass").null_mean == 0.5
