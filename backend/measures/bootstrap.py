@@ -44,6 +44,7 @@ UNDEFINED_SHARE = 0.01
 """Resamples without a positive self-similarity above which there is no interval."""
 
 _CHUNK = 512  # pairs whose resamples are held at once
+_WEIGHTS = 1 << 20  # weights drawn at once
 
 Estimator = Literal["biased", "debiased"]
 
@@ -70,7 +71,8 @@ def cka_intervals(
     All pairs see the same resamples, so the same seed gives the same interval whatever the other
     pairs. NaN for constant layers, n < 5, and where over 1 % of the resamples leave a layer without
     similarity (a few samples carry it all). A layer with itself has the interval 1..1.
-    Cost: B n (P + L) multiply-adds and B P log B comparisons; memory 8 (B + P) n bytes.
+    Cost: B n (P + L) multiply-adds, B n random numbers for 512 pairs, and B P log B comparisons;
+    memory 8 n bytes for each of 512 pairs, 8 MB of weights and 8 B (512 + 2 L) bytes.
     """
     if not 0 < level < 1:
         raise InputError(f"must lie in (0, 1), got {level}", where="level")
@@ -80,8 +82,7 @@ def cka_intervals(
     low, high = np.full((2, len(sums.pairs)), np.nan)
     if n < LEAST_SAMPLES:
         return low, high
-    weights = _weights(n, resamples, seed)
-    own = _resampled(sums, slice(0, size), estimator, weights)
+    own = _resampled(sums, slice(0, size), estimator, resamples, seed)
     known = np.isfinite(np.diag(sums.statistics.cka(estimator)))
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = 1.0 / np.sqrt(own)
@@ -89,7 +90,7 @@ def cka_intervals(
     for start in range(0, len(sums.pairs), _CHUNK):
         at = slice(start, start + _CHUNK)
         i, j = np.array(sums.pairs[at]).T
-        values = _resampled(sums, at, estimator, weights) * scale[:, i] * scale[:, j]
+        values = _resampled(sums, at, estimator, resamples, seed) * scale[:, i] * scale[:, j]
         low[at], high[at] = _percentiles(values, level)
         same = (i == j) & known[i]
         low[at][same] = high[at][same] = 1.0
@@ -118,24 +119,32 @@ def delete_one(
     return whole / (n * (n - 3)), without / ((n - 1) * (n - 4))
 
 
-def _resampled(sums: SampleSums, columns: slice, estimator: Estimator, weights: Float64) -> Float64:
+def _resampled(
+    sums: SampleSums, columns: slice, estimator: Estimator, resamples: int, seed: int
+) -> Float64:
     """HSIC of every resample (B, P); not positive where it should be: NaN follows."""
     n = sums.statistics.n
     whole, without = delete_one(sums, estimator, columns)
     influence = (n - 1) * (whole - without)
     # Of a biased estimate the influences have a mean, its bias: resamples vary about the estimate.
     influence -= influence.mean(axis=0)
-    resampled: Float64 = whole + weights @ influence / n
+    influence /= n
+    resampled = np.empty((resamples, len(whole)))
+    rng = np.random.default_rng(seed)
+    step = max(1, _WEIGHTS // n)
+    for start in range(0, resamples, step):
+        rows = resampled[start : start + step]
+        # Σ (w_a - 1) I_a = Σ w_a I_a, as the influences sum to 0.
+        np.matmul(_weights(rng, n, len(rows)), influence, out=rows)
+    resampled += whole
     return resampled
 
 
-def _weights(n: int, resamples: int, seed: int) -> Float64:
-    """(B, n): how often each sample is drawn in each resample, less 1."""
-    rng = np.random.default_rng(seed)
+def _weights(rng: np.random.Generator, n: int, resamples: int) -> Float64:
+    """(B, n): how often each sample is drawn in each resample."""
     weights = np.empty((resamples, n))
     for row in weights:
         row[:] = np.bincount(rng.integers(n, size=n), minlength=n)
-    weights -= 1
     return weights
 
 

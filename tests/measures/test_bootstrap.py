@@ -154,3 +154,11 @@ def test_levels_outside_0_to_1_are_refused(arrays, interval):
         cka(*arrays.related(10, (2, 2)), interval=interval)
     with pytest.raises(InputError, match="resamples: needs at least 2"):
         cka_intervals(sums_of(arrays.related(10, (2, 2))), resamples=1)
+
+
+def test_chunks_of_resamples_and_pairs_do_not_change_the_ends(arrays, monkeypatch):
+    sums = sums_of(arrays.related(40, (3, 4, 5)))
+    whole = cka_intervals(sums)
+    monkeypatch.setattr("backend.measures.bootstrap._CHUNK", 2)
+    monkeypatch.setattr("backend.measures.bootstrap._WEIGHTS", 100)
+    np.testing.assert_allclose(cka_intervals(sums), whole, atol=1e-13)
