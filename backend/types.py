@@ -91,6 +91,20 @@ class StreamSpec:
         return tuple(sorted((*self.layers, *outputs), key=lambda ref: ref.position))
 
 
+def matched_layers(a: StreamSpec, b: StreamSpec) -> tuple[tuple[LayerRef, LayerRef], ...]:
+    """Matching layers of two streams, (of ``a``, of ``b``): one pair a layer of the deeper stream.
+
+    Equal depths match k with k. Otherwise the partner lies at the same relative depth: layer
+    ``k * depth / deeper depth`` of the shallower stream, halves rounded up.
+    """
+    deeper = max(a.depth, b.depth)
+
+    def at(spec: StreamSpec, k: int) -> LayerRef:
+        return LayerRef(spec.name, (2 * k * spec.depth + deeper) // (2 * deeper) if deeper else 0)
+
+    return tuple((at(a, k), at(b, k)) for k in range(deeper + 1))
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """What is predicted. ``classes`` names the outputs (for ``binary``: the names of 0 and 1).

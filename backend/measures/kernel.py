@@ -17,6 +17,7 @@ import numpy as np
 
 from backend.errors import InputError
 from backend.measures.base import (
+    LayerFacts,
     Prepared,
     as_representation,
     constant_reason,
@@ -208,7 +209,7 @@ def inflation_warning(
 
 
 def cka_warnings(
-    sides: Sequence[Prepared], names: Sequence[str], estimator: str, null_mean: float = np.nan
+    sides: Sequence[LayerFacts], names: Sequence[str], estimator: str, null_mean: float = np.nan
 ) -> tuple[str, ...]:
     """All warnings of one CKA value."""
     copies = (duplicate_warning(side, name) for side, name in zip(sides, names, strict=True))

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, combinations_with_replacement, product
 from typing import TYPE_CHECKING
 
-from backend.measures.base import Prepared, constant_reason
+from backend.measures.base import Float64, LayerFacts, constant_reason
 from backend.measures.dimension import (
     check_threshold,
     effective_dimension_of,
@@ -60,15 +60,16 @@ _RANK = {"vision": 0, "text": 1}
 
 
 @dataclass(frozen=True, eq=False)
-class _Site:
-    """A layer with its centred array and, where it is constant, why."""
+class SiteFacts:
+    """A layer, what is known of its vectors and, where they are constant, why."""
 
     ref: LayerRef
-    prepared: Prepared
+    prepared: LayerFacts
     reason: str
 
     @property
     def name(self) -> str:
+        """``"layer 4 of vision"``."""
         return site_name(self.ref)
 
 
@@ -87,20 +88,43 @@ def suite(
     Cost: ½n²Σd + ½L²n² multiply-adds for CKA and one eigen-decomposition a layer; memory the arrays
     again, centred.
     """
-    import pandas as pd
-
     check_threshold(threshold)
     modalities = modalities or {}
     refs = list(layers)
     prepared, statistics = cka_statistics(
         [layers[ref] for ref in refs], [site_name(ref) for ref in refs], min_samples=4
     )
-    sites = [
-        _Site(ref, side, constant_layer_reason(ref, pooling, modalities) if side.constant else "")
-        for ref, side in zip(refs, prepared, strict=True)
+    sites = site_facts(refs, prepared, pooling, modalities)
+    compared = pairs(refs, modalities)
+    return tidy_frame(sites, statistics, spectra(prepared), compared, pooling, threshold)
+
+
+def site_facts(
+    refs: Sequence[LayerRef],
+    facts: Sequence[LayerFacts],
+    pooling: Pooling,
+    modalities: Mapping[str, str],
+) -> list[SiteFacts]:
+    """Each layer with what is known of it."""
+    return [
+        SiteFacts(ref, one, constant_layer_reason(ref, pooling, modalities) if one.constant else "")
+        for ref, one in zip(refs, facts, strict=True)
     ]
-    cka_rows = _cka_rows(sites, statistics, pairs(refs, modalities))
-    rows = [*cka_rows, *_dimension_rows(sites, threshold)]
+
+
+def tidy_frame(
+    sites: Sequence[SiteFacts],
+    statistics: HsicStatistics,
+    shares: Sequence[Float64],
+    compared: Sequence[tuple[int, int]],
+    pooling: Pooling,
+    threshold: float,
+) -> pd.DataFrame:
+    """The rows of CKA between the ``compared`` sites and of the dimensions of every site."""
+    import pandas as pd
+
+    cka_rows = _cka_rows(sites, statistics, compared)
+    rows = [*cka_rows, *_dimension_rows(sites, shares, threshold)]
     frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
     return frame.astype(COLUMNS)
 
@@ -123,10 +147,7 @@ def site_name(ref: LayerRef) -> str:
 
 def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple[int, int]]:
     """Indices of the pairs of sites that are compared, in the order of the module's docstring."""
-    streams = sorted(
-        dict.fromkeys(ref.stream for ref in refs),
-        key=lambda name: _RANK.get(modalities.get(name, name), len(_RANK)),
-    )
+    streams = in_order((ref.stream for ref in refs), modalities)
     blocks = {
         name: sorted(
             (i for i, ref in enumerate(refs) if ref.stream == name and ref.site == "block"),
@@ -137,6 +158,20 @@ def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple
     found = [p for name in streams for p in combinations_with_replacement(blocks[name], 2)]
     for a, b in combinations(streams, 2):
         found += product(blocks[a], blocks[b])
+    return [*found, *fusion_pairs(refs)]
+
+
+def in_order(streams: Iterable[str], modalities: Mapping[str, str]) -> list[str]:
+    """Each stream once, vision first: of two streams the earlier one is ``stream_a``."""
+    return sorted(
+        dict.fromkeys(streams),
+        key=lambda name: _RANK.get(modalities.get(name, name), len(_RANK)),
+    )
+
+
+def fusion_pairs(refs: Sequence[LayerRef]) -> list[tuple[int, int]]:
+    """Indices of each fusion output with its neighbours: k-1 with k.fusion, k.fusion with k."""
+    found: list[tuple[int, int]] = []
     at = {ref: i for i, ref in enumerate(refs)}
     for ref in sorted((r for r in refs if r.site == "fusion"), key=lambda r: (r.stream, r.layer)):
         before, after = LayerRef(ref.stream, ref.layer - 1), LayerRef(ref.stream, ref.layer)
@@ -146,7 +181,7 @@ def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple
 
 
 def _cka_rows(
-    sites: Sequence[_Site], statistics: HsicStatistics, compared: Sequence[tuple[int, int]]
+    sites: Sequence[SiteFacts], statistics: HsicStatistics, compared: Sequence[tuple[int, int]]
 ) -> Iterator[dict[str, object]]:
     for estimator in ESTIMATORS:
         values = statistics.cka(estimator)
@@ -172,8 +207,9 @@ def _cka_rows(
             yield tidy_row(result, a.ref, b.ref)
 
 
-def _dimension_rows(sites: Sequence[_Site], threshold: float) -> Iterator[dict[str, object]]:
-    shares = spectra([site.prepared for site in sites])
+def _dimension_rows(
+    sites: Sequence[SiteFacts], shares: Sequence[Float64], threshold: float
+) -> Iterator[dict[str, object]]:
     for site, share in zip(sites, shares, strict=True):
         for result in (
             effective_dimension_of(site.prepared, share, site.name, threshold),
