@@ -17,13 +17,13 @@ from rich.table import Column, Table
 from backend import __version__
 from backend.errors import InputError
 from backend.progress import SampleBar, TrainingBar, WorkBar, quiet_libraries
-from backend.view.words import counted
+from backend.view.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backend.data.base import PairSource
-    from backend.store import Run
+    from backend.store import Manifest, Run
     from backend.store.reader import Listing
     from backend.types import Pooling
 
@@ -206,6 +206,14 @@ def capture(
     no_activations: Annotated[
         bool, typer.Option("--no-activations", help="Keep measures and projections only.")
     ] = False,
+    streaming: Annotated[
+        bool,
+        typer.Option(
+            "--streaming",
+            help="Keep no vectors: consecutive-layer and cross-modal CKA and dimensions are summed "
+            "while the model runs.",
+        ),
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a run of the same id once this one is whole.")
     ] = False,
@@ -216,6 +224,12 @@ def capture(
     from backend.capture.run import CaptureOptions
     from backend.jobs.capture import CaptureRequest, measure_and_project, open_request, run_capture
 
+    if streaming and no_activations:
+        raise InputError(
+            "a streaming capture keeps no vectors, neither to write nor to project",
+            where="--no-activations",
+            hint="Leave out one of --no-activations and --streaming.",
+        )
     quiet_libraries()
     request = CaptureRequest(
         model=model,
@@ -226,11 +240,14 @@ def capture(
         dtype=dtype,
         run_id=run_id,
         keep_checkpoint=with_checkpoint,
+        streaming=streaming,
         strict=strict,
         replace=replace,
         options=CaptureOptions(limit=limit, batch_size=batch_size, device=device),
     )
     opened = open_request(request)
+    if streaming:
+        _print_plan(opened.manifest)
     with SampleBar(f"capture {opened.manifest.run_id}", opened.expected) as bar:
         manifest = run_capture(
             request,
@@ -407,6 +424,20 @@ def _run_json(row: dict[str, Any]) -> dict[str, Any]:
         "poolings": list(row["poolings"]),
         "scores": row["scores"],
     }
+
+
+def _print_plan(manifest: Manifest) -> None:
+    """What a streaming capture sums, and the memory that takes."""
+    from backend.jobs.streaming import StreamPlan
+
+    plan = StreamPlan.of(manifest)
+    out.print(
+        f"streaming {counted(len(plan.refs), 'layer')} and {counted(len(plan.pairs), 'pair')} of "
+        f"{listed(manifest.poolings)} vectors: {plan.nbytes / 2**20:,.1f} MiB of sums, however "
+        "many samples",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def _print_report(source: PairSource) -> None:

@@ -91,10 +91,37 @@ def test_runs_without_activations_keep_measures_and_maps(
     assert len(lean.projections("vision", 2, "cls", "umap")) == 40
 
 
+def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
+    run, checkpoint: Path, tmp_path: Path
+) -> None:
+    taken = run(
+        *("capture", "--model", checkpoint, "--data", "macros:test=12", "--store", tmp_path / "s"),
+        *("--run-id", "lean", "--streaming", "--pooling", "mean"),
+    )
+    assert taken.code == 0, taken.err
+    first, last = taken.out.strip().splitlines()
+    assert first == (
+        "streaming 14 layers and 21 pairs of mean vectors: 0.1 MiB of sums, however many samples"
+    )
+    assert last.startswith("run lean: 12 samples in ")
+    lean = Store(tmp_path / "s").run("lean")
+    assert not lean.has_activations
+    assert set(lean.measures()["measure"]) == {"cka", "effective_dimension", "participation_ratio"}
+    assert run("verify", "--store", tmp_path / "s").code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("runs --store nowhere", "does not exist"),
+        (
+            "capture --model x --data macros --store s --streaming --no-activations",
+            "--no-activations: a streaming capture keeps no vectors",
+        ),
+        (
+            "capture --model x --data macros --store s --streaming --dtype float16",
+            "--dtype: dtype float16 is how vectors are kept",
+        ),
         ("serve --store nowhere", "does not exist"),
         ("capture --model x --data macros --store s", "no config.json"),
         ("train --data macros --placement soon --out o", "no placement is called 'soon'"),

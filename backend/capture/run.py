@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -52,10 +53,37 @@ class CaptureOptions:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
+    """A few samples, ready for the model."""
+
     records: list[Record]
     thumbnails: list[bytes]
     inputs: dict[str, Tensor]
+
+
+class Buffer(Protocol):
+    """Takes the captured batches in order and keeps what is to be kept of them, shard by shard."""
+
+    def __enter__(self) -> Self:
+        """Begin; the shards that the writer holds are there already."""
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """End whatever runs in the background."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Samples that are captured but not yet safe on disk."""
+        ...
+
+    def add(self, batch: Batch, vectors: Vectors) -> None:
+        """Take one batch; writes a shard when enough is gathered."""
+        ...
+
+    def flush(self) -> None:
+        """Write what is left and wait until all of it is on disk."""
+        ...
 
 
 def capture(
@@ -64,24 +92,26 @@ def capture(
     writer: RunWriter,
     options: CaptureOptions,
     progress: Progress | None = None,
+    buffer: Buffer | None = None,
 ) -> int:
     """Fill an open ``writer`` with every layer of the model over the writer's split of ``source``.
 
     Goes on after the samples that the writer already holds. The caller commits. Returns the number
-    of samples in the run. ``progress`` gets the number of samples done so far. Raises InputError
-    when the split has no usable sample.
+    of samples in the run. ``progress`` gets the number of samples done so far. ``buffer`` is what
+    takes the layers; by default they are all written. Raises InputError when the split has no
+    usable sample.
     """
     manifest = writer.manifest
     device = choose_device(options.device)
     adapter.module.to(device)
     records = _remaining(source, manifest.dataset.split, writer.last_sample_id)
     left = None if options.limit is None else max(0, options.limit - writer.n_written)
-    rows = shard_rows(manifest, options.batch_size)
+    buffer = buffer or _ShardBuffer(writer, shard_rows(manifest, options.batch_size))
     if progress:
         progress(writer.n_written)
     with (
         ThreadPoolExecutor(1, "decode") as decoder,
-        _ShardBuffer(writer, rows) as shards,
+        buffer as shards,
         Recorder(adapter, manifest.poolings, manifest.dtype) as record,
     ):
         usable = source.decoded(records)
@@ -137,19 +167,19 @@ def _remaining(source: PairSource, split: str, last: str | None) -> Iterator[Rec
     )
 
 
-def _batches(adapter: Adapter, pairs: Iterator[Pair], options: CaptureOptions) -> Iterator[_Batch]:
+def _batches(adapter: Adapter, pairs: Iterator[Pair], options: CaptureOptions) -> Iterator[Batch]:
     while chunk := list(islice(pairs, options.batch_size)):
         records, images = [pair.record for pair in chunk], [pair.image for pair in chunk]
-        yield _Batch(
+        yield Batch(
             records,
             [thumbnail(image, options.thumbnail_px) for image in images],
             adapter.batch(images, [record.text for record in records]),
         )
 
 
-def _ahead(pool: ThreadPoolExecutor, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+def _ahead(pool: ThreadPoolExecutor, batches: Iterator[Batch]) -> Iterator[Batch]:
     """The same batches, made up to ``_AHEAD`` early on the pool's one thread."""
-    waiting: deque[Future[_Batch | None]] = deque()
+    waiting: deque[Future[Batch | None]] = deque()
     for _ in range(_AHEAD):
         waiting.append(pool.submit(next, batches, None))
     while (batch := waiting.popleft().result()) is not None:
@@ -178,7 +208,7 @@ class _ShardBuffer:
         self._parts: list[Vectors] = []
         self._in_flight = 0
 
-    def __enter__(self) -> _ShardBuffer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -192,7 +222,7 @@ class _ShardBuffer:
     def _busy(self) -> bool:
         return self._writing is not None and not self._writing.done()
 
-    def add(self, batch: _Batch, vectors: Vectors) -> None:
+    def add(self, batch: Batch, vectors: Vectors) -> None:
         """Take one batch; writes a shard when enough is gathered."""
         self._samples += zip(batch.records, batch.thumbnails, strict=True)
         self._parts.append(vectors)

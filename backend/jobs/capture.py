@@ -16,6 +16,8 @@ from backend.capture.run import CaptureOptions, capture, read_scores
 from backend.data.base import PairSource
 from backend.data.registry import open_source
 from backend.errors import InputError
+from backend.jobs.streaming import StreamBuffer
+from backend.measures.stream_suite import LEAST_SAMPLES
 from backend.models.adapter import Adapter
 from backend.models.registry import load_model
 from backend.store import Manifest, RunWriter, Store
@@ -36,7 +38,11 @@ _PACKAGES = ("torch", "transformers", "timm", "numpy", "pyarrow")
 
 @dataclass(frozen=True)
 class CaptureRequest:
-    """What to capture, from what, into which run. ``run_id`` defaults to what it is made of."""
+    """What to capture, from what, into which run. ``run_id`` defaults to what it is made of.
+
+    ``streaming``: the layers are summed while the model runs and none is kept; see
+    :mod:`backend.jobs.streaming`.
+    """
 
     model: str
     data: str
@@ -46,6 +52,7 @@ class CaptureRequest:
     dtype: str = "float32"
     run_id: str | None = None
     keep_checkpoint: bool = False
+    streaming: bool = False
     strict: bool = False
     replace: bool = False
     options: CaptureOptions = field(default_factory=CaptureOptions)
@@ -77,10 +84,21 @@ def open_request(request: CaptureRequest) -> Opened:
         raise InputError(
             f"unknown dtype {request.dtype!r}", hint=f"Use {' or '.join(get_args(Dtype))}."
         )
+    if request.streaming and request.dtype != "float32":
+        raise InputError(
+            f"dtype {request.dtype} is how vectors are kept, and a streaming capture keeps none",
+            where="--dtype",
+            hint="Leave out one of --dtype and --streaming.",
+        )
     source = open_source(request.data, strict=request.strict)
     split = source.canonical(request.split)
     adapter = load_model(request.model)
     expected = sum(1 for _ in source.records(split, request.options.limit))
+    if request.streaming and expected < LEAST_SAMPLES:
+        raise InputError(
+            f"a streaming capture needs at least {LEAST_SAMPLES} samples, got {expected}",
+            where=f"data {source.name}, split {split}",
+        )
     return Opened(adapter, source, _manifest(request, adapter, source, split), expected)
 
 
@@ -104,22 +122,26 @@ def run_capture(
     """Capture and commit; an interrupted capture of the same request goes on where it stopped.
 
     ``before_commit`` may add measures and projections to the run from the captured layers, which
-    is the only chance when the activations are not kept.
+    is the only chance when the activations are not kept. A streaming request measures by itself,
+    keeps no activations and has none to offer to ``before_commit``.
     """
     adapter, source = opened.adapter, opened.source
     folder = Path(request.model)
     store = Store.create(request.store)
     with store.writer(opened.manifest, replace=request.replace) as writer:
-        capture(adapter, source, writer, request.options, progress)
+        sums = StreamBuffer(writer, request.options.batch_size) if request.streaming else None
+        capture(adapter, source, writer, request.options, progress, sums)
         trained_here = adapter.trained_on == source.name
         found = read_scores(folder) if trained_here else None
         if found is not None:
             writer.add_scores(found)
         if request.keep_checkpoint:
             writer.add_checkpoint(folder)
+        if sums:
+            sums.add_measures()
         if before_commit:
             before_commit(writer)
-        return writer.commit(keep_activations=keep_activations)
+        return writer.commit(keep_activations=keep_activations and not request.streaming)
 
 
 def _manifest(
@@ -163,6 +185,7 @@ def _manifest(
         ),
         poolings=cast(tuple[Pooling, ...], request.poolings),
         dtype=cast(Dtype, request.dtype),
+        streaming=request.streaming,
         versions={
             "fusionscope": __version__,
             **{name: importlib.metadata.version(name) for name in _PACKAGES},

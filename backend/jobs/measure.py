@@ -124,7 +124,7 @@ def missing_tasks(
     wanted = missing_poolings(
         run,
         poolings,
-        lambda pooling: not any(pooling == one for _, one in lacking),
+        lambda pooling: any(pooling == one for _, one in lacking),
     )
     return [
         Task(run.run_id, preset, name, pooling, part.weight)

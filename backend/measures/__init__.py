@@ -4,7 +4,7 @@ Similarity of two layers
     cka              linear or RBF CKA, biased or debiased, with its exact null
     cka_matrix       every layer with every other, from one pass
     cka_null         mean and sd of biased CKA under a random matching of the samples
-    CKAStream        the same from batches, exactly, mergeable
+    CKAStream        the same from batches, exactly, mergeable, with each layer's dimensions
     procrustes       distance left after the best rotation, with or without centring and scaling
     svcca            mean canonical correlation of the leading components
     pwcca            all canonical correlations, weighted by the first side (asymmetric)

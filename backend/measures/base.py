@@ -18,7 +18,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,30 @@ class Prepared:
     def d(self) -> int:
         """Coordinates."""
         return int(self.data.shape[1])
+
+
+class LayerFacts(Protocol):
+    """What results say of a layer besides its values; a :class:`Prepared` layer knows it."""
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        ...
+
+    @property
+    def d(self) -> int:
+        """Coordinates."""
+        ...
+
+    @property
+    def constant(self) -> bool:
+        """Whether every sample has the same vector."""
+        ...
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that are copies of an earlier row; 0 where they were not counted."""
+        ...
 
 
 def as_representation(x: object, name: str = "x", *, min_samples: int = 2) -> FloatArray:
@@ -214,7 +238,7 @@ def count_duplicates(data: FloatArray, row_norms: Float64) -> int:
     return count
 
 
-def duplicate_warning(prepared: Prepared, name: str) -> str | None:
+def duplicate_warning(prepared: LayerFacts, name: str) -> str | None:
     """A sentence when more than 1 % of the rows are copies of another row."""
     if prepared.constant or prepared.duplicates <= DUPLICATES_WORTH_SAYING * prepared.n:
         return None

@@ -12,6 +12,7 @@ import numpy as np
 from backend.errors import InputError
 from backend.measures.base import (
     Float64,
+    LayerFacts,
     Prepared,
     as_representation,
     constant_reason,
@@ -95,7 +96,7 @@ def spectra(layers: list[Prepared]) -> list[Float64]:
 
 
 def effective_dimension_of(
-    prepared: Prepared, shares: Float64, name: str, threshold: float
+    prepared: LayerFacts, shares: Float64, name: str, threshold: float
 ) -> Result:
     """:func:`effective_dimension` of a layer whose spectrum is known."""
     reached = np.cumsum(shares) >= threshold - _TIE
@@ -103,7 +104,7 @@ def effective_dimension_of(
     return _result("effective_dimension", value, prepared, name, {"threshold": threshold})
 
 
-def participation_ratio_of(prepared: Prepared, shares: Float64, name: str) -> Result:
+def participation_ratio_of(prepared: LayerFacts, shares: Float64, name: str) -> Result:
     """:func:`participation_ratio` of a layer whose spectrum is known."""
     return _result("participation_ratio", float(1.0 / (shares @ shares)), prepared, name, {})
 
@@ -133,7 +134,12 @@ def _spectrum(prepared: Prepared) -> Float64:
     if prepared.constant:
         return np.full(size, np.nan)
     x = prepared.data if prepared.d <= prepared.n else prepared.data.T
-    values = np.linalg.eigvalsh(cross_product(x, x))[::-1]
+    return shares_of(cross_product(x, x), size)
+
+
+def shares_of(covariance: Float64, size: int) -> Float64:
+    """The ``size`` largest eigenvalues of a covariance or Gram, descending, over their sum."""
+    values = np.linalg.eigvalsh(covariance)[::-1][:size]
     # Rounding leaves the null directions at about ±1e-17.
     variances = np.maximum(values, 0.0)
     shares: Float64 = variances / variances.sum()
@@ -141,7 +147,7 @@ def _spectrum(prepared: Prepared) -> Float64:
 
 
 def _result(
-    measure: str, value: float, prepared: Prepared, name: str, params: dict[str, object]
+    measure: str, value: float, prepared: LayerFacts, name: str, params: dict[str, object]
 ) -> Result:
     n, d = prepared.n, prepared.d
     warnings = [duplicate_warning(prepared, name)]

@@ -18,6 +18,7 @@ import numpy as np
 from backend.errors import InputError
 from backend.measures.base import (
     Float64,
+    LayerFacts,
     Prepared,
     as_representation,
     constant_reason,
@@ -304,7 +305,7 @@ def inflation_warning(
 
 
 def cka_warnings(
-    sides: Sequence[Prepared], names: Sequence[str], estimator: str, null_mean: float = np.nan
+    sides: Sequence[LayerFacts], names: Sequence[str], estimator: str, null_mean: float = np.nan
 ) -> tuple[str, ...]:
     """All warnings of one CKA value."""
     copies = (duplicate_warning(side, name) for side, name in zip(sides, names, strict=True))

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -29,72 +30,29 @@ from backend.measures.base import (
     same_samples,
 )
 from backend.measures.bootstrap import Estimator
+from backend.measures.dimension import (
+    check_threshold,
+    effective_dimension_of,
+    participation_ratio_of,
+    shares_of,
+)
 from backend.measures.hsic import HsicStatistics
 from backend.measures.kernel import check_choice, matrix_result
 from backend.measures.parallel import map_pieces
-from backend.measures.result import MatrixResult
-
-Pairs = Literal["all", "consecutive"] | Sequence[tuple[int, int]]
+from backend.measures.result import MatrixResult, Result
+from backend.measures.stream_file import read_sums, write_sums
+from backend.measures.stream_sums import (
+    Pair,
+    Pairs,
+    Side,
+    StreamedLayer,
+    Sums,
+    stream_nbytes,
+    tracked_pairs,
+)
 
 FLOAT64_WIDTH = 256
 """Products of layers up to this wide are float64; wider float32 or float16 layers use float32."""
-
-
-@dataclass(eq=False)
-class _Side:
-    """One layer: the shift that is subtracted from its rows, and its sums."""
-
-    shift: Float64
-    s: Float64
-    squares: float = 0.0
-    eps: float = 0.0
-
-    def moved(self, delta: Float64, n: int) -> _Side:
-        squares = self.squares - 2 * float(delta @ self.s) + n * float(delta @ delta)
-        return _Side(self.shift + delta, self.s - n * delta, squares, self.eps)
-
-
-@dataclass(eq=False)
-class _Pair:
-    """The sums of two layers (x, y)."""
-
-    c: Float64
-    u: Float64
-    v: Float64
-    w: float = 0.0
-
-    @classmethod
-    def empty(cls, dx: int, dy: int) -> _Pair:
-        return cls(np.zeros((dx, dy)), np.zeros(dy), np.zeros(dx))
-
-    def add(self, other: _Pair) -> None:
-        self.c += other.c
-        self.u += other.u
-        self.v += other.v
-        self.w += other.w
-
-    def moved(self, x: _Side, y: _Side, p: Float64, q: Float64, n: int) -> _Pair:
-        """The same sums of x - p and y - q; ``x`` and ``y`` are the sides before the move."""
-        pp, qq = float(p @ p), float(q @ q)
-        cq, pc = self.c @ q, p @ self.c
-        w = (
-            self.w
-            - 2 * float(q @ self.u)
-            - 2 * float(p @ self.v)
-            + qq * x.squares
-            + pp * y.squares
-            + 4 * float(p @ cq)
-            - 2 * qq * float(p @ x.s)
-            - 2 * pp * float(q @ y.s)
-            + n * pp * qq
-        )
-        x_squares, y_squares = x.moved(p, n).squares, y.moved(q, n).squares
-        return _Pair(
-            c=self.c - np.outer(p, y.s) - np.outer(x.s, q) + n * np.outer(p, q),
-            u=self.u - 2 * pc + pp * y.s - x_squares * q,
-            v=self.v - 2 * cq + qq * x.s - y_squares * p,
-            w=w,
-        )
 
 
 @dataclass(eq=False)
@@ -107,32 +65,40 @@ class _Batch:
 
 
 class CKAStream:
-    """Linear CKA from batches, equal to the full-data value whatever the batch size.
+    """Linear CKA and dimensions from batches, equal to the full-data values for any batch size.
 
     ``update([x_1, ..., x_L])`` takes one batch of every layer, (b, d_l) each; ``merge`` adds
-    another stream over other samples; ``matrix`` reads the result at any time. ``pairs`` is
-    ``"all"``, ``"consecutive"`` (each layer with the next) or a list of index pairs; every layer is
-    always tracked with itself. Memory: 8 Σ d_i d_j bytes over the tracked pairs (``nbytes``),
-    independent of the number of samples. A stream holds numpy arrays only and can be pickled.
+    another stream over other samples; ``matrix``, ``effective_dimensions`` and
+    ``participation_ratios`` read the result at any time; ``save`` and ``load`` keep it. ``pairs``
+    is ``"all"``, ``"consecutive"`` (each layer with the next) or a list of index pairs; every layer
+    is always tracked with itself, and its own pair holds its covariance. Memory: 8 Σ d_i d_j bytes
+    over the tracked pairs (``nbytes``; beforehand :func:`stream_nbytes`), independent of the number
+    of samples. A stream holds numpy arrays only and can be pickled.
     """
 
     def __init__(self, *, pairs: Pairs = "all") -> None:
         self._wanted = pairs
-        self._sides: list[_Side] = []
-        self._pairs: dict[tuple[int, int], _Pair] = {}
-        self._products_eps = float(np.finfo(np.float64).eps)
-        self.n = 0
+        self._sums = Sums(0, [], {})
+
+    @property
+    def n(self) -> int:
+        """Samples seen."""
+        return self._sums.n
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Width of each layer; empty before the first batch."""
-        return tuple(len(side.s) for side in self._sides)
+        return tuple(len(side.s) for side in self._sums.sides)
+
+    @property
+    def tracked(self) -> tuple[tuple[int, int], ...]:
+        """The tracked pairs (i, j), i <= j; empty before the first batch."""
+        return tuple(self._sums.pairs)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the statistics kept."""
-        held = sum(p.c.nbytes + p.u.nbytes + p.v.nbytes for p in self._pairs.values())
-        return held + sum(side.s.nbytes + side.shift.nbytes for side in self._sides)
+        return stream_nbytes(self.widths, self.tracked)
 
     def update(self, layers: Sequence[object]) -> None:
         """Add a batch: one (b, d_l) array a layer, rows the same samples. Nothing of a bad batch
@@ -146,7 +112,8 @@ class CKAStream:
         ]
         rows = same_samples(arrays, names)
         widths = tuple(int(a.shape[1]) for a in arrays)
-        if self._sides and widths != self.widths:
+        sums = self._sums
+        if sums.sides and widths != self.widths:
             raise InputError(
                 f"a batch of layers with widths {widths}, but the stream has {self.widths}",
                 where="layers",
@@ -155,84 +122,179 @@ class CKAStream:
         for array, mean, name in zip(arrays, means, names, strict=True):
             if not np.isfinite(mean).all():
                 refuse_non_finite(array, name)
-        if not self._sides:
-            tracked = _tracked(self._wanted, len(arrays))
-            self._sides = [_Side(mean, np.zeros_like(mean)) for mean in means]
-            self._pairs = {(i, j): _Pair.empty(widths[i], widths[j]) for i, j in tracked}
-        batches = [self._take(side, a) for side, a in zip(self._sides, arrays, strict=True)]
+        if not sums.sides:
+            tracked = tracked_pairs(self._wanted, len(arrays))
+            sums.sides = [Side(mean, np.zeros_like(mean)) for mean in means]
+            sums.pairs = {(i, j): Pair.empty(widths[i], widths[j]) for i, j in tracked}
+        batches = [self._take(side, a) for side, a in zip(sums.sides, arrays, strict=True)]
 
         def add(key: tuple[int, int]) -> None:
             x, y = batches[key[0]], batches[key[1]]
-            pair = self._pairs[key]
+            pair = sums.pairs[key]
             small = max(x.exact.shape[1], y.exact.shape[1]) <= FLOAT64_WIDTH
             pair.c += x.exact.T @ y.exact if small else x.rows.T @ y.rows
             pair.u += x.squares @ y.exact
             pair.v += y.squares @ x.exact
             pair.w += float(x.squares @ y.squares)
 
-        work = rows * sum(p.c.size for p in self._pairs.values())
-        map_pieces(add, self._pairs, work)
-        self.n += rows
+        work = rows * sum(p.c.size for p in sums.pairs.values())
+        map_pieces(add, sums.pairs, work)
+        sums.n += rows
 
     def merge(self, other: CKAStream) -> CKAStream:
         """Add the samples of ``other`` (same layers and pairs, other samples); returns self."""
-        if not other._sides:
+        mine, theirs = self._sums, other._sums
+        if not theirs.sides:
             return self
-        if not self._sides:
-            self._sides = [_Side(t.shift, np.zeros_like(t.s)) for t in other._sides]
-            self._pairs = {k: _Pair.empty(*p.c.shape) for k, p in other._pairs.items()}
-        if self.widths != other.widths or self._pairs.keys() != other._pairs.keys():
+        if not mine.sides:
+            mine.sides = [Side(t.shift, np.zeros_like(t.s)) for t in theirs.sides]
+            mine.pairs = {k: Pair.empty(*p.c.shape) for k, p in theirs.pairs.items()}
+        if self.widths != other.widths or mine.pairs.keys() != theirs.pairs.keys():
             raise InputError(
                 "streams over different layers or pairs cannot be merged", where="other"
             )
-        deltas = [a.shift - b.shift for a, b in zip(self._sides, other._sides, strict=True)]
-        for (i, j), pair in self._pairs.items():
-            x, y = other._sides[i], other._sides[j]
-            pair.add(other._pairs[i, j].moved(x, y, deltas[i], deltas[j], other.n))
-        for side, theirs, delta in zip(self._sides, other._sides, deltas, strict=True):
-            moved = theirs.moved(delta, other.n)
+        deltas = [a.shift - b.shift for a, b in zip(mine.sides, theirs.sides, strict=True)]
+        for (i, j), pair in mine.pairs.items():
+            x, y = theirs.sides[i], theirs.sides[j]
+            pair.add(theirs.pairs[i, j].moved(x, y, deltas[i], deltas[j], theirs.n))
+        for side, their, delta in zip(mine.sides, theirs.sides, deltas, strict=True):
+            moved = their.moved(delta, theirs.n)
             side.s = side.s + moved.s
             side.squares += moved.squares
-            side.eps = max(side.eps, theirs.eps)
-        self._products_eps = max(self._products_eps, other._products_eps)
-        self.n += other.n
+            side.eps = max(side.eps, their.eps)
+        mine.eps = max(mine.eps, theirs.eps)
+        mine.n += theirs.n
         return self
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the stream as one .npz of plain arrays (nothing pickled), all at once.
+
+        An older file of that name is replaced. InputError before the first batch, and if the file
+        cannot be written.
+        """
+        if not self._sums.sides:
+            raise InputError("a stream that has seen no batch cannot be saved", where="CKAStream")
+        write_sums(self._sums, Path(path))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> CKAStream:
+        """The stream that :meth:`save` wrote, to the last bit; it can go on and be merged.
+
+        InputError, naming the file, if it is missing, damaged or something else.
+        """
+        sums = read_sums(Path(path))
+        stream = cls(pairs=list(sums.pairs))
+        stream._sums = sums
+        return stream
 
     def statistics(self) -> HsicStatistics:
         """The HSIC sums about the exact mean; NaN for pairs that are not tracked."""
-        if self.n < 2:
-            raise InputError(f"needs at least 2 samples, got {self.n}", where="CKAStream")
-        size = len(self._sides)
-        centres = [side.s / self.n for side in self._sides]
+        self._need(2)
+        sums = self._sums
+        size = len(sums.sides)
+        centres = self._centres()
         traces = np.array(
-            [s.moved(c, self.n).squares for s, c in zip(self._sides, centres, strict=True)]
+            [s.moved(c, sums.n).squares for s, c in zip(sums.sides, centres, strict=True)]
         )
         w, off = np.full((size, size), np.nan), np.full((size, size), np.nan)
-        for (i, j), pair in self._pairs.items():
-            x, y = self._sides[i], self._sides[j]
-            centred = pair.moved(x, y, centres[i], centres[j], self.n)
+        for (i, j), pair in sums.pairs.items():
+            x, y = sums.sides[i], sums.sides[j]
+            centred = pair.moved(x, y, centres[i], centres[j], sums.n)
             squares = float(np.einsum("ij,ij->", centred.c, centred.c))
             w[i, j] = w[j, i] = centred.w
             off[i, j] = off[j, i] = squares - centred.w
-            if i == j:
-                spread = np.sqrt(np.maximum(np.diag(centred.c), 0) / self.n)
-                if is_constant(spread, x.shift + centres[i], x.eps):
-                    traces[i] = 0.0
+            if i == j and self._is_constant(i, centres[i], centred.c):
+                traces[i] = 0.0
         constant = traces == 0
         w[constant] = w[:, constant] = off[constant] = off[:, constant] = 0.0
-        return HsicStatistics(self.n, traces, w, off, self._products_eps)
+        return HsicStatistics(sums.n, traces, w, off, sums.eps)
+
+    def spectra(self) -> list[Float64]:
+        """Of each layer the shares of variance along its principal axes, as
+        :func:`backend.measures.spectrum` gives them: descending, min(n, d); NaN where constant.
+
+        Cost: one eigen-decomposition of (d, d) a layer. Layers wider than ``FLOAT64_WIDTH`` that
+        came in float32 or float16 have covariances with float32 rounding: shares are good to 1e-7.
+        """
+        self._need(2)
+        centres = self._centres()
+
+        def shares(i: int) -> Float64:
+            side, n = self._sums.sides[i], self._sums.n
+            moved = self._sums.pairs[i, i].moved(side, side, centres[i], centres[i], n)
+            d = len(side.s)
+            out = np.full(min(n, d), np.nan)
+            if not self._is_constant(i, centres[i], moved.c):
+                # The n-th share of n centred samples is 0; float32 rounding would not leave it so.
+                out[:] = 0.0
+                kept = min(n - 1, d)
+                out[:kept] = shares_of(moved.c, kept)
+            return out
+
+        work = float(sum(d**3 for d in self.widths))
+        return map_pieces(shares, range(len(centres)), work)
+
+    def layers(self, spectra: Sequence[Float64]) -> list[StreamedLayer]:
+        """What is known of each layer, given its spectrum."""
+        return [
+            StreamedLayer(self.n, d, bool(np.isnan(shares).any()))
+            for d, shares in zip(self.widths, spectra, strict=True)
+        ]
+
+    def effective_dimensions(
+        self, threshold: float = 0.95, *, labels: Sequence[str] | None = None
+    ) -> list[Result]:
+        """:func:`backend.measures.effective_dimension` of each layer over everything seen so far.
+
+        Copies among the samples cannot be counted, so no warning speaks of them.
+        """
+        check_threshold(threshold)
+        spectra = self.spectra()
+        return [
+            effective_dimension_of(layer, shares, name, threshold)
+            for layer, shares, name in zip(
+                self.layers(spectra), spectra, self._names(labels), strict=True
+            )
+        ]
+
+    def participation_ratios(self, *, labels: Sequence[str] | None = None) -> list[Result]:
+        """:func:`backend.measures.participation_ratio` of each layer over everything so far."""
+        spectra = self.spectra()
+        return [
+            participation_ratio_of(layer, shares, name)
+            for layer, shares, name in zip(
+                self.layers(spectra), spectra, self._names(labels), strict=True
+            )
+        ]
 
     def matrix(
         self, *, estimator: Estimator = "debiased", labels: Sequence[str] | None = None
     ) -> MatrixResult:
         """The (L, L) CKA matrix of everything seen so far, with its null; NaN where not tracked."""
         check_choice(estimator, Estimator, "estimator")
-        least = 4 if estimator == "debiased" else 2
-        if self.n < least:
-            raise InputError(f"needs at least {least} samples, got {self.n}", where="CKAStream")
+        self._need(4 if estimator == "debiased" else 2)
         return matrix_result(self.statistics(), self.widths, estimator, labels)
 
-    def _take(self, side: _Side, array: FloatArray) -> _Batch:
+    def _need(self, least: int) -> None:
+        if self.n < least:
+            raise InputError(f"needs at least {least} samples, got {self.n}", where="CKAStream")
+
+    def _names(self, labels: Sequence[str] | None) -> list[str]:
+        if labels is not None and len(labels) != len(self.widths):
+            raise InputError(f"{len(labels)} labels for {len(self.widths)} layers", where="labels")
+        return list(labels or (f"layers[{i}]" for i in range(len(self.widths))))
+
+    def _centres(self) -> list[Float64]:
+        """The mean of each layer, counted from its shift."""
+        return [side.s / self.n for side in self._sums.sides]
+
+    def _is_constant(self, i: int, centre: Float64, covariance: Float64) -> bool:
+        """``covariance`` is the sum about the mean, not yet divided by n."""
+        side = self._sums.sides[i]
+        spread = np.sqrt(np.maximum(np.diag(covariance), 0) / self.n)
+        return is_constant(spread, side.shift + centre, side.eps)
+
+    def _take(self, side: Side, array: FloatArray) -> _Batch:
         exact = array.astype(np.float64) - side.shift
         squares: Float64 = np.einsum("ij,ij->i", exact, exact)
         side.s = side.s + exact.sum(axis=0)
@@ -240,21 +302,5 @@ class CKAStream:
         side.eps = max(side.eps, float(np.finfo(array.dtype).eps))
         wide = exact.shape[1] > FLOAT64_WIDTH and array.dtype != np.float64
         if wide:
-            self._products_eps = max(self._products_eps, float(np.finfo(np.float32).eps))
+            self._sums.eps = max(self._sums.eps, float(np.finfo(np.float32).eps))
         return _Batch(exact.astype(np.float32) if wide else exact, squares, exact)
-
-
-def _tracked(pairs: Pairs, size: int) -> list[tuple[int, int]]:
-    every = [(i, j) for i in range(size) for j in range(i, size)]
-    if isinstance(pairs, str):
-        furthest = {"all": size, "consecutive": 1}.get(pairs)
-        if furthest is None:
-            raise InputError(
-                f"unknown pairs {pairs!r}", where="pairs", hint="Choose all or consecutive."
-            )
-        return [(i, j) for i, j in every if j - i <= furthest]
-    chosen = {(min(pair), max(pair)) for pair in pairs}
-    outside = sorted(chosen - set(every))
-    if outside:
-        raise InputError(f"pair {outside[0]} lies outside 0..{size - 1}", where="pairs")
-    return [(i, j) for i, j in every if i == j or (i, j) in chosen]

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, combinations_with_replacement, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.measures.base import Float64, Prepared, constant_reason, prepare_all
+from backend.measures.base import Float64, LayerFacts, constant_reason, prepare_all
 from backend.measures.bootstrap import LEVEL, Estimator
 from backend.measures.contributions import extremes, shares
 from backend.measures.dimension import (
@@ -32,7 +32,8 @@ from backend.measures.dimension import (
     spectra,
     stable_rank_of,
 )
-from backend.measures.inference import infer
+from backend.measures.hsic import HsicStatistics
+from backend.measures.inference import Inference, infer
 from backend.measures.kernel import EQUIDISTANT, cka_warnings, prepare_layers
 from backend.measures.pvalues import holm
 from backend.measures.result import NAN, Result
@@ -87,15 +88,16 @@ _RANK = {"vision": 0, "text": 1}
 
 
 @dataclass(frozen=True, eq=False)
-class _Site:
-    """A layer with its centred array and, where it is constant, why."""
+class SiteFacts:
+    """A layer, what is known of its vectors and, where they are constant, why."""
 
     ref: LayerRef
-    prepared: Prepared
+    prepared: LayerFacts
     reason: str
 
     @property
     def name(self) -> str:
+        """``"layer 4 of vision"``."""
         return site_name(self.ref)
 
 
@@ -178,14 +180,14 @@ def dimension_rows(
     prepared = prepare_all(
         [layers[ref] for ref in refs], [site_name(ref) for ref in refs], np.float64
     )
-    sites = _sites(refs, prepared, pooling, modalities or {})
+    sites = site_facts(refs, prepared, pooling, modalities or {})
     rows = []
-    for site, share in zip(sites, spectra(prepared), strict=True):
+    for site, side, share in zip(sites, prepared, spectra(prepared), strict=True):
         for result in (
-            effective_dimension_of(site.prepared, share, site.name, threshold),
-            participation_ratio_of(site.prepared, share, site.name),
-            effective_rank_of(site.prepared, share, site.name),
-            stable_rank_of(site.prepared, share, site.name),
+            effective_dimension_of(side, share, site.name, threshold),
+            participation_ratio_of(side, share, site.name),
+            effective_rank_of(side, share, site.name),
+            stable_rank_of(side, share, site.name),
         ):
             rows.append(tidy_row(replace(result, reason=site.reason), site.ref))
     return rows
@@ -208,28 +210,50 @@ def _both(
     prepared = prepare_layers(
         [layers[ref] for ref in refs], [site_name(ref) for ref in refs], min_samples=4
     )
-    sites = _sites(refs, prepared, pooling, modalities)
+    sites = site_facts(refs, prepared, pooling, modalities)
     compared = pairs(refs, modalities)
     sums = sample_sums(prepared, compared, cubes=True)
     shares = spectra(prepared)
     cubed = np.array([float((share**3).sum()) for share in shares])  # tr W³: W has trace 1
-    rows = [*_cka_rows(sites, sums, cubed, compared)]
+
+    def uncertain(estimator: Estimator) -> Inference:
+        return infer(sums, estimator, level=LEVEL, cubed_traces=cubed)
+
+    rows = [*_cka_rows(sites, sums.statistics, compared, uncertain)]
     if threshold is not None:
         rows += _dimension_rows(sites, shares, threshold)
     frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
     return frame.astype(COLUMNS), _driver_frame(refs, sums, count)
 
 
-def _sites(
+def site_facts(
     refs: Sequence[LayerRef],
-    prepared: Sequence[Prepared],
+    facts: Sequence[LayerFacts],
     pooling: Pooling,
     modalities: Mapping[str, str],
-) -> list[_Site]:
+) -> list[SiteFacts]:
+    """Each layer with what is known of it."""
     return [
-        _Site(ref, side, constant_layer_reason(ref, pooling, modalities) if side.constant else "")
-        for ref, side in zip(refs, prepared, strict=True)
+        SiteFacts(ref, one, constant_layer_reason(ref, pooling, modalities) if one.constant else "")
+        for ref, one in zip(refs, facts, strict=True)
     ]
+
+
+def tidy_frame(
+    sites: Sequence[SiteFacts],
+    statistics: HsicStatistics,
+    shares: Sequence[Float64],
+    compared: Sequence[tuple[int, int]],
+    pooling: Pooling,
+    threshold: float,
+) -> pd.DataFrame:
+    """The rows of CKA between the ``compared`` sites and of the dimensions of every site."""
+    import pandas as pd
+
+    cka_rows = _cka_rows(sites, statistics, compared)
+    rows = [*cka_rows, *_dimension_rows(sites, shares, threshold)]
+    frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
+    return frame.astype(COLUMNS)
 
 
 def constant_layer_reason(ref: LayerRef, pooling: Pooling, modalities: Mapping[str, str]) -> str:
@@ -250,10 +274,7 @@ def site_name(ref: LayerRef) -> str:
 
 def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple[int, int]]:
     """Indices of the pairs of sites that are compared, in the order of the module's docstring."""
-    streams = sorted(
-        dict.fromkeys(ref.stream for ref in refs),
-        key=lambda name: _RANK.get(modalities.get(name, name), len(_RANK)),
-    )
+    streams = in_order((ref.stream for ref in refs), modalities)
     blocks = {
         name: sorted(
             (i for i, ref in enumerate(refs) if ref.stream == name and ref.site == "block"),
@@ -264,6 +285,20 @@ def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple
     found = [p for name in streams for p in combinations_with_replacement(blocks[name], 2)]
     for a, b in combinations(streams, 2):
         found += product(blocks[a], blocks[b])
+    return [*found, *fusion_pairs(refs)]
+
+
+def in_order(streams: Iterable[str], modalities: Mapping[str, str]) -> list[str]:
+    """Each stream once, vision first: of two streams the earlier one is ``stream_a``."""
+    return sorted(
+        dict.fromkeys(streams),
+        key=lambda name: _RANK.get(modalities.get(name, name), len(_RANK)),
+    )
+
+
+def fusion_pairs(refs: Sequence[LayerRef]) -> list[tuple[int, int]]:
+    """Indices of each fusion output with its neighbours: k-1 with k.fusion, k.fusion with k."""
+    found: list[tuple[int, int]] = []
     at = {ref: i for i, ref in enumerate(refs)}
     for ref in sorted((r for r in refs if r.site == "fusion"), key=lambda r: (r.stream, r.layer)):
         before, after = LayerRef(ref.stream, ref.layer - 1), LayerRef(ref.stream, ref.layer)
@@ -273,13 +308,17 @@ def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple
 
 
 def _cka_rows(
-    sites: Sequence[_Site], sums: SampleSums, cubed: Float64, compared: Sequence[tuple[int, int]]
+    sites: Sequence[SiteFacts],
+    statistics: HsicStatistics,
+    compared: Sequence[tuple[int, int]],
+    uncertain: Callable[[Estimator], Inference] | None = None,
 ) -> Iterator[dict[str, object]]:
-    statistics = sums.statistics
+    """Rows of both estimators; without ``uncertain`` no intervals and p-values."""
     for estimator in ESTIMATORS:
         values = statistics.cka(estimator)
         means, sds = statistics.null(estimator)
-        found = infer(sums, estimator, level=LEVEL, cubed_traces=cubed)
+        unknown = np.full(values.shape, NAN)
+        found = uncertain(estimator) if uncertain else Inference(unknown, unknown, unknown)
         corrected = _corrected([site.ref for site in sites], found.p, compared)
         for i, j in compared:
             a, b = sites[i], sites[j]
@@ -344,9 +383,9 @@ def _driver_frame(refs: Sequence[LayerRef], sums: SampleSums, count: int) -> pd.
 
 
 def _dimension_rows(
-    sites: Sequence[_Site], spectra_of_sites: Sequence[Float64], threshold: float
+    sites: Sequence[SiteFacts], shares: Sequence[Float64], threshold: float
 ) -> Iterator[dict[str, object]]:
-    for site, share in zip(sites, spectra_of_sites, strict=True):
+    for site, share in zip(sites, shares, strict=True):
         for result in (
             effective_dimension_of(site.prepared, share, site.name, threshold),
             participation_ratio_of(site.prepared, share, site.name),

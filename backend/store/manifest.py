@@ -97,7 +97,11 @@ class OriginInfo(_Model):
 
 
 class Manifest(_Model):
-    """The content of run.json."""
+    """The content of run.json.
+
+    ``streaming`` marks a run whose layers were summed while the model ran and never kept. It stands
+    in run.json only where it is true.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     run_id: Id
@@ -107,6 +111,7 @@ class Manifest(_Model):
     dataset: DatasetInfo
     poolings: Annotated[tuple[Pooling, ...], Field(strict=False)]
     dtype: Dtype
+    streaming: bool = False
     versions: dict[str, str]
     created: str
     origin: OriginInfo
@@ -165,7 +170,8 @@ class Manifest(_Model):
 
     def to_json(self) -> str:
         """The text of run.json."""
-        return self.model_dump_json(indent=2) + "\n"
+        exclude = None if self.streaming else {"streaming"}
+        return self.model_dump_json(indent=2, exclude=exclude) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Manifest:

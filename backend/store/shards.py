@@ -35,12 +35,26 @@ class Shards:
         self.directory = directory
         self.manifest = manifest
         self.files: list[Path] = []
-        self.n = 0
+        self.ends: list[int] = []  # samples in the first 1, 2, ... shards
         self.columns: tuple[str, ...] | None = None
         # Eight bytes a sample rather than its id, so that memory stays flat as samples grow.
         self._hashes = np.empty(0, dtype=np.uint64)
         directory.mkdir(parents=True, exist_ok=True)
         self._recover()
+
+    @property
+    def n(self) -> int:
+        """Samples in all finished shards."""
+        return self.ends[-1] if self.ends else 0
+
+    def truncate(self, count: int) -> None:
+        """Delete all but the first ``count`` shards, the last one first."""
+        for path in reversed(self.files[count:]):
+            path.unlink()
+        del self.files[count:], self.ends[count:]
+        self._hashes = self._hashes[: self.n]
+        if not self.files:
+            self.columns = None
 
     def _recover(self) -> None:
         """Take over the shards that are whole; drop temporary files and what follows a gap."""
@@ -69,7 +83,7 @@ class Shards:
         self._hashes = np.concatenate([self._hashes, hashes])
         self.columns = columns
         self.files.append(path)
-        self.n += len(hashes)
+        self.ends.append(self.n + len(hashes))
 
     def _check(self, ids: pa.ChunkedArray, columns: tuple[str, ...]) -> np.ndarray:
         """Hashes of ids that may follow those before; else ValueError or InputError."""
@@ -105,6 +119,8 @@ class Shards:
         """Write one shard; it counts once this returns. See :meth:`RunWriter.write_shard`."""
         if samples.num_rows == 0:
             raise ValueError("a shard needs at least one sample")
+        if vectors and self.manifest.streaming:
+            raise ValueError("a streaming run keeps no vectors")
         if "thumbnail" not in samples.column_names:
             nothing = pa.nulls(samples.num_rows, pa.binary())
             samples = samples.append_column("thumbnail", nothing)

@@ -1,8 +1,9 @@
 """Writing one run so that it appears all at once, or goes on where it was interrupted.
 
 Under ``runs/.partial-<run_id>/``: ``work.json`` (the manifest of the work), ``shards/`` (finished
-parts of the capture) and ``run/`` (the run as it will appear). Commit builds ``run/`` from the
-shards, flushes it and renames it to ``runs/<run_id>``; until then no reader looks at any of it.
+parts of the capture), ``run/`` (the run as it will appear) and, where a capture asks for it,
+``state/`` (what else it needs to go on). Commit builds ``run/`` from the shards, flushes it and
+renames it to ``runs/<run_id>``; until then no reader looks at any of it.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ class RunWriter:
             log.warning("discarding unfinished work on run %s: it differs", self.manifest.run_id)
             shutil.rmtree(self._partial)
         self._partial.mkdir(exist_ok=True)
-        # Everything but the shards is cheap to make again, and may be half written.
+        # Everything but the shards and the state that belongs to them is cheap to make again, and
+        # may be half written.
         for leftover in (self._building.dir, self._partial / "replaced"):
             if leftover.exists():
                 shutil.rmtree(leftover)
@@ -155,6 +157,26 @@ class RunWriter:
         if not self.shards.files:
             return None
         return str(tables.read_parquet(self.shards.files[-1], ["sample_id"]).column(0)[-1])
+
+    @property
+    def shard_ends(self) -> tuple[int, ...]:
+        """Samples in the first 1, 2, ... finished shards."""
+        return tuple(self.shards.ends)
+
+    def keep_shards(self, count: int) -> None:
+        """Delete all but the first ``count`` finished shards; their samples are captured again."""
+        self.shards.truncate(count)
+
+    def state(self) -> Path:
+        """A directory for what a capture needs, besides its shards, to go on; gone at the commit.
+
+        It stays with the unfinished work and is as old as the last file that was put there: whoever
+        uses it must tell which shards a file belongs to.
+        """
+        _ = self.shards
+        directory = self._partial / "state"
+        directory.mkdir(exist_ok=True)
+        return directory
 
     def written_ids(self) -> Iterator[str]:
         """Ids of the samples in finished shards, in order."""

@@ -1,19 +1,29 @@
-"""``measure``: only what is missing, on finished runs and on runs still being written."""
+"""``measure``: only what is missing, in parts, on finished runs and on runs still being written."""
 
 import numpy as np
 import pytest
 
 from backend.errors import InputError
-from backend.jobs.measure import measure_frames, measure_key, measure_run, measure_source
-from backend.measures import cka
+from backend.jobs import measure as job
+from backend.jobs.measure import (
+    measure_frames,
+    measure_key,
+    measure_source,
+    measure_store,
+    missing_tasks,
+)
+from backend.measures import cka, cka_contributions, procrustes
+from backend.measures.parts import PARTS, preset_of
+from backend.measures.presets import DEFAULT, THESIS
+from backend.types import LayerRef
 
 
 @pytest.fixture
 def bare(store_factory, tmp_path):
-    """Options for runs without measures and projections."""
+    """Options for a store of runs without measures and projections."""
 
     def make(**options):
-        defaults = {"placements": ["early"], "seeds": [0], "n": 20, "depth": 3, "width": 6}
+        defaults = {"placements": ["early"], "seeds": [0], "n": 26, "depth": 3, "width": 6}
         return store_factory.make_store(
             tmp_path / "store", **{**defaults, "measures": False, "projections": False, **options}
         )
@@ -21,84 +31,169 @@ def bare(store_factory, tmp_path):
     return make
 
 
-def test_measures_of_every_pooling_are_added_and_match_the_vectors(bare):
-    run = bare().run("early-seed0")
-    assert measure_run(run) == [measure_key("default", p) for p in ("cls", "mean")]
+def one(frame, **equal):
+    for column, value in equal.items():
+        frame = frame[frame[column].eq(value)]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_every_part_of_every_pooling_is_added_and_matches_the_vectors(bare):
+    store = bare()
+    done = measure_store(store)
+    run = store.run("early-seed0")
+    assert {(task.part, task.pooling) for task in done} == {
+        (part.name, pooling) for part in DEFAULT for pooling in ("cls", "mean")
+    }
+    assert set(run.measure_keys()) == {task.key for task in done}
     frame = run.measures()
-    assert set(frame.pooling) == {"cls", "mean"}
-    row = frame.query(
-        "measure == 'cka' and estimator == 'debiased' and pooling == 'mean' and "
-        "stream_a == 'vision' and stream_b == 'text' and layer_a == 2 and layer_b == 3"
-    )
-    assert len(row) == 1
-    expected = cka(run.vectors("vision", 2, "mean"), run.vectors("text", 3, "mean"))
-    assert row.value.iloc[0] == pytest.approx(float(expected), abs=1e-6)
+    pair = {"pooling": "mean", "stream_a": "vision", "stream_b": "text", "layer_a": 2, "layer_b": 3}
+    x, y = run.vectors("vision", 2, "mean"), run.vectors("text", 3, "mean")
+    row = one(frame, measure="cka", estimator="debiased", **pair)
+    assert row["value"] == pytest.approx(float(cka(x, y)), abs=1e-6)
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+    assert 0 <= row["p_value"] <= row["p_corrected"] <= 1
+    row = one(frame, measure="procrustes", **pair)
+    assert row["value"] == pytest.approx(float(procrustes(x, y)), abs=1e-6)
+    row = one(frame, measure="cka_rbf", estimator="debiased", **pair)
+    assert row["value"] == pytest.approx(float(cka(x, y, kernel="rbf")), abs=1e-6)
     sites = {(s.name, r.layer, r.site) for s in run.streams for r in s.sites}
     single = frame[frame.measure == "participation_ratio"]
     assert set(zip(single.stream_a, single.layer_a, single.site_a, strict=True)) == sites
 
 
+def test_every_measure_that_a_part_names_is_computed_and_no_other(bare):
+    store = bare()
+    measure_store(store, poolings=["cls"])
+    run = store.run("early-seed0")
+    for key in run.measure_keys():
+        part = key.split("-")[1]
+        assert set(run.measures(keys=[key])["measure"]) == set(PARTS[part]), key
+        assert preset_of(key) == "default"
+
+
+def test_each_fusion_output_is_compared_with_its_neighbours_by_every_measure_of_two_layers(bare):
+    store = bare()
+    measure_store(store, poolings=["cls"])
+    frame = store.run("early-seed0").measures()
+    (k,) = store.run("early-seed0").streams[0].fusion_layers
+    for name in ("cka", "cka_rbf", "procrustes", "svcca", "mutual_knn", "rsa"):
+        rows = frame[frame["measure"].eq(name) & frame["stream_a"].eq("vision")]
+        into = rows[rows["site_b"].eq("fusion") & rows["layer_a"].eq(k - 1)]
+        out = rows[rows["site_a"].eq("fusion") & rows["layer_b"].eq(k)]
+        kinds = 2 if name == "cka" else 1
+        assert len(into) == len(out) == kinds, name
+
+
+def test_the_driving_samples_are_stored_by_id(bare):
+    store = bare()
+    measure_store(store, poolings=["cls"])
+    run = store.run("early-seed0")
+    found = run.drivers(LayerRef("vision", 2), LayerRef("text", 1), "cls")
+    share = cka_contributions(run.vectors("vision", 2), run.vectors("text", 1))
+    best = run.sample_ids()[int(np.argmax(share))]
+    row = one(found, rank=1)
+    assert row["sample_id"] == best
+    assert row["share"] == pytest.approx(share.max(), rel=1e-4)
+    assert sorted(found["rank"]) == [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5]
+
+
 def test_what_is_present_is_not_computed_again(bare, monkeypatch):
-    run = bare().run("early-seed0")
-    assert len(measure_run(run, poolings=["cls"])) == 1
-    before = run.paths.measure(measure_key("default", "cls")).stat().st_mtime_ns
-    assert measure_run(run) == [measure_key("default", "mean")]
-    monkeypatch.setattr("backend.jobs.measure.suite", None)
-    assert measure_run(run) == []
-    assert run.paths.measure(measure_key("default", "cls")).stat().st_mtime_ns == before
+    store = bare()
+    run = store.run("early-seed0")
+    assert len(measure_store(store, poolings=["cls"])) == len(DEFAULT)
+    key = measure_key("default", "shape", "cls")
+    before = run.paths.measure(key).stat().st_mtime_ns
+    assert {task.pooling for task in measure_store(store)} == {"mean"}
+    monkeypatch.setattr(job, "perform", None)
+    assert measure_store(store) == []
+    assert run.paths.measure(key).stat().st_mtime_ns == before
 
 
-def test_a_new_version_of_the_code_has_new_keys(monkeypatch):
-    before = measure_key("default", "cls")
-    monkeypatch.setattr("backend.jobs.measure.VERSION", 3)
-    assert measure_key("default", "cls") != before
-    assert measure_key("default", "mean") != measure_key("default", "cls")
+def test_a_part_that_is_gone_is_the_only_one_made_again(bare):
+    store = bare()
+    measure_store(store)
+    run = store.run("early-seed0")
+    run.paths.measure(measure_key("default", "rsa", "mean")).unlink()
+    assert [(t.part, t.pooling) for t in measure_store(store)] == [("rsa", "mean")]
+
+
+def test_an_interrupted_command_keeps_what_is_finished_and_goes_on(bare):
+    store = bare()
+    seen = []
+
+    def stop(task):
+        seen.append(task)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_store(store, report=stop)
+    run = store.run("early-seed0")
+    assert set(run.measure_keys()) == {task.key for task in seen}
+    rest = measure_store(store)
+    assert not {task.key for task in rest} & {task.key for task in seen}
+    assert missing_tasks(run) == []
+
+
+def test_several_runs_are_shared_by_processes_with_the_same_numbers(bare, tmp_path, store_factory):
+    store = bare(placements=["early", "middle"], keep_activations="all")
+    finished = []
+    tasks = measure_store(store, poolings=["cls"], workers=2, report=finished.append)
+    assert sorted(finished, key=str) == sorted(tasks, key=str)
+    alone = store_factory.make_store(
+        tmp_path / "alone", placements=["middle"], seeds=[0], n=26, depth=3, width=6,
+        measures=False, projections=False,
+    )  # fmt: skip
+    measure_store(alone, poolings=["cls"])
+    one_by_one, shared = (s.run("middle-seed0").measures() for s in (alone, store))
+    np.testing.assert_allclose(one_by_one["value"], shared["value"], atol=1e-7)
+
+
+def test_other_parameters_or_another_version_have_other_keys(monkeypatch):
+    before = measure_key("default", "cka", "cls")
+    assert measure_key("thesis", "cka", "cls") != before != measure_key("default", "cka", "mean")
+    monkeypatch.setattr(job, "VERSION", job.VERSION + 1)
+    assert measure_key("default", "cka", "cls") != before
 
 
 def test_a_run_without_activations_is_skipped_with_the_command_that_makes_them(bare, caplog):
-    run = bare(keep_activations="none").run("early-seed0")
-    assert measure_run(run, poolings=["cls"]) == []
-    assert run.measure_keys() == ()
+    store = bare(keep_activations="none")
+    assert measure_store(store, poolings=["cls"]) == []
+    assert store.run("early-seed0").measure_keys() == ()
     message = caplog.messages[0]
     assert "early-seed0" in message and "fusionscope capture --model" in message
 
 
 def test_an_unfinished_run_is_measured_from_its_shards(bare, store_factory, tmp_path):
-    finished = bare().run("early-seed0")
+    finished = bare()
+    manifest = finished.run("early-seed0").manifest
     store = store_factory.make_store(tmp_path / "other", placements=[], seeds=[])
-    samples = store_factory.make_samples(20)
-    vectors = store_factory.make_vectors(finished.manifest, 20)
-    with store.writer(finished.manifest) as writer:
+    samples = store_factory.make_samples(26)
+    vectors = store_factory.make_vectors(manifest, 26)
+    with store.writer(manifest) as writer:
         store_factory.write_shards(writer, samples, vectors, 7)
         keys = measure_source(writer)
         writer.commit(keep_activations=False)
     run = store.run("early-seed0")
     assert not run.has_activations
-    measure_run(finished)
+    measure_store(finished)
     assert list(run.measure_keys()) == sorted(keys)
-    assert run.measures().equals(finished.measures())
-    assert measure_run(run) == []
+    assert run.measures().equals(finished.run("early-seed0").measures())
+    assert run.drivers().equals(finished.run("early-seed0").drivers())
+    assert measure_store(store) == []
 
 
 def test_frames_can_be_had_without_a_store_to_write_to(bare):
     run = bare().run("early-seed0")
     frames = dict(measure_frames(run, poolings=["cls"]))
-    assert list(frames) == [measure_key("default", "cls")]
+    assert list(frames) == [measure_key("default", part.name, "cls") for part in DEFAULT]
     assert run.measure_keys() == ()
 
 
-def test_progress_says_what_is_done(bare):
-    seen = []
-    measure_run(bare().run("early-seed0"), progress=lambda *step: seen.append(step))
-    assert seen == [
-        (0, 2, "default measures of cls vectors"),
-        (1, 2, "default measures of mean vectors"),
-        (2, 2, ""),
-    ]
-
-
 def test_bad_values_are_named_with_run_stream_and_layer(bare, monkeypatch):
-    run = bare().run("early-seed0")
+    store = bare()
+    run = store.run("early-seed0")
     read = type(run).vectors
 
     def with_nan(self, stream, layer, pooling="cls"):
@@ -108,14 +203,47 @@ def test_bad_values_are_named_with_run_stream_and_layer(bare, monkeypatch):
         return vectors
 
     monkeypatch.setattr(type(run), "vectors", with_nan)
-    with pytest.raises(InputError, match=r"run early-seed0, layer 2 of text: NaN in 2 of 20 rows"):
-        measure_run(run)
+    job._cached_layers.cache_clear()
+    with pytest.raises(InputError, match=r"run early-seed0, layer 2 of text: NaN in 2 of 26 rows"):
+        measure_store(store)
     assert run.measure_keys() == ()
+    job._cached_layers.cache_clear()
 
 
 def test_unknown_presets_and_poolings_are_refused(bare):
-    run = bare().run("early-seed0")
-    with pytest.raises(InputError, match=r"unknown preset 'thesis'.*Presets of this version"):
-        measure_run(run, preset="thesis")
+    store = bare()
+    with pytest.raises(InputError, match=r"unknown preset 'these'.*Presets of this version"):
+        measure_store(store, preset="these")
     with pytest.raises(InputError, match="unknown pooling 'max'"):
-        measure_run(run, poolings=["max"])
+        measure_store(store, poolings=["max"])
+
+
+def test_the_thesis_preset_repeats_its_conventions(bare):
+    store = bare(n=40)
+    done = measure_store(store, preset="thesis")
+    assert {(task.part, task.pooling) for task in done} == {(p.name, "cls") for p in THESIS}
+    run = store.run("early-seed0")
+    frame = run.measures()
+    unit = [run.vectors(s, 2) for s in ("vision", "text")]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in unit]
+    pair = {"stream_a": "vision", "layer_a": 2, "stream_b": "text", "layer_b": 2}
+    expected = {
+        "cka": float(cka(*unit, estimator="biased")),
+        "procrustes": np.sqrt(
+            sum((x**2).sum() for x in unit)
+            - 2 * np.linalg.svd(unit[0].T @ unit[1], compute_uv=False).sum()
+        ),
+    }
+    for name, value in expected.items():
+        assert one(frame, measure=name, **pair)["value"] == pytest.approx(value, rel=1e-5)
+    near = [set_of_neighbours(x, 32) for x in unit]
+    agreed = np.mean([len(a & b) / 32 for a, b in zip(*near, strict=True)])
+    assert one(frame, measure="mutual_knn", **pair)["value"] == pytest.approx(agreed)
+    assert frame["layer_a"].min() == 1
+    assert set(frame["estimator"]) == {"biased", "sample"}
+
+
+def set_of_neighbours(x, k):
+    distance = ((x[:, None] - x[None]) ** 2).sum(-1)
+    np.fill_diagonal(distance, np.inf)
+    return [set(row) for row in np.argsort(distance, axis=1)[:, :k]]

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from backend.capture.run import CaptureOptions
+from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.store import Store
 from backend.types import LayerRef
+from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
@@ -228,6 +231,23 @@ def test_a_store_without_anything_derived_says_which_command_makes_it(
         page, "fusionscope measure"
     )
     assert any(code.value.startswith(command) for code in at.code)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_streaming_run_shows_its_measures_and_misses_only_its_vectors(visit, tmp_path, page):
+    request = CaptureRequest(
+        model=str(tiny_checkpoint(tmp_path / "model")),
+        data="macros",
+        store=str(tmp_path / "store"),
+        streaming=True,
+        options=CaptureOptions(limit=12, batch_size=4, device="cpu"),
+    )
+    run_capture(request, open_request(request))
+    at = visit(tmp_path / "store", page)
+    assert not at.exception
+    assert not at.error
+    if page in ("transitions", "dimensionality"):
+        assert charts(at)
 
 
 def test_a_missing_an_empty_and_an_unnamed_store_get_a_helpful_page(visit, tmp_path, monkeypatch):

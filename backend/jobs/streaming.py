@@ -1,0 +1,233 @@
+"""`fusionscope capture --streaming`: the layers are summed while the model runs, none is kept.
+
+What is on disk while it runs: shards with samples only, and beside them the sums. The sums after
+shard k are written under the name of k *before* shard k is, so however a capture ends, the sums
+that belong to the finished shards are there; those of the shard before are kept as well, in case
+the last shard or its sums turn out damaged. A sample is therefore counted once or not yet.
+
+Memory: 8 Σ d_i d_j bytes over the pairs, a pooling (:attr:`StreamPlan.nbytes`), a few hundred rows
+of every layer, and one shard's texts and thumbnails; it does not depend on the number of samples.
+The disk holds the sums twice until the commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from backend.capture.recorder import Vectors
+from backend.capture.run import Batch, samples_table
+from backend.errors import InputError
+from backend.jobs.sources import content_key
+from backend.measures import CKAStream
+from backend.measures.stream_suite import stream_suite, streamed_pairs
+from backend.measures.stream_sums import stream_nbytes, tracked_pairs
+from backend.measures.suite import site_name
+from backend.store import Manifest, RunWriter
+from backend.types import LayerRef, Pooling, Record
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised whenever the same samples would give other rows; part of every key."""
+
+PRESET = "streaming"
+THRESHOLD = 0.95
+
+Streams = dict[Pooling, CKAStream]
+
+_GATHERED_ROWS = 256  # rows that are summed at once: adding a (d, d) product costs as much for few
+_FEWEST_ROWS, _MOST_ROWS = 512, 8192
+_STATE_BYTES_A_SAMPLE = 64 * 2**10  # what writing the sums may cost, spread over a shard's samples
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """Which layers are summed with which: sites in the model's order, pairs of their indices."""
+
+    manifest: Manifest
+    refs: tuple[LayerRef, ...]
+    pairs: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> StreamPlan:
+        """Consecutive layers, fusion outputs with their neighbours, matching layers of streams."""
+        refs = tuple(ref for spec in manifest.streams for ref in spec.sites)
+        return cls(manifest, refs, tuple(streamed_pairs(manifest.streams)))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Width of each site."""
+        return tuple(self.manifest.stream(ref.stream).width for ref in self.refs)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums of all poolings, however many samples there are."""
+        return stream_nbytes(self.widths, self.pairs) * len(self.manifest.poolings)
+
+    def shard_rows(self, batch_size: int) -> int:
+        """Samples a shard, whole batches: more where the sums that go with it are larger."""
+        rows = int(np.clip(self.nbytes // _STATE_BYTES_A_SAMPLE, _FEWEST_ROWS, _MOST_ROWS))
+        return max(1, rows // batch_size) * batch_size
+
+    def fresh(self) -> Streams:
+        """Empty sums."""
+        return {pooling: CKAStream(pairs=self.pairs) for pooling in self.manifest.poolings}
+
+    def fits(self, stream: CKAStream, n: int) -> bool:
+        """Whether these are this plan's sums over ``n`` samples."""
+        tracked = tuple(tracked_pairs(self.pairs, len(self.refs)))
+        return (stream.n, stream.widths, stream.tracked) == (n, self.widths, tracked)
+
+
+class StreamBuffer:
+    """Sums the captured layers and writes samples without them; a capture's ``buffer``.
+
+    Made on an open writer, it takes over the sums of the finished shards. Shards without sums that
+    can be read are dropped with a warning, and their samples captured again.
+    """
+
+    def __init__(self, writer: RunWriter, batch_size: int) -> None:
+        self._writer = writer
+        self._plan = StreamPlan.of(writer.manifest)
+        self._rows = self._plan.shard_rows(batch_size)
+        self._samples: list[tuple[Record, bytes]] = []
+        self._gathered: list[Vectors] = []
+        self._summed = 0  # of the samples
+        self.streams = self._resume()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    @property
+    def pending(self) -> int:
+        """Samples that are captured but not yet safe on disk."""
+        return len(self._samples)
+
+    def add(self, batch: Batch, vectors: Vectors) -> None:
+        """Take one batch. InputError names the sample and the layer of a NaN or infinite value."""
+        self._samples += zip(batch.records, batch.thumbnails, strict=True)
+        self._gathered.append(vectors)
+        if len(self._samples) >= self._rows:
+            self._write()
+        elif len(self._samples) - self._summed >= _GATHERED_ROWS:
+            self._sum()
+
+    def flush(self) -> None:
+        """Write what is left."""
+        if self._samples:
+            self._write()
+
+    def add_measures(self) -> list[str]:
+        """Add the measures of everything summed to the run, a key a pooling; the keys."""
+        modalities = {spec.name: str(spec.modality) for spec in self._writer.streams}
+        keys = []
+        for pooling, stream in self.streams.items():
+            plan = self._plan
+            rows = stream_suite(
+                stream, plan.refs, plan.pairs, pooling, modalities=modalities, threshold=THRESHOLD
+            )
+            keys.append(streaming_key(pooling))
+            self._writer.add_measures(keys[-1], rows)
+        return keys
+
+    def _sum(self) -> None:
+        parts, self._gathered = self._gathered, []
+        if not parts:
+            return
+        records = [record for record, _ in self._samples[self._summed :]]
+        self._summed = len(self._samples)
+        for pooling, stream in self.streams.items():
+            layers = [
+                np.concatenate([part[ref, pooling] for part in parts]) for ref in self._plan.refs
+            ]
+            _refuse_non_finite(layers, self._plan.refs, pooling, records)
+            stream.update(layers)
+
+    def _write(self) -> None:
+        """The sums first, then the shard that they include; see the module's docstring."""
+        self._sum()
+        done = len(self._writer.shard_ends)
+        self._forget(keep={done})
+        for pooling, stream in self.streams.items():
+            stream.save(self._path(done + 1, pooling))
+        samples, self._samples, self._summed = self._samples, [], 0
+        self._writer.write_shard(samples_table(samples, self._writer.manifest.tasks), {})
+
+    def _resume(self) -> Streams:
+        ends = self._writer.shard_ends
+        for count in range(len(ends), 0, -1):
+            found = self._load(count, ends[count - 1])
+            if found is not None:
+                break
+        else:
+            count, found = 0, self._plan.fresh()
+        if count < len(ends):
+            log.warning(
+                "run %s: the sums of %d samples are missing or damaged; these samples are captured "
+                "again",
+                self._writer.manifest.run_id,
+                ends[-1] - (ends[count - 1] if count else 0),
+            )
+            self._writer.keep_shards(count)
+        self._forget(keep={count - 1, count})
+        return found
+
+    def _load(self, count: int, n: int) -> Streams | None:
+        """The sums after ``count`` shards, of all poolings; None where they are not to be had."""
+        found: Streams = {}
+        for pooling in self._writer.manifest.poolings:
+            path = self._path(count, pooling)
+            if not path.exists():
+                return None
+            try:
+                stream = CKAStream.load(path)
+            except InputError as error:
+                log.warning("%s", error)
+                return None
+            if not self._plan.fits(stream, n):
+                return None
+            found[pooling] = stream
+        return found
+
+    def _path(self, count: int, pooling: str) -> Path:
+        return self._writer.state() / f"sums-{count:06d}-{pooling}.npz"
+
+    def _forget(self, keep: set[int]) -> None:
+        """Delete all but the sums after so many shards, and what a killed process left."""
+        kept = {self._path(k, pooling) for k in keep for pooling in self._writer.manifest.poolings}
+        for path in self._writer.state().iterdir():
+            if path not in kept:
+                path.unlink()
+
+
+def streaming_key(pooling: str) -> str:
+    """The key under which a store keeps the measures of a streaming capture."""
+    return content_key(PRESET, pooling, {"version": VERSION, "threshold": THRESHOLD})
+
+
+def _refuse_non_finite(
+    layers: Sequence[np.ndarray],
+    refs: Sequence[LayerRef],
+    pooling: Pooling,
+    records: Sequence[Record],
+) -> None:
+    """InputError naming the first sample and layer that cannot be summed."""
+    for ref, array in zip(refs, layers, strict=True):
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(bad):
+            record = records[int(bad[0])]
+            raise InputError(
+                f"{site_name(ref)} has a NaN or infinite {pooling} vector for sample "
+                f"{record.sample_id!r}, which cannot be summed",
+                where=record.source,
+                hint="Leave the sample out, or capture without --streaming",
+            )

@@ -1,0 +1,85 @@
+"""What a capture without vectors measures is what the suite measures of the same vectors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backend.errors import InputError
+from backend.measures import CKAStream, suite
+from backend.measures.stream_suite import stream_suite, streamed_pairs
+from backend.types import LayerRef, StreamSpec, matched_layers
+
+TEXT = StreamSpec("text", "text", 2, 5, (2,))
+VISION = StreamSpec("vision", "vision", 4, 7, (1, 3))
+PLACES = [f"{what}_{side}" for side in "ab" for what in ("stream", "layer", "site")]
+KEYS = ["measure", *PLACES, "pooling", "estimator"]
+
+
+def labels(pairs, refs):
+    return [(f"{a.stream} {a.label}", f"{b.stream} {b.label}") for a, b in
+            ((refs[i], refs[j]) for i, j in pairs)]  # fmt: skip
+
+
+def at(pairs):
+    return [(a.layer, b.layer) for a, b in pairs]
+
+
+def test_streams_of_one_depth_match_layer_by_layer():
+    a, b = StreamSpec("a", "text", 3, 4), StreamSpec("b", "vision", 3, 4)
+    assert at(matched_layers(a, b)) == [(k, k) for k in range(4)]
+
+
+def test_streams_of_two_depths_match_at_the_same_relative_depth_halves_up():
+    deep, shallow = StreamSpec("a", "vision", 4, 4), StreamSpec("b", "text", 2, 4)
+    assert at(matched_layers(deep, shallow)) == [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2)]
+    assert at(matched_layers(shallow, deep)) == [(0, 0), (1, 1), (1, 2), (2, 3), (2, 4)]
+    assert at(matched_layers(StreamSpec("a", "text", 0, 4), shallow)) == [(0, 0), (0, 1), (0, 2)]
+    assert at(matched_layers(*[StreamSpec("a", "text", 0, 4)] * 2)) == [(0, 0)]
+
+
+def test_consecutive_matching_and_fusion_pairs_are_summed_and_no_others():
+    refs = [*TEXT.sites, *VISION.sites]
+    assert labels(streamed_pairs([TEXT, VISION]), refs) == [
+        *[(f"vision {k}", f"vision {k + 1}") for k in range(4)],
+        *[(f"text {k}", f"text {k + 1}") for k in range(2)],
+        *[(f"vision {k}", f"text {m}") for k, m in enumerate((0, 1, 1, 2, 2))],
+        ("text 1", "text 2.fusion"),
+        ("text 2.fusion", "text 2"),
+        ("vision 0", "vision 1.fusion"),
+        ("vision 1.fusion", "vision 1"),
+        ("vision 2", "vision 3.fusion"),
+        ("vision 3.fusion", "vision 3"),
+    ]
+
+
+@pytest.mark.parametrize("n", [6, 60])
+def test_rows_are_those_of_the_suite(arrays, n):
+    streams = [TEXT, VISION]
+    refs = [ref for spec in streams for ref in spec.sites]
+    made = arrays.related(n, [spec.width for spec in streams for _ in spec.sites])
+    layers = {ref: (x + 20).astype(np.float32) for ref, x in zip(refs, made, strict=True)}
+    layers[LayerRef("vision", 0)] = np.full((n, 7), 0.3, dtype=np.float32)
+    modalities = {"text": "text", "vision": "vision"}
+    expected = suite(layers, "cls", modalities=modalities)
+    compared = streamed_pairs(streams)
+    stream = CKAStream(pairs=compared)
+    for start in range(0, n, 7):
+        stream.update([x[start : start + 7] for x in layers.values()])
+    found = stream_suite(stream, refs, compared, "cls", modalities=modalities)
+    assert list(found.columns) == list(expected.columns)
+    assert (found.dtypes == expected.dtypes).all()
+    both = found.merge(expected, on=KEYS, suffixes=("", "_full"), validate="one_to_one")
+    assert len(both) == len(found) == 2 * len(compared) + 2 * len(refs)
+    for column in ("value", "null_mean", "null_sd", "ci_low", "ci_high"):
+        np.testing.assert_allclose(both[column], both[f"{column}_full"], atol=1e-6, err_msg=column)
+    for column in ("n", "params", "reason", "warnings"):
+        pd.testing.assert_series_equal(both[column], both[f"{column}_full"], check_names=False)
+    assert both["reason"].str.startswith("layer 0 of vision is constant").any()
+
+
+def test_three_samples_are_too_few(arrays):
+    stream = CKAStream()
+    stream.update(arrays.related(3, (4, 5)))
+    refs = [LayerRef("text", 0), LayerRef("text", 1)]
+    with pytest.raises(InputError, match="needs at least 4 samples, got 3"):
+        stream_suite(stream, refs, [(0, 1)], "cls")
