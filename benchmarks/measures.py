@@ -7,7 +7,8 @@
 The other libraries are installed, pinned, into an environment of their own in the user's cache
 folder; nothing of ours changes. Every call runs in a process of its own (benchmarks/peers.py) on
 the same array file; the processes of one size take turns, and times are medians over the rounds. A
-library that cannot be installed, fails or goes over a limit gets a row that says so. The floor is
+library that cannot be installed, fails or goes over a limit gets a row that says so. On a busy
+machine trust the seconds that the cores worked more than those of the clock. The floor is
 the time of a plain float32 matrix product for the multiply-adds that all pairs of layers need,
 ½Ln²d + ½L²n², taken in the same rounds; of numpy's and torch's the faster one counts.
 
@@ -17,6 +18,7 @@ the time of a plain float32 matrix product for the multiply-adds that all pairs 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -149,6 +151,8 @@ class Process:
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """Send a request and wait; NoAnswerError when there is no answer to it."""
         assert self._running.stdin and self._running.stdout
+        if self._running.stdin.closed:
+            raise NoAnswerError("ended before")
         try:
             self._running.stdin.write(json.dumps({"do": do, **request}) + "\n")
             self._running.stdin.flush()
@@ -193,7 +197,8 @@ class Bench:
 
     def start(self, name: str) -> Process:
         """A process for a call (or a product)."""
-        return Process(name, self.where, self.limit_s, self.memory_gib)
+        limit_s = self.limit_s if name in CALLS else 600.0
+        return Process(name, self.where, limit_s, self.memory_gib)
 
     def wanted(self, names: Iterable[str]) -> list[str]:
         """Those of the chosen tools."""
@@ -215,6 +220,7 @@ class Timed:
 
     name: str
     seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
     mib: float = float("nan")
     error: float = float("nan")
     problem: str = ""
@@ -223,6 +229,11 @@ class Timed:
     def median(self) -> float:
         """Median seconds; NaN if it never finished."""
         return statistics.median(self.seconds) if self.seconds else float("nan")
+
+    @property
+    def cpu(self) -> float:
+        """Median seconds of all cores together: what a busy machine distorts less."""
+        return statistics.median(self.cpu_s) if self.cpu_s else float("nan")
 
 
 def multiply_adds(shape: Shape) -> float:
@@ -233,16 +244,16 @@ def multiply_adds(shape: Shape) -> float:
 
 def time_size(
     bench: Bench, shape: Shape, rounds: int, too_slow: dict[str, str]
-) -> tuple[list[Timed], dict[str, list[float]]]:
-    """Rows of one size, and the floor's seconds by library."""
+) -> tuple[list[Timed], dict[str, Timed]]:
+    """Rows of one size, and those of the floor by library."""
     path = bench.make(shape, 0, related=True)
     expected = bench.data.ask("truth", path=path)
     rows = {name: Timed(name) for name in bench.wanted(TIMED)}
-    products: dict[str, list[float]] = {name: [] for name in PRODUCTS}
+    products = {name: Timed(name) for name in PRODUCTS}
     running: dict[str, Process] = {}
     try:
         for name in (*products, *rows):
-            if name in too_slow:
+            if name in rows and name in too_slow:
                 rows[name].problem = f"not run: {too_slow[name]}"
                 continue
             try:
@@ -250,29 +261,27 @@ def time_size(
                 running[name].ask("load", path=path)
             except NoAnswerError as failure:
                 running.pop(name, None)
-                if name in rows:
-                    rows[name].problem = str(failure)
+                (rows | products)[name].problem = str(failure)
         for turn in range(rounds):
             for name in sorted(running, reverse=bool(turn % 2)):
+                row = (rows | products)[name]
+                if row.problem or (row.seconds and row.seconds[0] > bench.limit_s / 4):
+                    continue  # one long round is enough
                 try:
                     if name in products:
                         answer = running[name].ask("product", multiply_adds=multiply_adds(shape))
-                        products[name].append(answer["seconds"])
-                        continue
-                    row = rows[name]
-                    if row.problem or (row.seconds and row.seconds[0] > bench.limit_s / 12):
-                        continue  # one long round is enough
-                    answer = running[name].ask("run")
+                    else:
+                        answer = running[name].ask("run")
                 except NoAnswerError as failure:
-                    if name in rows:
-                        rows[name].problem = str(failure)
-                        if rows[name].problem.startswith("over"):
-                            too_slow[name] = f"{failure} at {shape}"
+                    row.problem = str(failure)
+                    if row.problem.startswith("over"):
+                        too_slow[name] = f"{failure} at {shape}"
                     continue
-                if not row.seconds:
+                if name in rows and not row.seconds:
                     row.mib = answer["mib"]
                     row.error = largest_gap(answer["values"], expected[CALLS[name].estimator])
                 row.seconds.append(answer["seconds"])
+                row.cpu_s.append(answer["cpu_s"])
     finally:
         for process in running.values():
             process.close()
@@ -405,23 +414,31 @@ def dimensions(bench: Bench, shape: Shape, rounds: int) -> dict[str, dict[str, f
 # ---- what they add up to
 
 
-def floor(products: dict[str, list[float]]) -> float:
-    """Median seconds of the faster library's product."""
-    return min((statistics.median(v) for v in products.values() if v), default=float("nan"))
+def floor(products: dict[str, Timed]) -> tuple[float, float]:
+    """Seconds of the faster library's product, of the clock and of the cores."""
+    done = [row for row in products.values() if row.seconds]
+    nothing = float("nan")
+    return (
+        min((row.median for row in done), default=nothing),
+        min((row.cpu for row in done), default=nothing),
+    )
 
 
-def targets(rows: list[Timed], products: dict[str, list[float]]) -> dict[str, tuple[str, bool]]:
+def targets(rows: list[Timed], products: dict[str, Timed]) -> dict[str, tuple[str, bool]]:
     """By target: the numbers, and whether it holds; those without numbers are left out."""
     by_name = {row.name: row for row in rows}
     us, rival = by_name[US], by_name.get(RIVAL)
     found = {}
     if rival and rival.seconds:
         ratio = rival.median / us.median
-        found[f"at least {FASTER:g} x as fast as {RIVAL}"] = (f"{ratio:.1f} x", ratio >= FASTER)
-        memory = f"{us.mib:.0f} MiB, {RIVAL} {rival.mib:.0f} MiB"
-        found[f"less peak memory than {RIVAL}"] = (memory, us.mib < rival.mib)
-    over = us.median / floor(products)
-    found[f"within {OVER_FLOOR:g} x of the matrix product"] = (f"{over:.2f} x", over <= OVER_FLOOR)
+        numbers = f"{ratio:.1f} x (of core seconds {rival.cpu / us.cpu:.1f} x)"
+        found[f"at least {FASTER:g} x as fast as {RIVAL}"] = (numbers, ratio >= FASTER)
+        numbers = f"{us.mib:.0f} MiB, {RIVAL} {rival.mib:.0f} MiB"
+        found[f"less peak memory than {RIVAL}"] = (numbers, us.mib < rival.mib)
+    clock, cores = floor(products)
+    over = us.median / clock
+    numbers = f"{over:.2f} x (of core seconds {us.cpu / cores:.2f} x)"
+    found[f"within {OVER_FLOOR:g} x of the matrix product"] = (numbers, over <= OVER_FLOOR)
     found[f"error at most {ERROR:g}"] = (f"{us.error:.1e}", us.error <= ERROR)
     return found
 
@@ -449,7 +466,7 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Non
         rest = "".join(f"  {cell:>{w}}" for cell, w in zip(line[1:], widths[1:], strict=False))
         if len(line) == 2:  # a row that only says why
             rest = f"  {line[-1]}"
-        print((first + rest).rstrip())
+        print((first + rest).rstrip(), flush=True)
 
 
 def number(value: float | str, form: str) -> str:
@@ -457,27 +474,23 @@ def number(value: float | str, form: str) -> str:
     return value if isinstance(value, str) else format(value, form)
 
 
-def print_times(shape: Shape, rows: list[Timed], products: dict[str, list[float]]) -> None:
+def print_times(shape: Shape, rows: list[Timed], products: dict[str, Timed]) -> None:
     """The table of one size."""
-    least = floor(products)
-    us = next(row for row in rows if row.name == US)
+    least, us = floor(products)[0], next(row for row in rows if row.name == US)
     lines: list[list[str]] = []
-    for name, seconds in products.items():
-        if seconds:
-            middle = statistics.median(seconds)
-            lines.append([f"floor ({name} product)", f"{middle:.3f}", f"{middle / least:.2f}"])
-            lines[-1] += ["", "", "", str(len(seconds))]
-        else:
-            lines.append([f"floor ({name} product)", "failed"])
-    for row in rows:
-        if row.problem and not row.seconds:
-            lines.append([row.name, row.problem])
+    for row in (*products.values(), *rows):
+        name = f"floor ({row.name} product)" if row.name in products else row.name
+        if not row.seconds:
+            lines.append([name, row.problem])
             continue
-        cells = [f"{row.median:.3f}", f"{row.median / least:.2f}", f"{row.median / us.median:.2f}"]
-        cells += [f"{row.mib:.0f}", f"{row.error:.0e}", str(len(row.seconds))]
-        lines.append([row.name, *cells])
+        cells = [f"{row.median:.3f}", f"{row.cpu:.3f}", f"{row.median / least:.2f}"]
+        cells.append(f"{row.median / us.median:.2f}")
+        known = row.name in CALLS
+        cells += [f"{row.mib:.0f}", f"{row.error:.0e}"] if known else ["", ""]
+        cells.append(f"{len(row.seconds)}{row.problem and ', then ' + row.problem}")
+        lines.append([name, *cells])
     size, n, d = shape
-    head = ["", "seconds", "/ floor", "/ ours", "peak MiB", "error", "rounds"]
+    head = ["", "seconds", "core s", "/ floor", "/ ours", "peak MiB", "error", "rounds"]
     table(f"All pairs of {size} layers, n = {n}, d = {d}", head, lines)
 
 
@@ -499,127 +512,133 @@ def print_errors(shape: Shape, found: dict[str, dict[str, float | str]]) -> None
         print(f"{mark} {text}")
 
 
-def print_rest(
-    invariance: dict[str, dict[str, float | str]],
-    on_chance: dict[str, dict[str, float | str]],
-    of_dimension: dict[str, dict[str, float | str]],
-    shapes: tuple[Shape, Shape],
-    seeds: int,
-) -> None:
-    """Batches, chance, dimension."""
-    sizes = list(next(iter(invariance.values())))
+def print_batches(shape: Shape, found: dict[str, dict[str, float | str]]) -> None:
+    """Values by batch size."""
+    sizes = list(next(iter(found.values())))
     lines = [
-        [name, row[sizes[0]]]
-        if isinstance(row[sizes[0]], str)
-        else [name, *(number(row[b], ".6f") for b in sizes)]
-        for name, row in invariance.items()
+        reason_or(row[sizes[0]], name, *(number(row[b], ".6f") for b in sizes))
+        for name, row in found.items()
     ]
-    _, n, d = shapes[0]
-    table(f"Debiased CKA of two layers by batch size, n = {n}, d = {d}", ["", *sizes], lines)
+    title = f"Debiased CKA of two layers by batch size, n = {shape[1]}, d = {shape[2]}"
+    table(title, ["", *sizes], lines)
+
+
+def print_chance(seeds: int, found: dict[str, dict[str, float | str]]) -> None:
+    """How often independent layers are called similar."""
     size, n, d = CHANCE
-    cells = seeds * size * (size - 1) // 2
     lines = [
-        [name, row["mean"]]
-        if isinstance(row["mean"], str)
-        else [
+        reason_or(
+            row["mean"],
             name,
             number(row["mean"], ".3f"),
-            number(row["similar"], ".1%"),
-            number(row["above chance"], ".1%"),
-        ]
-        for name, row in on_chance.items()
+            number(row.get("similar", ""), ".1%"),
+            number(row.get("above chance", ""), ".1%"),
+        )
+        for name, row in found.items()
     ]
+    cells = seeds * size * (size - 1) // 2
     table(
         f"Independent data, n = {n}, d = {d}, {cells} pairs: how many are called similar\n"
         f"by the bare number (>= {SIMILAR:g}), and by the tool's own test (z > {ABOVE_CHANCE:g})",
         ["", "mean CKA", "by number", "by test"],
         lines,
     )
-    _, n, d = shapes[1]
+
+
+def print_dimensions(shape: Shape, found: dict[str, dict[str, float | str]]) -> None:
+    """Values and times."""
     lines = [
-        [name, row["value"]]
-        if isinstance(row["value"], str)
-        else [name, f"{row['value']:.4f}", f"{row['seconds']:.3f}"]
-        for name, row in of_dimension.items()
+        reason_or(
+            row["value"],
+            name,
+            number(row["value"], ".4f"),
+            number(row.get("seconds", ""), ".3f"),
+        )
+        for name, row in found.items()
     ]
-    table(f"Dimension of one layer, n = {n}, d = {d}", ["", "value", "seconds"], lines)
+    title = f"Dimension of one layer, n = {shape[1]}, d = {shape[2]}"
+    table(title, ["", "value", "seconds"], lines)
+
+
+def reason_or(value: float | str, name: str, *cells: str) -> list[str]:
+    """A row of cells, or the reason why there are none."""
+    return [name, value] if isinstance(value, str) else [name, *cells]
 
 
 def main() -> int:
-    """Run all parts and print them; 1 if a target is missed."""
+    """Run all parts, each printed as it is done; 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the smallest sizes only")
     parser.add_argument("--only", choices=PEERS, action="append", help="this peer; may be repeated")
+    parser.add_argument("--target", action="store_true", help="times of the targets' size only")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds a call may take")
     parser.add_argument("--memory-gib", type=float, default=8.0, help="memory a call may take")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="tables go to standard error")
     options = parser.parse_args()
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        found, met = run(options)
+    if options.json:
+        print(json.dumps(found))
+    return int(not met)
+
+
+def run(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    """All parts: what was found, and whether no target was missed."""
     peers = list(dict.fromkeys(options.only or PEERS))
     where = build(peers)
     sizes = SIZES[:1] if options.quick else SIZES
+    sizes = (TARGET_SIZE,) if options.target else sizes
     error_shape: Shape = (2, 300, 512) if options.quick else (2, 1000, 4096)
     batch_shape: Shape = (2, 1024, 256)
     dimension_shape: Shape = (1, 500, 768) if options.quick else (1, 2000, 768)
     seeds = 3 if options.quick else 10
-    load_before = os.getloadavg()[0]
+    found: dict[str, Any] = {"versions": [*(PEERS[peer] for peer in peers), *COMMON]}
     data = Process("data", where, 600.0, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(
             where, Path(folder), data, options.limit, options.memory_gib, frozenset((US, *peers))
         )
-        timed = {}
+        found["our numpy"] = data.ask("blas")["blas"]
+        found["load"] = [os.getloadavg()[0]]
+        found["calls"] = {name: CALLS[name].says for name in bench.wanted(CALLS)}
+        print(f"{os.cpu_count()} cores, load {found['load'][0]:.1f}; {found['our numpy']}")
+        print(", ".join(found["versions"]) + "\n")
+        for name, says in found["calls"].items():
+            print(f"{name:32}  {says}")
+        found["times"], judged = [], {}
         too_slow: dict[str, str] = {}
         for shape in sizes:
-            say(f"timing {shape}")
-            timed[shape] = time_size(bench, shape, options.rounds, too_slow)
-        say("errors")
-        by_case = errors(bench, error_shape)
-        say("batches, chance, dimension")
-        invariance = batches(bench, batch_shape)
-        on_chance = chance(bench, seeds)
-        of_dimension = dimensions(bench, dimension_shape, options.rounds)
-        kernels = data.ask("blas")["blas"]
-    data.close()
-    judged = targets(*timed[TARGET_SIZE]) if TARGET_SIZE in timed else {}
-    machine = {
-        "cores": os.cpu_count(),
-        "load": [load_before, os.getloadavg()[0]],
-        "our numpy": kernels,
-    }
-    if options.json:
-        print(
-            json.dumps(
-                {
-                    "machine": machine,
-                    "versions": [PEERS[peer] for peer in peers] + list(COMMON),
-                    "calls": {name: call.says for name, call in CALLS.items()},
-                    "times": [
-                        {"shape": shape, "rows": [vars(row) for row in rows], "floor": products}
-                        for shape, (rows, products) in timed.items()
-                    ],
-                    "errors": by_case,
-                    "batches": invariance,
-                    "chance": on_chance,
-                    "dimension": of_dimension,
-                    "targets": {name: list(value) for name, value in judged.items()},
-                }
-            )
-        )
-    else:
-        print(f"{machine['cores']} cores, load {load_before:.1f} before, ", end="")
-        print(f"{machine['load'][1]:.1f} after; our numpy: {kernels}")
-        print("Peers:", ", ".join([PEERS[peer] for peer in peers] + list(COMMON[:2])))
-        shown = bench.wanted(CALLS)
-        table("Calls", ["", "call"], ([name, CALLS[name].says] for name in shown))
-        for shape, (rows, products) in timed.items():
+            rows, products = time_size(bench, shape, options.rounds, too_slow)
             print_times(shape, rows, products)
-        print_errors(error_shape, by_case)
-        print_rest(invariance, on_chance, of_dimension, (batch_shape, dimension_shape), seeds)
-        print(f"\nTargets at {TARGET_SIZE}" + ("" if judged else ": not measured"))
-        for name, (numbers, holds) in judged.items():
-            print(f"{'holds ' if holds else 'MISSED'}  {name}: {numbers}")
-    return int(not all(holds for _, holds in judged.values()))
+            as_dicts = [vars(row) for row in (*products.values(), *rows)]
+            found["times"].append({"shape": shape, "rows": as_dicts})
+            if shape == TARGET_SIZE:
+                judged = targets(rows, products)
+        if options.target:
+            data.close()
+            return report(found, judged)
+        print_errors(error_shape, by_case := errors(bench, error_shape))
+        print_batches(batch_shape, by_batch := batches(bench, batch_shape))
+        print_chance(seeds, on_chance := chance(bench, seeds))
+        of_dimension = dimensions(bench, dimension_shape, options.rounds)
+        print_dimensions(dimension_shape, of_dimension)
+    data.close()
+    found |= {"errors": by_case, "batches": by_batch, "chance": on_chance}
+    found["dimension"] = of_dimension
+    return report(found, judged)
+
+
+def report(
+    found: dict[str, Any], judged: dict[str, tuple[str, bool]]
+) -> tuple[dict[str, Any], bool]:
+    """The last lines: the load, and which targets hold."""
+    found["load"].append(os.getloadavg()[0])
+    print(f"\nLoad at the end {found['load'][1]:.1f}")
+    print(f"Targets at {TARGET_SIZE}" + ("" if judged else ": not measured"))
+    for name, (numbers, holds) in judged.items():
+        print(f"{'holds ' if holds else 'MISSED'}  {name}: {numbers}")
+    return found | {"targets": judged}, all(holds for _, holds in judged.values())
 
 
 if __name__ == "__main__":
