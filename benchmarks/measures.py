@@ -1,7 +1,8 @@
 """Our measures beside other libraries': time, memory, error, and what the numbers are worth.
 
-    uv run python benchmarks/measures.py            # all, about ten minutes on two cores
+    uv run python benchmarks/measures.py            # all sizes
     uv run python benchmarks/measures.py --quick    # the smallest sizes
+    uv run python benchmarks/measures.py --target --only pytorch-cka    # the targets alone
     uv run python benchmarks/measures.py --only pytorch-cka --json
 
 The other libraries are installed, pinned, into an environment of their own in the user's cache
