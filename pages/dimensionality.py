@@ -4,7 +4,7 @@ import streamlit as st
 
 from backend.figures import dimension_curves
 from backend.figures.dimensionality import shared_top
-from backend.view import cache
+from backend.view import cache, session
 from backend.view.page import (
     averaged,
     chart,
@@ -30,7 +30,23 @@ MEASURES = {
         "How evenly the variance is spread: 1 if one direction holds all of it, d if all share it.",
         "participation ratio",
     ),
+    "effective_rank": (
+        "Effective rank",
+        "The exponential of the entropy of the singular values: small directions count as well.",
+        "effective rank",
+    ),
+    "stable_rank": (
+        "Stable rank",
+        "The total variance over that of the largest direction.",
+        "stable rank",
+    ),
+    "two_nn": (
+        "Intrinsic dimension",
+        "TwoNN: from the distances to a sample's two nearest neighbours; sees curved sheets, too.",
+        "intrinsic dimension (TwoNN)",
+    ),
 }
+SHOWN_FIRST = ("effective_dimension", "participation_ratio")
 
 view = context()
 st.title("Dimensionality")
@@ -39,19 +55,32 @@ st.caption(
     "or one direction takes over."
 )
 groups = averaged(view)
-table = cache.measures(view.store, groups, tuple(MEASURES))
+measured = cache.measure_names(view.store, groups).get(view.state.preset, ())
+preset = view.state.preset if set(measured) & set(MEASURES) else "default"
+table = cache.measures(view.store, groups, tuple(MEASURES), preset)
 problems(table)
 if table.frame.empty or not table.frame["measure"].isin(list(MEASURES)).any():
     nothing_yet("measures of dimension", view, "measure")
 rows = table.frame[table.frame["measure"].isin(list(MEASURES))]
 pooling = pick_pooling(view, list(dict.fromkeys(rows["pooling"])))
 rows = rows[rows["pooling"].eq(pooling)]
+held = [name for name in MEASURES if rows["measure"].eq(name).any()]
+chosen = [name for name in view.state.dims or SHOWN_FIRST if name in held] or held[:1]
+if len(held) > 1:
+    st.pills(
+        "Show",
+        held,
+        selection_mode="multi",
+        format_func=lambda name: MEASURES[name][0],
+        **session.bind("dims", chosen, tuple),
+    )
+rows = rows[rows["measure"].isin(chosen)]
 
 figures = {}
 names = listed(group.label for group in groups)
 series = [group.series for group in groups]
 for measure, (title, meaning, y_title) in MEASURES.items():
-    if not rows["measure"].eq(measure).any():
+    if measure not in chosen:
         continue
     st.subheader(title)
     st.caption(meaning)
@@ -63,7 +92,7 @@ for measure, (title, meaning, y_title) in MEASURES.items():
                 figures[f"{stream} {measure}"] = figure = cache.figure(
                     view.store,
                     "dimension",
-                    (identity(groups), stream, measure, pooling, top),
+                    (identity(groups), stream, measure, pooling, preset, top),
                     lambda stream=stream, measure=measure, top=top, y_title=y_title: (
                         dimension_curves(
                             rows, series, stream, measure, y_max=top, y_title=y_title, height=300

@@ -28,7 +28,18 @@ PARTS: dict[str, tuple[str, ...]] = {
         "two_nn",
     ),
 }
-"""{part: the measures that it holds}."""
+"""{part: the measures that it holds} of the default preset."""
+
+THESIS_PARTS: dict[str, tuple[str, ...]] = {
+    "cka": ("cka",),
+    "shape": ("procrustes",),
+    "cca": ("svcca",),
+    "neighbours": ("mutual_knn",),
+    "dimension": PARTS["dimension"][:4],
+}
+"""The same of the thesis preset."""
+
+_HELD = {"default": PARTS, "thesis": THESIS_PARTS}
 
 _KEY = re.compile(r"([a-z]+)-([a-z]+)-([a-z]+)-[0-9a-f]{10}")
 
@@ -42,7 +53,7 @@ def preset_of(key: str) -> str:
 def measures_of(key: str) -> tuple[str, ...] | None:
     """The measures that the file of a key may hold; None where only reading it tells."""
     found = _KEY.fullmatch(key)
-    return PARTS.get(found[2]) if found else None
+    return _HELD[found[1]].get(found[2]) if found and found[1] in _HELD else None
 
 
 def may_hold(key: str, names: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ import streamlit as st
 
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale, scale_of
 from backend.figures.theme import FUSION_MARK, Series
+from backend.measures.parts import PRESETS
 from backend.types import LayerRef, StreamSpec
 from backend.view import cache, session
 from backend.view.brand import ICON
@@ -24,7 +25,6 @@ from backend.view.queries import COLUMNS_FOR_PEOPLE, Table
 from backend.view.state import (
     ESTIMATORS,
     MAX_OVERLAY,
-    PRESETS,
     ViewState,
     ignored_line,
 )

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES
+from backend.measures.parts import PARTS, PRESETS
 from backend.types import POOLINGS, LayerRef
 
 ESTIMATORS = tuple(ESTIMATOR_NAMES)
 MEASURES = tuple(SCALES)
-PRESETS = ("default", "thesis")
+DIMENSIONS = PARTS["dimension"]
 MAX_RUNS = 40
 MAX_OVERLAY = 5
 
@@ -37,7 +38,8 @@ class ViewState:
 
     ``runs`` are keys of run groups (``late~macros~small``) or run ids. ``focus`` is the one of them
     that is shown where only one can be, ``seed`` its seed. ``measure`` compares two layers;
-    ``preset`` says under which conventions it was computed. ``layer`` is a label such as ``"4"`` or
+    ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
+    ``layer`` is a label such as ``"4"`` or
     ``"4.fusion"``, ``cell`` the clicked pair of layers, ``colour`` is ``modality``, a task, or
     ``task:class``.
     """
@@ -50,6 +52,7 @@ class ViewState:
     measure: str = "cka"
     estimator: str = "debiased"
     preset: str = "default"
+    dims: tuple[str, ...] = ()
     pooling: str | None = None
     block: str | None = None
     cell: tuple[LayerRef, LayerRef] | None = None
@@ -126,7 +129,7 @@ def read_ref(text: str) -> LayerRef:
 
 
 def _write(key: str, value: Any) -> str:
-    if key == "runs":
+    if key in ("runs", "dims"):
         return _SEPARATOR.join(value)
     if key == "cell":
         return "~".join(map(write_ref, value))
@@ -143,6 +146,11 @@ def _read(key: str, text: str) -> Any:
         if not parts or len(parts) > MAX_RUNS or not all(map(_KEY.fullmatch, parts)):
             raise ValueError(text)
         return parts
+    if key == "dims":
+        names = tuple(dict.fromkeys(part for part in text.split(_SEPARATOR) if part))
+        if not names or not set(names) <= set(DIMENSIONS):
+            raise ValueError(text)
+        return names
     if key == "cell":
         a, tilde, b = text.partition("~")
         if not tilde:

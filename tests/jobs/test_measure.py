@@ -13,7 +13,7 @@ from backend.jobs.measure import (
     missing_tasks,
 )
 from backend.measures import cka, cka_contributions, procrustes
-from backend.measures.parts import PARTS, preset_of
+from backend.measures.parts import PARTS, THESIS_PARTS, measures_of, preset_of
 from backend.measures.presets import DEFAULT, THESIS
 from backend.types import LayerRef
 
@@ -62,14 +62,17 @@ def test_every_part_of_every_pooling_is_added_and_matches_the_vectors(bare):
     assert set(zip(single.stream_a, single.layer_a, single.site_a, strict=True)) == sites
 
 
-def test_every_measure_that_a_part_names_is_computed_and_no_other(bare):
+@pytest.mark.parametrize("preset", ["default", "thesis"])
+def test_every_measure_that_a_part_names_is_computed_and_no_other(bare, preset):
     store = bare()
-    measure_store(store, poolings=["cls"])
+    measure_store(store, poolings=["cls"], preset=preset)
     run = store.run("early-seed0")
+    parts = {"default": PARTS, "thesis": THESIS_PARTS}[preset]
+    assert {key.split("-")[1] for key in run.measure_keys()} == set(parts)
     for key in run.measure_keys():
-        part = key.split("-")[1]
-        assert set(run.measures(keys=[key])["measure"]) == set(PARTS[part]), key
-        assert preset_of(key) == "default"
+        found = set(run.measures(keys=[key])["measure"])
+        assert found == set(parts[key.split("-")[1]]) == set(measures_of(key) or ()), key
+        assert preset_of(key) == preset
 
 
 def test_each_fusion_output_is_compared_with_its_neighbours_by_every_measure_of_two_layers(bare):

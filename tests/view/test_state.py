@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.types import LayerRef
-from backend.view.state import MEASURES, ViewState, read_ref, write_ref
+from backend.view.state import DIMENSIONS, MEASURES, ViewState, read_ref, write_ref
 
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 labels = st.one_of(st.integers(0, 99).map(str), st.integers(1, 99).map(lambda k: f"{k}.fusion"))
@@ -31,6 +31,7 @@ states = st.builds(
     numbers=st.booleans(),
     above=st.booleans(),
     preset=st.sampled_from(["default", "thesis"]),
+    dims=st.lists(st.sampled_from(DIMENSIONS), max_size=3, unique=True).map(tuple),
 )
 
 
