@@ -21,7 +21,7 @@ from backend.capture.run import CaptureOptions
 from backend.errors import InputError
 from backend.jobs import streaming
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
-from backend.jobs.measure import measure_run
+from backend.jobs.measure import measure_frames, measure_store
 from backend.jobs.project import project_run
 from backend.jobs.streaming import StreamPlan, streaming_key
 from backend.measures import CKAStream
@@ -93,14 +93,14 @@ def test_a_run_has_the_measures_of_its_vectors_and_no_vectors(
     request_for: Callable[..., CaptureRequest], whole: Run
 ) -> None:
     full = capture(request_for(run_id="full", streaming=False))
-    measure_run(full)
+    measured = pd.concat(frame for _, frame in measure_frames(full))
     assert not whole.has_activations
     names = {path.name for path in whole.paths.dir.rglob("*") if path.is_file()}
     keys = {f"{streaming_key(pooling)}.parquet" for pooling in ("cls", "mean")}
     assert names == {"run.json", "samples.parquet", *keys}
     columns = [*full.samples().columns, "thumbnail"]
     pd.testing.assert_frame_equal(whole.samples(columns), full.samples(columns))
-    both = whole.measures().merge(full.measures(), on=KEYS, suffixes=("", "_full"))
+    both = whole.measures().merge(measured, on=KEYS, suffixes=("", "_full"))
     assert len(both) == len(whole.measures()) > 0
     for name in NUMBERS:
         np.testing.assert_allclose(both[name], both[f"{name}_full"], atol=1e-6)
@@ -384,7 +384,7 @@ def test_a_streaming_run_refuses_vectors(request_for: Callable[..., CaptureReque
 def test_measuring_or_projecting_it_later_names_the_command_that_makes_the_vectors(
     whole: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert measure_run(whole) == []
+    assert measure_store(Store(whole.paths.dir.parent.parent), [whole.run_id]) == []
     assert project_run(whole, method="pca") == []
     assert "fusionscope capture --model" in caplog.text
     assert "--streaming" not in caplog.text
