@@ -27,6 +27,7 @@ from backend.jobs.sources import (
     source_poolings,
     stream_vectors,
 )
+from backend.measures.parallel import worker_count
 from backend.measures.parts import PRESETS
 from backend.measures.presets import Layers, Part, cka_part, parts_of
 from backend.measures.suite import DRIVERS
@@ -65,31 +66,50 @@ def measure_store(
     poolings: Sequence[Pooling] | None = None,
     workers: int | None = None,
     report: Report | None = None,
-    started: Callable[[Sequence[Task]], None] | None = None,
 ) -> list[Task]:
-    """Add what the runs lack of a preset; the tasks that were done.
+    """Add what the runs (default: all) lack of a preset; the tasks that were done.
+
+    InputError for an unknown run, preset or pooling, and for vectors that cannot be measured
+    (naming run, stream and layer): what other tasks have finished is kept.
+    """
+    tasks = missing_in_store(store, run_ids, preset=preset, poolings=poolings)
+    perform_all(store, tasks, workers=workers, report=report)
+    return tasks
+
+
+def missing_in_store(
+    store: Store,
+    run_ids: Sequence[str] | None = None,
+    *,
+    preset: str = "default",
+    poolings: Sequence[Pooling] | None = None,
+) -> list[Task]:
+    """What the runs (default: all) lack of a preset, run by run."""
+    check_preset(preset)
+    runs = [store.run(run_id) for run_id in run_ids or store.run_ids()]
+    return [task for run in runs for task in missing_tasks(run, preset=preset, poolings=poolings)]
+
+
+def perform_all(
+    store: Store,
+    tasks: Sequence[Task],
+    *,
+    workers: int | None = None,
+    report: Report | None = None,
+) -> None:
+    """Do the tasks.
 
     ``workers`` processes of one thread each share the tasks of several runs (default: one a core);
-    a single run is measured in this process on all cores. InputError for an unknown preset or
-    pooling, and for vectors that cannot be measured (naming run, stream and layer): what other
-    tasks have finished is kept.
+    a single run is measured in this process on all cores.
     """
-    check_preset(preset)
-    tasks = [
-        task
-        for run_id in run_ids or store.run_ids()
-        for task in missing_tasks(store.run(run_id), preset=preset, poolings=poolings)
-    ]
-    if started:
-        started(tasks)
     runs = {task.run_id for task in tasks}
-    count = min(workers or len(os.sched_getaffinity(0)), len(runs))
+    count = min(workers or worker_count(), len(runs))
     if count < 2:
         for task in tasks:
             perform(str(store.path), task)
             if report:
                 report(task)
-        return tasks
+        return
     with (
         one_thread_each(),
         ProcessPoolExecutor(count, get_context("spawn")) as pool,
@@ -103,7 +123,6 @@ def measure_store(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return tasks
 
 
 def missing_tasks(
