@@ -153,19 +153,27 @@ def missing_tasks(
 
 
 def perform(store: str, task: Task) -> None:
-    """Compute one task and add its file to the store."""
+    """Compute one task and add its file to the store; nothing to do where the file is there."""
     run = Store(store).run(task.run_id)
+    if task.key in run.measure_keys():
+        return  # another process was faster
     with in_run(run.run_id):
-        _add(run, task.preset, _part(task.preset, task.part), _layers_of(store, task))
+        layers = _cached_layers(store, run.run_id, run.manifest.to_json(), task.pooling)
+        try:
+            _add(run, task.preset, _part(task.preset, task.part), layers)
+        except InputError:
+            # The same key is the same content, whoever wrote it first.
+            if task.key not in run.measure_keys():
+                raise
 
 
 @lru_cache(maxsize=1)
-def _cached_layers(store: str, run_id: str, pooling: Pooling) -> Layers:
+def _cached_layers(store: str, run_id: str, manifest: str, pooling: Pooling) -> Layers:
+    """The vectors of the run that was measured last: tasks come run by run, pooling by pooling.
+
+    ``manifest`` tells a run from another one that replaced it.
+    """
     return layers_of(Store(store).run(run_id), pooling)
-
-
-def _layers_of(store: str, task: Task) -> Layers:
-    return _cached_layers(store, task.run_id, task.pooling)
 
 
 def measure_source(
