@@ -32,7 +32,7 @@ from backend.measures.parts import PRESETS
 from backend.measures.presets import Layers, Part, cka_part, parts_of
 from backend.measures.suite import DRIVERS
 from backend.store import Run, Store
-from backend.types import Pooling
+from backend.types import POOLINGS, Pooling
 
 VERSION = 2
 """Raised whenever the same vectors would give other rows; part of every key."""
@@ -134,7 +134,7 @@ def missing_tasks(
     """
     check_preset(preset)
     present = run.measure_keys()
-    parts = [(part, pooling) for part in parts_of(preset) for pooling in part.poolings]
+    parts = [(part, p) for p in POOLINGS for part in parts_of(preset) if p in part.poolings]
     lacking = {
         (part.name, pooling): part
         for part, pooling in parts
