@@ -8,13 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from backend.errors import InputError
-from backend.types import TaskSpec
-
-MISSING = -1
-"""Where a sample has no label for a task."""
+from backend.types import NO_LABEL, TaskSpec
 
 Labels = dict[TaskSpec, np.ndarray]
-"""{task: (n,) class indices, or (n, classes) of 0 and 1 if it is multilabel}, MISSING where none"""
+"""{task: (n,) class indices, or (n, classes) of 0 and 1 if multilabel}, NO_LABEL where none."""
 
 
 def labels_of(
@@ -35,7 +32,7 @@ def labels_of(
 def _encoded(task: TaskSpec, values: list[object], where: str) -> np.ndarray:
     index = {name: at for at, name in enumerate(task.classes)}
     shape = (len(values), len(task.classes)) if task.kind == "multilabel" else (len(values),)
-    out = np.full(shape, MISSING, dtype=np.int64)
+    out = np.full(shape, NO_LABEL, dtype=np.int64)
     for row, value in enumerate(values):
         try:
             if value is None:

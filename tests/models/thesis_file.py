@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,8 @@ class Thesis:
         for value in state.values():  # norms and biases away from 1 and 0
             value += 0.2 * torch.randn(value.shape, generator=generator)
         self.heads = heads
-        self.state: dict[str, Any] = state
+        self.state: dict[str, Any] = OrderedDict(state)  # as Module.state_dict() gives it
+        self.state._metadata = OrderedDict({"": {"version": 1}})  # type: ignore[attr-defined]
         self.config: dict[str, Any] = {
             "embedding_dim": WIDTH,
             "vocab_size": vocabulary,

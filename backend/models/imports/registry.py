@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from backend.errors import InputError
@@ -83,7 +84,6 @@ def _write(model: FusionModel, preprocessor: Preprocessor, out: Path) -> None:
             model.save_pretrained(folder)
             preprocessor.save(folder)
             folder.rename(out)
-    except OSError as error:
-        raise InputError(
-            f"cannot be written ({error.strerror or error})", where=str(out)
-        ) from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot be written ({reason})", where=str(out)) from error
