@@ -160,6 +160,20 @@ def test_the_command_makes_a_checkpoint_that_capture_takes(
     assert code == 2 and "Known: thesis" in err
 
 
+def test_tensors_that_no_pass_reads_may_be_there_or_not(
+    words: Path, thesis: Thesis, tmp_path: Path
+) -> None:
+    for name in ("bert.embeddings.position_ids", "bert_embeddings.position_ids"):
+        thesis.state[name] = torch.arange(32)[None]  # older versions of transformers
+    options: dict[str, Any] = {"form": "thesis", "tokenizer": str(words)}
+    import_checkpoint(thesis.save(tmp_path / "a.pt"), out=tmp_path / "a", **options)
+    unread = ("bert_", "alignment_fc", "mlm", "bert.pooler", "vision_embeddings")
+    thesis.state = {k: v for k, v in thesis.state.items() if not k.startswith(unread)}
+    import_checkpoint(thesis.save(tmp_path / "b.pt"), out=tmp_path / "b", **options)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+
+
 # What is not of the format
 
 
@@ -174,7 +188,8 @@ def test_a_class_that_is_not_the_one_is_named_and_nothing_of_it_runs(
     ran = Path("/tmp/fusionscope-was-here")  # noqa: S108
     ran.unlink(missing_ok=True)
     thesis.config["callback"] = Evil()
-    assert "posix.system" in refused(thesis.save(tmp_path / "a.pt"))
+    message = refused(thesis.save(tmp_path / "a.pt"))
+    assert "holds pickled classes or functions that are not read: posix.system" in message
     for protocol in (2, 4):
         bare = tmp_path / f"bare{protocol}.pt"
         bare.write_bytes(pickle.dumps({"model_state_dict": Evil()}, protocol))
@@ -192,6 +207,9 @@ def test_an_optimizer_and_unknown_classes_in_the_config_are_named(
     assert "pathlib.PosixPath" in refused(thesis.save(tmp_path / "b.pt"))
     thesis.config["paths"] = torch.ones(2)
     assert "config paths" in refused(thesis.save(tmp_path / "c.pt"))
+    thesis.config["paths"] = endless = []
+    endless.append(endless)
+    assert "config paths" in refused(thesis.save(tmp_path / "d.pt"))
 
 
 def test_a_file_that_is_none_is_refused_in_one_line(
