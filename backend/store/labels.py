@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ Labels = dict[TaskSpec, np.ndarray]
 
 
 def labels_of(
-    tasks: Iterable[TaskSpec], columns: dict[str, Iterable[pa.ChunkedArray]], where: str
+    tasks: Iterable[TaskSpec], columns: Mapping[str, Iterable[pa.ChunkedArray]], where: str
 ) -> Labels:
     """The labels of every task that any sample has one for; ``columns`` by the task's name.
 
@@ -29,7 +30,7 @@ def labels_of(
     return found
 
 
-def _encoded(task: TaskSpec, values: list[object], where: str) -> np.ndarray:
+def _encoded(task: TaskSpec, values: list[Any], where: str) -> np.ndarray:
     index = {name: at for at, name in enumerate(task.classes)}
     shape = (len(values), len(task.classes)) if task.kind == "multilabel" else (len(values),)
     out = np.full(shape, NO_LABEL, dtype=np.int64)

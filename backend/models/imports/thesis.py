@@ -87,11 +87,14 @@ def read_thesis(path: Path) -> Imported:
 
 def _stand_in() -> type[enum.Enum]:
     """The one class that these files name, made afresh so that no file can leave a trace on it."""
-    return enum.Enum(
-        "Task",
-        {"ALIGNMENT_PREDICTION": 1, "MASKED_LM": 2, "MASKED_IM": 3, "PLACEHOLDER": -1},
-        module="task",
-    )
+
+    class Task(enum.Enum):
+        ALIGNMENT_PREDICTION = 1
+        MASKED_LM = 2
+        MASKED_IM = 3
+        PLACEHOLDER = -1
+
+    return Task
 
 
 def _parts(found: object, where: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -197,7 +200,7 @@ def _their_name(ours: str) -> str:
 
 def _copies(tensors: Mapping[str, Tensor], used: set[str]) -> dict[str, str]:
     """{second name: first name} of the tensors that are stored twice, whole groups or none."""
-    found = {}
+    found: dict[str, str] = {}
     for second, first in _COPIES.items():
         if any(key.startswith(second) for key in tensors):
             found |= {

@@ -74,6 +74,8 @@ def config_of(
     tasks, head_width = _tasks(tensors, size, where)
     dropout = _share(settings, where)
     image = timm.get_pretrained_cfg(VISION)
+    if image is None:
+        raise RuntimeError(f"timm has no {VISION}")
     return FusionConfig(
         text={
             "model_type": "bert",
@@ -143,13 +145,12 @@ def _share(settings: Mapping[str, Any], where: str) -> float:
 def _image_size(settings: Mapping[str, Any], where: str) -> int:
     value = settings.get("img_size")
     sides = list(value) if isinstance(value, list | tuple) else [value]
-    side = sides[-1]
-    whole = isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= _LARGEST
-    if not whole or any(other != side for other in sides):
+    whole = [s for s in sides if isinstance(s, int) and not isinstance(s, bool) and s > 0]
+    if len(whole) != len(sides) or len(set(whole)) != 1 or whole[0] > _LARGEST:
         raise InputError(
             f"{value!r} is not the size of a square image", where=f"{where}, config img_size"
         )
-    return int(side)
+    return whole[0]
 
 
 def _layers(settings: Mapping[str, Any], stream: str, depth: int, where: str) -> list[int]:
