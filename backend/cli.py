@@ -187,6 +187,33 @@ def train(
     _print_report(source)
 
 
+@app.command("import-checkpoint")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="A checkpoint file of another program.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Gets the checkpoint.")],
+    form: Annotated[
+        str, typer.Option("--format", help="thesis: torch.save of model_state_dict and config.")
+    ] = "thesis",
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="bert-base-uncased's: a directory or a hub id. The file holds none."),
+    ] = None,
+) -> None:
+    """Turn another program's checkpoint into ours; nothing that is in the file is run."""
+    from backend.models.imports.registry import import_checkpoint as run_import
+
+    quiet_libraries()
+    made = run_import(file, form=form, out=out_dir, tokenizer=tokenizer)
+    tasks = listed(f"{task.name} ({task.kind})" for task in made.tasks) or "none"
+    out.print(f"{made.folder}: placement {made.placement}, tasks: {tasks}", soft_wrap=True)
+    if made.left_out:
+        out.print(
+            f"left out, as nothing here reads them: {counted(len(made.left_out), 'tensor')}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
 @app.command()
 def capture(
     model: Annotated[str, typer.Option(help="A save_pretrained directory.")],

@@ -130,6 +130,9 @@ class TaskSpec:
 
 Label = int | tuple[int, ...] | None
 
+NO_LABEL = -1
+"""In arrays of labels: the sample has none for this task."""
+
 
 @dataclass(frozen=True)
 class Record:

@@ -6,6 +6,7 @@ The same function serves a page, a notebook and an exported file.
 from backend.figures.dimensionality import dimension_curves
 from backend.figures.heatmap import axis_refs, layer_heatmap
 from backend.figures.placement import placement_drawing
+from backend.figures.probes import probe_curves
 from backend.figures.projection import projection_map
 from backend.figures.scores import score_strip
 from backend.figures.theme import Series
@@ -18,6 +19,7 @@ __all__ = [
     "dimension_curves",
     "layer_heatmap",
     "placement_drawing",
+    "probe_curves",
     "projection_map",
     "score_strip",
     "transition_curves",

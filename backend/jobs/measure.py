@@ -140,6 +140,8 @@ def missing_tasks(
         for part, pooling in parts
         if measure_key(preset, part.name, pooling) not in present
     }
+    if any(part.labelled for part in lacking.values()) and not run.labels():
+        lacking = {at: part for at, part in lacking.items() if not part.labelled}
     wanted = missing_poolings(
         run,
         poolings,
@@ -187,7 +189,7 @@ def measure_source(
     keys = []
     for pooling in source_poolings(source, poolings):
         layers = layers_of(source, pooling)
-        for part in parts_of(preset):
+        for part in _parts_for(preset, layers):
             if pooling in part.poolings:
                 keys.append(_add(source, preset, part, layers))
     return keys
@@ -200,7 +202,7 @@ def measure_frames(
     check_preset(preset)
     for pooling in source_poolings(source, poolings):
         layers = layers_of(source, pooling)
-        for part in parts_of(preset):
+        for part in _parts_for(preset, layers):
             if pooling in part.poolings:
                 frame, _ = _measured(preset, part, layers)
                 yield measure_key(preset, part.name, pooling), frame
@@ -232,7 +234,13 @@ def layers_of(source: VectorSource, pooling: Pooling) -> Layers:
         },
         pooling,
         {spec.name: str(spec.modality) for spec in source.streams},
+        labels=source.labels(),
     )
+
+
+def _parts_for(preset: str, layers: Layers) -> tuple[Part, ...]:
+    """The parts of a preset that these layers can have."""
+    return tuple(part for part in parts_of(preset) if layers.labels or not part.labelled)
 
 
 def _part(preset: str, name: str) -> Part:

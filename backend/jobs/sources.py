@@ -18,7 +18,7 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.store import Run
-from backend.types import POOLINGS, LayerRef, Pooling, StreamSpec
+from backend.types import POOLINGS, LayerRef, Pooling, StreamSpec, TaskSpec
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,12 @@ class VectorSource(Protocol):
 
     def sample_ids(self) -> np.ndarray:
         """(n,) strings."""
+        ...
+
+    def labels(self) -> dict[TaskSpec, np.ndarray]:
+        """Labels by task, those without any left out: (n,) class indices, or (n, classes) of 0
+        and 1 if the task is multilabel; -1 where a sample has none.
+        """
         ...
 
 

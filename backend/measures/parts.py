@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "stable_rank",
         "two_nn",
     ),
+    "probes": ("linear_probe",),
 }
 """{part: the measures that it holds} of the default preset."""
 

@@ -44,6 +44,7 @@ from backend.measures import (
 )
 from backend.measures.base import as_representation
 from backend.measures.kernel import cka
+from backend.measures.layer_probes import FOLDS, probe_rows
 from backend.measures.result import MatrixResult, Result
 from backend.measures.suite import (
     COLUMNS,
@@ -54,7 +55,7 @@ from backend.measures.suite import (
     site_name,
     tidy_row,
 )
-from backend.types import POOLINGS, LayerRef, Pooling
+from backend.types import POOLINGS, LayerRef, Pooling, TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +69,17 @@ Row = dict[str, object]
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """All captured layers of a model under one pooling: {layer: (n, d)}, rows the same samples."""
+    """All captured layers of a model under one pooling: {layer: (n, d)}, rows the same samples.
+
+    ``labels`` are those of the same samples by task, where they have any: (n,) class indices, or
+    (n, classes) of 0 and 1 if the task is multilabel; -1 where a sample has none.
+    """
 
     arrays: Mapping[LayerRef, Array]
     pooling: Pooling
     modalities: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    labels: Mapping[TaskSpec, Array] = field(default_factory=dict)
 
     @property
     def refs(self) -> list[LayerRef]:
@@ -102,7 +108,12 @@ class Layers:
             return self
         kept = np.linspace(0, n - 1, most).round().astype(int)
         note = f"of {most:,} of {n:,} samples, evenly spaced"
-        return replace(self, arrays={ref: x[kept] for ref, x in self.arrays.items()}, note=note)
+        return replace(
+            self,
+            arrays={ref: x[kept] for ref, x in self.arrays.items()},
+            labels={task: labels[kept] for task, labels in self.labels.items()},
+            note=note,
+        )
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,7 @@ class Part:
     parameters: Mapping[str, object] = field(default_factory=dict)
     poolings: tuple[Pooling, ...] = POOLINGS
     weight: int = 1
+    labelled: bool = False
 
     def frame(self, layers: Layers) -> pd.DataFrame:
         """The part's rows, columns as in ``COLUMNS``."""
@@ -241,6 +253,10 @@ def _gap(layers: Layers) -> Iterator[Row]:
         yield _tidy(layers, uniformity(layers.arrays[ref]), ref)
 
 
+def _probes(layers: Layers) -> Iterator[Row]:
+    yield from probe_rows(layers.thinned(SAMPLES_IN_MEMORY))
+
+
 def _dimension(layers: Layers) -> Iterator[Row]:
     yield from dimension_rows(layers.arrays, layers.pooling, modalities=layers.modalities)
     for ref in layers.refs:
@@ -293,6 +309,13 @@ DEFAULT: tuple[Part, ...] = (
     Part("rbf", _rbf, {"bandwidth": 1.0, "samples": SAMPLES_IN_MEMORY}, weight=2),
     Part("retrieval", _retrieval, {"ks": list(RECALLS), "seed": 0}, weight=2),
     Part("gap", _gap),
+    Part(
+        "probes",
+        _probes,
+        {"folds": FOLDS, "penalty": 0.03, "seed": 0, "samples": SAMPLES_IN_MEMORY},
+        weight=6,
+        labelled=True,
+    ),
 )
 
 _THESIS = {"samples": THESIS_SAMPLES, "rows": "unit"}

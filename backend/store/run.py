@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from backend.errors import InputError
 from backend.store import tables
 from backend.store.commands import capture_command
+from backend.store.labels import Labels, labels_of
 from backend.store.manifest import Manifest
 from backend.store.paths import RunPaths, parquet_keys, parse_activation_name
 from backend.types import LayerRef, Pooling, StreamSpec
@@ -83,6 +84,15 @@ class Run:
         """Sample ids in the run's order as an Arrow array, read once."""
         column = tables.read_parquet(self.paths.samples, ["sample_id"]).column(0)
         return column.combine_chunks()
+
+    def labels(self) -> Labels:
+        """Labels of the samples by task, in the run's order; without tasks that have none."""
+        names = [f"label_{task.name}" for task in self.manifest.tasks]
+        if not names:
+            return {}
+        table = tables.read_parquet(self.paths.samples, names)
+        columns = {task.name: [table[f"label_{task.name}"]] for task in self.manifest.tasks}
+        return labels_of(self.manifest.tasks, columns, str(self.paths.samples))
 
     def _positions(self, ids: Sequence[str]) -> np.ndarray:
         found = pc.index_in(pa.array(list(ids), pa.string()), value_set=self.ids)

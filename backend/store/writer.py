@@ -24,6 +24,7 @@ from backend.errors import InputError
 from backend.store import tables
 from backend.store.assemble import write_samples, write_vectors
 from backend.store.files import fsync_dir, fsync_tree, published
+from backend.store.labels import Labels, labels_of
 from backend.store.manifest import Manifest
 from backend.store.paths import (
     RunPaths,
@@ -186,6 +187,13 @@ class RunWriter:
     def sample_ids(self) -> np.ndarray:
         """(n_written,) strings (object array) in order."""
         return np.array(list(self.written_ids()), dtype=object)
+
+    def labels(self) -> Labels:
+        """Labels of the written samples by task; see :meth:`Run.labels`."""
+        columns = {
+            task.name: self.shards.column(f"label_{task.name}") for task in self.manifest.tasks
+        }
+        return labels_of(self.manifest.tasks, columns, f"run {self.manifest.run_id}")
 
     def write_shard(
         self, samples: pa.Table, vectors: Mapping[tuple[LayerRef, Pooling], np.ndarray]

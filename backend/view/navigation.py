@@ -37,6 +37,12 @@ def pages(folder: Path) -> list[StreamlitPage]:
             help="How many dimensions each layer uses.",
         ),
         st.Page(
+            folder / "probes.py",
+            title="Probes",
+            icon=":material/quiz:",
+            help="How much of a label a linear classifier reads from each layer.",
+        ),
+        st.Page(
             folder / "projection.py",
             title="Projection",
             icon=":material/scatter_plot:",

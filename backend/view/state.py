@@ -41,7 +41,7 @@ class ViewState:
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
     ``layer`` is a label such as ``"4"`` or
     ``"4.fusion"``, ``cell`` the clicked pair of layers, ``colour`` is ``modality``, a task, or
-    ``task:class``.
+    ``task:class``. ``task`` is the one that is probed for.
     """
 
     runs: tuple[str, ...] = ()
@@ -57,6 +57,7 @@ class ViewState:
     block: str | None = None
     cell: tuple[LayerRef, LayerRef] | None = None
     sample: str | None = None
+    task: str | None = None
     colour: str | None = None
     split: bool = False
     numbers: bool = False

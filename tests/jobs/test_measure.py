@@ -1,6 +1,7 @@
 """``measure``: only what is missing, in parts, on finished runs and on runs still being written."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from backend.errors import InputError
@@ -12,7 +13,7 @@ from backend.jobs.measure import (
     measure_store,
     missing_tasks,
 )
-from backend.measures import cka, cka_contributions, procrustes
+from backend.measures import cka, cka_contributions, linear_probe, procrustes
 from backend.measures.parts import PARTS, THESIS_PARTS, measures_of, preset_of
 from backend.measures.presets import DEFAULT, THESIS
 from backend.types import LayerRef
@@ -86,6 +87,44 @@ def test_each_fusion_output_is_compared_with_its_neighbours_by_every_measure_of_
         out = rows[rows["site_a"].eq("fusion") & rows["layer_b"].eq(k)]
         kinds = 2 if name == "cka" else 1
         assert len(into) == len(out) == kinds, name
+
+
+def test_the_probes_are_those_of_the_labels_and_vectors_of_the_run(bare):
+    store = bare(n=40)
+    measure_store(store, poolings=["mean"])
+    run = store.run("early-seed0")
+    labels = np.array([0, 1] * 20)
+    have = np.arange(40) % 17 != 16  # those without a label of irony
+    x, y = (run.vectors(stream, 2, "mean")[have] for stream in ("vision", "text"))
+    frame = run.measures(["linear_probe"])
+    assert set(frame["estimator"]) == {"irony", "object", "topics"}
+    irony = {"estimator": "irony", "stream_a": "vision", "layer_a": 2}
+    for vectors, stream_b in ((x, ""), (np.concatenate([x, y], axis=1), "text")):
+        row = one(frame, **irony, stream_b=stream_b)
+        expected = linear_probe(vectors, labels[have], task="binary")
+        assert row["value"] == pytest.approx(float(expected))
+        assert row["n"] == 38 and row["null_mean"] == 0.5
+
+
+def test_a_run_without_labels_has_no_probes_and_lacks_none(bare, tmp_path, store_factory):
+    store = bare(placements=[], seeds=[])
+    manifest = store_factory.make_manifest(depth=3, width=6, placement="none")
+    samples = store_factory.make_samples(26)
+    for name in ("label_irony", "label_object", "label_topics"):
+        at = samples.schema.get_field_index(name)
+        nothing = pa.nulls(26, samples.schema.field(at).type)
+        samples = samples.set_column(at, name, nothing)
+    with store.writer(manifest) as writer:
+        vectors = store_factory.make_vectors(manifest, 26)
+        store_factory.write_shards(writer, samples, vectors, 7)
+        keys = measure_source(writer, poolings=["cls"])
+        writer.commit()
+    parts = {part.name for part in DEFAULT} - {"probes"}
+    assert {key.split("-")[1] for key in keys} == parts
+    run = store.run(manifest.run_id)
+    assert missing_tasks(run, poolings=["cls"]) == []
+    assert {task.part for task in missing_tasks(run)} == parts
+    assert {key.split("-")[1] for key, _ in measure_frames(run, poolings=["mean"])} == parts
 
 
 def test_the_driving_samples_are_stored_by_id(bare):

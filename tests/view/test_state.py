@@ -27,6 +27,7 @@ states = st.builds(
     cell=st.none() | st.tuples(refs, refs),
     sample=st.none() | free,
     colour=st.none() | free,
+    task=st.none() | free,
     split=st.booleans(),
     numbers=st.booleans(),
     above=st.booleans(),

@@ -1,0 +1,84 @@
+"""Probes: how much of a task's labels a linear classifier reads from each layer."""
+
+import streamlit as st
+
+from backend.figures import probe_curves
+from backend.figures.probes import MEASURE, METRIC_NAMES
+from backend.view import cache, session
+from backend.view.page import (
+    averaged,
+    chart,
+    context,
+    downloads,
+    for_people,
+    identity,
+    nothing_yet,
+    pick_pooling,
+    problems,
+    say_ignored,
+)
+from backend.view.words import listed, literal
+
+view = context()
+st.title("Probes")
+st.caption(
+    "How much of a label a linear classifier reads from a layer: logistic regression on that "
+    "layer's vectors alone, cross-validated over the samples. Where it rises, the model has made "
+    "the label easier to read; chance is dotted."
+)
+groups = averaged(view)
+kinds = {task.name: task.kind for group in groups for task in group.manifest.tasks}
+if not kinds:
+    st.info("The samples of the chosen runs have no labels to probe for.", icon=":material/info:")
+    st.stop()
+table = cache.measures(view.store, groups, (MEASURE,))
+problems(table)
+if table.frame.empty or not table.frame["estimator"].isin(list(kinds)).any():
+    nothing_yet("linear probes", view, "measure")
+pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
+rows = table.frame[table.frame["pooling"].eq(pooling)]
+held = [name for name in kinds if rows["estimator"].eq(name).any()]
+task = view.state.task if view.state.task in held else held[0]
+say_ignored(view, task=task)
+if len(held) > 1:
+    st.segmented_control(
+        "Task", held, format_func=literal, required=True, **session.bind("task", task)
+    )
+rows = rows[rows["estimator"].eq(task)]
+probed = tuple(group for group in groups if rows["series"].eq(group.key).any())
+lacking = [group.label for group in groups if group not in probed]
+if lacking:
+    st.caption(
+        f"Without probes of this task: {literal(listed(lacking))}. `fusionscope measure` makes "
+        "them for runs that keep their activations."
+    )
+
+metric = METRIC_NAMES[kinds[task]]
+names = listed(group.label for group in probed)
+panels = {stream: stream for stream in view.stream_names}
+if rows["stream_b"].ne("").any():
+    panels |= {"both streams": None}
+figures = {}
+with st.grid(2, min_column_width=420):
+    for title, stream in panels.items():
+        with st.container(border=True):
+            st.markdown(f"**{literal(title)}**" + ("" if stream else ", matching layers together"))
+            figures[title] = figure = cache.figure(
+                view.store,
+                "probes",
+                (identity(probed), task, pooling, stream),
+                lambda stream=stream: probe_curves(
+                    rows, [group.series for group in probed], stream, metric=metric, height=300
+                ),
+            )
+            chart(
+                figure,
+                key=f"probe-{title.replace(' ', '-')}",
+                alt=f"Linear probe of {task} ({metric}) by layer of {title} for {names}",
+            )
+remarks = list(dict.fromkeys(text for text in rows["warnings"] if text))
+if remarks:
+    with st.expander("Remarks", icon=":material/info:"):
+        for text in remarks[:20]:
+            st.text(text)
+downloads(f"probes-{task}", for_people(rows), figures)
