@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backend.data.base import PairSource
-    from backend.store import Manifest, Run
+    from backend.store import Manifest, Run, Store
     from backend.store.reader import Listing
     from backend.types import Pooling
 
@@ -181,7 +181,9 @@ def train(
             checkpoint = train_seed(plan, source, seed, out_dir, bar.update)
         scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))
         shown = ", ".join(
-            f"{s['task']} {s['metric']} {s['value']:.3f}" for s in scores if s["split"] != "train"
+            f"{s['split']} {s['task']} {s['metric']} {s['value']:.3f}"
+            for s in scores
+            if s["split"] != "train"
         )
         out.print(f"{checkpoint}: {shown}", soft_wrap=True, highlight=False)
     _print_report(source)
@@ -306,9 +308,8 @@ def measure(
 ) -> None:
     """Compute the measures that the store's runs lack; an interrupted one goes on."""
     from backend.jobs.measure import Task, missing_in_store, perform_all
-    from backend.store import Store
 
-    opened = Store(store)
+    opened = _existing(store)
     poolings = cast("list[Pooling] | None", _words(pooling) or None)
     done = missing_in_store(opened, run, preset=preset, poolings=poolings)
     with WorkBar("measure", sum(task.weight for task in done)) as bar:
@@ -343,10 +344,8 @@ def project(
 @app.command()
 def runs(store: StoreOption, as_json: JsonOption = False) -> None:
     """List the runs of a store."""
-    from backend.store import Store
 
-    opened = Store(store)
-    listing = opened.listing()
+    listing = _existing(store).listing()
     if as_json:
         typer.echo(json.dumps([_run_json(row) for row in listing.rows], indent=2))
     else:
@@ -361,7 +360,7 @@ def verify(store: StoreOption) -> None:
     from backend.store import Store
     from backend.store.verify import verify as examine
 
-    findings = examine(Store(store))
+    findings = examine(_existing(store))
     for finding in findings:
         out.print(str(finding), markup=False, soft_wrap=True, highlight=False)
     faults = [finding for finding in findings if finding.kind == "problem"]
@@ -376,25 +375,46 @@ def check(
     split: Annotated[str, typer.Option(help="Default: all splits.")] = "",
     strict: StrictOption = False,
 ) -> None:
-    """Read a dataset as training would and report every row that cannot be used."""
-    from backend.data.check import check as examine
+    """Read a dataset as training would and report every row that cannot be used.
+
+    Exit code 2 if there is any; training and capture skip such rows and count them.
+    """
+    from backend.data.check import check_all
     from backend.data.registry import open_source
 
     source = open_source(data, strict=strict)
-    for name in [split] if split else source.splits():
-        with err.status(f"reading {name}"):
-            examine(source, name)
-    for name, good in source.report.good.items():
+    with err.status(f"reading {data}"):
+        report = check_all(source, [split] if split else ())
+    for name, good in report.good.items():
         out.print(f"{name}: {counted(good, 'usable sample')}", highlight=False)
+    tasks = [
+        f"{t.name} ({t.kind}, {counted(len(t.classes), 'class', 'classes')})"
+        for t in source.tasks.values()
+    ]
+    out.print(f"tasks: {', '.join(tasks) or 'none, there are no labels'}", highlight=False)
     _print_report(source)
+    if report.count:
+        raise typer.Exit(2)
+
+
+def _existing(path: Path) -> Store:
+    """A store that has runs; InputError for any other folder."""
+    from backend.store import Store
+
+    store = Store(path)
+    if not store.paths.runs.is_dir():
+        raise InputError(
+            "is not a store (it has no folder runs)",
+            where=str(path),
+            hint="fusionscope capture --store DIR makes one.",
+        )
+    return store
 
 
 def _each_run(
     store: Path, wanted: list[str] | None, what: str, work: Callable[[Run], list[str]]
 ) -> None:
-    from backend.store import Store
-
-    opened = Store(store)
+    opened = _existing(store)
     chosen = [opened.run(run_id) for run_id in wanted or opened.run_ids()]
     with SampleBar(what, len(chosen)) as bar:
         for done, run in enumerate(chosen, start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,8 @@ def serve(store: Path, port: int, address: str, announce: Callable[[str], None])
         *("--", "--store", str(store.resolve())),
     ]
     process = subprocess.Popen(command, env=os.environ.copy())
+    # Told to end, it takes its server along; otherwise that would keep the port.
+    before = signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     url = f"http://{'localhost' if address in ('127.0.0.1', '0.0.0.0') else address}:{port}"  # noqa: S104
     try:
         if _wait(url, process):
@@ -45,6 +48,12 @@ def serve(store: Path, port: int, address: str, announce: Callable[[str], None])
         process.terminate()
         process.wait()
         return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _check_port(address: str, port: int) -> None:

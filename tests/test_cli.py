@@ -129,7 +129,7 @@ def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
         ("train --data macros --placement late --out o --task wit", "no task 'wit'"),
         ("train --data coco:x --placement late --out o", "unknown layout 'coco'"),
         ("check --data hateful_memes:gone", "gone"),
-        ("measure --store {empty} --run r", "no run 'r'"),
+        ("measure --store {empty} --run r", "is not a store"),
         ("measure --store {empty} --run ../r", "r"),
     ],
 )

@@ -1,7 +1,7 @@
 """Reading image-text datasets: one module a layout, all of them streams of the same pairs."""
 
 from backend.data.base import Pair, PairSource, UnreadableImage
-from backend.data.check import check
+from backend.data.check import check, check_all
 from backend.data.registry import LAYOUTS, open_source
 from backend.data.report import Problem, Report
 
@@ -13,5 +13,6 @@ __all__ = [
     "Report",
     "UnreadableImage",
     "check",
+    "check_all",
     "open_source",
 ]

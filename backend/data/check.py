@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backend.data.base import PairSource, Report
+from backend.data.report import Problem
 
 
 def check(source: PairSource, split: str, limit: int | None = None, decode: bool = True) -> Report:
@@ -13,4 +16,27 @@ def check(source: PairSource, split: str, limit: int | None = None, decode: bool
     """
     stream = source.pairs(split, limit) if decode else source.records(split, limit)
     source.report.good[source.canonical(split)] = sum(1 for _ in stream)
+    return source.report
+
+
+def check_all(source: PairSource, splits: Sequence[str] = ()) -> Report:
+    """:func:`check` of several splits (default: all), and what is wrong between them.
+
+    An id that stands in two splits is a sample that leaks from one into the other; a split without
+    a usable sample cannot be trained or scored on. Memory: the ids.
+    """
+    first_in: dict[str, str] = {}
+    for split in splits or source.splits():
+        name = source.canonical(split)
+        good = 0
+        for pair in source.pairs(split):
+            good += 1
+            record = pair.record
+            earlier = first_in.setdefault(record.sample_id, name)
+            if earlier != name:
+                reason = f"same id in two splits: {earlier} and {name}"
+                source.report.add(Problem(record.source, "", record.sample_id, reason))
+        source.report.good[name] = good
+        if not good:
+            source.report.add(Problem(name, "", "", "empty split: no usable sample"))
     return source.report

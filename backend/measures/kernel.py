@@ -39,6 +39,9 @@ from backend.measures.samples import SampleSums, sample_sums
 
 Kernel = Literal["linear", "rbf"]
 
+FEW_SAMPLES = 16
+"""Below this many samples a warning says that CKA is mostly chance (its null's sd is above 0.1)."""
+
 EQUIDISTANT = "all samples are equally far apart, which debiased CKA cannot compare"
 UNTRACKED = "this pair of layers was not tracked"
 
@@ -309,8 +312,13 @@ def cka_warnings(
 ) -> tuple[str, ...]:
     """All warnings of one CKA value."""
     copies = (duplicate_warning(side, name) for side, name in zip(sides, names, strict=True))
+    few = (
+        (f"n = {sides[0].n} samples: too few to tell similarity from chance",)
+        if sides[0].n < FEW_SAMPLES
+        else ()
+    )
     inflated = inflation_warning(sides[0].n, (side.d for side in sides), estimator, null_mean)
-    return (*inflated, *dict.fromkeys(text for text in copies if text))
+    return (*few, *inflated, *dict.fromkeys(text for text in copies if text))
 
 
 def check_choice(value: str, choices: object, name: str) -> None:

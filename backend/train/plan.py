@@ -113,7 +113,11 @@ def chosen_tasks(plan: TrainPlan, source: PairSource) -> tuple[TaskSpec, ...]:
     """The tasks to train: those named, or all of the dataset's."""
     known = source.tasks
     if not known:
-        raise InputError("has no labels to train on", where=f"data {plan.data}")
+        raise InputError(
+            "has no labels to train on",
+            where=f"data {plan.data}",
+            hint="In a folder, a task is a column named label or label_<task>.",
+        )
     for name in plan.tasks:
         if name not in known:
             raise InputError(

@@ -45,10 +45,12 @@ def show_cell(cell: CellView, placement: str, scale: Scale, *, chosen: bool) -> 
             literal(scale.label), number(cell.mean), help=f"Mean over {counted(seeds, 'seed')}."
         )
         if cell.ci_low == cell.ci_low:
+            over = counted(seeds, "seed") if seeds > 1 else "samples"
             st.metric(
-                "95 % interval",
+                f"95 % interval, {over}",
                 f"{number(cell.ci_low)} to {number(cell.ci_high)}",
-                help="Of the mean over seeds (t interval)."
+                help="Student's interval of the mean over seeds. With few seeds it is wide, and "
+                "may pass the measure's own limits."
                 if seeds > 1
                 else "Over samples (bootstrap).",
             )
@@ -73,7 +75,9 @@ def show_cell(cell: CellView, placement: str, scale: Scale, *, chosen: bool) -> 
         st.text(f"Note: {warning}")
     four = st.column_config.NumberColumn(format="%.4f")
     st.dataframe(
-        cell.values,
+        cell.values.assign(p=cell.values["p"].map(p_in_words))
+        if "p" in cell.values
+        else cell.values,
         hide_index=True,
         width="stretch",
         column_config={
@@ -86,8 +90,8 @@ def show_cell(cell: CellView, placement: str, scale: Scale, *, chosen: bool) -> 
             "z": st.column_config.NumberColumn(
                 format="%.1f", help="Distance from chance in standard deviations of the null"
             ),
-            "p": st.column_config.NumberColumn(
-                format="%.2g", help="Of a value this high by chance, corrected for all layers"
+            "p": st.column_config.TextColumn(
+                help="Of a value this high by chance, corrected for all layers"
             ),
         },
         alt=f"{scale.label} of {cell.title}, seed by seed",
@@ -96,6 +100,13 @@ def show_cell(cell: CellView, placement: str, scale: Scale, *, chosen: bool) -> 
         st.button(
             "Clear the choice", on_click=session.change, kwargs={"cell": None}, type="tertiary"
         )
+
+
+def p_in_words(p: float) -> str:
+    """A p-value for people: its far tail is an extrapolation and is not spelled out."""
+    if p != p:
+        return ""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def show_drivers(samples: Sequence[tuple[Sample, float]]) -> None:

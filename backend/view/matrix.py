@@ -57,6 +57,8 @@ def show_matrix(
                 "(5 % level, corrected for looking at all layers, in every run).",
                 **session.bind("above", view.state.above),
             )
+    if view.state.above and not tested:
+        st.caption("All cells are shown: this measure and estimator have no test against chance.")
     mine = rows[rows["series"].eq(focus.key)]
     shown = blocks[block]
     cell = view.state.cell or default_cell(mine, focus, scale)
@@ -122,10 +124,10 @@ def _show_drivers(
         st.caption("No driving samples are stored for this pair of layers.")
         return
     st.caption(
-        f"Shares of the debiased CKA between the two layers, in {literal(run.run_id)}; over all "
-        "samples they sum to 100 % (to -100 % where CKA is negative). A sample drives it if both "
-        "layers place it, in the same way, far from the others; a negative share means that they "
-        "disagree about it."
+        f"Shares of the debiased CKA between the two layers, in {literal(run.run_id)} alone; over "
+        f"all {run.n:,} samples they sum to 100 % (to -100 % where CKA is negative), an even share "
+        f"is {100 / run.n:.2f} %. A sample drives it if both layers place it, in the same way, far "
+        "from the others; a negative share means that they disagree about it."
     )
     with st.grid(2, min_column_width=320):
         for title, sign in (("Largest shares", 1), ("Smallest shares", -1)):

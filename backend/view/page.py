@@ -34,6 +34,7 @@ from backend.view.words import counted, literal
 # Retrieval has a place of its own: only one direction of a pair can stand in a matrix.
 PAIRWISE = tuple(name for name in SCALES if not name.startswith("recall"))
 _CONTEXT = "fusionscope_context"
+FEW_SAMPLES = 16
 _PILLS_UP_TO = 8
 CHART_CONFIG = {"displayModeBar": False, "scrollZoom": False}
 
@@ -186,6 +187,12 @@ def pick_measure(
     pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
     rows = table.frame[table.frame["pooling"].eq(pooling)]
     kinds = [kind for kind in ESTIMATORS if rows["estimator"].eq(kind).any()]
+    fewest = int(rows["n"].min())
+    if fewest < FEW_SAMPLES:
+        st.warning(
+            f"Only n = {fewest} samples: what looks similar here may well be chance.",
+            icon=":material/warning:",
+        )
     scale = scale_for(measure, str(rows["params"].iloc[0]), int(rows["n"].min()))
     if len(kinds) < 2:
         return rows, scale, kinds[0] if kinds else ""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from backend.figures.scores import metric_name
 from backend.view.groups import RunGroup
-from backend.view.words import mean_sd
+from backend.view.words import listed, mean_sd
 
 COLUMNS = ("series", "placement", "run_id", "seed", "task", "metric", "split", "value")
 
@@ -56,5 +56,9 @@ def best_of(scores: pd.DataFrame, groups: Sequence[RunGroup], task: str, metric:
     labels = {group.key: group.label for group in groups}
     key = str(means.idxmax())
     values = rows[rows["series"].eq(key)]["value"].tolist()
+    alike = [str(one) for one, mean in means.items() if f"{mean:.3f}" == f"{means[key]:.3f}"]
+    if len(alike) > 1:
+        names = listed(labels[one] for one in labels if one in alike)
+        return f"Highest mean: {means[key]:.3f}, of {names} alike"
     seeds = "one run" if len(values) == 1 else f"{len(values)} seeds"
     return f"Highest mean: {labels[key]}, {mean_sd(values)} ({seeds})"

@@ -19,7 +19,9 @@ PART = next(part for part in DEFAULT if part.name == "probes")
 def add_probes(store, *run_ids):
     for run_id in run_ids:
         run = store.run(run_id)
-        run.add_measures(measure_key("default", "probes", "cls"), PART.frame(layers_of(run, "cls")))
+        run.add_measures(
+            measure_key("default", "probes", "cls"), PART.compute(layers_of(run, "cls"))[0]
+        )
 
 
 @pytest.fixture(scope="module")
