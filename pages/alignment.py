@@ -49,7 +49,7 @@ figures |= show_retrieval(view, groups, pooling)
 
 st.header("Every layer with every other")
 focus = view.focus(groups)
-figures |= show_matrix(
-    view, groups, rows, scale, cross_blocks_of(focus), focus, drivers=scale.measure == "cka"
-)
+# The samples are those that drive debiased CKA under the default conventions.
+drivers = (scale.measure, estimator, view.state.preset) == ("cka", "debiased", "default")
+figures |= show_matrix(view, groups, rows, scale, cross_blocks_of(focus), focus, drivers=drivers)
 downloads(f"{scale.measure}-alignment", for_people(rows), figures)

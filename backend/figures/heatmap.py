@@ -97,9 +97,9 @@ def layer_heatmap(
             text=[[_short(v) for v in line] for line in z] if show_text else None,
             texttemplate="%{text}" if show_text else None,
             colorbar={
-                "title": {"text": escape(scale.label.replace(" distance", "")), "side": "top"},
+                "title": {"text": escape(scale.label.split(" distance")[0]), "side": "top"},
                 "thickness": 10,
-                "tickvals": [0, 0.25, 0.5, 0.75, 1, 1.25][: 5 + (scale.high > 1)],
+                **({"tickvals": [0, 0.25, 0.5, 0.75, 1]} if scale.high == 1 else {"nticks": 6}),
                 "outlinewidth": 0,
                 "len": 0.9,
             },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, replace
 
 from backend.measures.registry import MEASURES, Measure
@@ -60,6 +62,24 @@ SCALES: dict[str, Scale] = _all()
 def scale_of(measure: str) -> Scale:
     """The scale of a measure; one that is not known here gets its own name and 0 to 1."""
     return SCALES.get(measure) or Scale(measure, measure.replace("_", " "), "")
+
+
+def scale_for(measure: str, params: str, n: int) -> Scale:
+    """The scale of stored rows: a measure's own, unless its parameters change its range.
+
+    The Procrustes distance without normalisation, as the thesis has it, lies between 0 and the
+    √(2n) of rows of norm 1 that have nothing in common.
+    """
+    scale = scale_of(measure)
+    if measure == "procrustes" and not json.loads(params or "{}").get("normalise", True):
+        return replace(
+            scale,
+            label="Procrustes distance, not normalised",
+            meaning="What is left after the best rotation, without centring or scaling: 0 is the "
+            f"same, √(2n) = {math.sqrt(2 * n):.1f} nothing in common. Bright is alike.",
+            high=math.sqrt(2 * n),
+        )
+    return scale
 
 
 ESTIMATOR_NAMES = {

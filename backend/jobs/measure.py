@@ -29,12 +29,11 @@ from backend.jobs.sources import (
 )
 from backend.measures.parallel import worker_count
 from backend.measures.parts import PRESETS
-from backend.measures.presets import Layers, Part, cka_part, parts_of
-from backend.measures.suite import DRIVERS
+from backend.measures.presets import Layers, Part, parts_of
 from backend.store import Run, Store
 from backend.types import POOLINGS, Pooling
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same vectors would give other rows; part of every key."""
 
 
@@ -133,12 +132,13 @@ def missing_tasks(
     A pooling without vectors is skipped with a warning that names the capture command.
     """
     check_preset(preset)
-    present = run.measure_keys()
+    present, driving = run.measure_keys(), run.driver_keys()
     parts = [(part, p) for p in POOLINGS for part in parts_of(preset) if p in part.poolings]
     lacking = {
         (part.name, pooling): part
         for part, pooling in parts
-        if measure_key(preset, part.name, pooling) not in present
+        if (key := measure_key(preset, part.name, pooling)) not in present
+        or (part.drivers and key not in driving)
     }
     if any(part.labelled for part in lacking.values()) and not run.labels():
         lacking = {at: part for at, part in lacking.items() if not part.labelled}
@@ -157,7 +157,7 @@ def missing_tasks(
 def perform(store: str, task: Task) -> None:
     """Compute one task and add its file to the store; nothing to do where the file is there."""
     run = Store(store).run(task.run_id)
-    if task.key in run.measure_keys():
+    if not _is_missing(run, task):
         return  # another process was faster
     with in_run(run.run_id):
         layers = _cached_layers(store, run.run_id, run.manifest.to_json(), task.pooling)
@@ -165,8 +165,13 @@ def perform(store: str, task: Task) -> None:
             _add(run, task.preset, _part(task.preset, task.part), layers)
         except InputError:
             # The same key is the same content, whoever wrote it first.
-            if task.key not in run.measure_keys():
+            if _is_missing(run, task):
                 raise
+
+
+def _is_missing(run: Run, task: Task) -> bool:
+    drivers = _part(task.preset, task.part).drivers
+    return task.key not in run.measure_keys() or (drivers and task.key not in run.driver_keys())
 
 
 @lru_cache(maxsize=1)
@@ -204,8 +209,7 @@ def measure_frames(
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
             if pooling in part.poolings:
-                frame, _ = _measured(preset, part, layers)
-                yield measure_key(preset, part.name, pooling), frame
+                yield measure_key(preset, part.name, pooling), part.compute(layers)[0]
 
 
 def measure_key(preset: str, part: str, pooling: Pooling) -> str:
@@ -247,19 +251,13 @@ def _part(preset: str, name: str) -> Part:
     return next(part for part in parts_of(preset) if part.name == name)
 
 
-def _measured(preset: str, part: Part, layers: Layers) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """A part's rows and, of linear CKA, the samples that drive it (as row numbers)."""
-    if (preset, part.name) == ("default", "cka"):
-        return cka_part(layers)
-    return part.frame(layers), None
-
-
 def _add(sink: Sink, preset: str, part: Part, layers: Layers) -> str:
     key = measure_key(preset, part.name, layers.pooling)
-    frame, driving = _measured(preset, part, layers)
-    if driving is not None and len(driving) and key not in sink.driver_keys():
+    frame, driving = part.compute(layers)
+    if driving is not None and key not in sink.driver_keys():
         sink.add_drivers(key, _named(driving, sink, layers.pooling))
-    sink.add_measures(key, frame)
+    if key not in sink.measure_keys():
+        sink.add_measures(key, frame)
     return key
 
 
@@ -294,7 +292,6 @@ def one_thread_each() -> Iterator[None]:
 
 
 __all__ = [
-    "DRIVERS",
     "Task",
     "measure_frames",
     "measure_key",

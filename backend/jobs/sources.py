@@ -66,6 +66,10 @@ class Sink(VectorSource, Protocol):
         """Add tidy measure rows under a new key."""
         ...
 
+    def measure_keys(self) -> tuple[str, ...]:
+        """Keys of the measures that are there."""
+        ...
+
     def driver_keys(self) -> tuple[str, ...]:
         """Keys of the driving samples that are there."""
         ...

@@ -1,9 +1,9 @@
 """What ``fusionscope measure`` computes: a preset is a list of parts, each one file in the store.
 
 ``default`` uses the sounder conventions: centred arrays, debiased CKA with its null, interval and
-p-value, normalised Procrustes distance. ``thesis`` repeats those of the published layer-wise curves
-exactly: rows of L2 norm 1, at most 1,024 samples, CLS only, layers 1 and up, biased CKA, SVCCA of
-rank 10, 32 neighbours, Procrustes without centring or scaling.
+p-value, normalised Procrustes distance. ``thesis`` repeats those that come with the published
+layer-wise curves: rows of L2 norm 1, at most 1,024 samples, CLS only, layers 1 and up, biased CKA,
+SVCCA of rank 10, 32 neighbours, Procrustes without centring or scaling.
 
 Pairs of layers are those of :func:`backend.measures.suite.pairs`. Parts that need all n² pairs of
 samples at once in memory look at no more than ``SAMPLES_IN_MEMORY`` samples, evenly spaced; n and a
@@ -12,7 +12,8 @@ warning say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ from backend.measures import (
 from backend.measures.base import as_representation
 from backend.measures.kernel import cka
 from backend.measures.layer_probes import FOLDS, probe_rows
-from backend.measures.result import MatrixResult, Result
+from backend.measures.parts import PARTS
+from backend.measures.result import NAN, MatrixResult, Result
 from backend.measures.suite import (
     COLUMNS,
     cka_with_drivers,
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
 
 SAMPLES_IN_MEMORY = 2_048
 THESIS_SAMPLES = 1_024
+NEIGHBOURS = 10
+THESIS_NEIGHBOURS = 32
 
 Array = np.ndarray
 Row = dict[str, object]
@@ -80,6 +84,11 @@ class Layers:
     modalities: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     labels: Mapping[TaskSpec, Array] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return len(next(iter(self.arrays.values())))
 
     @property
     def refs(self) -> list[LayerRef]:
@@ -103,7 +112,7 @@ class Layers:
 
     def thinned(self, most: int) -> Layers:
         """At most ``most`` evenly spaced samples, with a note that says so."""
-        n = len(next(iter(self.arrays.values())))
+        n = self.n
         if n <= most:
             return self
         kept = np.linspace(0, n - 1, most).round().astype(int)
@@ -116,27 +125,37 @@ class Layers:
         )
 
 
+Table = tuple["pd.DataFrame", "pd.DataFrame | None"]
+"""A part's tidy rows, and the samples that drive its cells as row numbers where it finds them."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Measures that are computed together and kept in one file a pooling.
 
-    ``rows`` makes the tidy rows; ``parameters`` enter the file's name, so that other parameters
-    are another file; ``weight`` is about how long it takes, for the progress bar.
+    ``compute`` makes the table; ``parameters`` enter the file's name, so that other parameters are
+    another file; ``weight`` is about how long it takes, for the progress bar. A ``labelled`` part
+    needs labels, one with ``drivers`` also keeps the samples that drive its cells.
     """
 
     name: str
-    rows: Callable[[Layers], Iterator[Row]]
+    compute: Callable[[Layers], Table]
     parameters: Mapping[str, object] = field(default_factory=dict)
     poolings: tuple[Pooling, ...] = POOLINGS
     weight: int = 1
     labelled: bool = False
+    drivers: bool = False
 
-    def frame(self, layers: Layers) -> pd.DataFrame:
-        """The part's rows, columns as in ``COLUMNS``."""
+
+def _of_rows(rows: Callable[[Layers], Iterator[Row]]) -> Callable[[Layers], Table]:
+    """A part's ``compute`` from a function that yields its rows, columns as in ``COLUMNS``."""
+
+    def compute(layers: Layers) -> Table:
         import pandas as pd
 
-        rows = [*self.rows(layers)]
-        return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+        return pd.DataFrame([*rows(layers)], columns=list(COLUMNS)).astype(COLUMNS), None
+
+    return compute
 
 
 def parts_of(preset: str) -> tuple[Part, ...]:
@@ -151,9 +170,8 @@ Pair = Callable[..., Result]
 def _matrix_rows(layers: Layers, matrix: Matrix, pair: Pair, **options: Any) -> Iterator[Row]:
     """All pairs of blocks from one matrix, and each fusion output with its neighbours."""
     blocks = layers.blocks
-    result = matrix(
-        [layers.arrays[ref] for ref in blocks], labels=[site_name(ref) for ref in blocks], **options
-    )
+    names = [site_name(ref) for ref in blocks]
+    result = matrix([layers.arrays[ref] for ref in blocks], labels=names, **options)
     widths = {ref: int(layers.arrays[ref].shape[1]) for ref in layers.arrays}
     at = {ref: i for i, ref in enumerate(blocks)}
     refs = layers.refs
@@ -161,13 +179,22 @@ def _matrix_rows(layers: Layers, matrix: Matrix, pair: Pair, **options: Any) -> 
         a, b = refs[i], refs[j]
         if a in at and b in at:
             cell = result.cell(at[a], at[b], (widths[a], widths[b]))
+            others = [name for name in names if name not in (names[at[a]], names[at[b]])]
+            told = [text for text in cell.warnings if not any(name in text for name in others)]
+            yield _tidy(layers, replace(cell, warnings=tuple(told)), a, b)
         else:
-            cell = pair(layers.arrays[a], layers.arrays[b], **options)
-        yield _tidy(layers, cell, a, b)
+            yield _tidy(layers, pair(layers.arrays[a], layers.arrays[b], **options), a, b)
 
 
 def _tidy(layers: Layers, result: Result, a: LayerRef, b: LayerRef | None = None) -> Row:
-    """A row, with the words for a constant layer and the note on left-out samples."""
+    """A row, with layers called by their names, and the note on left-out samples."""
+    names = {"x": site_name(a), "y": site_name(b) if b else "y"}
+    result = replace(
+        result,
+        pooling=layers.pooling,
+        warnings=tuple(_called(text, names) for text in result.warnings),
+        reason=_called(result.reason, names),
+    )
     if result.reason:
         known = [
             constant_layer_reason(ref, layers.pooling, layers.modalities)
@@ -175,22 +202,34 @@ def _tidy(layers: Layers, result: Result, a: LayerRef, b: LayerRef | None = None
             if ref is not None and _is_constant(layers.arrays[ref])
         ]
         result = replace(result, reason="; ".join(dict.fromkeys(known)) or result.reason)
-    result = replace(result, pooling=layers.pooling)
     if layers.note:
         result = replace(result, warnings=(*result.warnings, layers.note))
     return tidy_row(result, a, b)
+
+
+def _called(text: str, names: Mapping[str, str]) -> str:
+    """What a function of ``x`` and ``y`` says, with the layers' names."""
+    return re.sub(r"\b[xy]\b", lambda found: names[found[0]], text)
 
 
 def _is_constant(x: Array) -> bool:
     return bool((x == x[:1]).all())
 
 
-def _cka(layers: Layers) -> Iterator[Row]:
-    raise NotImplementedError("computed together with the driving samples, see cka_part")
+def _undefined(
+    layers: Layers, measures: Sequence[str], reason: str, **params: object
+) -> Iterator[Row]:
+    """Rows of measures that these samples do not allow, for all pairs, with the reason."""
+    refs = layers.refs
+    n = layers.n
+    for measure in measures:
+        for i, j in pairs(refs, layers.modalities):
+            dims = (int(layers.arrays[refs[i]].shape[1]), int(layers.arrays[refs[j]].shape[1]))
+            result = Result(measure, NAN, n, dims, "sample", params=params, reason=reason)
+            yield _tidy(layers, result, refs[i], refs[j])
 
 
-def cka_part(layers: Layers) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of linear CKA and the samples that drive each pair of two streams' layers."""
+def _cka(layers: Layers) -> Table:
     return cka_with_drivers(layers.arrays, layers.pooling, modalities=layers.modalities)
 
 
@@ -208,14 +247,34 @@ def _shape(layers: Layers) -> Iterator[Row]:
 def _cca(layers: Layers) -> Iterator[Row]:
     for matrix, pair in (
         (svcca_matrix, svcca),
-        (pwcca_matrix, pwcca),
+        (_pwcca_both_ways_matrix, _pwcca_both_ways),
         (mean_cca_matrix, mean_cca),
     ):
         yield from _matrix_rows(layers, matrix, pair)
 
 
+def _pwcca_both_ways(x: Array, y: Array) -> Result:
+    """PWCCA weighs by its first side; a store keeps a pair once, so it keeps the mean of both."""
+    there, back = pwcca(x, y), pwcca(y, x)
+    return replace(
+        there, value=(there.value + back.value) / 2, params={**there.params, "directions": "mean"}
+    )
+
+
+def _pwcca_both_ways_matrix(layers: Sequence[Array], *, labels: Sequence[str]) -> MatrixResult:
+    found = pwcca_matrix(layers, labels=labels)
+    return replace(
+        found,
+        values=(found.values + found.values.T) / 2,
+        params={**found.params, "directions": "mean"},
+    )
+
+
 def _neighbours(layers: Layers) -> Iterator[Row]:
-    k = min(10, len(next(iter(layers.arrays.values()))) - 1)
+    k = NEIGHBOURS
+    if layers.n <= k:
+        yield from _undefined(layers, PARTS["neighbours"], too_few(layers.n, k), k=k)
+        return
     for matrix, pair in (
         (mutual_knn_matrix, mutual_knn),
         (jaccard_knn_matrix, jaccard_knn),
@@ -232,17 +291,24 @@ RECALLS = (1, 5, 10)
 
 
 def _retrieval(layers: Layers) -> Iterator[Row]:
-    n = len(next(iter(layers.arrays.values())))
-    ks = [k for k in RECALLS if k < n // 2]
+    gallery = layers.n // 2
+    ks = [k for k in RECALLS if k < gallery]
+    missing = [k for k in RECALLS if k >= gallery]
     for a, b in layers.crossing:
-        found = retrieval(layers.arrays[a], layers.arrays[b], ks=ks)
+        x, y = layers.arrays[a], layers.arrays[b]
+        found = retrieval(x, y, ks=ks) if ks else None
+        dims = (int(x.shape[1]), int(y.shape[1]))
         for direction, results in (
-            ("image_to_text", found.x_to_y),
-            ("text_to_image", found.y_to_x),
+            ("image_to_text", found.x_to_y if found else {}),
+            ("text_to_image", found.y_to_x if found else {}),
         ):
             for k, result in results.items():
                 named = replace(result, measure=f"recall_at_{k}", estimator=direction)
                 yield _tidy(layers, named, a, b)
+            for k in missing:
+                reason = f"a gallery of {gallery} samples is too small for recall at {k}"
+                none = Result(f"recall_at_{k}", NAN, gallery, dims, direction, reason=reason)
+                yield _tidy(layers, none, a, b)
 
 
 def _gap(layers: Layers) -> Iterator[Row]:
@@ -255,6 +321,11 @@ def _gap(layers: Layers) -> Iterator[Row]:
 
 def _probes(layers: Layers) -> Iterator[Row]:
     yield from probe_rows(layers.thinned(SAMPLES_IN_MEMORY))
+
+
+def too_few(n: int, k: int) -> str:
+    """Why neighbours are undefined."""
+    return f"n = {n} samples are too few for {k} neighbours"
 
 
 def _dimension(layers: Layers) -> Iterator[Row]:
@@ -290,7 +361,10 @@ def _thesis_cca(layers: Layers) -> Iterator[Row]:
 
 def _thesis_neighbours(layers: Layers) -> Iterator[Row]:
     unit = thesis_layers(layers)
-    k = min(32, len(next(iter(unit.arrays.values()))) - 1)
+    k = THESIS_NEIGHBOURS
+    if unit.n <= k:
+        yield from _undefined(unit, ["mutual_knn"], too_few(unit.n, k), k=k)
+        return
     yield from _matrix_rows(unit, mutual_knn_matrix, mutual_knn, k=k)
 
 
@@ -300,18 +374,18 @@ def _thesis_dimension(layers: Layers) -> Iterator[Row]:
 
 
 DEFAULT: tuple[Part, ...] = (
-    Part("cka", _cka, {"resamples": 1000}, weight=4),
-    Part("dimension", _dimension, {"threshold": 0.95, "discard": 0.1}),
-    Part("shape", _shape, {"normalise": True, "centre": True}, weight=4),
-    Part("cca", _cca, {"variance": 0.99}, weight=6),
-    Part("neighbours", _neighbours, {"k": 10, "metric": "euclidean"}, weight=2),
-    Part("rsa", _rsa, {"comparison": "spearman", "samples": SAMPLES_IN_MEMORY}, weight=2),
-    Part("rbf", _rbf, {"bandwidth": 1.0, "samples": SAMPLES_IN_MEMORY}, weight=2),
-    Part("retrieval", _retrieval, {"ks": list(RECALLS), "seed": 0}, weight=2),
-    Part("gap", _gap),
+    Part("cka", _cka, {"resamples": 1000}, weight=4, drivers=True),
+    Part("dimension", _of_rows(_dimension), {"threshold": 0.95, "discard": 0.1}),
+    Part("shape", _of_rows(_shape), {"normalise": True, "centre": True}, weight=4),
+    Part("cca", _of_rows(_cca), {"variance": 0.99, "pwcca": "both ways"}, weight=6),
+    Part("neighbours", _of_rows(_neighbours), {"k": NEIGHBOURS, "metric": "euclidean"}, weight=2),
+    Part("rsa", _of_rows(_rsa), {"comparison": "spearman", "samples": SAMPLES_IN_MEMORY}, weight=2),
+    Part("rbf", _of_rows(_rbf), {"bandwidth": 1.0, "samples": SAMPLES_IN_MEMORY}, weight=2),
+    Part("retrieval", _of_rows(_retrieval), {"ks": list(RECALLS), "seed": 0}, weight=2),
+    Part("gap", _of_rows(_gap)),
     Part(
         "probes",
-        _probes,
+        _of_rows(_probes),
         {"folds": FOLDS, "penalty": 0.03, "seed": 0, "samples": SAMPLES_IN_MEMORY},
         weight=6,
         labelled=True,
@@ -321,12 +395,12 @@ DEFAULT: tuple[Part, ...] = (
 _THESIS = {"samples": THESIS_SAMPLES, "rows": "unit"}
 
 THESIS: tuple[Part, ...] = tuple(
-    Part(name, rows, {**_THESIS, **parameters}, poolings=("cls",))
+    Part(name, _of_rows(rows), {**_THESIS, **parameters}, poolings=("cls",))
     for name, rows, parameters in (
         ("cka", _thesis_cka, {"estimator": "biased"}),
         ("shape", _thesis_shape, {"normalise": False, "centre": False}),
         ("cca", _thesis_cca, {"rank": 10}),
-        ("neighbours", _thesis_neighbours, {"k": 32}),
+        ("neighbours", _thesis_neighbours, {"k": THESIS_NEIGHBOURS}),
         ("dimension", _thesis_dimension, {"threshold": 0.95}),
     )
 )

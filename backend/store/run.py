@@ -259,7 +259,7 @@ class Run:
     ) -> pd.DataFrame:
         """The samples that drive pairs of layers (column ``key``); arguments that are given filter.
 
-        ``rank`` counts from 0 at the largest ``share`` of the pair's similarity; negative ranks
+        ``rank`` counts from 1 at the largest ``share`` of the pair's similarity; negative ranks
         count from -1 at the smallest (most negative) one.
         """
         equal: dict[str, object] = {"pooling": pooling}

@@ -139,7 +139,7 @@ def projections_table(rows: pd.DataFrame) -> pa.Table:
     return table
 
 
-def drivers_table(rows: pd.DataFrame) -> pa.Table:
+def drivers_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
     """Validated driving samples: known sites, finite shares."""
     table = to_table(rows, DRIVERS, "drivers")
     for column in ("site_a", "site_b"):

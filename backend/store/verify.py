@@ -133,7 +133,6 @@ def _check_vectors(path: Path, ids: pa.Array, width: int, dtype: str) -> str:
 
 
 def _check_measures(run: Run) -> Problems:
-    depths = {spec.name: spec.depth for spec in run.streams} | {"": -1}
     for key in run.measure_keys():
         name = f"measures/{key}.parquet"
         try:
@@ -142,15 +141,20 @@ def _check_measures(run: Run) -> Problems:
         except (InputError, ValueError) as error:
             yield name, str(error)
             continue
-        for side in ("a", "b"):
-            places = table.group_by([f"stream_{side}", f"layer_{side}"]).aggregate([])
-            for stream, layer in zip(*(column.to_pylist() for column in places), strict=True):
-                # A measure of one layer has no second place: stream "" and layer -1.
-                lowest = 0 if stream else -1
-                if stream not in depths or not lowest <= layer <= depths[stream]:
-                    yield name, f"{stream} layer {layer} is not a layer of this run"
+        yield from _unknown_layers(run, name, table)
         if len(table) and pc.max(table["n"]).as_py() > run.n:
             yield name, f"n = {pc.max(table['n'])}, but the run has {run.n} samples"
+
+
+def _unknown_layers(run: Run, name: str, table: pa.Table) -> Problems:
+    depths = {spec.name: spec.depth for spec in run.streams} | {"": -1}
+    for side in ("a", "b"):
+        places = table.group_by([f"stream_{side}", f"layer_{side}"]).aggregate([])
+        for stream, layer in zip(*(column.to_pylist() for column in places), strict=True):
+            # A measure of one layer has no second place: stream "" and layer -1.
+            lowest = 0 if stream else -1
+            if stream not in depths or not lowest <= layer <= depths[stream]:
+                yield name, f"{stream} layer {layer} is not a layer of this run"
 
 
 def _check_drivers(run: Run, ids: pa.Array) -> Problems:
@@ -158,9 +162,11 @@ def _check_drivers(run: Run, ids: pa.Array) -> Problems:
         name = f"drivers/{key}.parquet"
         try:
             table = tables.read_checked(run.paths.driver(key), tables.DRIVERS)
-        except InputError as error:
+            tables.drivers_table(table)
+        except (InputError, ValueError) as error:
             yield name, str(error)
             continue
+        yield from _unknown_layers(run, name, table)
         yield from _unknown_samples(name, table, ids)
 
 

@@ -240,6 +240,10 @@ class RunWriter:
         """Add measures under a new key; see :meth:`Run.add_measures`."""
         tables.write_tidy(self._open().measure(key), tables.measures_table(rows))
 
+    def measure_keys(self) -> tuple[str, ...]:
+        """Keys of the measures that were added."""
+        return parquet_keys(self._open().measures)
+
     def driver_keys(self) -> tuple[str, ...]:
         """Keys of the driving samples that were added."""
         return parquet_keys(self._open().drivers)

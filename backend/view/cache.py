@@ -70,7 +70,7 @@ def _sample(path: str, token: str, run_id: str, sample_id: str) -> queries.Sampl
 @st.cache_data(max_entries=256, show_spinner=False)
 def _drivers(
     path: str, token: str, run_id: str, a: LayerRef, b: LayerRef, pooling: str
-) -> tuple[tuple[str, float], ...]:
+) -> tuple[queries.Driver, ...]:
     return queries.drivers(path, run_id, (a, b), pooling)
 
 
@@ -144,8 +144,8 @@ def sample(store: StoreView, run_id: str, sample_id: str) -> queries.Sample:
 
 def drivers(
     store: StoreView, run_id: str, cell: tuple[LayerRef, LayerRef], pooling: str
-) -> tuple[tuple[str, float], ...]:
-    """The samples that drive a pair of layers, the largest share first."""
+) -> tuple[queries.Driver, ...]:
+    """The samples that drive a pair of layers, by rank."""
     a, b = cell
     return _drivers(store.path, store.token, run_id, a, b, pooling)
 

@@ -19,8 +19,6 @@ from backend.view.groups import RunGroup, RunInfo
 from backend.view.page import Context, chart, identity, pick_focus, say_ignored
 from backend.view.words import literal
 
-DRIVERS_SHOWN = 5
-
 
 def show_matrix(
     view: Context,
@@ -116,9 +114,7 @@ def _show_drivers(
     st.subheader("Which samples drive it", anchor=False)
     try:
         found = cache.drivers(view.store, run.run_id, cell, pooling)
-        samples = [
-            (cache.sample(view.store, run.run_id, sample_id), share) for sample_id, share in found
-        ]
+        samples = {one: cache.sample(view.store, run.run_id, one.sample_id) for one in found}
     except InputError as error:
         st.text(str(error))
         return
@@ -127,13 +123,15 @@ def _show_drivers(
         return
     st.caption(
         f"Shares of the debiased CKA between the two layers, in {literal(run.run_id)}; over all "
-        "samples they sum to 100 %. A sample drives it if both layers place it, in the same way, "
-        "far from the others; a negative share means that they disagree about it."
+        "samples they sum to 100 % (to -100 % where CKA is negative). A sample drives it if both "
+        "layers place it, in the same way, far from the others; a negative share means that they "
+        "disagree about it."
     )
     with st.grid(2, min_column_width=320):
-        with st.container(border=True):
-            st.markdown("**Largest shares**")
-            show_drivers(samples[:DRIVERS_SHOWN])
-        with st.container(border=True):
-            st.markdown("**Smallest shares**")
-            show_drivers(samples[DRIVERS_SHOWN:][::-1])
+        for title, sign in (("Largest shares", 1), ("Smallest shares", -1)):
+            chosen = sorted(
+                (one for one in found if one.rank * sign > 0), key=lambda d: abs(d.rank)
+            )
+            with st.container(border=True):
+                st.markdown(f"**{title}**")
+                show_drivers([(samples[one], one.share) for one in chosen])

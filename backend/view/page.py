@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale, scale_of
+from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale, scale_for, scale_of
 from backend.figures.theme import FUSION_MARK, Series
 from backend.measures.parts import PRESETS
 from backend.types import LayerRef, StreamSpec
@@ -186,8 +186,9 @@ def pick_measure(
     pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
     rows = table.frame[table.frame["pooling"].eq(pooling)]
     kinds = [kind for kind in ESTIMATORS if rows["estimator"].eq(kind).any()]
+    scale = scale_for(measure, str(rows["params"].iloc[0]), int(rows["n"].min()))
     if len(kinds) < 2:
-        return rows, scale_of(measure), kinds[0] if kinds else ""
+        return rows, scale, kinds[0] if kinds else ""
     kind = view.state.estimator if view.state.estimator in kinds else kinds[0]
     with st.sidebar:
         st.segmented_control(
@@ -199,7 +200,7 @@ def pick_measure(
             "one does not, and may fall slightly below 0.",
             **session.bind("estimator", kind),
         )
-    return rows[rows["estimator"].eq(kind)], scale_of(measure), kind
+    return rows[rows["estimator"].eq(kind)], scale, kind
 
 
 def pick_focus(groups: Sequence[RunGroup], focus: RunGroup) -> None:

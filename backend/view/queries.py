@@ -92,13 +92,29 @@ def measure_names(path: str, run_id: str) -> dict[str, tuple[str, ...]]:
     return {preset: tuple(names) for preset, names in found.items()}
 
 
+@dataclass(frozen=True)
+class Driver:
+    """A sample that drives a pair of layers; ``rank`` 1, 2, ... from the largest ``share`` down,
+    -1, -2, ... from the smallest up.
+    """
+
+    sample_id: str
+    rank: int
+    share: float
+
+
 def drivers(
     path: str, run_id: str, cell: tuple[LayerRef, LayerRef], pooling: str
-) -> tuple[tuple[str, float], ...]:
-    """(sample id, share) of the samples that drive a pair of layers, the largest share first."""
-    frame = Store(path).run(run_id).drivers(*cell, pooling=pooling)  # type: ignore[arg-type]
-    frame = frame.drop_duplicates("sample_id").sort_values("share", ascending=False)
-    return tuple(zip(frame["sample_id"].tolist(), frame["share"].tolist(), strict=True))
+) -> tuple[Driver, ...]:
+    """The samples that drive a pair of layers, in either order, by rank; none where not stored."""
+    run = Store(path).run(run_id)
+    for a, b in (cell, cell[::-1]):
+        frame = run.drivers(a, b, pooling)  # type: ignore[arg-type]
+        if len(frame):
+            frame = one_key(frame, ["pooling"])
+            rows = zip(frame["sample_id"], frame["rank"], frame["share"], strict=True)
+            return tuple(sorted((Driver(*row) for row in rows), key=lambda one: one.rank))
+    return ()
 
 
 def run_projections(path: str, run_id: str) -> Table:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backend.figures import alignment_curves, layer_heatmap, transition_curves
-from backend.figures.scales import SCALES, scale_of
+from backend.figures.scales import SCALES, scale_for, scale_of
 from backend.figures.seeds import _t_quantile
 from backend.figures.transitions import alignment_points, matched_streams
 from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame
@@ -48,6 +48,13 @@ def test_a_distance_has_its_own_fixed_range_and_the_opposite_colours():
     assert curve.layout.yaxis.title.text == "Procrustes distance"
     assert curve.layout.yaxis.range[1] > 2**0.5
     assert line(curve).y[0] == pytest.approx(0.91)
+
+
+def test_the_distance_without_normalisation_has_a_range_of_its_own():
+    scale = scale_for("procrustes", '{"normalise": false, "centre": false}', 800)
+    assert scale.high == pytest.approx(40) and "40.0" in scale.meaning
+    assert scale_for("procrustes", '{"normalise": true}', 800) is SCALES["procrustes"]
+    assert scale_for("cka", "", 800) is SCALES["cka"]
 
 
 def test_a_measure_that_is_not_known_is_drawn_under_its_own_name():

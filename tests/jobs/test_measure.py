@@ -13,9 +13,9 @@ from backend.jobs.measure import (
     measure_store,
     missing_tasks,
 )
-from backend.measures import cka, cka_contributions, linear_probe, procrustes
+from backend.measures import cka, cka_contributions, linear_probe, procrustes, pwcca
 from backend.measures.parts import PARTS, THESIS_PARTS, measures_of, preset_of
-from backend.measures.presets import DEFAULT, THESIS
+from backend.measures.presets import DEFAULT, THESIS, Layers, thesis_layers
 from backend.types import LayerRef
 
 
@@ -281,7 +281,7 @@ def test_unknown_presets_and_poolings_are_refused(bare):
 
 
 def test_the_thesis_preset_repeats_its_conventions(bare):
-    store = bare(n=40)
+    store = bare(n=60, width=14)
     done = measure_store(store, preset="thesis")
     assert {(task.part, task.pooling) for task in done} == {(p.name, "cls") for p in THESIS}
     run = store.run("early-seed0")
@@ -289,20 +289,94 @@ def test_the_thesis_preset_repeats_its_conventions(bare):
     unit = [run.vectors(s, 2) for s in ("vision", "text")]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in unit]
     pair = {"stream_a": "vision", "layer_a": 2, "stream_b": "text", "layer_b": 2}
+    left = [np.linalg.svd(x - x.mean(0), full_matrices=False)[0][:, :10] for x in unit]
+    near = [set_of_neighbours(x, 32) for x in unit]
     expected = {
         "cka": float(cka(*unit, estimator="biased")),
         "procrustes": np.sqrt(
             sum((x**2).sum() for x in unit)
             - 2 * np.linalg.svd(unit[0].T @ unit[1], compute_uv=False).sum()
         ),
+        "svcca": np.linalg.svd(left[0].T @ left[1], compute_uv=False).mean(),
+        "mutual_knn": np.mean([len(a & b) / 32 for a, b in zip(*near, strict=True)]),
     }
     for name, value in expected.items():
-        assert one(frame, measure=name, **pair)["value"] == pytest.approx(value, rel=1e-5)
-    near = [set_of_neighbours(x, 32) for x in unit]
-    agreed = np.mean([len(a & b) / 32 for a, b in zip(*near, strict=True)])
-    assert one(frame, measure="mutual_knn", **pair)["value"] == pytest.approx(agreed)
+        assert one(frame, measure=name, **pair)["value"] == pytest.approx(value, rel=1e-5), name
+    variances = np.linalg.svd(unit[0] - unit[0].mean(0), compute_uv=False) ** 2
+    needed = int(np.searchsorted(np.cumsum(variances) / variances.sum(), 0.95) + 1)
+    row = one(frame, measure="effective_dimension", stream_a="vision", layer_a=2)
+    assert row["value"] == needed
     assert frame["layer_a"].min() == 1
     assert set(frame["estimator"]) == {"biased", "sample"}
+
+
+def test_the_thesis_preset_takes_the_first_1024_samples():
+    rng = np.random.default_rng(0)
+    arrays = {
+        LayerRef(s, k): rng.normal(size=(1100, 4)) for s in ("vision", "text") for k in (0, 1)
+    }
+    unit = thesis_layers(Layers(arrays, "cls"))
+    assert set(unit.arrays) == {LayerRef("vision", 1), LayerRef("text", 1)}
+    x = arrays[LayerRef("text", 1)][:1024]
+    expected = x / np.linalg.norm(x, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit.arrays[LayerRef("text", 1)], expected, atol=1e-6)
+
+
+def test_too_few_samples_for_the_neighbours_are_undefined_with_the_reason(bare):
+    store = bare(n=9)
+    measure_store(store, poolings=["cls"])
+    frame = store.run("early-seed0").measures()
+    rows = frame[frame["measure"].isin(["mutual_knn", "jaccard_knn", "cknna"])]
+    assert rows["value"].isna().all()
+    assert "n = 9 samples are too few for 10 neighbours" in set(rows["reason"])
+    assert all("too few" in text or "constant" in text for text in rows["reason"])
+    recall = frame[frame["measure"].eq("recall_at_5")]
+    assert "a gallery of 4 samples is too small for recall at 5" in set(recall["reason"])
+    assert frame[frame["measure"].eq("recall_at_1")]["value"].notna().any()
+
+
+def test_pwcca_is_the_mean_of_both_directions_since_a_pair_is_stored_once(bare):
+    store = bare(n=60)
+    measure_store(store, poolings=["cls"])
+    run = store.run("early-seed0")
+    x, y = run.vectors("vision", 2), run.vectors("text", 3)
+    pair = {"stream_a": "vision", "layer_a": 2, "stream_b": "text", "layer_b": 3}
+    row = one(run.measures(), measure="pwcca", **pair)
+    there, back = float(pwcca(x, y)), float(pwcca(y, x))
+    assert abs(there - back) > 1e-4
+    assert row["value"] == pytest.approx((there + back) / 2, rel=1e-5)
+
+
+def test_warnings_of_a_cell_are_about_its_own_layers_and_call_them_by_name():
+    rng = np.random.default_rng(0)
+    arrays = {
+        LayerRef(s, k): rng.normal(size=(60, 5)).astype(np.float32)
+        for s in ("vision", "text")
+        for k in range(2)
+    }
+    arrays[LayerRef("text", 1)][30:] = arrays[LayerRef("text", 1)][:30]
+    layers = Layers(arrays, "cls")
+    for part in DEFAULT:
+        if part.labelled:
+            continue
+        frame, _ = part.compute(layers)
+        warned = frame[frame["warnings"].str.contains("copies")]
+        mine = warned["stream_a"].eq("text") & warned["layer_a"].eq(1)
+        mine |= warned["stream_b"].eq("text") & warned["layer_b"].eq(1)
+        assert mine.all(), part.name
+        assert not warned["warnings"].str.contains(r"\b[xy]\b").any(), part.name
+        assert len(warned) or part.name in ("retrieval", "gap"), part.name
+
+
+def test_lost_driving_samples_are_found_again(bare):
+    store = bare()
+    measure_store(store, poolings=["cls"])
+    run = store.run("early-seed0")
+    before = run.drivers()
+    run.paths.driver(measure_key("default", "cka", "cls")).unlink()
+    assert [task.part for task in measure_store(store, poolings=["cls"])] == ["cka"]
+    assert run.drivers().equals(before)
+    assert measure_store(store, poolings=["cls"]) == []
 
 
 def set_of_neighbours(x, k):
