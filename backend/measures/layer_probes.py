@@ -115,6 +115,7 @@ def _row(layers: Layers, target: Target, place: tuple[LayerRef, ...]) -> dict[st
     result = replace(
         result,
         estimator=target.task.name,
+        pooling=layers.pooling,
         params={**result.params, "task": target.task.name, "kind": target.task.kind},
         dims=tuple(int(part.shape[1]) for part in parts),
         warnings=(*result.warnings, *remarks),

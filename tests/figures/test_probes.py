@@ -41,11 +41,12 @@ def chance(figure):
     return [t for t in figure.data if (t.name or "").startswith("chance")]
 
 
-def test_a_stream_alone_is_drawn_over_its_own_layers_with_chance():
-    figure = probe_curves(probe_frame(LATE), [LATE], "text", metric="AUROC")
+@pytest.mark.parametrize(("stream", "depth"), [("vision", 6), ("text", 4)])
+def test_a_stream_alone_is_drawn_over_its_own_layers_with_chance(stream, depth):
+    figure = probe_curves(probe_frame(LATE), [LATE], stream, metric="AUROC")
     (line,) = lines(figure)
-    assert list(line.x) == [0, 1, 2, 3, 4]
-    np.testing.assert_allclose(line.y, [0.505 + 0.05 * k for k in range(5)])
+    assert list(line.x) == list(range(depth + 1))
+    np.testing.assert_allclose(line.y, [0.505 + 0.05 * k for k in range(depth + 1)])
     (dotted,) = chance(figure)
     assert list(dotted.y) == [0.5, 0.5] and dotted.line.dash == "dot"
     assert figure.layout.yaxis.title.text == "linear probe, AUROC"

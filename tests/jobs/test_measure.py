@@ -70,6 +70,7 @@ def test_every_measure_that_a_part_names_is_computed_and_no_other(bare, preset):
     run = store.run("early-seed0")
     parts = {"default": PARTS, "thesis": THESIS_PARTS}[preset]
     assert {key.split("-")[1] for key in run.measure_keys()} == set(parts)
+    assert set(run.measures()["pooling"]) == {"cls"}
     for key in run.measure_keys():
         found = set(run.measures(keys=[key])["measure"])
         assert found == set(parts[key.split("-")[1]]) == set(measures_of(key) or ()), key
@@ -98,6 +99,7 @@ def test_the_probes_are_those_of_the_labels_and_vectors_of_the_run(bare):
     x, y = (run.vectors(stream, 2, "mean")[have] for stream in ("vision", "text"))
     frame = run.measures(["linear_probe"])
     assert set(frame["estimator"]) == {"irony", "object", "topics"}
+    assert set(frame["pooling"]) == {"mean"}
     irony = {"estimator": "irony", "stream_a": "vision", "layer_a": 2}
     for vectors, stream_b in ((x, ""), (np.concatenate([x, y], axis=1), "text")):
         row = one(frame, **irony, stream_b=stream_b)

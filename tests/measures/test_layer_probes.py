@@ -55,7 +55,9 @@ def test_a_row_a_task_for_every_block_and_every_matching_pair(layers):
     single = {(s.name, k, "", -1) for s in (VISION, TEXT) for k in range(s.depth + 1)}
     joint = {("vision", a.layer, "text", b.layer) for a, b in matched_layers(VISION, TEXT)}
     assert places == single | joint
-    assert len(list(probe_rows(layers))) == 3 * len(places)
+    rows = list(probe_rows(layers))
+    assert len(rows) == 3 * len(places)
+    assert {row["pooling"] for row in rows} == {"cls"}
     assert matching(layers) == list(matched_layers(VISION, TEXT))
 
 
