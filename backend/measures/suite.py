@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.measures.base import Float64, LayerFacts, constant_reason, prepare_all
+from backend.errors import InputError
+from backend.measures.base import (
+    Float64,
+    LayerFacts,
+    as_representation,
+    constant_reason,
+    prepare,
+    same_samples,
+)
 from backend.measures.bootstrap import LEVEL, Estimator
 from backend.measures.contributions import extremes, shares
 from backend.measures.dimension import (
@@ -35,6 +43,7 @@ from backend.measures.dimension import (
 from backend.measures.hsic import HsicStatistics
 from backend.measures.inference import Inference, infer
 from backend.measures.kernel import EQUIDISTANT, cka_warnings, prepare_layers
+from backend.measures.parallel import map_pieces
 from backend.measures.pvalues import holm
 from backend.measures.result import NAN, Result
 from backend.measures.samples import SampleSums, sample_sums
@@ -174,26 +183,34 @@ def dimension_rows(
 ) -> list[dict[str, object]]:
     """The four dimensions that follow from a layer's spectrum, of every site, as tidy rows.
 
-    One eigen-decomposition a layer, in float64, which the effective rank needs.
+    One eigen-decomposition a layer, in float64, which the effective rank needs; memory 8nd bytes
+    of one layer a core, and its decomposition. InputError as of :func:`suite`, for n >= 2.
     """
     check_threshold(threshold)
     refs = list(layers)
-    prepared = prepare_all(
-        [layers[ref] for ref in refs], [site_name(ref) for ref in refs], np.float64
-    )
-    sites = site_facts(refs, prepared, pooling, modalities or {})
-    rows = []
-    for site, side, share in zip(sites, prepared, spectra(prepared), strict=True):
-        for result in (
+    if not refs:
+        raise InputError("no layers were given", where="layers")
+    names = [site_name(ref) for ref in refs]
+    arrays = [as_representation(layers[ref], name) for ref, name in zip(refs, names, strict=True)]
+    same_samples(arrays, names)
+
+    def of_one(at: int) -> list[dict[str, object]]:
+        side = prepare(arrays[at], names[at])
+        (site,) = site_facts([refs[at]], [side], pooling, modalities or {})
+        (share,) = spectra([side])
+        results = (
             effective_dimension_of(side, share, site.name, threshold),
             participation_ratio_of(side, share, site.name),
             effective_rank_of(side, share, site.name),
             stable_rank_of(side, share, site.name),
-        ):
-            rows.append(
-                tidy_row(replace(result, reason=site.reason, pooling=site.pooling), site.ref)
-            )
-    return rows
+        )
+        return [
+            tidy_row(replace(result, reason=site.reason, pooling=pooling), site.ref)
+            for result in results
+        ]
+
+    work = sum(float(x.size * min(x.shape)) for x in arrays)
+    return [row for rows in map_pieces(of_one, range(len(refs)), work) for row in rows]
 
 
 def _both(
