@@ -3,9 +3,9 @@
 Pairs of layers: every two layers of a stream (each unordered pair once, the diagonal too), every
 layer of one stream with every layer of another, and each fusion output with its neighbours
 (k-1 with k.fusion, k.fusion with k). Linear CKA of each pair is given biased and debiased with the
-exact null and the bootstrap interval of each, and of the debiased one the p-value, corrected after
-Holm over all pairs of different sites of the same two streams (``p_corrected``). Single layers:
-effective dimension and participation ratio of every site.
+exact null and the bootstrap interval of each, and of the debiased one the p-value (up to the size
+that :func:`suite` names), corrected after Holm over all pairs of different sites of the same two
+streams (``p_corrected``). Single layers: effective dimension and participation ratio of every site.
 
 :func:`drivers` says which samples carry the similarity of two streams.
 """
@@ -40,7 +40,7 @@ from backend.measures.dimension import (
     spectra,
     stable_rank_of,
 )
-from backend.measures.hsic import HsicStatistics
+from backend.measures.hsic import HsicStatistics, largest_for_grams
 from backend.measures.inference import Inference, infer
 from backend.measures.kernel import EQUIDISTANT, cka_warnings, prepare_layers
 from backend.measures.parallel import map_pieces
@@ -88,6 +88,9 @@ DRIVER_COLUMNS: dict[str, str] = {
 DRIVERS = 5
 """How many samples with the highest and the lowest shares are listed for each pair of layers."""
 
+P_VALUE_WORK = 1e13
+"""Multiply-adds of all Grams up to which p-values are computed: minutes on two cores."""
+
 ESTIMATORS: tuple[Estimator, ...] = ("biased", "debiased")
 
 _INPUTS = {"vision": "image", "text": "text"}
@@ -123,8 +126,13 @@ def suite(
     One row a value, columns as in ``COLUMNS``; of two streams the vision stream is ``stream_a``.
     ``modalities`` maps stream names to modalities and defaults to the names. InputError names the
     layer whose array cannot be used.
-    Cost: ½n²Σd + 1½L²n² multiply-adds for CKA, 1000 resamples of n numbers a pair and one
+    Cost: ½n²Σd + L²n² multiply-adds for CKA, 1000 resamples of n numbers a pair and one
     eigen-decomposition a layer; memory the arrays again, centred, and 16n bytes a pair.
+
+    p-values need the Grams: all pairs of samples. Where these would take more than ``P_VALUE_WORK``
+    multiply-adds (n above about 22,000 for 50 layers of 768, 31,000 for 26) and covariances take
+    fewer, CKA costs 2nΣ d_i d_j instead, p-values are NaN and a warning says so; values, nulls and
+    intervals are there all the same.
     """
     return _both(layers, pooling, modalities, threshold, 0)[0]
 
@@ -232,14 +240,18 @@ def _both(
     )
     sites = site_facts(refs, prepared, pooling, modalities)
     compared = pairs(refs, modalities)
-    sums = sample_sums(prepared, compared, cubes=True)
-    shares = spectra(prepared)
-    cubed = np.array([float((share**3).sum()) for share in shares])  # tr W³: W has trace 1
+    largest = largest_for_grams([layer.d for layer in prepared], P_VALUE_WORK)
+    tested = prepared[0].n <= largest
+    untested = "" if tested else f"p-values need all pairs of samples: left out above n = {largest}"
+    sums = sample_sums(prepared, compared, cubes=tested)
+    shares = spectra(prepared) if tested or threshold is not None else []
+    # tr W³: W has trace 1.
+    cubed = np.array([float((share**3).sum()) for share in shares]) if tested else None
 
     def uncertain(estimator: Estimator) -> Inference:
         return infer(sums, estimator, level=LEVEL, cubed_traces=cubed)
 
-    rows = [*_cka_rows(sites, sums.statistics, compared, uncertain)]
+    rows = [*_cka_rows(sites, sums.statistics, compared, uncertain, untested)]
     if threshold is not None:
         rows += _dimension_rows(sites, shares, threshold)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -336,8 +348,12 @@ def _cka_rows(
     statistics: HsicStatistics,
     compared: Sequence[tuple[int, int]],
     uncertain: Callable[[Estimator], Inference] | None = None,
+    untested: str = "",
 ) -> Iterator[dict[str, object]]:
-    """Rows of both estimators; without ``uncertain`` no intervals and p-values."""
+    """Rows of both estimators; without ``uncertain`` no intervals and p-values.
+
+    ``untested`` is the warning of each row that lacks a p-value it would otherwise have.
+    """
     for estimator in ESTIMATORS:
         values = statistics.cka(estimator)
         means, sds = statistics.null(estimator)
@@ -350,6 +366,9 @@ def _cka_rows(
             known = not math.isnan(value)
             constant = "; ".join(dict.fromkeys(text for text in (a.reason, b.reason) if text))
             mean = float(means[i, j])
+            warnings = cka_warnings((a.prepared, b.prepared), (a.name, b.name), estimator, mean)
+            if untested and known and i != j and estimator == "debiased":
+                warnings = (*warnings, untested)
             result = Result(
                 measure="cka",
                 value=value,
@@ -364,7 +383,7 @@ def _cka_rows(
                 null_sd=float(sds[i, j]) if known else NAN,
                 p_value=float(found.p[i, j]),
                 p_corrected=float(corrected[i, j]),
-                warnings=cka_warnings((a.prepared, b.prepared), (a.name, b.name), estimator, mean),
+                warnings=warnings,
                 reason="" if known else constant or EQUIDISTANT,
             )
             yield tidy_row(result, a.ref, b.ref)

@@ -1,6 +1,7 @@
 """The tidy rows of a model: which pairs, which columns, what is undefined and why."""
 
 import json
+import sys
 import tracemalloc
 
 import numpy as np
@@ -232,3 +233,28 @@ def test_dimension_rows_hold_one_layer_at_a_time_a_worker(monkeypatch):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5 * 8 * 16_000 * 32  # of the 12
+
+
+def test_p_values_are_left_out_with_a_warning_where_all_pairs_of_samples_cost_too_much(
+    layers, monkeypatch
+):
+    rng = np.random.default_rng(1)
+    few = {ref: rng.normal(size=(101, x.shape[1])) for ref, x in layers.items() if ref.layer < 2}
+    few[LayerRef("vision", 0)] = np.ones((101, 7))
+    whole, samples = suite_with_drivers(few, "cls")
+    monkeypatch.setattr(sys.modules[suite.__module__], "P_VALUE_WORK", 1.0)
+    rest, same_samples = suite_with_drivers(few, "cls")
+    exact = ["value", "ci_low", "ci_high", "null_mean", "null_sd"]
+    np.testing.assert_allclose(rest[exact], whole[exact], atol=1e-10)
+    pd.testing.assert_frame_equal(same_samples, samples)
+    assert rest.p_value.isna().all() and rest.p_corrected.isna().all()
+    tested = whole.p_value.notna()
+    assert tested.sum() > 3
+    said = rest.warnings.str.extract(r"(p-values need all pairs of samples: left out .*)")[0]
+    assert said.notna().equals(tested)
+    limit = int(said[tested].unique().item().rsplit(" ", 1)[1])
+    # Up to it Grams are the cheaper way anyway.
+    assert limit < 101
+    smaller = suite({ref: x[:limit] for ref, x in few.items()}, "cls")
+    assert not smaller.warnings.str.contains("left out").any()
+    assert suite({ref: x[: limit + 1] for ref, x in few.items()}, "cls").p_value.isna().all()
