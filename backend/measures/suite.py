@@ -130,7 +130,7 @@ def suite(
     eigen-decomposition a layer; memory the arrays again, centred, and 16n bytes a pair.
 
     p-values need the Grams: all pairs of samples. Where these would take more than ``P_VALUE_WORK``
-    multiply-adds (n above about 22,000 for 50 layers of 768, 31,000 for 26) and covariances take
+    multiply-adds (n above about 37,000 for 50 layers of 768, 31,000 for 26) and covariances take
     fewer, CKA costs 2nΣ d_i d_j instead, p-values are NaN and a warning says so; values, nulls and
     intervals are there all the same.
     """
