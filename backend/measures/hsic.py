@@ -141,6 +141,13 @@ def gram_is_cheaper(n: int, widths: Sequence[int]) -> bool:
     return _gram_work(n, widths) <= _covariance_work(n, widths)
 
 
+def largest_for_grams(widths: Sequence[int], work: float) -> int:
+    """Samples up to which Grams take ``work`` multiply-adds at most, or less than covariances."""
+    within = (work / _gram_work(1, widths)) ** 0.5
+    cheaper = _covariance_work(1, widths) / _gram_work(1, widths)
+    return int(max(within, cheaper))
+
+
 def _gram_work(n: int, widths: Sequence[int]) -> float:
     return 0.5 * n**2 * (sum(widths) + len(widths) ** 2)
 

@@ -24,10 +24,18 @@ Value = TypeVar("Value")
 
 
 def worker_count() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use; no more than ``OMP_NUM_THREADS``, where that is set.
+
+    The variable is the conventional limit of a process that shares its machine with others. Of a
+    list (``"8,2"``: one count a level of nesting) the first counts; anything but a positive number
+    is no limit.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) > 0 else cores
 
 
 def map_pieces(

@@ -17,7 +17,7 @@ closed forms in these sums too (:mod:`.bootstrap`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,12 @@ from backend.measures.hsic import (
     gram_is_cheaper,
     gram_statistics,
 )
-from backend.measures.parallel import map_pieces, worker_count
+from backend.measures.parallel import map_pieces
 
 Pair = tuple[int, int]
 
 _BLOCK_BYTES = 32 << 20
-_ACCUMULATE = 8192  # products summed in the working precision before float64 takes over
+_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +86,11 @@ def sample_sums(
     """The sums over samples of prepared linear layers (n >= 4), for ``pairs`` (default: i <= j).
 
     All of :class:`HsicStatistics` is filled, whichever pairs are asked for. By Gram blocks:
-    ½n²Σd + 1½L²n² multiply-adds and, with ``cubes``, ½Ln² cubes; memory 32 MB of blocks a core and
-    8nP bytes for the result. By covariances, where that is cheaper (n above about Σd) and no cubes
-    are wanted: 2n Σ d_i d_j.
+    ½n²Σd + L²n² multiply-adds and, with ``cubes``, ½Ln² cubes. By covariances, where that is
+    cheaper (n above about Σd) and no cubes are wanted: 2n Σ d_i d_j.
+
+    Memory: 16nP bytes for the result and, a core, two copies of a block (L, b, b) of at most 32 MB
+    each, b <= 192, with b products (L, L); by covariances a d_i x d_j matrix and 4096 rows of d_j.
     """
     n, size = layers[0].n, len(layers)
     wanted = with_diagonal(size, pairs)
@@ -103,14 +105,11 @@ def sample_sums(
         rows, off = _by_covariance(data, wanted, diagonals)
     traces = np.array([0.0 if layer.constant else 1.0 for layer in layers])
     statistics = HsicStatistics(n, traces, w, off, float(np.finfo(data[0].dtype).eps))
-    products = map_pieces(
-        lambda x: _kernel_times(x, diagonals), data, 2.0 * size * sum(x.size for x in data)
-    )
     return SampleSums(
         statistics=statistics,
         pairs=wanted,
         rows=rows,
-        crossed=_crossed(np.stack(products), diagonals, wanted),
+        crossed=_crossed_of(data, diagonals, wanted),
         diagonals=diagonals,
         cubes=cubed,
     )
@@ -131,7 +130,8 @@ def sample_sums_of_grams(
         np.fill_diagonal(centred, 0)
         cubes[layer] = (centred * centred * centred).sum()
     rows = np.stack([np.einsum("ab,ab->a", grams[i], grams[j]) for i, j in wanted], axis=1)
-    crossed = _crossed(products, diagonals, wanted)
+    left, right = np.array(wanted).T
+    crossed = np.ascontiguousarray(_both_ways(products, diagonals, left, right).T)
     return SampleSums(gram_statistics(grams, diagonals), wanted, rows, crossed, diagonals, cubes)
 
 
@@ -148,18 +148,33 @@ def with_diagonal(size: int, pairs: Sequence[Pair] | None) -> tuple[Pair, ...]:
     return (*((layer, layer) for layer in range(size)), *((int(i), int(j)) for i, j in pairs))
 
 
-def _kernel_times(x: FloatArray, vectors: Float64) -> Float64:
-    """X Xᵀ vᵀ (n, L) for the rows v of ``vectors`` (L, n)."""
-    projected = vectors.astype(x.dtype) @ x
-    return (x @ projected.T).astype(np.float64)
-
-
-def _crossed(products: Float64, diagonals: Float64, pairs: Sequence[Pair]) -> Float64:
-    """``crossed`` from products[i, :, j] = W_i D_j, diagonal of W_i included."""
+def _crossed_of(data: Sequence[FloatArray], diagonals: Float64, pairs: Sequence[Pair]) -> Float64:
+    """``crossed`` (n, P), from the products W_i D_j = X_i (X_iᵀ D_j) of some samples at a time."""
+    size, n = diagonals.shape
+    vectors = diagonals.astype(data[0].dtype)
+    work = 2.0 * size * sum(x.size for x in data)
+    projected = map_pieces(lambda x: vectors @ x, data, work)
     left, right = np.array(pairs).T
-    own = 2 * diagonals[left] * diagonals[right]
-    both = products[left, :, right] + products[right, :, left] - own
-    return np.ascontiguousarray(both.T)
+    crossed = np.empty((n, len(pairs)))
+    step = int(np.clip(_BLOCK_BYTES // (16 * (size**2 + len(pairs))), 1, 256))
+
+    def take(start: int) -> None:
+        at = slice(start, start + step)
+        products = np.stack([x[at] @ p.T for x, p in zip(data, projected, strict=True)])
+        crossed[at] = _both_ways(products.astype(np.float64), diagonals[:, at], left, right).T
+
+    map_pieces(take, range(0, n, step), work)
+    return crossed
+
+
+def _both_ways(
+    products: Float64, diagonals: Float64, left: NDArray[np.intp], right: NDArray[np.intp]
+) -> Float64:
+    """``crossed`` (P, n) from products[i, :, j] = W_i D_j, diagonal of W_i included."""
+    both: Float64 = products[left, :, right]
+    both += products[right, :, left]
+    both -= 2 * diagonals[left] * diagonals[right]
+    return both
 
 
 def _by_covariance(
@@ -177,9 +192,12 @@ def _by_covariance(
         cross = cross_product(data[i], data[j])
         flat = cross.ravel()
         if asked[pair]:
-            mapped = data[i] @ cross.astype(data[i].dtype)
-            found = np.einsum("ad,ad->a", mapped, data[j]) - diagonals[i] * diagonals[j]
-            rows[:, asked[pair]] = found[:, None]
+            narrow = cross.astype(data[i].dtype)
+            for start in range(0, n, _ROWS):
+                at = slice(start, start + _ROWS)
+                found = np.einsum("ad,ad->a", data[i][at] @ narrow, data[j][at])
+                found = found - diagonals[i, at] * diagonals[j, at]
+                rows[at, asked[pair]] = found[:, None]
         return float(flat @ flat) - float(diagonals[i] @ diagonals[j])
 
     work = 2.0 * n * sum(data[i].shape[1] * data[j].shape[1] for i, j in asked)
@@ -192,62 +210,91 @@ def _by_covariance(
 def _by_gram(
     data: Sequence[FloatArray], pairs: Sequence[Pair], shift: Float64, cubes: bool
 ) -> tuple[Float64, Float64, Float64]:
-    """``rows``, ``off`` and Σ A³, by blocks of rows of the upper triangle, all layers together."""
-    size, n, itemsize = len(data), data[0].shape[0], data[0].dtype.itemsize
-    left, right = np.array(pairs).T
-    b = min(n, int(np.clip(_BLOCK_BYTES // (size * n * itemsize), 16, 256)))
+    """``rows``, ``off`` and Σ A³, by square blocks of the upper triangle, all layers together.
+
+    A block adds to the rows of both of its groups of samples. The blocks of a round share no group,
+    so that all of them add in place, and in the same order whoever finishes first.
+    """
+    size, n = len(data), data[0].shape[0]
+    most = int((_BLOCK_BYTES // (size * data[0].dtype.itemsize)) ** 0.5)
+    b = min(n, int(np.clip(n // 16, 64, 192)), max(most, 16))
+    columns = np.array([i * size + j for i, j in pairs])
     rows, off, cubed = np.zeros((n, len(pairs))), np.zeros((size, size)), np.zeros(size)
-    starts = range(0, n, b)
-    group = 2 * worker_count()  # blocks held at once; added in order, whoever finishes first
-    per_block = b * n * (0.5 * sum(x.shape[1] for x in data) + 1.5 * size**2)
-    for first in range(0, len(starts), group):
-        some = starts[first : first + group]
 
-        def take(start: int) -> tuple[Float64, Float64, Float64]:
-            found, total, third = _block_sums(data, start, b, shift if cubes else None)
-            return found[:, left, right], total, third
+    def take(block: Pair) -> tuple[Float64, Float64]:
+        first, second = (slice(g * b, min((g + 1) * b, n)) for g in block)
+        return _add_block(data, first, second, shift if cubes else None, rows, columns)
 
-        for start, (found, total, third) in zip(
-            some, map_pieces(take, some, per_block * len(some)), strict=True
-        ):
-            rows[start:] += found
+    work = n**2 * (0.5 * sum(x.shape[1] for x in data) + size**2)
+    for blocks in _rounds(-(-n // b)):
+        for total, third in map_pieces(take, blocks, work):
             off += total
             cubed += third
     return rows, off, cubed
 
 
-def _block_sums(
-    data: Sequence[FloatArray], start: int, b: int, shift: Float64 | None
-) -> tuple[Float64, Float64, Float64]:
-    """What the products of rows start..start+b with themselves and all later rows add.
+def _rounds(count: int) -> Iterator[list[Pair]]:
+    """All pairs of ``count`` groups, also with themselves, in rounds with every group once.
 
-    Products[a] (n - start, L, L) to the samples from ``start`` on, their sum, and Σ A³.
+    The circle method of round-robin tournaments: one stays, the others turn about.
     """
-    size, n = len(data), data[0].shape[0]
-    stop = min(start + b, n)
-    rows = stop - start
-    block = np.empty((size, rows, n - start), dtype=data[0].dtype)
-    inside = np.arange(rows)
+    yield [(group, group) for group in range(count)]
+    circle = count - 1 + count % 2  # of an odd count the one that stays is nobody
+    for turn in range(circle):
+        met = [(turn, circle)] if circle < count else []
+        for k in range(1, circle // 2 + 1):
+            i, j = (turn - k) % circle, (turn + k) % circle
+            met.append((min(i, j), max(i, j)))
+        if met:
+            yield met
+
+
+def _add_block(
+    data: Sequence[FloatArray],
+    first: slice,
+    second: slice,
+    shift: Float64 | None,
+    rows: Float64,
+    columns: NDArray[np.intp],
+) -> tuple[Float64, Float64]:
+    """Add what one block of the Grams gives to ``rows`` of its samples, on either side.
+
+    ``columns`` are the wanted pairs in a flattened (L, L). Returned: what the block and its mirror
+    add to ``off``, and to Σ A³.
+    """
+    size, same = len(data), first == second
+    height, width = first.stop - first.start, second.stop - second.start
+    block = np.empty((size, height, width), dtype=data[0].dtype)
     for layer, x in enumerate(data):
-        np.matmul(x[start:stop], x[start:].T, out=block[layer])
-    block[:, inside, inside] = 0
-    products = np.zeros((n - start, size, size))
-    by_row = block.transpose(1, 0, 2)
-    for first in range(0, n - start, _ACCUMULATE):
-        piece = by_row[:, :, first : first + _ACCUMULATE]
-        products[:rows] += piece @ piece.transpose(0, 2, 1)
-    if stop < n:
-        by_column = np.ascontiguousarray(block[:, :, rows:].transpose(2, 0, 1))
-        products[rows:] += by_column @ by_column.transpose(0, 2, 1)
+        np.matmul(x[first], x[second].T, out=block[layer])
+        if same:
+            np.fill_diagonal(block[layer], 0)
+    total = _add_products(block.transpose(1, 0, 2), rows[first], columns)
+    if not same:
+        mirrored = np.ascontiguousarray(block.transpose(2, 0, 1))
+        total += _add_products(mirrored, rows[second], columns)
+        del mirrored
     cubes = np.zeros(size)
     if shift is not None:
         for layer, a in enumerate(block):
             u = shift[layer].astype(a.dtype)
-            a += u[start:stop, None]
-            a += u[start:]
-            a[inside, inside] = 0
+            a += u[first, None]
+            a += u[second]
+            if same:
+                np.fill_diagonal(a, 0)
             third = a * a
             third *= a
-            sums = third.sum(axis=0, dtype=np.float64)
-            cubes[layer] = sums[:rows].sum() + 2 * sums[rows:].sum()
-    return products, products.sum(axis=0), cubes
+            cubes[layer] = (1 if same else 2) * third.sum(axis=0, dtype=np.float64).sum()
+    return total, cubes
+
+
+def _add_products(by_sample: FloatArray, rows: Float64, columns: NDArray[np.intp]) -> Float64:
+    """Add Σ_b W_i[a,b] W_j[a,b] of the wanted pairs to ``rows`` (b, P); their sums over a (L, L).
+
+    ``by_sample`` is (b, L, b'); sums over its at most 192 columns are of the working precision.
+    """
+    count, size, _ = by_sample.shape
+    products = (by_sample @ by_sample.transpose(0, 2, 1)).reshape(count, size * size)
+    rows += products[:, columns]
+    total: Float64 = products.sum(axis=0, dtype=np.float64).reshape(size, size)
+    return total

@@ -3,9 +3,9 @@
 Pairs of layers: every two layers of a stream (each unordered pair once, the diagonal too), every
 layer of one stream with every layer of another, and each fusion output with its neighbours
 (k-1 with k.fusion, k.fusion with k). Linear CKA of each pair is given biased and debiased with the
-exact null and the bootstrap interval of each, and of the debiased one the p-value, corrected after
-Holm over all pairs of different sites of the same two streams (``p_corrected``). Single layers:
-effective dimension and participation ratio of every site.
+exact null and the bootstrap interval of each, and of the debiased one the p-value (up to the size
+that :func:`suite` names), corrected after Holm over all pairs of different sites of the same two
+streams (``p_corrected``). Single layers: effective dimension and participation ratio of every site.
 
 :func:`drivers` says which samples carry the similarity of two streams.
 """
@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.measures.base import Float64, LayerFacts, constant_reason, prepare_all
+from backend.errors import InputError
+from backend.measures.base import (
+    Float64,
+    LayerFacts,
+    as_representation,
+    constant_reason,
+    prepare,
+    same_samples,
+)
 from backend.measures.bootstrap import LEVEL, Estimator
 from backend.measures.contributions import extremes, shares
 from backend.measures.dimension import (
@@ -32,9 +40,10 @@ from backend.measures.dimension import (
     spectra,
     stable_rank_of,
 )
-from backend.measures.hsic import HsicStatistics
+from backend.measures.hsic import HsicStatistics, largest_for_grams
 from backend.measures.inference import Inference, infer
 from backend.measures.kernel import EQUIDISTANT, cka_warnings, prepare_layers
+from backend.measures.parallel import map_pieces
 from backend.measures.pvalues import holm
 from backend.measures.result import NAN, Result
 from backend.measures.samples import SampleSums, sample_sums
@@ -79,6 +88,9 @@ DRIVER_COLUMNS: dict[str, str] = {
 DRIVERS = 5
 """How many samples with the highest and the lowest shares are listed for each pair of layers."""
 
+P_VALUE_WORK = 1e13
+"""Multiply-adds of all Grams up to which p-values are computed: minutes on two cores."""
+
 ESTIMATORS: tuple[Estimator, ...] = ("biased", "debiased")
 
 _INPUTS = {"vision": "image", "text": "text"}
@@ -114,8 +126,13 @@ def suite(
     One row a value, columns as in ``COLUMNS``; of two streams the vision stream is ``stream_a``.
     ``modalities`` maps stream names to modalities and defaults to the names. InputError names the
     layer whose array cannot be used.
-    Cost: ½n²Σd + 1½L²n² multiply-adds for CKA, 1000 resamples of n numbers a pair and one
+    Cost: ½n²Σd + L²n² multiply-adds for CKA, 1000 resamples of n numbers a pair and one
     eigen-decomposition a layer; memory the arrays again, centred, and 16n bytes a pair.
+
+    p-values need the Grams: all pairs of samples. Where these would take more than ``P_VALUE_WORK``
+    multiply-adds (n above about 37,000 for 50 layers of 768, 31,000 for 26) and covariances take
+    fewer, CKA costs 2nΣ d_i d_j instead, p-values are NaN and a warning says so; values, nulls and
+    intervals are there all the same.
     """
     return _both(layers, pooling, modalities, threshold, 0)[0]
 
@@ -174,26 +191,34 @@ def dimension_rows(
 ) -> list[dict[str, object]]:
     """The four dimensions that follow from a layer's spectrum, of every site, as tidy rows.
 
-    One eigen-decomposition a layer, in float64, which the effective rank needs.
+    One eigen-decomposition a layer, in float64, which the effective rank needs; memory 8nd bytes
+    of one layer a core, and its decomposition. InputError as of :func:`suite`, for n >= 2.
     """
     check_threshold(threshold)
     refs = list(layers)
-    prepared = prepare_all(
-        [layers[ref] for ref in refs], [site_name(ref) for ref in refs], np.float64
-    )
-    sites = site_facts(refs, prepared, pooling, modalities or {})
-    rows = []
-    for site, side, share in zip(sites, prepared, spectra(prepared), strict=True):
-        for result in (
+    if not refs:
+        raise InputError("no layers were given", where="layers")
+    names = [site_name(ref) for ref in refs]
+    arrays = [as_representation(layers[ref], name) for ref, name in zip(refs, names, strict=True)]
+    same_samples(arrays, names)
+
+    def of_one(at: int) -> list[dict[str, object]]:
+        side = prepare(arrays[at], names[at])
+        (site,) = site_facts([refs[at]], [side], pooling, modalities or {})
+        (share,) = spectra([side])
+        results = (
             effective_dimension_of(side, share, site.name, threshold),
             participation_ratio_of(side, share, site.name),
             effective_rank_of(side, share, site.name),
             stable_rank_of(side, share, site.name),
-        ):
-            rows.append(
-                tidy_row(replace(result, reason=site.reason, pooling=site.pooling), site.ref)
-            )
-    return rows
+        )
+        return [
+            tidy_row(replace(result, reason=site.reason, pooling=pooling), site.ref)
+            for result in results
+        ]
+
+    work = sum(float(x.size * min(x.shape)) for x in arrays)
+    return [row for rows in map_pieces(of_one, range(len(refs)), work) for row in rows]
 
 
 def _both(
@@ -215,14 +240,18 @@ def _both(
     )
     sites = site_facts(refs, prepared, pooling, modalities)
     compared = pairs(refs, modalities)
-    sums = sample_sums(prepared, compared, cubes=True)
-    shares = spectra(prepared)
-    cubed = np.array([float((share**3).sum()) for share in shares])  # tr W³: W has trace 1
+    largest = largest_for_grams([layer.d for layer in prepared], P_VALUE_WORK)
+    tested = prepared[0].n <= largest
+    untested = "" if tested else f"p-values need all pairs of samples: left out above n = {largest}"
+    sums = sample_sums(prepared, compared, cubes=tested)
+    shares = spectra(prepared) if tested or threshold is not None else []
+    # tr W³: W has trace 1.
+    cubed = np.array([float((share**3).sum()) for share in shares]) if tested else None
 
     def uncertain(estimator: Estimator) -> Inference:
         return infer(sums, estimator, level=LEVEL, cubed_traces=cubed)
 
-    rows = [*_cka_rows(sites, sums.statistics, compared, uncertain)]
+    rows = [*_cka_rows(sites, sums.statistics, compared, uncertain, untested)]
     if threshold is not None:
         rows += _dimension_rows(sites, shares, threshold)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -319,8 +348,12 @@ def _cka_rows(
     statistics: HsicStatistics,
     compared: Sequence[tuple[int, int]],
     uncertain: Callable[[Estimator], Inference] | None = None,
+    untested: str = "",
 ) -> Iterator[dict[str, object]]:
-    """Rows of both estimators; without ``uncertain`` no intervals and p-values."""
+    """Rows of both estimators; without ``uncertain`` no intervals and p-values.
+
+    ``untested`` is the warning of each row that lacks a p-value it would otherwise have.
+    """
     for estimator in ESTIMATORS:
         values = statistics.cka(estimator)
         means, sds = statistics.null(estimator)
@@ -333,6 +366,9 @@ def _cka_rows(
             known = not math.isnan(value)
             constant = "; ".join(dict.fromkeys(text for text in (a.reason, b.reason) if text))
             mean = float(means[i, j])
+            warnings = cka_warnings((a.prepared, b.prepared), (a.name, b.name), estimator, mean)
+            if untested and known and i != j and estimator == "debiased":
+                warnings = (*warnings, untested)
             result = Result(
                 measure="cka",
                 value=value,
@@ -347,7 +383,7 @@ def _cka_rows(
                 null_sd=float(sds[i, j]) if known else NAN,
                 p_value=float(found.p[i, j]),
                 p_corrected=float(corrected[i, j]),
-                warnings=cka_warnings((a.prepared, b.prepared), (a.name, b.name), estimator, mean),
+                warnings=warnings,
                 reason="" if known else constant or EQUIDISTANT,
             )
             yield tidy_row(result, a.ref, b.ref)

@@ -1,6 +1,7 @@
 """What each sample adds to a pair: both routes, blocks, any centred kernel, chosen pairs."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from backend.measures import cka, cka_contributions, pair_contributions
 from backend.measures.base import prepare
 from backend.measures.contributions import extremes
 from backend.measures.hsic import all_pairs
-from backend.measures.samples import sample_sums, sample_sums_of_grams
+from backend.measures.samples import _rounds, sample_sums, sample_sums_of_grams
 
 
 def prepared(layers):
@@ -56,7 +57,6 @@ def test_blocks_of_rows_do_not_change_the_sums(arrays, monkeypatch):
     layers = prepared(arrays.related(150, (30, 200)))
     whole = sample_sums(layers, cubes=True)
     monkeypatch.setattr("backend.measures.samples._BLOCK_BYTES", 1)
-    monkeypatch.setattr("backend.measures.samples._ACCUMULATE", 40)
     parts = sample_sums(layers, cubes=True)
     np.testing.assert_allclose(parts.rows, whole.rows, atol=1e-14)
     np.testing.assert_allclose(parts.cubes, whole.cubes, rtol=1e-10)
@@ -130,3 +130,38 @@ def test_extremes_are_ranked_from_the_most_extreme_and_do_not_overlap():
     share = np.array([0.1, 0.5, -0.2, 0.3, 0.3])
     assert extremes(share, 2) == [(1, 1), (2, 3), (-1, 2), (-2, 0)]
     assert extremes(share[:3], 5) == [(1, 1), (-1, 2)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9])
+def test_every_two_groups_meet_once_and_none_twice_in_a_round(count):
+    rounds = list(_rounds(count))
+    for blocks in rounds[1:]:
+        groups = [group for block in blocks for group in block]
+        assert len(groups) == len(set(groups))
+    met = sorted(block for blocks in rounds for block in blocks)
+    assert met == [(i, j) for i in range(count) for j in range(i, count)]
+
+
+def test_workers_do_not_change_a_bit_of_the_sums(arrays, monkeypatch):
+    layers = [prepare(x, "x", np.float32) for x in arrays.related(700, (40, 30, 20))]
+    found = []
+    for workers in (1, 5):
+        monkeypatch.setattr("backend.measures.parallel.worker_count", lambda w=workers: w)
+        monkeypatch.setattr("backend.measures.parallel.WORTH_THREADS", 0)
+        found.append(sample_sums(layers, cubes=True))
+    one, many = found
+    for name in ("rows", "crossed", "cubes"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(many, name))
+    np.testing.assert_array_equal(one.statistics.off, many.statistics.off)
+
+
+def test_memory_is_the_result_and_a_few_blocks(arrays, monkeypatch):
+    monkeypatch.setattr("backend.measures.parallel.worker_count", lambda: 1)
+    layers = [prepare(x, "x", np.float32) for x in arrays.related(1500, (3,) * 40)]
+    pairs = [(0, 1), (2, 3)]
+    tracemalloc.start()
+    sample_sums(layers, pairs, cubes=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Half of what the (L, L) products of all samples would take.
+    assert peak < 8 * 1500 * 40**2 / 2

@@ -1,6 +1,8 @@
 """The tidy rows of a model: which pairs, which columns, what is undefined and why."""
 
 import json
+import sys
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,14 @@ from backend.measures import (
     cka_null,
     drivers,
     effective_dimension,
+    effective_rank,
     holm,
     participation_ratio,
+    stable_rank,
     suite,
     suite_with_drivers,
 )
-from backend.measures.suite import COLUMNS, DRIVER_COLUMNS
+from backend.measures.suite import COLUMNS, DRIVER_COLUMNS, dimension_rows
 from backend.types import LayerRef, StreamSpec
 
 VISION = StreamSpec("vision", "vision", 3, 7, (2, 3))
@@ -194,3 +198,63 @@ def test_warnings_travel_with_the_rows():
     frame = suite(arrays, "cls").set_index(["measure", "estimator"])
     assert "n = 6 samples < d = 10" in frame.loc[("cka", "biased")].warnings.iloc[0]
     assert frame.loc[("cka", "debiased")].warnings.iloc[0] == ""
+
+
+def test_dimension_rows_are_those_of_the_single_functions(layers):
+    arrays = {**layers, LayerRef("vision", 0): np.ones((30, 7))}
+    rows = dimension_rows(arrays, "cls", threshold=0.9)
+    functions = (
+        ("effective_dimension", lambda x: effective_dimension(x, 0.9)),
+        ("participation_ratio", participation_ratio),
+        ("effective_rank", effective_rank),
+        ("stable_rank", stable_rank),
+    )
+    expected = [(ref, name, float(f(x))) for ref, x in arrays.items() for name, f in functions]
+    for row, (ref, name, value) in zip(rows, expected, strict=True):
+        assert (row["stream_a"], row["layer_a"], row["site_a"]) == (ref.stream, ref.layer, ref.site)
+        assert (row["measure"], row["pooling"]) == (name, "cls")
+        assert row["value"] == pytest.approx(value, rel=1e-10, nan_ok=True)
+        constant = ref == LayerRef("vision", 0)
+        assert ("CLS token does not depend on the image yet" in row["reason"]) == constant
+    with pytest.raises(InputError, match=r"layer 1 of text: 29 samples, but .* has 30"):
+        dimension_rows({**layers, LayerRef("text", 1): np.ones((29, 5))}, "cls")
+    with pytest.raises(InputError, match="no layers were given"):
+        dimension_rows({}, "cls")
+
+
+def test_dimension_rows_hold_one_layer_at_a_time_a_worker(monkeypatch):
+    monkeypatch.setattr("backend.measures.parallel.worker_count", lambda: 1)
+    rng = np.random.default_rng(0)
+    arrays = {
+        LayerRef("vision", k): rng.normal(size=(16_000, 32)).astype(np.float32) for k in range(12)
+    }
+    tracemalloc.start()
+    dimension_rows(arrays, "mean")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * 8 * 16_000 * 32  # of the 12
+
+
+def test_p_values_are_left_out_with_a_warning_where_all_pairs_of_samples_cost_too_much(
+    layers, monkeypatch
+):
+    rng = np.random.default_rng(1)
+    few = {ref: rng.normal(size=(101, x.shape[1])) for ref, x in layers.items() if ref.layer < 2}
+    few[LayerRef("vision", 0)] = np.ones((101, 7))
+    whole, samples = suite_with_drivers(few, "cls")
+    monkeypatch.setattr(sys.modules[suite.__module__], "P_VALUE_WORK", 1.0)
+    rest, same_samples = suite_with_drivers(few, "cls")
+    exact = ["value", "ci_low", "ci_high", "null_mean", "null_sd"]
+    np.testing.assert_allclose(rest[exact], whole[exact], atol=1e-10)
+    pd.testing.assert_frame_equal(same_samples, samples)
+    assert rest.p_value.isna().all() and rest.p_corrected.isna().all()
+    tested = whole.p_value.notna()
+    assert tested.sum() > 3
+    said = rest.warnings.str.extract(r"(p-values need all pairs of samples: left out .*)")[0]
+    assert said.notna().equals(tested)
+    limit = int(said[tested].unique().item().rsplit(" ", 1)[1])
+    # Up to it Grams are the cheaper way anyway.
+    assert limit < 101
+    smaller = suite({ref: x[:limit] for ref, x in few.items()}, "cls")
+    assert not smaller.warnings.str.contains("left out").any()
+    assert suite({ref: x[: limit + 1] for ref, x in few.items()}, "cls").p_value.isna().all()
