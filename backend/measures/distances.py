@@ -25,6 +25,7 @@ from backend.measures.base import (
     constant_reason,
     duplicate_warning,
     prepare,
+    stored_eps,
 )
 from backend.measures.parallel import worker_count
 
@@ -166,7 +167,7 @@ def prepared_for(array: FloatArray, name: str, metric: str) -> tuple[Prepared | 
     if metric == "euclidean":
         prepared = prepare(array, name)
         return (None, constant_reason(name)) if prepared.constant else (prepared, "")
-    eps = float(np.finfo(array.dtype).eps)
+    eps = stored_eps(array)
     what = "is zero"
     if metric == "correlation":
         prepare(array, name)

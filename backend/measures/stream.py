@@ -33,6 +33,7 @@ from backend.measures.base import (
     is_constant,
     refuse_non_finite,
     same_samples,
+    stored_eps,
 )
 from backend.measures.bootstrap import Estimator
 from backend.measures.dimension import (
@@ -161,7 +162,7 @@ class CKAStream:
             moved = their.moved(delta, theirs.n)
             side.s = side.s + moved.s
             side.squares += moved.squares
-            side.eps = max(side.eps, their.eps)
+            side.eps = min(side.eps, their.eps) if side.eps else their.eps
         mine.eps = max(mine.eps, theirs.eps)
         mine.n += theirs.n
         return self
@@ -298,5 +299,6 @@ class CKAStream:
         squares: Float64 = np.einsum("ij,ij->i", rows, rows)
         side.s = side.s + rows.sum(axis=0)
         side.squares += float(squares.sum())
-        side.eps = max(side.eps, float(np.finfo(array.dtype).eps))
+        eps = stored_eps(array)
+        side.eps = min(side.eps, eps) if side.eps else eps
         return _Batch(rows, squares)
