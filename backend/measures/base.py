@@ -35,6 +35,12 @@ SMALL_WORK = 4_000_000_000
 DUPLICATES_WORTH_SAYING = 0.01
 """Share of rows that are copies of another row above which a warning is attached."""
 
+COPY_GAP = 4e-6
+"""Rows nearer to each other than this share of the typical row's norm (of the centred layer) are
+copies: float noise of 1e-6 on the values of both is still below it."""
+
+BFLOAT16_EPS = 2.0**-7
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -169,11 +175,41 @@ def prepare(
         data[start : start + step] = block
     total = float(row_norms.sum())
     spread = np.sqrt(column_squares / n) / factor
-    if is_constant(spread, mean, float(np.finfo(array.dtype).eps)):
+    if is_constant(spread, mean, stored_eps(array)):
         return Prepared(np.zeros_like(data), np.zeros(n), 0.0, True, n - 1)
     duplicates = count_duplicates(data, row_norms)
     data *= np.asarray(1.0 / np.sqrt(total), dtype=dtype)
     return Prepared(data, row_norms / total, float(np.sqrt(total)) / factor, False, duplicates)
+
+
+def stored_eps(array: FloatArray) -> float:
+    """The rounding unit (eps) of the precision in which the values of ``array`` were rounded.
+
+    Vectors are often captured in float16 or bfloat16 and widened to float32 before they are
+    measured; their noise stays that of the narrow type. So a float32 array of which every value is
+    a float16 number counts as float16, and one of bfloat16 numbers as bfloat16. Whole numbers say
+    nothing about rounding: an array of nothing else, like float64, counts as the type it has. The
+    check stops at the first block of rows that decides.
+    """
+    eps = float(np.finfo(array.dtype).eps)
+    if array.dtype != np.float32:
+        return eps
+    n, d = array.shape
+    step = max(1, _CHUNK_BYTES // (8 * d))
+    half = brain = whole = True
+    for start in range(0, n, step):
+        block = array[start : start + step]
+        if half:
+            with np.errstate(over="ignore"):
+                half = bool((block.astype(np.float16) == block).all())
+        brain = brain and not (np.ascontiguousarray(block).view(np.uint32) & 0xFFFF).any()
+        whole = whole and bool((block == np.rint(block)).all())
+        if not (half or brain):
+            return eps
+    if whole:
+        return eps
+    # bfloat16 numbers of ordinary size are float16 numbers too; the coarser grid is the true one.
+    return BFLOAT16_EPS if brain else float(np.finfo(np.float16).eps)
 
 
 def prepare_all(
@@ -213,29 +249,40 @@ def is_constant(spread: Float64, mean: Float64, eps: float) -> bool:
     """Whether no column varies by more than rounding.
 
     ``spread`` and ``mean`` are the columns' standard deviations and means, ``eps`` the rounding
-    unit of the precision the data came in: half of it, relative to the mean, is what rounding
-    alone produces.
+    unit of the precision the data came in (:func:`stored_eps`): half of it, relative to the mean,
+    is what rounding alone produces.
     """
     return bool((spread <= 0.5 * eps * np.abs(mean)).all())
 
 
 def count_duplicates(data: FloatArray, row_norms: Float64) -> int:
-    """How many rows are copies of an earlier row (exactly, or up to 1e-6 of the typical row).
+    """How many rows are copies of another one, exactly or up to ``COPY_GAP``; one row of each set
+    is not counted. The cost is that of :func:`copied_rows`.
+    """
+    return len(copied_rows(data, row_norms))
+
+
+def copied_rows(data: FloatArray, row_norms: Float64) -> NDArray[np.intp]:
+    """Ascending indices of the rows that are copies, exactly or up to ``COPY_GAP``, of an earlier
+    row; of a chain of rows, each a copy of the next, the first is kept.
 
     Rows are ordered by their projection on one fixed direction and only neighbours in that order
-    are compared, so the cost is one matrix-vector product and a sort.
+    are compared, so the cost is one matrix-vector product and a sort. A rare inexact copy escapes
+    when the projection of an unrelated row falls between.
     """
     n, d = data.shape
     direction = np.random.default_rng(0).standard_normal((d,)).astype(data.dtype)
     order = np.argsort(data @ direction, kind="stable")
     typical = float(row_norms.mean())
     step = max(1, _CHUNK_BYTES // (8 * d))
-    count = 0
+    copy = np.zeros(n, dtype=bool)  # of the row before it in the order
     for start in range(0, n - 1, step):
         stop = min(start + step, n - 1)
         gap = data[order[start + 1 : stop + 1]] - data[order[start:stop]]
-        count += int((np.einsum("ij,ij->i", gap, gap) <= 1e-12 * typical).sum())
-    return count
+        copy[start + 1 : stop + 1] = np.einsum("ij,ij->i", gap, gap) <= COPY_GAP**2 * typical
+    starts = np.flatnonzero(~copy)
+    first = np.repeat(np.minimum.reduceat(order, starts), np.diff(np.append(starts, n)))
+    return np.sort(order[order != first])
 
 
 def duplicate_warning(prepared: LayerFacts, name: str) -> str | None:

@@ -4,13 +4,16 @@ All of it is float64, whatever the size: neighbours and ranks are discrete, and 
 distances inside a tight cluster far from the mean are rounding. ‖a-b‖² = ‖a‖² + ‖b‖² - 2 a·b is
 taken on centred data, so an offset common to all samples cannot cancel.
 
-Distances that differ by no more than rounding are ties, and ties go to the sample that comes first
-in the data: the same array gives the same neighbours on every machine.
+Distances that differ by no more than rounding are ties. Who of the tied at the k-th place is a
+neighbour is drawn by hashing the layer's own values (:func:`tie_ids`): equal arrays get equal
+neighbours, and layers that have nothing but ties in common get independent draws, so that ties
+alone cannot make them agree, as an order that all layers share (the first in the data) would.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,7 @@ from backend.measures.base import (
     constant_reason,
     duplicate_warning,
     prepare,
+    stored_eps,
 )
 from backend.measures.parallel import worker_count
 
@@ -51,14 +55,17 @@ class Unit:
     reason: str = ""
 
 
-def nearest(x: Prepared, k: int) -> Neighbours:
+def nearest(x: Prepared, k: int, values: FloatArray | None = None) -> Neighbours:
     """The ``k`` < n samples nearest to each sample, itself excluded.
 
+    Ties at the k-th place are drawn by the rows of ``values`` (n, d), default the prepared ones.
+    The layer as it came is better: unlike its mean, it does not depend on the order of the rows.
     n²·d multiply-adds; memory: a few blocks of rows of the (n, n) distances.
     """
     n = x.n
     b = block_rows(n)
     codes, squared = [], []
+    ids: NDArray[np.uint64] | None = None
     for start in range(0, n, b):
         block = squared_distances(x, start, min(start + b, n))
         here = np.arange(len(block))
@@ -68,14 +75,46 @@ def nearest(x: Prepared, k: int) -> Neighbours:
         chosen = block <= kth + slack
         crowded = np.flatnonzero(chosen.sum(axis=1) > k)
         if crowded.size:
-            sure = block[crowded] < (kth - slack)[crowded]
-            tied = chosen[crowded] & ~sure
-            room = k - sure.sum(axis=1, keepdims=True)
-            chosen[crowded] = sure | (tied & (np.cumsum(tied, axis=1) <= room))
+            ids = tie_ids(x.data if values is None else values) if ids is None else ids
+            lots = _mixed(ids[start + crowded, None] + _mixed(ids))
+            lots[~chosen[crowded]] = np.iinfo(np.uint64).max
+            lots[block[crowded] < (kth - slack)[crowded]] = 0
+            drawn = np.argpartition(lots, k - 1, axis=1)[:, :k]
+            chosen[crowded] = False
+            chosen[crowded[:, None], drawn] = True
         at = np.flatnonzero(chosen)
         codes.append(at + start * n)
         squared.append(block.ravel()[at])
     return Neighbours(n, k, np.concatenate(codes).astype(np.int64), np.concatenate(squared))
+
+
+def tie_ids(values: FloatArray) -> NDArray[np.uint64]:
+    """A number for each row (n,) from which its ties are drawn; it depends on all of ``values``.
+
+    Where all rows differ, a row keeps its number when the rows are permuted. Copies can only be
+    told apart by their place: then the numbers depend on the order of the rows. The numbers are
+    those of the values, whatever the precision that holds them.
+    """
+    digests = [
+        # 0.0 makes -0.0 and 0.0 one number.
+        blake2b(np.add(row, 0.0, dtype=np.float64).tobytes(), digest_size=8).digest()
+        for row in values
+    ]
+    if len(set(digests)) < len(digests):
+        seed = blake2b(b"".join(digests), digest_size=16).digest()
+        draw = np.random.default_rng(int.from_bytes(seed, "little"))
+        return draw.integers(2**64, size=len(digests), dtype=np.uint64)
+    whole = blake2b(b"".join(sorted(digests)), digest_size=8).digest()
+    return _mixed(np.frombuffer(b"".join(digests), "<u8") ^ np.frombuffer(whole, "<u8"))
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64: a scrambled number for each number (wrapping uint64)."""
+    z = numbers + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return mixed
 
 
 def condensed(x: Prepared) -> Float64:
@@ -128,7 +167,7 @@ def prepared_for(array: FloatArray, name: str, metric: str) -> tuple[Prepared | 
     if metric == "euclidean":
         prepared = prepare(array, name)
         return (None, constant_reason(name)) if prepared.constant else (prepared, "")
-    eps = float(np.finfo(array.dtype).eps)
+    eps = stored_eps(array)
     what = "is zero"
     if metric == "correlation":
         prepare(array, name)

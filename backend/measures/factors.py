@@ -25,6 +25,7 @@ from backend.measures.base import (
     duplicate_warning,
     prepare,
     same_samples,
+    stored_eps,
 )
 from backend.measures.parallel import map_pieces
 
@@ -106,13 +107,14 @@ def numerical_rank(s: Float64, array: FloatArray, norm: float) -> int:
     """How many singular values ``s`` of the unit-norm layer stand above rounding (at least 1).
 
     Two kinds of rounding: that of the decomposition, eps·max(n, d)·s_1 with float64's eps; and that
-    of the precision in which ``array`` came, which spreads eps times the typical magnitude
-    (offset included) over all entries: a norm of about eps·magnitude·√max(n, d). ``norm`` is the
-    Frobenius norm before scaling. The median over the columns is the typical magnitude, so that
-    one massive coordinate does not hide the others.
+    of the precision in which ``array`` was stored (:func:`.base.stored_eps`, which also knows
+    widened float16), which spreads eps times the typical magnitude (offset included) over all
+    entries: a norm of about eps·magnitude·√max(n, d). ``norm`` is the Frobenius norm before
+    scaling. The median over the columns is the typical magnitude, so that one massive coordinate
+    does not hide the others.
     """
     longest = max(array.shape)
     magnitude = float(np.median(np.abs(array).mean(axis=0, dtype=np.float64)))
-    stored = float(np.finfo(array.dtype).eps) * magnitude * np.sqrt(longest) / norm
+    stored = stored_eps(array) * magnitude * np.sqrt(longest) / norm
     computed = float(np.finfo(np.float64).eps) * longest * float(s[0])
     return max(1, int((s > max(stored, computed)).sum()))

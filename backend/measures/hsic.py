@@ -41,7 +41,9 @@ _ROWS = 16384
 class HsicStatistics:
     """The sums of the module's docstring for L layers; NaN for pairs that were not tracked.
 
-    ``eps`` is the rounding unit of the products. All methods return (L, L) matrices.
+    ``eps`` is the rounding unit of the products. ``no_bandwidth`` are the layers whose RBF kernel
+    is undefined because their median distance is 0; their sums are 0, but they are not constant.
+    All methods return (L, L) matrices.
     """
 
     n: int
@@ -49,11 +51,14 @@ class HsicStatistics:
     w: Float64
     off: Float64
     eps: float
+    no_bandwidth: frozenset[int] = frozenset()
 
     @property
     def constant(self) -> NDArray[np.bool_]:
         """(L,) which layers are constant."""
-        return np.equal(self.traces, 0)
+        constant: NDArray[np.bool_] = np.equal(self.traces, 0)
+        constant[list(self.no_bandwidth)] = False
+        return constant
 
     def biased(self) -> Float64:
         """Biased linear CKA; NaN for constant layers."""

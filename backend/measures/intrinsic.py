@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
-from backend.measures.base import Float64, Prepared, as_representation, constant_reason, prepare
+from backend.measures.base import (
+    COPY_GAP,
+    Float64,
+    Prepared,
+    as_representation,
+    constant_reason,
+    copied_rows,
+    prepare,
+)
 from backend.measures.distances import nearest
 from backend.measures.parallel import map_pieces
 from backend.measures.result import NAN, Result
@@ -28,7 +36,9 @@ def two_nn(x: object, *, discard: float = 0.1) -> Result:
     largest, whose 1 - F is 0). Range: above 0, not bounded by d; its sd is about dimension / √n and
     it falls short when n is small for the dimension (10 dimensions want thousands of samples).
     Invariant to a permutation of the rows, shifts, orthogonal maps and isotropic scale.
-    Copies of a row have no ratio: one of each is used, and the others are counted in a warning.
+    Copies of a row have no ratio, or that of the float noise between them: of rows nearer than 4e-6
+    of the typical row's distance from the mean one is used, the others are counted in a warning,
+    and the result's ``n`` is the number of rows used.
     Cost: n²·d multiply-adds in float64, in blocks of rows. NaN with a reason if ``x`` is constant,
     if fewer than 4 distinct samples are left or if all ratios are 1. (Facco et al. 2017.)
     """
@@ -42,16 +52,19 @@ def two_nn(x: object, *, discard: float = 0.1) -> Result:
     if prepared.constant:
         reason = constant_reason("x")
     else:
-        kept = distinct_rows(prepared.data)
-        if len(kept) < n:
-            warnings = (f"{n - len(kept)} of {n} rows of x are copies of another row: left out",)
-            prepared = prepare(prepared.data[kept], "x")
-        work = float(n) * n * (d + 10)
-        value, reason = map_pieces(lambda p: _fit(p, discard), [prepared], work)[0]
+        fit, prepared = map_pieces(
+            lambda p: _fit_distinct(p, discard), [prepared], float(n) * n * (d + 10)
+        )[0]
+        value, reason = fit
+        if prepared.n < n:
+            warnings = (
+                f"{n - prepared.n} of {n} rows of x are copies of another row: left out, "
+                f"{prepared.n} used",
+            )
     return Result(
         measure="two_nn",
         value=value,
-        n=n,
+        n=prepared.n,
         dims=(d,),
         estimator=ESTIMATOR,
         params={"discard": discard},
@@ -60,21 +73,30 @@ def two_nn(x: object, *, discard: float = 0.1) -> Result:
     )
 
 
-def distinct_rows(array: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Ascending indices of the first of each set of equal rows."""
-    plain = np.ascontiguousarray(array + 0.0)  # -0.0 and 0.0 are one number with two patterns
-    patterns = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1])))
-    _, first = np.unique(patterns.ravel(), return_index=True)
-    return np.sort(first)
+def _fit_distinct(x: Prepared, discard: float) -> tuple[tuple[float, str], Prepared]:
+    """The slope, or why there is none, and the rows it was fitted to: ``x`` without copies."""
+    copies = copied_rows(x.data, x.row_norms)
+    closest = COPY_GAP**2 * float(x.row_norms.mean())
+    while True:
+        if len(copies):
+            x = prepare(np.delete(x.data, copies, axis=0), "x")
+        if x.n < 4:
+            reason = f"only {x.n} distinct samples: a ratio of neighbour distances needs more"
+            return (NAN, reason), x
+        closest /= x.norm**2 if len(copies) else 1.0  # in the units of the rows that are left
+        near, squared = _candidates(x)
+        # Copies that the projection missed, measured as copied_rows measured them.
+        row, at = np.nonzero(squared <= closest)
+        copies = np.unique(np.maximum(row, near[row, at]))
+        if not len(copies):
+            return _fit(squared, discard), x
 
 
-def _fit(x: Prepared, discard: float) -> tuple[float, str]:
-    """The slope, or why there is none."""
-    n = x.n
-    if n < 4:
-        return NAN, f"only {n} distinct samples: a ratio of neighbour distances needs more"
-    one, two = _two_nearest(x)
-    logs = np.sort(np.log(two) - np.log(one))
+def _fit(squared: Float64, discard: float) -> tuple[float, str]:
+    """The slope, or why there is none, from squared distances to the candidates (n, 2 or more)."""
+    n = len(squared)
+    one, two = np.partition(squared, 1, axis=1)[:, :2].T
+    logs = np.sort(np.log(two) - np.log(one)) / 2
     used = min(max(2, math.floor(n * (1 - discard))), n - 1)
     logs = logs[:used]
     heights = -np.log1p(-np.arange(1, used + 1) / n)
@@ -84,11 +106,12 @@ def _fit(x: Prepared, discard: float) -> tuple[float, str]:
     return float(logs @ heights) / squares, ""
 
 
-def _two_nearest(x: Prepared) -> tuple[Float64, Float64]:
-    """Distances to the first and second neighbour (n,), from differences of the rows themselves.
+def _candidates(x: Prepared) -> tuple[NDArray[np.int64], Float64]:
+    """A few nearest neighbours of each sample (n, k >= 2) in no order, and their squared distances
+    from differences of the rows themselves.
 
-    ‖a‖² + ‖b‖² - 2 a·b only finds the candidates: among close pairs it is mostly rounding. They are
-    found down to distances of about 1e-6 of those from the mean.
+    ‖a‖² + ‖b‖² - 2 a·b only finds them: among close pairs it is mostly rounding. They are found
+    down to distances of about 1e-6 of those from the mean.
     """
     n, d = x.n, x.d
     k = min(_CANDIDATES, n - 1)
@@ -98,5 +121,4 @@ def _two_nearest(x: Prepared) -> tuple[Float64, Float64]:
     for start in range(0, n, step):
         gap = x.data[start : start + step, None, :] - x.data[near[start : start + step]]
         squared[start : start + step] = np.einsum("ijk,ijk->ij", gap, gap)
-    first_two = np.sqrt(np.partition(squared, 1, axis=1)[:, :2])
-    return first_two[:, 0], first_two[:, 1]
+    return near, squared

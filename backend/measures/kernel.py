@@ -43,6 +43,10 @@ FEW_SAMPLES = 16
 """Below this many samples a warning says that CKA is mostly chance (its null's sd is above 0.1)."""
 
 EQUIDISTANT = "all samples are equally far apart, which debiased CKA cannot compare"
+NO_BANDWIDTH = (
+    "the median distance of {name} is 0 (at least half of its sample pairs are identical), which "
+    "leaves the rbf kernel no bandwidth"
+)
 UNTRACKED = "this pair of layers was not tracked"
 
 
@@ -66,8 +70,9 @@ def cka(
     ``p_value=True`` the one-sided probability of such a debiased value by chance (:mod:`.pvalues`).
     Cost: n·d_x·d_y or ½n²(d_x+d_y) multiply-adds, whichever is less (a p-value always takes the
     Gram); rbf n² memory, and n³ with either addition.
-    NaN with a reason if a side is constant. InputError for unusable arrays, when debiased n < 4,
-    and for a p-value of the biased estimator.
+    NaN with a reason if a side is constant or, for rbf, has median distance 0 (up to rounding: 1e-6
+    of the root mean square). InputError for unusable arrays, when debiased n < 4, and for a p-value
+    of the biased estimator.
     """
     check_choice(estimator, Estimator, "estimator")
     check_choice(kernel, Kernel, "kernel")
@@ -99,7 +104,7 @@ def cka(
         statistics = all_pairs(prepared)
     value = float(statistics.cka(estimator)[0, 1])
     mean, sd = (float(m[0, 1]) for m in statistics.null(estimator))
-    constant = [side.constant for side in prepared]
+    known = layer_reasons(statistics, names)
     return Result(
         measure="cka",
         value=value,
@@ -113,7 +118,7 @@ def cka(
         null_sd=sd,
         p_value=p,
         warnings=cka_warnings(prepared, names, estimator, mean),
-        reason=cka_reason(zip(names, constant, strict=True)) if np.isnan(value) else "",
+        reason=cka_reason(known) if np.isnan(value) else "",
     )
 
 
@@ -201,12 +206,12 @@ def matrix_result(
     mean, sd = (m[rows_at, columns_at] for m in statistics.null(estimator))
     known = np.isfinite(values)
     rows, columns = names[rows_at], names[columns_at]
-    constant = statistics.constant
-    left, right = constant[rows_at], constant[columns_at]
+    known_reasons = layer_reasons(statistics, names)
+    left, right = known_reasons[rows_at], known_reasons[columns_at]
     tracked = np.isfinite(statistics.off)[rows_at, columns_at]
     reasons: dict[tuple[int, int], str] = {}
     for i, j in np.argwhere(~known):
-        sides = ((rows[i], left[i]), (columns[j], right[j]))
+        sides = (left[i], right[j])
         reasons[int(i), int(j)] = cka_reason(sides) if tracked[i, j] else UNTRACKED
     return MatrixResult(
         measure="cka",
@@ -290,10 +295,21 @@ def check_p_value(p_value: bool, estimator: str) -> None:
         )
 
 
-def cka_reason(sides: Iterable[tuple[str, bool]]) -> str:
-    """Why CKA is NaN, from each side's (name, is it constant)."""
-    constant = [constant_reason(name) for name, is_constant in sides if is_constant]
-    return "; ".join(dict.fromkeys(constant)) or EQUIDISTANT
+def layer_reasons(statistics: HsicStatistics, names: Sequence[str]) -> list[str]:
+    """Of each layer why it has no CKA with anything; empty where it has."""
+    return [
+        constant_reason(name)
+        if constant
+        else NO_BANDWIDTH.format(name=name)
+        if layer in statistics.no_bandwidth
+        else ""
+        for layer, (name, constant) in enumerate(zip(names, statistics.constant, strict=True))
+    ]
+
+
+def cka_reason(sides: Iterable[str]) -> str:
+    """Why CKA is NaN, from what :func:`layer_reasons` says of each side."""
+    return "; ".join(dict.fromkeys(reason for reason in sides if reason)) or EQUIDISTANT
 
 
 def inflation_warning(

@@ -56,7 +56,10 @@ def mutual_knn(x: object, y: object, k: int = 10, *, metric: Metric = "euclidean
     orthogonal maps and isotropic scale; ``"cosine"``, taken about the origin as in Huh et al., to
     orthogonal maps and to scaling of single rows, but not to shifts.
     The null under a random matching of the rows is exact for the two graphs: mean k / (n - 1), and
-    its sd. Ties, such as copies of a row, go to the sample that comes first in the data.
+    its sd. Ties at the k-th place, such as copies of a row, are drawn by each layer's own values:
+    equal arrays draw alike, a shifted, rotated or scaled copy draws anew, and so does a permuted
+    one if rows are copies (tied rows that differ keep their draw). Then the value is one draw, and
+    its z is still that of the two graphs: independent layers do not agree because they are tied.
     Cost: n²(d_x + d_y) multiply-adds in float64; memory blocks of 64 MB. NaN with a reason if a
     side is constant, or has a zero row under cosine. InputError naming ``k`` unless 1 <= k < n.
     (Huh et al. 2024.)
@@ -185,7 +188,7 @@ def _describe(array: FloatArray, name: str, *, k: int, metric: str, weighted: bo
     prepared, reason = prepared_for(array, name, metric)
     if prepared is None:
         return Layer(name, d, None, reason)
-    found = nearest(prepared, k)
+    found = nearest(prepared, k, array)
     weights = np.ones(n * k)
     if weighted:
         norms = prepared.row_norms

@@ -20,7 +20,11 @@ Pairs = Literal["all", "consecutive"] | Sequence[tuple[int, int]]
 
 @dataclass(eq=False)
 class Side:
-    """One layer: the shift that is subtracted from its rows, and its sums."""
+    """One layer: the shift that is subtracted from its rows, and its sums.
+
+    ``eps`` is the rounding unit of the finest batch (:func:`.base.stored_eps`), 0 before the first:
+    values are float16 numbers in float32 only if those of all batches are.
+    """
 
     shift: Float64
     s: Float64

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from backend.errors import InputError
-from backend.measures import cka, cka_matrix, effective_dimension
-from backend.measures.base import prepare
+from backend.measures import CKAStream, cka, cka_matrix, effective_dimension
+from backend.measures.base import prepare, stored_eps
 
 GOOD = np.random.default_rng(0).normal(size=(12, 3))
 
@@ -90,3 +90,33 @@ def test_input_is_not_modified():
     effective_dimension(x)
     cka(x, x)
     assert np.array_equal(x, GOOD)
+
+
+def test_the_stored_precision_of_widened_values_is_the_narrow_one():
+    x = np.random.default_rng(0).normal(size=(3000, 200)).astype(np.float32)
+    half, brain = x.astype(np.float16), torch.from_numpy(x).bfloat16().float().numpy()
+    eps = {t: float(np.finfo(t).eps) for t in (np.float16, np.float32, np.float64)}
+    assert stored_eps(x) == eps[np.float32]
+    assert stored_eps(half) == stored_eps(half.astype(np.float32)) == eps[np.float16]
+    assert stored_eps(half.astype(np.float32)[:, ::3]) == eps[np.float16]
+    assert stored_eps(brain) == 2.0**-7
+    assert stored_eps(half.astype(np.float64)) == eps[np.float64]
+    late = half.astype(np.float32)
+    late[-1, -1] = 0.1
+    assert stored_eps(late) == eps[np.float32]
+    # Counts are exact in every precision and large values are no float16 numbers.
+    assert stored_eps(np.arange(60.0, dtype=np.float32).reshape(20, 3)) == eps[np.float32]
+    assert stored_eps(np.float32([[1e6, 0.1], [70000.5, 1]])) == eps[np.float32]
+
+
+def test_a_float16_layer_that_only_rounding_moves_is_constant_also_when_widened():
+    rng = np.random.default_rng(0)
+    narrow = np.full((60, 4), 0.1, dtype=np.float16)
+    narrow[::7] = np.nextafter(narrow[0, 0], np.float16(1))
+    x = rng.normal(size=(60, 4)).astype(np.float32)
+    for y in (narrow, narrow.astype(np.float32)):
+        assert cka(x, y).reason.startswith("y is constant")
+        stream = CKAStream()
+        for start in (0, 20, 40):
+            stream.update([x[start : start + 20], y[start : start + 20]])
+        assert stream.matrix().reasons[0, 1].startswith("layers[1] is constant")

@@ -178,6 +178,20 @@ def test_directions_made_by_rounding_do_not_count(arrays, kind, offset):
     assert mean_cca(x, y).null_mean == chance_correlation(150, 5, 5)
 
 
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_widening_a_narrow_layer_does_not_make_its_rounding_a_signal(name):
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(150, 5))
+    x, y = ((latent @ rng.normal(size=(5, 40))).astype(np.float16) for _ in range(2))
+    wide = [a.astype(np.float32) for a in (x, y)]
+    narrow = PAIRWISE[name](x, y)
+    assert float(narrow) == pytest.approx(1, abs=1e-3)
+    assert float(PAIRWISE[name](*wide)) == pytest.approx(float(narrow), abs=1e-12)
+    brain = [torch.from_numpy(latent @ rng.normal(size=(5, 40))).bfloat16() for _ in range(2)]
+    for sides in (brain, [b.float().numpy() for b in brain]):
+        assert float(PAIRWISE[name](*sides)) == pytest.approx(1, abs=1e-2)
+
+
 @pytest.mark.parametrize("scale", [1e-160, 1e-30, 1e30, 1e150])
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_extreme_scales(arrays, name, scale):

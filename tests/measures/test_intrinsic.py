@@ -45,7 +45,7 @@ def test_a_bent_sheet_has_two_dimensions_although_it_fills_three():
 @pytest.mark.parametrize("offset", [0, 1000])
 def test_close_pairs_far_from_the_mean_keep_their_distances(offset):
     rng = np.random.default_rng(0)
-    clusters = np.repeat(rng.normal(size=(10, 3)) * 100, 40, 0) + 1e-3 * rng.normal(size=(400, 3))
+    clusters = np.repeat(rng.normal(size=(10, 3)) * 100, 40, 0) + 0.02 * rng.normal(size=(400, 3))
     x = clusters + offset
     assert float(two_nn(x)) == pytest.approx(reference(x, 0.1), rel=1e-5)
 
@@ -56,9 +56,25 @@ def test_copies_are_left_out_and_said(arrays):
     twice = np.concatenate([x, x[:30]])
     result = two_nn(twice)
     assert float(result) == pytest.approx(float(two_nn(x)), rel=1e-9)
-    assert result.warnings == ("30 of 130 rows of x are copies of another row: left out",)
-    assert result.n == 130
+    assert result.warnings == ("30 of 130 rows of x are copies of another row: left out, 100 used",)
+    assert result.n == 100
     assert two_nn(x).warnings == ()
+
+
+@pytest.mark.parametrize("noise", [1e-15, 1e-12, 1e-9, 1e-7, 1e-6])
+@pytest.mark.parametrize(("n", "d"), [(300, 6), (2000, 1), (900, 40)])
+def test_copies_with_float_noise_are_copies(noise, n, d):
+    rng = np.random.default_rng(0)
+    # On a line a million steps of the noise long many rows lie between: steps of equal size there.
+    x = rng.normal(size=(n, d)) if d > 1 else np.cumsum(0.5 + rng.uniform(size=(n, 1)), axis=0)
+    twice = np.repeat(x, 2, axis=0)
+    twice[1::2] *= 1 + noise * rng.normal(size=(n, d)) if d > 1 else 1 + noise * 0.1
+    result = two_nn(twice)
+    assert result.n == n
+    assert float(result) == pytest.approx(float(two_nn(x)), rel=1e-3)
+    assert result.warnings == (
+        f"{n} of {2 * n} rows of x are copies of another row: left out, {n} used",
+    )
 
 
 def test_undefined_cases_are_nan_with_the_reason(arrays):

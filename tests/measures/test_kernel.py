@@ -170,6 +170,40 @@ def test_constant_layer_is_nan_with_its_name_in_the_reason(arrays, kernel):
     assert matrix.reasons[0, 1] == "b is constant: every sample has the same vector"
 
 
+@pytest.mark.parametrize("noise", [0, 1e-16, 1e-12, 1e-9, 1e-7])
+@pytest.mark.parametrize("estimator", ["biased", "debiased"])
+def test_rbf_of_mostly_copies_has_no_bandwidth_and_says_of_which_layer(arrays, noise, estimator):
+    x, y = arrays.related(40, (4, 6))
+    y[:32] = y[0]
+    y += noise * np.random.default_rng(0).normal(size=y.shape)
+    for values in (y, y + 100):
+        result = cka(x, values, kernel="rbf", estimator=estimator)
+        assert math.isnan(float(result)) and math.isnan(result.null_sd)
+        assert result.reason.startswith("the median distance of y is 0")
+    matrix = cka_matrix([x, y, x[::-1]], kernel="rbf", estimator=estimator, labels=list("abc"))
+    assert np.isnan(matrix.values).tolist() == [
+        [False, True, False],
+        [True] * 3,
+        [False, True, False],
+    ]
+    assert set(matrix.reasons) == {(0, 1), (1, 0), (1, 1), (1, 2), (2, 1)}
+    assert all(text.startswith("the median distance of b is 0") for text in matrix.reasons.values())
+    both = cka(np.full((40, 2), 0.1), y, kernel="rbf", estimator=estimator).reason
+    assert both.startswith(
+        "x is constant: every sample has the same vector; the median distance of y"
+    )
+    with_interval = cka(x, y, kernel="rbf", interval=True, p_value=estimator == "debiased")
+    assert math.isnan(with_interval.ci_low) and math.isnan(with_interval.p_value)
+    assert with_interval.reason.startswith("the median distance of y is 0")
+    assert math.isfinite(float(cka(x, y, estimator=estimator)))
+
+
+def test_rbf_of_many_but_less_than_half_identical_pairs_is_defined(arrays):
+    x, y = arrays.related(40, (4, 6))
+    y[:24] = y[0]
+    assert math.isfinite(float(cka(x, y, kernel="rbf")))
+
+
 def test_equidistant_samples_are_nan_when_debiased_with_the_reason(arrays):
     result = cka(np.eye(12), arrays.related(12, (4,))[0])
     assert math.isnan(float(result))

@@ -66,6 +66,20 @@ def test_wide_float32_layers_stay_within_1e6_of_float64(arrays):
         assert value == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("first", [1, 8, 256])
+@pytest.mark.parametrize("outlier", [1000, 3000])
+def test_a_massive_coordinate_in_the_first_sample_does_no_harm(arrays, outlier, first):
+    layers = arrays.related(1500, (300, 300), seed=1, noise=3.0)
+    layers[0][0, 3] += outlier
+    layers[1][0, 7] += outlier
+    layers = [x.astype(np.float32) for x in layers]
+    stream = feed(layers, [first, *[256] * 4, 1500 - first - 1024])
+    for estimator in ("biased", "debiased"):
+        expected = arrays.reference_cka(*layers, estimator)
+        value = stream.matrix(estimator=estimator).values[0, 1]
+        assert value == pytest.approx(expected, abs=1e-8)
+
+
 def test_consecutive_pairs_only_keep_less_and_leave_the_rest_nan(arrays):
     layers = arrays.related(60, WIDTHS)
     some, every = feed(layers, [60], pairs="consecutive"), feed(layers, [60])
