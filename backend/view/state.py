@@ -41,7 +41,8 @@ class ViewState:
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
     ``layer`` is a label such as ``"4"`` or
     ``"4.fusion"``, ``cell`` the clicked pair of layers, ``colour`` is ``modality``, a task, or
-    ``task:class``.
+    ``task:class``. ``dataset``, ``task``, ``metric`` and ``baseline`` (a placement) are what the
+    study shows, ``published`` whether the thesis's numbers stand beside it.
     """
 
     runs: tuple[str, ...] = ()
@@ -61,6 +62,11 @@ class ViewState:
     split: bool = False
     numbers: bool = False
     above: bool = False
+    dataset: str | None = None
+    task: str | None = None
+    metric: str | None = None
+    baseline: str | None = None
+    published: bool = False
 
     def to_query(self) -> dict[str, str]:
         """The state as query parameters, defaults left out."""
@@ -156,7 +162,7 @@ def _read(key: str, text: str) -> Any:
         if not tilde:
             raise ValueError(text)
         return read_ref(a), read_ref(b)
-    if key in ("split", "numbers", "above"):
+    if key in ("split", "numbers", "above", "published"):
         return {"1": True, "0": False}[text] if text in ("0", "1") else _fail(text)
     if key == "seed":
         if not re.fullmatch(r"-?[0-9]{1,12}", text):
