@@ -146,17 +146,19 @@ def difference_grid(table: StudyTable, empty: str = "–") -> list[list[str]]:
 
 
 def difference_caption(table: StudyTable) -> str:
-    """What the differences are, and how many intervals are looked at."""
+    """What the differences are, with the baseline's name."""
+    return f"Difference to {table.baseline}. {difference_method(table)}"
+
+
+def difference_method(table: StudyTable) -> str:
+    """How the differences were made, and how many intervals are looked at."""
     count = sum(not math.isnan(one.low) for one in table.differences.values())
     chance = (
         f" Of {count} intervals about {0.05 * count:.1f} would leave out 0 by chance."
         if count > 1
         else ""
     )
-    return (
-        f"Difference to {table.baseline}: mean [95 % t interval] over seeds that both have, paired "
-        f"by seed.{chance}"
-    )
+    return f"Mean [95 % t interval] over the seeds that both have, paired by seed.{chance}"
 
 
 def _text(table: StudyTable) -> str:
@@ -168,7 +170,7 @@ def _text(table: StudyTable) -> str:
     if table.baseline:
         rows = [list(map(_one_line, row)) for row in difference_grid(table)]
         lines += ["", *_aligned(["placement", *heads(table)], rows), ""]
-        lines.append(difference_caption(table))
+        lines.append(_one_line(difference_caption(table)))
     lines += [f"note: {_one_line(note)}" for note in table.notes]
     return "\n".join(lines)
 
@@ -196,14 +198,9 @@ def _markdown(table: StudyTable) -> str:
             [markdown(row[0]), *map(_plain_brackets, row[1:])] for row in difference_grid(table)
         ]
         lines += ["", *_pipes(["placement", *map(markdown, heads(table))], rows), ""]
-        lines.append(_plain_brackets(markdown_caption(table)))
+        lines.append(markdown(difference_caption(table)))
     lines += [f"\n{markdown(note)}." for note in table.notes]
     return "\n".join(lines)
-
-
-def markdown_caption(table: StudyTable) -> str:
-    """:func:`difference_caption` with the baseline's name escaped."""
-    return difference_caption(table).replace(table.baseline, markdown(table.baseline), 1)
 
 
 def _plain_brackets(text: str) -> str:

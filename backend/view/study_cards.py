@@ -16,7 +16,7 @@ from backend.store.commands import measure_command, train_command
 from backend.study import ClaimResult, Finding, StudyTable, published_table, render
 from backend.study.alignment import NAMES
 from backend.study.findings import ALIGNMENT, DIMENSION, SCORES, TRANSITIONS, Verdict
-from backend.study.formats import difference_caption
+from backend.study.formats import difference_method
 from backend.study.reference import SOURCE, published_points
 from backend.view import session
 from backend.view.groups import RunGroup
@@ -58,7 +58,7 @@ def show_table(view: Context, table: StudyTable, layouts: dict[str, str]) -> Non
             border="horizontal",
             alt=f"Differences to {table.baseline}, paired by seed",
         )
-        st.caption(literal(difference_caption(table).partition(": ")[2]).capitalize())
+        st.caption(literal(difference_method(table)))
     for note in table.notes:
         st.caption(f":material/info: {literal(note)}")
     _downloads(table)
