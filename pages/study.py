@@ -7,8 +7,8 @@ import streamlit as st
 from backend.figures.scores import metric_name
 from backend.study import build_table, published_claims
 from backend.view import cache, session
-from backend.view.page import averaged, context, pick_pooling, problems, say_ignored
-from backend.view.study import MEASURES, datasets, groups_of, layouts, score_frame
+from backend.view.page import context, pick_pooling, problems, say_ignored
+from backend.view.study import MEASURES, datasets, groups_of, layouts, left_out, score_frame
 from backend.view.study_cards import no_measures, no_scores, show_claims, show_table
 from backend.view.words import literal
 
@@ -93,8 +93,9 @@ st.caption(
     f"The thesis's claims as statistics, on {literal(dataset)}. “No clear difference” is not “no "
     "difference”: with few seeds only large effects show."
 )
-same = averaged(replace(view, groups=groups))
-loaded = cache.measures(view.store, same, MEASURES)
+for note in left_out(runs, dataset):
+    st.warning(literal(note), icon=":material/rule:")
+loaded = cache.measures(view.store, groups, MEASURES)
 problems(loaded)
 pooling = "cls"
 if loaded.frame.empty:

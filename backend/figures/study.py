@@ -17,6 +17,7 @@ _STYLES: Mapping[str, tuple[str, str]] = {
 }
 _PART = ("line-ns-open", NEUTRAL)
 _ROW_PX = 26
+_SIDES = ("top center", "bottom center")
 
 
 def effect_forest(
@@ -46,7 +47,7 @@ def effect_forest(
                 x=mine["value"].to_numpy(),
                 y=[escape(label) for label in mine["label"]],
                 mode="markers",
-                name=verdict or "part of it, not tested",
+                name=verdict or "one placement, not tested",
                 marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2}},
                 error_x={
                     "type": "data",
@@ -114,17 +115,16 @@ def alignment_scatter(
     """
     figure = base_figure(height=height, legend=False)
     own = colours or {}
+    points = points.sort_values("alignment", kind="stable")
     names = points["placement"].tolist()
-    middle = float(points["alignment"].mean()) if len(points) else 0.0
     figure.add_trace(
         go.Scatter(
             x=points["alignment"].to_numpy(),
             y=points["score"].to_numpy(),
             mode="markers+text",
             text=[escape(name) for name in names],
-            textposition=[
-                "middle left" if x > middle else "middle right" for x in points["alignment"]
-            ],
+            # Neighbours have their names on different sides.
+            textposition=[_SIDES[at % len(_SIDES)] for at in range(len(names))],
             marker={
                 "size": 10,
                 "symbol": "diamond",
@@ -169,5 +169,5 @@ def _span(rows: pd.DataFrame, null: float) -> tuple[float, float]:
 
 def _padded(values: pd.Series) -> list[float]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    pad = 0.12 * (high - low) or 0.05
+    pad = 0.15 * (high - low) or 0.05
     return [low - pad, high + pad]

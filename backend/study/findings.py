@@ -246,11 +246,13 @@ def examine(
     *,
     pooling: str = "cls",
     estimator: str = "debiased",
+    points: pd.DataFrame | None = None,
 ) -> tuple[ClaimResult, ...]:
     """Every claim, asked of these runs.
 
     ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`; ``measures`` the store's columns plus
     ``run_id``, with what the claims need (:attr:`Claim.needs`). ``estimator`` is that of CKA.
+    ``points`` are the ``alignment_points`` of the same runs, where they are known already.
     """
     from backend.study.alignment import alignment_points, alignment_tracks_score
     from backend.study.dimensions import early_fusion_compresses_vision
@@ -258,12 +260,12 @@ def examine(
     from backend.study.transitions import drops_at_fusion
 
     rows = chosen(measures, pooling, estimator)
-    points = alignment_points(runs, scores, rows)
+    found = alignment_points(runs, scores, rows) if points is None else points
     return (
         drops_at_fusion(runs, rows),
         early_fusion_compresses_vision(runs, rows),
         late_wins(scores),
-        alignment_tracks_score(points),
+        alignment_tracks_score(found),
     )
 
 

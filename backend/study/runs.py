@@ -30,7 +30,8 @@ class StudyRun:
     """One run of the study. Runs are compared within one ``dataset`` and ``setting``.
 
     ``dataset`` is the dataset's name, with as much more as it takes to tell two apart; ``setting``
-    is the model's name where the study holds several models, else "".
+    is the model's name where the study holds several models, else "". ``samples`` is the same for
+    runs on the same samples.
     """
 
     run_id: str
@@ -38,7 +39,7 @@ class StudyRun:
     setting: str
     placement: str
     seed: int
-    fingerprint: str
+    samples: str
     streams: tuple[StreamSpec, ...]
 
     @property
@@ -67,7 +68,7 @@ def study_runs(manifests: Iterable[Manifest]) -> tuple[StudyRun, ...]:
             setting=_model(one) if several else "",
             placement=one.placement.name or "no placement",
             seed=one.seed,
-            fingerprint=one.dataset.fingerprint,
+            samples=f"{one.dataset.fingerprint} {one.dataset.n}",
             streams=one.streams,
         )
         for one in all_of_them
@@ -106,9 +107,9 @@ def blocks(runs: Sequence[StudyRun]) -> tuple[Block, ...]:
         found.setdefault((run.dataset, run.setting), []).append(run)
     out = []
     for (dataset, setting), members in found.items():
-        samples = Counter(run.fingerprint for run in members).most_common(1)[0][0]
-        other = [run.run_id for run in members if run.fingerprint != samples]
-        kept = tuple(run for run in members if run.fingerprint == samples)
+        samples = Counter(run.samples for run in members).most_common(1)[0][0]
+        other = [run.run_id for run in members if run.samples != samples]
+        kept = tuple(run for run in members if run.samples == samples)
         more = f" and {len(other) - 1} more" if len(other) > 1 else ""
         notes = (f"{other[0]}{more}: other samples than most runs, left out",) if other else ()
         out.append(Block(dataset, setting, kept, notes))

@@ -23,6 +23,7 @@ from backend.study import (
 from backend.study.findings import chosen
 from backend.study.formats import difference_grid, heads
 from backend.study.reference import published_cell
+from backend.study.runs import blocks
 from backend.view import queries, store_access
 from backend.view.groups import Overview, RunGroup, RunInfo
 from backend.view.words import literal
@@ -76,6 +77,12 @@ def groups_of(overview: Overview, dataset: str) -> tuple[RunGroup, ...]:
     return tuple(group for group in overview.groups if known[group.runs[0].run_id] == dataset)
 
 
+def left_out(runs: Sequence[RunInfo], dataset: str) -> tuple[str, ...]:
+    """One line for runs of a dataset on other samples than most: no claim on layers counts them."""
+    found = blocks([one for one in described(runs) if one.dataset == dataset])
+    return tuple(note for block in found for note in block.notes)
+
+
 def claims_of(
     runs: Sequence[RunInfo],
     dataset: str,
@@ -87,8 +94,10 @@ def claims_of(
     known = tuple(one for one in described(runs) if one.dataset == dataset)
     scores = score_frame(runs)
     scores = scores[scores["dataset"].eq(dataset)]
-    asked = examine(known, scores, measures, pooling=pooling, estimator=estimator)
-    return asked, alignment_points(known, scores, chosen(measures, pooling, estimator))
+    rows = chosen(measures, pooling, estimator)
+    points = alignment_points(known, scores, rows)
+    asked = examine(known, scores, rows, pooling=pooling, estimator=estimator, points=points)
+    return asked, points
 
 
 def opened(path: str) -> Overview:

@@ -37,6 +37,7 @@ _COLOURS: dict[Verdict, BadgeColour] = {
     "no clear difference": "gray",
     "not enough runs": "yellow",
 }
+_LEAD = 4
 _FILES = {"csv": "text/csv", "latex": "text/plain", "markdown": "text/markdown"}
 _ENDINGS = {"csv": "csv", "latex": "tex", "markdown": "md"}
 _SHOWN = {"csv": "CSV", "latex": "LaTeX", "markdown": "Markdown"}
@@ -122,12 +123,13 @@ def show_claims(
         with st.container(border=True):
             _head(result)
             other = theirs.get(result.claim.key)
+            _lead(result)
             _forests(result, other)
             if result.claim.key == ALIGNMENT.key:
                 _scatter(view, points, groups, published=other is not None)
-            _words(result, "In words", expanded=False)
+            _words(result, "All in words, and how it was asked")
             if other is not None:
-                _words(other, "Published numbers in words", expanded=False)
+                _words(other, "Published numbers in words")
 
 
 def _head(result: ClaimResult) -> None:
@@ -140,6 +142,13 @@ def _head(result: ClaimResult) -> None:
                 st.badge(words, color=colour)
         if not result.findings:
             st.badge("not enough runs", color="yellow")
+
+
+def _lead(result: ClaimResult) -> None:
+    """The sentences of what is clear; else the first one."""
+    clear = [one for one in result.findings if one.verdict in ("supported", "contradicted")]
+    lines = [_sentence(one) for one in (clear or result.findings)[: _LEAD if clear else 1]]
+    st.markdown("\n".join(f"- {line}" for line in lines) or literal(" ".join(result.notes)))
 
 
 def _forests(result: ClaimResult, other: ClaimResult | None) -> None:
@@ -172,9 +181,9 @@ def _alt(result: ClaimResult) -> str:
     return f"{result.claim.title}: {result.summary}"
 
 
-def _words(result: ClaimResult, title: str, *, expanded: bool) -> None:
+def _words(result: ClaimResult, title: str) -> None:
     """Every finding as a sentence with its verdict, then how it was asked and what was left out."""
-    with st.expander(title, icon=":material/notes:", expanded=expanded):
+    with st.expander(title, icon=":material/notes:"):
         st.markdown("\n".join(f"- {_sentence(one)}" for one in result.findings) or "Not asked.")
         notes = [result.claim.method, result.multiplicity] if result.findings else []
         for note in [*notes, *result.notes]:
@@ -213,7 +222,7 @@ def _scatter(
             ["dataset", "setting", "task", "metric"], sort=False
         )
     ]
-    with st.grid(3, min_column_width=320):
+    with st.grid(3, min_column_width=280):
         for at, ((dataset, setting, task, metric), rows) in enumerate(panels):
             with st.container():
                 score = f"{task} {metric_name(str(metric))}".strip()

@@ -59,10 +59,10 @@ def test_an_empty_forest_is_a_figure():
 def test_a_point_a_placement_with_its_name_and_colour():
     points = pd.DataFrame(
         {
-            "placement": ["none", "<b>late</b>"],
-            "alignment": [0.1, 0.6],
-            "score": [0.5, 0.9],
-            "seeds": [3, 2],
+            "placement": ["<b>late</b>", "none"],
+            "alignment": [0.6, 0.1],
+            "score": [0.9, 0.5],
+            "seeds": [2, 3],
         }
     )
     figure = alignment_scatter(points, x_title="CKA", y_title="AUROC", colours={"none": "#123456"})

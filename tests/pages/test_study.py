@@ -185,3 +185,17 @@ def test_the_demo_store_has_a_verdict_on_every_claim(visit):
     assert not at.error and not at.warning
     assert len(at.table) == 2
     assert "not enough runs" not in words(at)
+
+
+def test_runs_on_other_samples_are_named_and_left_out_of_claims_on_layers(
+    visit, tmp_path, store_factory
+):
+    make = store_factory.make_store
+    make(tmp_path / "s", placements=("none", "late"), seeds=(0, 1), n=16, depth=4)
+    make(tmp_path / "s", placements=("late",), seeds=(2,), n=12, depth=4)
+    at = visit(tmp_path / "s")
+    assert len(at.warning) == 1
+    assert "late-seed2: other samples" in at.warning[0].value.replace("\\", "").replace(
+        "\u2060", ""
+    )
+    assert "2 seeds of late" in words(at)

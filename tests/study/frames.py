@@ -20,7 +20,7 @@ def run(placement: str, seed: int, *, dataset: str = "macros", samples: str = "a
         setting="",
         placement=placement,
         seed=seed,
-        fingerprint=samples,
+        samples=samples,
         streams=(
             StreamSpec("vision", "vision", 4, 8, layers),
             StreamSpec("text", "text", 4, 8, layers),

@@ -1,6 +1,9 @@
 """The four claims on frames whose effects are known, and that they say no more than they can."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -20,6 +23,7 @@ from backend.types import StreamSpec
 from tests.study.frames import curve, dimensions, last, measure, run, runs, scores
 
 NAN = float("nan")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def finding(p: float, *, value: float = 1.0, expected: int = 1, **more) -> Finding:
@@ -356,3 +360,11 @@ def test_examine_asks_all_four_and_takes_one_pooling_and_one_estimator():
 def test_examine_without_anything_says_not_enough_runs_everywhere():
     results = examine(runs("late", seeds=(0,)), scores({}), pd.DataFrame())
     assert {result.summary for result in results} == {"not enough runs"}
+
+
+def test_the_study_needs_neither_torch_nor_streamlit():
+    code = (
+        "import sys, backend.study; print([m for m in ('torch', 'streamlit') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
