@@ -18,7 +18,7 @@ from backend.study.alignment import NAMES
 from backend.study.findings import ALIGNMENT, DIMENSION, SCORES, TRANSITIONS, Verdict
 from backend.study.formats import difference_method
 from backend.study.reference import SOURCE, published_points
-from backend.view import session
+from backend.view import cache, session
 from backend.view.groups import RunGroup
 from backend.view.page import Context, chart
 from backend.view.study import effect_rows, markdown_differences, markdown_table
@@ -124,7 +124,7 @@ def show_claims(
             _head(result)
             other = theirs.get(result.claim.key)
             _lead(result)
-            _forests(result, other)
+            _forests(view, result, other)
             if result.claim.key == ALIGNMENT.key:
                 _scatter(view, points, groups, published=other is not None)
             _words(result, "All in words, and how it was asked")
@@ -151,7 +151,8 @@ def _lead(result: ClaimResult) -> None:
     st.markdown("\n".join(f"- {line}" for line in lines) or literal(" ".join(result.notes)))
 
 
-def _forests(result: ClaimResult, other: ClaimResult | None) -> None:
+def _forests(view: Context, result: ClaimResult, other: ClaimResult | None) -> None:
+    """The effects of these runs and, beside them, of the published numbers."""
     key = result.claim.key
     with_numbers = other is not None and bool(other.findings)
     with st.grid(2 if with_numbers else 1, min_column_width=420):
@@ -159,22 +160,30 @@ def _forests(result: ClaimResult, other: ClaimResult | None) -> None:
             with st.container():
                 if with_numbers:
                     st.markdown("**These runs**")
-                chart(_forest(result), key=f"effects-{key}", alt=_alt(result))
+                chart(_forest(view, result), key=f"effects-{key}", alt=_alt(result))
         if other is not None and with_numbers:
             with st.container():
                 st.markdown("**Published numbers**")
-                chart(_forest(other), key=f"published-{key}", alt=f"Published: {_alt(other)}")
+                chart(
+                    _forest(view, other),
+                    key=f"published-{key}",
+                    alt=f"Published: {_alt(other)}",
+                )
 
 
-def _forest(result: ClaimResult) -> go.Figure:
-    key = result.claim.key
-    figure: go.Figure = effect_forest(
-        effect_rows(result.findings),
-        x_title=_X_TITLES[key],
-        x_range=(-1.05, 1.05) if key == ALIGNMENT.key else None,
-        percent=key == DIMENSION.key,
+def _forest(view: Context, result: ClaimResult) -> go.Figure:
+    key, rows = result.claim.key, effect_rows(result.findings)
+    return cache.figure(
+        view.store,
+        "effects",
+        (key, *rows.itertuples(index=False, name=None)),
+        lambda: effect_forest(
+            rows,
+            x_title=_X_TITLES[key],
+            x_range=(-1.05, 1.05) if key == ALIGNMENT.key else None,
+            percent=key == DIMENSION.key,
+        ),
     )
-    return figure
 
 
 def _alt(result: ClaimResult) -> str:
@@ -228,14 +237,21 @@ def _scatter(
                 score = f"{task} {metric_name(str(metric))}".strip()
                 name = f"{dataset}, {score}" + (f" ({setting})" if setting else "")
                 st.markdown(f"**{literal(name)}**")
-                chart(
-                    alignment_scatter(
+                figure = cache.figure(
+                    view.store,
+                    "alignment-score",
+                    (measure, score, colours, *rows.itertuples(index=False, name=None)),
+                    partial(
+                        alignment_scatter,
                         rows,
                         x_title=f"{NAMES[measure]}, last layers",
                         y_title=score,
                         colours=colours,
                         height=280,
                     ),
+                )
+                chart(
+                    figure,
                     key=f"scatter-{at}",
                     alt=f"{NAMES[measure]} of the last layers against {name}, "
                     f"{counted(len(rows), 'placement')}",
