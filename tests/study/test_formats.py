@@ -63,6 +63,9 @@ def test_markdown_sets_the_best_in_bold(table):
 
 def test_text_from_data_is_shown_character_by_character():
     assert latex("50% of_a & {b}") == r"50\% of\_a \& \{b\}"
+    assert latex("a|b <i> $x$ #1 – ±") == (
+        r"a\textbar{}b \textless{}i\textgreater{} \$x\$ \#1 -- $\pm$"
+    )
     assert latex("\\~^") == r"\textbackslash{}\textasciitilde{}\textasciicircum{}"
     assert markdown("a|b *c* <d>") == r"a\|b \*c\* \<d\>"
     table = build_table(scores({NASTY: [0.5, 0.6], "late": [0.9, 0.8]}), baseline=NASTY)
