@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection")
+PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection", "study")
 COLD_S, WARM_S = 1.0, 0.25
 
 

@@ -194,3 +194,73 @@ def test_the_dashboard_s_commands_do_not_import_torch() -> None:
         "assert not {'torch', 'timm', 'umap', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def study_store(tmp_path_factory, store_factory) -> Path:
+    path = tmp_path_factory.mktemp("study") / "store"
+    store_factory.make_store(path, placements=("none", "early", "late"), n=16, projections=False)
+    return path
+
+
+def test_the_table_of_a_study_in_every_format(run, study_store: Path) -> None:
+    text = run("table", "--store", study_store, "--baseline", "none")
+    assert text.code == 0, text.err
+    assert text.out.splitlines()[0].split()[:4] == ["placement", "seeds", "irony", "AUROC"]
+    assert [line.split()[0] for line in text.out.splitlines()[2:5]] == ["none", "early", "late"]
+    assert "Difference to none" in text.out
+    found = json.loads(run("table", "--store", study_store, "--format", "json").out)
+    assert len(found["rows"]) == 9 and found["baseline"] is None
+    for form, mark in (("latex", r"\mathbf"), ("markdown", "**"), ("csv", "placement,setting")):
+        assert mark in run("table", "--store", study_store, "--format", form).out
+    only = json.loads(
+        run("table", "--store", study_store, "--format", "json", "--metric", "auroc").out
+    )
+    assert {row["metric"] for row in only["rows"]} == {"auroc"}
+
+
+def test_the_findings_of_a_study_beside_the_published_ones(run, study_store: Path) -> None:
+    text = run("findings", "--store", study_store)
+    assert text.code == 0, text.err
+    assert "Late fusion wins" in text.out and "Published numbers" in text.out
+    found = json.loads(run("findings", "--store", study_store, "--json").out)
+    assert [claim["claim"] for claim in found["claims"]] == [
+        "transitions",
+        "dimension",
+        "scores",
+        "alignment",
+    ]
+    late = found["claims"][2]["findings"][0]
+    assert late["n"] == 3 and late["low"] < late["value"] < late["high"]
+    assert late["verdict"] in ("supported", "no clear difference")
+    assert "Probing Layer-wise Alignment Depth" in found["source"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("table", "--format", "pdf"), "--format: 'pdf' is not a format. Use one of text, csv"),
+        (("table", "--metric", "speed"), "--metric: no run has a score called 'speed'"),
+        (("table", "--baseline", "best"), "--baseline: no run has the placement 'best'"),
+        (("findings", "--pooling", "max"), "--pooling: no run has measures of 'max' vectors"),
+        (("findings", "--preset", "mine"), "--preset: 'mine' is not a preset"),
+    ],
+)
+def test_a_study_refuses_what_is_not_there_in_one_line(
+    run, study_store: Path, words: tuple[str, ...], said: str
+) -> None:
+    outcome = run(words[0], "--store", study_store, *words[1:])
+    assert outcome.code == 2 and said in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_store_without_scores_says_how_they_come(run, tmp_path: Path, store_factory) -> None:
+    store_factory.make_store(
+        tmp_path / "s", placements=("late",), seeds=(0,), n=12, scores=False, measures=False
+    )
+    outcome = run("table", "--store", tmp_path / "s")
+    assert outcome.code == 2 and "fusionscope train" in outcome.err
+    asked = run("findings", "--store", tmp_path / "s", "--json")
+    assert asked.code == 0
+    summaries = {claim["summary"] for claim in json.loads(asked.out)["claims"]}
+    assert summaries == {"not enough runs"}

@@ -9,14 +9,17 @@ from backend.figures.placement import placement_drawing
 from backend.figures.probes import probe_curves
 from backend.figures.projection import projection_map
 from backend.figures.scores import score_strip
+from backend.figures.study import alignment_scatter, effect_forest
 from backend.figures.theme import Series
 from backend.figures.transitions import alignment_curves, transition_curves
 
 __all__ = [
     "Series",
     "alignment_curves",
+    "alignment_scatter",
     "axis_refs",
     "dimension_curves",
+    "effect_forest",
     "layer_heatmap",
     "placement_drawing",
     "probe_curves",

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from backend.errors import InputError
+from backend.study import ClaimResult
 from backend.types import LayerRef
-from backend.view import queries, store_access
+from backend.view import queries, store_access, study
 from backend.view.groups import Overview, RunGroup
 from backend.view.queries import Comparable, Table
 from backend.view.store_access import StoreView
@@ -77,6 +78,19 @@ def _drivers(
 @st.cache_data(max_entries=64, show_spinner=False)
 def _comparable(path: str, token: str, run_ids: tuple[str, ...]) -> Comparable:
     return queries.comparable(path, run_ids)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _claims(
+    path: str,
+    token: str,
+    dataset: str,
+    pooling: str,
+    estimator: str,
+    _measures: pd.DataFrame,
+) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
+    overview = _overview(path, token)
+    return study.claims_of(overview.runs, dataset, _measures, pooling, estimator)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -148,6 +162,16 @@ def drivers(
     """The samples that drive a pair of layers, by rank."""
     a, b = cell
     return _drivers(store.path, store.token, run_id, a, b, pooling)
+
+
+def claims(
+    store: StoreView, dataset: str, pooling: str, estimator: str, measures: pd.DataFrame
+) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
+    """The study's claims asked of one dataset, and its points of alignment against score.
+
+    ``measures`` are those of all its runs and follow from the store.
+    """
+    return _claims(store.path, store.token, dataset, pooling, estimator, measures)
 
 
 def comparable(store: StoreView, run_ids: tuple[str, ...]) -> Comparable:

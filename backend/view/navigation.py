@@ -48,4 +48,10 @@ def pages(folder: Path) -> list[StreamlitPage]:
             icon=":material/scatter_plot:",
             help="The samples of one layer on the plane; step through the layers.",
         ),
+        st.Page(
+            folder / "study.py",
+            title="Study",
+            icon=":material/science:",
+            help="Which placement wins and by how much, and what the runs say of the claims.",
+        ),
     ]

@@ -39,9 +39,10 @@ class ViewState:
     ``runs`` are keys of run groups (``late~macros~small``) or run ids. ``focus`` is the one of them
     that is shown where only one can be, ``seed`` its seed. ``measure`` compares two layers;
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
-    ``layer`` is a label such as ``"4"`` or
-    ``"4.fusion"``, ``cell`` the clicked pair of layers, ``colour`` is ``modality``, a task, or
-    ``task:class``. ``task`` is the one that is probed for.
+    ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``cell`` the clicked pair of layers,
+    ``colour`` is ``modality``, a task, or ``task:class``. ``dataset``, ``task``, ``metric`` and
+    ``baseline`` (a placement) are what the study shows, ``task`` also what is probed for;
+    ``published`` puts the thesis's numbers beside.
     """
 
     runs: tuple[str, ...] = ()
@@ -57,11 +58,15 @@ class ViewState:
     block: str | None = None
     cell: tuple[LayerRef, LayerRef] | None = None
     sample: str | None = None
-    task: str | None = None
     colour: str | None = None
     split: bool = False
     numbers: bool = False
     above: bool = False
+    dataset: str | None = None
+    task: str | None = None
+    metric: str | None = None
+    baseline: str | None = None
+    published: bool = False
 
     def to_query(self) -> dict[str, str]:
         """The state as query parameters, defaults left out."""
@@ -157,7 +162,7 @@ def _read(key: str, text: str) -> Any:
         if not tilde:
             raise ValueError(text)
         return read_ref(a), read_ref(b)
-    if key in ("split", "numbers", "above"):
+    if key in ("split", "numbers", "above", "published"):
         return {"1": True, "0": False}[text] if text in ("0", "1") else _fail(text)
     if key == "seed":
         if not re.fullmatch(r"-?[0-9]{1,12}", text):

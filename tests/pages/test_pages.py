@@ -16,7 +16,7 @@ from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
-PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection")
+PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection", "study")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,172 @@
+"""Do placements whose modalities are more alike in the last layer score higher?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from backend.figures.scores import metric_name
+from backend.study.findings import (
+    ALIGNMENT,
+    MIN_PLACEMENTS,
+    ClaimResult,
+    Finding,
+    interval,
+    judge,
+)
+from backend.study.runs import StudyRun, blocks, placement_order, where
+from backend.study.statistics import leave_one_out, pearson, spearman
+
+NAMES = {
+    "cka": "CKA",
+    "svcca": "SVCCA",
+    "mutual_knn": "mutual kNN",
+    "procrustes": "Procrustes distance",
+}
+"""The measures that the thesis correlates with the score."""
+DISTANCES = ("procrustes",)
+POINT_COLUMNS = (
+    "dataset",
+    "setting",
+    "task",
+    "metric",
+    "measure",
+    "placement",
+    "alignment",
+    "score",
+    "seeds",
+)
+
+
+def alignment_points(
+    runs: Sequence[StudyRun], scores: pd.DataFrame, measures: pd.DataFrame
+) -> pd.DataFrame:
+    """One row a placement, task and measure: mean alignment and mean score over its seeds.
+
+    Alignment is the measure between the last layers of the vision and the text stream. Only runs
+    that have both count, on the samples that most runs share.
+    """
+    found = last_alignment(measures, runs)
+    judged = scores[scores["judged"].astype(bool)]
+    kept = {run.run_id for block in blocks(runs) for run in block.runs}
+    rows = judged[judged["run_id"].isin(kept)].merge(found, on="run_id", how="inner")
+    keys = ["dataset", "setting", "task", "metric", "measure", "placement"]
+    if rows.empty:
+        return pd.DataFrame(columns=list(POINT_COLUMNS))
+    # Two runs of one seed count once.
+    by_seed = rows.groupby([*keys, "seed"], sort=False)[["alignment", "value"]].mean()
+    points = by_seed.groupby(keys, sort=False).agg(
+        alignment=("alignment", "mean"), score=("value", "mean"), seeds=("value", "size")
+    )
+    out = points.reset_index()
+    return out[list(POINT_COLUMNS)].sort_values(
+        "placement", key=lambda names: names.map(placement_order), kind="stable", ignore_index=True
+    )
+
+
+def last_alignment(measures: pd.DataFrame, runs: Sequence[StudyRun]) -> pd.DataFrame:
+    """``run_id``, ``measure``, ``alignment`` between the last layers of vision and text."""
+    columns = ["run_id", "measure", "alignment"]
+    if measures.empty:
+        return pd.DataFrame(columns=columns)
+    ends = []
+    for run in runs:
+        vision, text = run.of_modality("vision"), run.of_modality("text")
+        if vision is not None and text is not None:
+            a, b = (vision.name, vision.depth), (text.name, text.depth)
+            ends += [(run.run_id, *a, *b), (run.run_id, *b, *a)]
+    places = ["run_id", "stream_a", "layer_a", "stream_b", "layer_b"]
+    wanted = pd.DataFrame(ends, columns=places)
+    rows = measures[
+        measures["measure"].isin(list(NAMES))
+        & measures["site_a"].eq("block")
+        & measures["site_b"].eq("block")
+        & measures["value"].notna()
+    ]
+    if wanted.empty or rows.empty:
+        return pd.DataFrame(columns=columns)
+    last = rows.astype({"layer_a": "int64", "layer_b": "int64"}).merge(wanted, on=places)
+    found = last.groupby(["run_id", "measure"], sort=False)["value"].mean()
+    return found.reset_index().rename(columns={"value": "alignment"})
+
+
+def alignment_tracks_score(points: pd.DataFrame) -> ClaimResult:
+    """Pearson's and Spearman's correlation over placements, by dataset, task and measure."""
+    findings: list[Finding] = []
+    order = list(NAMES)
+    keys = ["dataset", "setting", "task", "metric", "measure"]
+    for key, rows in points.groupby(keys, sort=False):
+        findings.append(_finding(*map(str, key), rows=rows))
+    findings.sort(key=lambda one: order.index(one.measure))
+    notes = () if findings else ("No run has both scores and measures of alignment.",)
+    return ClaimResult(ALIGNMENT, judge(findings), notes)
+
+
+def _finding(
+    dataset: str, setting: str, task: str, metric: str, measure: str, *, rows: pd.DataFrame
+) -> Finding:
+    x, y = rows["alignment"].tolist(), rows["score"].tolist()
+    names = rows["placement"].tolist()
+    found, ranked = pearson(x, y), spearman(x, y)
+    expected = -1 if measure in DISTANCES else 1
+    name, score, on = (
+        NAMES[measure],
+        f"{task} {metric_name(metric)}".strip(),
+        where(dataset, setting),
+    )
+    notes: list[str] = []
+    robust = True
+    if found.n < MIN_PLACEMENTS:
+        sentence = (
+            f"On {on}, not enough runs to correlate {name} with {score}: it takes "
+            f"{MIN_PLACEMENTS} placements that have both; there "
+            f"{'is' if found.n == 1 else 'are'} {found.n}."
+        )
+    elif math.isnan(found.value):
+        sentence = (
+            f"On {on}, {name} and {score} cannot be correlated: one of them is the same for all "
+            f"{found.n} placements."
+        )
+    else:
+        sentence = (
+            f"On {on}, over {found.n} placements, {name} of the last layers and {score} correlate "
+            f"with r = {found.value:.2f} ({interval(found.low, found.high, _r)}); Spearman's "
+            f"ρ = {ranked.value:.2f}{_spread(ranked.low, ranked.high)}."
+        )
+        left = [item for item in leave_one_out(x, y) if not math.isnan(item[1])]
+        robust = bool(np.sign(ranked.value) == np.sign(found.value))
+        if left:
+            weakest = min(left, key=lambda item: item[1] * np.sign(found.value))
+            notes.append(f"Without {names[weakest[0]]}, r = {weakest[1]:.2f}.")
+            robust = robust and bool(np.sign(weakest[1]) == np.sign(found.value))
+    return Finding(
+        claim=ALIGNMENT.key,
+        dataset=dataset,
+        setting=setting,
+        subject=name,
+        quantity="Pearson's r",
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        n=found.n,
+        unit="placements",
+        p=found.p,
+        expected=expected,
+        task=task,
+        metric=metric,
+        measure=measure,
+        sentence=sentence,
+        robust=robust,
+        notes=tuple(notes),
+    )
+
+
+def _r(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _spread(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"

@@ -1,0 +1,279 @@
+"""A claim of the thesis, tested on a set of runs: effects, intervals, verdicts, plain sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import pandas as pd
+
+from backend.measures.pvalues import holm
+from backend.study.runs import StudyRun, where
+from backend.study.statistics import NAN, Estimate, mean_estimate
+
+Verdict = Literal["supported", "contradicted", "no clear difference", "not enough runs"]
+VERDICTS: tuple[Verdict, ...] = (
+    "supported",
+    "contradicted",
+    "no clear difference",
+    "not enough runs",
+)
+ALPHA = 0.05
+MIN_PLACEMENTS = 4
+"""A correlation over fewer placements has no interval."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: what the thesis says, and how a set of runs is asked."""
+
+    key: str
+    title: str
+    statement: str
+    method: str
+    needs: tuple[str, ...] = ()
+    published: str = ""
+
+
+TRANSITIONS = Claim(
+    "transitions",
+    "Fusion shows as a drop of CKA",
+    "CKA of a stream with itself drops at transitions that cross a fusion.",
+    "In every run, the mean CKA of consecutive layers at transitions that cross a fusion minus "
+    "that at those that do not; undefined transitions (a constant layer 0) do not count. Each seed "
+    "gives one value, the mean over its placements; the interval is over seeds. Fusion layers also "
+    "lie at certain depths, so each seed's contrast is compared with that of its run without "
+    "fusion at the same transitions, too.",
+    ("cka",),
+    "The thesis's own curves of this are not among its published numbers.",
+)
+DIMENSION = Claim(
+    "dimension",
+    "Early fusion compresses vision, not text",
+    "Vision's effective dimension falls under early fusion, and text's does not.",
+    "Placements whose fusion layers all lie in the first half, against no fusion: the mean over "
+    "all layers from the first fusion on of the log ratio of effective dimensions, paired by seed. "
+    "A fall of text by less than 10 % counts as none.",
+    ("effective_dimension",),
+    "The thesis reports a fall of about 87 % for vision while text stays at 250 to 300; the "
+    "numbers behind it are not published.",
+)
+SCORES = Claim(
+    "scores",
+    "Late fusion wins",
+    "Late fusion scores higher than early, middle and full fusion.",
+    "The difference of the task's own metric, paired by seed.",
+)
+ALIGNMENT = Claim(
+    "alignment",
+    "Alignment goes with the score",
+    "Placements whose modalities are more alike in the last layer score higher.",
+    "Over placements, each the mean over its seeds: correlation of the measure at the last "
+    "matching layers with the score. Pearson's r decides, if Spearman's ρ has its sign and no "
+    "single placement turns it round; a correlation does not say what causes what.",
+    ("cka", "svcca", "mutual_knn", "procrustes"),
+)
+CLAIMS: tuple[Claim, ...] = (TRANSITIONS, DIMENSION, SCORES, ALIGNMENT)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a finding that is shown and not tested: one placement of several."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One effect with its 95 % interval over ``n`` ``unit``s, and what it says of its claim.
+
+    ``null`` is the value of no effect and ``expected`` the side of it that the claim names (-1 or
+    1). ``p`` is two-sided, ``p_corrected`` Holm's over the ``tested`` findings of the claim on the
+    same dataset and setting. ``robust`` is False where a condition besides the test is not met.
+    """
+
+    claim: str
+    dataset: str
+    setting: str
+    subject: str
+    quantity: str
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    p: float
+    expected: int
+    sentence: str
+    task: str = ""
+    metric: str = ""
+    measure: str = ""
+    null: float = 0.0
+    p_corrected: float = NAN
+    tested: int = 0
+    robust: bool = True
+    verdict: Verdict = "not enough runs"
+    notes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = field(default=())
+
+    @property
+    def where(self) -> str:
+        """The dataset and, where there are several, the model."""
+        return where(self.dataset, self.setting)
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim with its findings; ``notes`` say what could not be asked, and why."""
+
+    claim: Claim
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+    def count(self, verdict: Verdict) -> int:
+        """How many findings have that verdict."""
+        return sum(one.verdict == verdict for one in self.findings)
+
+    @property
+    def summary(self) -> str:
+        """``2 of 6 supported, 4 no clear difference``; "not enough runs" where nothing is."""
+        total = len(self.findings)
+        if not total or self.count("not enough runs") == total:
+            return "not enough runs"
+        counts = [(verdict, self.count(verdict)) for verdict in VERDICTS]
+        words = [f"{count} {verdict}" for verdict, count in counts if count]
+        return f"{', '.join(words)} (of {total})" if total > 1 else words[0].removeprefix("1 ")
+
+    @property
+    def multiplicity(self) -> str:
+        """One sentence on how many effects were tested and what was done about it."""
+        tested = max((one.tested for one in self.findings), default=0)
+        if tested < 2:
+            return "Intervals are 95 %; one effect was tested."
+        return (
+            f"Intervals are 95 %, each on its own. Up to {tested} effects were tested a dataset: "
+            f"verdicts need p < {ALPHA:g} after Holm's correction over them."
+        )
+
+
+def judge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings of one claim with corrected p-values and verdicts, by dataset and setting."""
+    listed = list(findings)
+    families: dict[tuple[str, str, str], list[int]] = {}
+    for at, one in enumerate(listed):
+        families.setdefault((one.claim, one.dataset, one.setting), []).append(at)
+    for members in families.values():
+        corrected = holm([listed[at].p for at in members])
+        tested = sum(math.isfinite(listed[at].p) for at in members)
+        for at, p in zip(members, corrected.tolist(), strict=True):
+            listed[at] = _decide(replace(listed[at], p_corrected=p, tested=tested))
+    return tuple(listed)
+
+
+def _decide(one: Finding) -> Finding:
+    if math.isnan(one.low) or math.isnan(one.high):
+        constant = math.isnan(one.value) and one.n >= MIN_PLACEMENTS
+        return replace(one, verdict="no clear difference" if constant else "not enough runs")
+    clear = one.p_corrected < ALPHA
+    if clear and one.robust:
+        as_claimed = (one.value - one.null) * one.expected > 0
+        return replace(one, verdict="supported" if as_claimed else "contradicted")
+    notes = list(one.notes)
+    if math.isnan(one.p):
+        notes.append("All values are equal: their spread, and so chance, cannot be judged.")
+    elif not clear and one.p < ALPHA:
+        notes.append(
+            f"On its own it would be clear (p = {one.p:.3f}); not after correction for "
+            f"{one.tested} effects (p = {one.p_corrected:.2f})."
+        )
+    return replace(one, verdict="no clear difference", notes=tuple(notes))
+
+
+def combine(
+    values: dict[str, dict[int, float]],
+) -> tuple[Estimate, tuple[Part, ...], tuple[str, ...]]:
+    """One estimate of {placement: {seed: value}}, its parts by placement, and notes.
+
+    The unit is the seed: one value a seed, the mean over the placements, so that placements (which
+    are not a sample of anything) and runs that share a seed do not pass for replication. Seeds that
+    a placement lacks are left out, placements with fewer than two seeds as well.
+    """
+    parts = []
+    for placement, by_seed in values.items():
+        one = mean_estimate(list(by_seed.values()))
+        parts.append(Part(placement, one.value, one.low, one.high, one.n))
+    enough = {name: by_seed for name, by_seed in values.items() if len(by_seed) > 1}
+    used = enough or values
+    seeds = set.intersection(*(set(by_seed) for by_seed in used.values())) if used else set()
+    notes = [
+        f"{name}: fewer than two seeds, not part of the mean."
+        for name in values
+        if enough and name not in enough
+    ]
+    lost = sorted({seed for by_seed in used.values() for seed in by_seed} - seeds)
+    if lost and seeds:
+        notes.append(
+            f"Seeds that not every placement has are left out: {', '.join(map(str, lost))}."
+        )
+    means = [sum(by[seed] for by in used.values()) / len(used) for seed in sorted(seeds)]
+    return mean_estimate(means), tuple(parts), tuple(notes)
+
+
+def per_seed(items: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """One value a seed: runs of the same seed (captured twice, say) count once, as their mean."""
+    found: dict[int, list[float]] = {}
+    for seed, value in items:
+        if not math.isnan(value):
+            found.setdefault(seed, []).append(value)
+    return {seed: sum(values) / len(values) for seed, values in found.items()}
+
+
+def interval(low: float, high: float, show: Callable[[float], str]) -> str:
+    """``95 % interval 0.010 to 0.030``."""
+    return f"95 % interval {show(low)} to {show(high)}"
+
+
+def examine(
+    runs: Sequence[StudyRun],
+    scores: pd.DataFrame,
+    measures: pd.DataFrame,
+    *,
+    pooling: str = "cls",
+    estimator: str = "debiased",
+    points: pd.DataFrame | None = None,
+) -> tuple[ClaimResult, ...]:
+    """Every claim, asked of these runs.
+
+    ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`; ``measures`` the store's columns plus
+    ``run_id``, with what the claims need (:attr:`Claim.needs`). ``estimator`` is that of CKA.
+    ``points`` are the ``alignment_points`` of the same runs, where they are known already.
+    """
+    from backend.study.alignment import alignment_points, alignment_tracks_score
+    from backend.study.dimensions import early_fusion_compresses_vision
+    from backend.study.scores import late_wins
+    from backend.study.transitions import drops_at_fusion
+
+    rows = chosen(measures, pooling, estimator)
+    found = alignment_points(runs, scores, rows) if points is None else points
+    return (
+        drops_at_fusion(runs, rows),
+        early_fusion_compresses_vision(runs, rows),
+        late_wins(scores),
+        alignment_tracks_score(found),
+    )
+
+
+def chosen(measures: pd.DataFrame, pooling: str, estimator: str) -> pd.DataFrame:
+    """The rows of one pooling and, of CKA, one estimator (the other where it is the only one)."""
+    if measures.empty:
+        return measures
+    rows = measures[measures["pooling"].eq(pooling)]
+    cka = rows["measure"].eq("cka")
+    has = (cka & rows["estimator"].eq(estimator)).any()
+    return rows[~cka | rows["estimator"].eq(estimator)] if has else rows

@@ -1,0 +1,370 @@
+"""The four claims on frames whose effects are known, and that they say no more than they can."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from backend.study import (
+    Finding,
+    alignment_points,
+    alignment_tracks_score,
+    drops_at_fusion,
+    early_fusion_compresses_vision,
+    examine,
+    late_wins,
+)
+from backend.study.findings import combine, judge
+from backend.study.transitions import contrast
+from backend.types import StreamSpec
+from tests.study.frames import curve, dimensions, last, measure, run, runs, scores
+
+NAN = float("nan")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def finding(p: float, *, value: float = 1.0, expected: int = 1, **more) -> Finding:
+    settings = {
+        "claim": "scores", "dataset": "macros", "setting": "", "subject": "late – early",
+        "quantity": "difference", "value": value, "low": value - 0.1, "high": value + 0.1, "n": 3,
+        "unit": "pairs", "p": p, "expected": expected, "sentence": "…", **more,
+    }  # fmt: skip
+    return Finding(**settings)
+
+
+# Verdicts
+
+
+def test_a_verdict_needs_the_corrected_p_and_the_side_that_the_claim_names():
+    found = judge([finding(0.001), finding(0.002, value=-1.0), finding(0.2), finding(0.03)])
+    assert [one.verdict for one in found] == [
+        "supported", "contradicted", "no clear difference", "no clear difference",
+    ]  # fmt: skip
+    # Holm over 4: 4, 3, 2 and 1 times, in the order of size.
+    assert [one.p_corrected for one in found] == pytest.approx([0.004, 0.006, 0.2, 0.06])
+
+
+def test_what_is_clear_on_its_own_only_says_so():
+    found = judge([finding(0.03), finding(0.9)])
+    assert found[0].verdict == "no clear difference"
+    assert found[0].notes == (
+        "On its own it would be clear (p = 0.030); not after correction for 2 effects (p = 0.06).",
+    )
+    assert judge([finding(0.03)])[0].verdict == "supported"
+
+
+def test_datasets_and_models_are_families_of_their_own():
+    found = judge([finding(0.03), finding(0.03, dataset="memes"), finding(0.03, setting="big")])
+    assert {one.verdict for one in found} == {"supported"}
+    assert {one.tested for one in found} == {1}
+
+
+def test_without_an_interval_there_are_not_enough_runs_and_equal_values_decide_nothing():
+    found = judge([finding(NAN, low=NAN, high=NAN, n=1), finding(NAN)])
+    assert [one.verdict for one in found] == ["not enough runs", "no clear difference"]
+    assert "All values are equal" in found[1].notes[0]
+
+
+def test_a_condition_that_is_not_met_keeps_a_finding_from_a_verdict():
+    assert judge([finding(0.0001, robust=False)])[0].verdict == "no clear difference"
+
+
+def test_seeds_are_the_unit_and_placements_do_not_replicate():
+    # Seed means over both placements: 2, 3, 4. Nine runs would pretend more.
+    estimate, parts, notes = combine(
+        {"early": {0: 1.0, 1: 2.0, 2: 3.0}, "late": {0: 3.0, 1: 4.0, 2: 5.0}}
+    )
+    assert (estimate.value, estimate.n) == (3.0, 3)
+    assert estimate.high == pytest.approx(3 + 4.30265273 / math.sqrt(3))
+    assert [(part.label, part.value, part.n) for part in parts] == [("early", 2, 3), ("late", 4, 3)]
+    assert notes == ()
+
+
+def test_seeds_and_placements_that_are_not_complete_are_left_out_and_named():
+    estimate, _, notes = combine(
+        {"early": {0: 1.0, 1: 2.0, 2: 9.0}, "late": {0: 3.0, 1: 4.0}, "middle": {0: 7.0}}
+    )
+    assert (estimate.value, estimate.n) == (2.5, 2)
+    assert notes == (
+        "middle: fewer than two seeds, not part of the mean.",
+        "Seeds that not every placement has are left out: 2.",
+    )
+    assert combine({"early": {0: 1.0}, "late": {0: 2.0}})[0].n == 1
+    assert combine({})[0].n == 0
+
+
+# CKA drops at transitions that cross a fusion
+
+
+def test_the_contrast_is_crossing_minus_not_crossing():
+    assert contrast({1: 0.9, 2: 0.8, 3: 0.4, 4: 0.7}, (3,)) == pytest.approx(0.4 - 0.8)
+    assert math.isnan(contrast({1: 0.9, 2: 0.8}, (1, 2)))
+    assert math.isnan(contrast({1: 0.9}, (4,)))
+
+
+def cka_rows(*, fused: list[float], plain: list[float], shift: float = 0.0):
+    """``late`` fuses at 4; a little of each seed's own, so that there is a spread."""
+    rows = []
+    for one in runs("none", "late"):
+        noise = 0.01 * one.seed
+        values = fused if one.placement == "late" else plain
+        for stream in ("vision", "text"):
+            rows += curve(one, stream, [NAN, *values[:-1], values[-1] - noise + shift])
+    return pd.DataFrame(rows)
+
+
+def test_a_drop_at_the_fusion_is_supported_and_the_constant_first_transition_does_not_count():
+    result = drops_at_fusion(
+        runs("none", "late"), cka_rows(fused=[0.9, 0.9, 0.5], plain=[0.9, 0.9, 0.8])
+    )
+    by = {one.subject: one for one in result.findings}
+    assert set(by) == {
+        "vision", "text", "vision, beyond no fusion", "text, beyond no fusion",
+    }  # fmt: skip
+    vision = by["vision"]
+    # 0.5 - noise - 0.9, noise 0, 0.01, 0.02.
+    assert (vision.value, vision.n, vision.verdict) == (pytest.approx(-0.41), 3, "supported")
+    assert vision.sentence == (
+        "On macros, CKA of consecutive vision layers is 0.410 lower at transitions that cross a "
+        "fusion than at the others (95 % interval -0.435 to -0.385; 3 seeds of late)."
+    )
+    # Without fusion the same transition is 0.1 lower anyway, with the same noise.
+    assert by["vision, beyond no fusion"].value == pytest.approx(-0.3)
+
+
+def test_a_rise_at_the_fusion_contradicts():
+    result = drops_at_fusion(
+        runs("none", "late"), cka_rows(fused=[0.5, 0.5, 0.9], plain=[0.5, 0.5, 0.5])
+    )
+    assert result.findings[0].verdict == "contradicted"
+
+
+def test_one_seed_or_no_measures_are_not_enough_runs():
+    rows = cka_rows(fused=[0.9, 0.9, 0.5], plain=[0.9, 0.9, 0.8])
+    one = drops_at_fusion(runs("none", "late", seeds=(0,)), rows)
+    none = drops_at_fusion(runs("none", "late"), pd.DataFrame())
+    for result in (one, none):
+        assert {found.verdict for found in result.findings} == {"not enough runs"}
+        assert "not enough runs" in result.findings[0].sentence
+        assert result.summary == "not enough runs"
+
+
+def test_full_fusion_has_nothing_to_compare_and_says_so():
+    rows = [row for one in runs("full") for row in curve(one, "vision", [0.9, 0.8, 0.7, 0.6])]
+    result = drops_at_fusion(runs("full"), pd.DataFrame(rows))
+    assert "full: fusion transitions of vision and others are not both there" in result.notes[0]
+    assert result.findings[0].verdict == "not enough runs"
+
+
+def test_runs_on_other_samples_are_left_out_and_named():
+    members = (*runs("none", "late"), run("late", 7, samples="b"))
+    rows = cka_rows(fused=[0.9, 0.9, 0.5], plain=[0.9, 0.9, 0.8])
+    odd = pd.DataFrame(curve(members[-1], "vision", [NAN, 0.1, 0.1, 0.9]))
+    result = drops_at_fusion(members, pd.concat([rows, odd]))
+    assert result.findings[0].value == pytest.approx(-0.41)
+    assert result.notes == ("macros-late-7: other samples than most runs, left out",)
+
+
+# Early fusion compresses vision, not text
+
+
+def dimension_rows(vision: float, text: float) -> pd.DataFrame:
+    """``early`` fuses at 1 and 2; its dimensions from layer 1 on are these parts of none's 100."""
+    rows = []
+    for one in runs("none", "early"):
+        wobble = 1 + 0.01 * one.seed
+        for stream, part in (("vision", vision), ("text", text)):
+            value = 100.0 * (part * wobble if one.placement == "early" else 1.0)
+            rows += dimensions(one, stream, [1.0, value, value, value, value])
+    return pd.DataFrame(rows)
+
+
+def test_a_fall_of_vision_alone_supports_both_halves_of_the_claim():
+    result = early_fusion_compresses_vision(runs("none", "early"), dimension_rows(0.2, 1.05))
+    vision, text = result.findings
+    assert (vision.subject, vision.verdict, vision.n) == ("vision, early", "supported", 3)
+    # The geometric mean of 1, 1.01 and 1.02 times 0.2.
+    assert vision.value == pytest.approx(0.2 * (1.01 * 1.02) ** (1 / 3) - 1)
+    assert -1 < vision.low < vision.value < vision.high < 0
+    assert "80 % lower than without fusion, from layer 1 on" in vision.sentence
+    assert (text.null, text.verdict) == (-0.1, "supported")
+
+
+def test_a_rise_of_vision_and_a_fall_of_text_contradict():
+    result = early_fusion_compresses_vision(runs("none", "early"), dimension_rows(2.0, 0.5))
+    assert [one.verdict for one in result.findings] == ["contradicted", "contradicted"]
+
+
+def test_a_small_fall_of_text_counts_as_none_and_layer_0_does_not_count():
+    result = early_fusion_compresses_vision(runs("none", "early"), dimension_rows(0.2, 0.96))
+    assert result.findings[1].verdict == "supported"
+    assert result.findings[1].value == pytest.approx(0.96 * (1.01 * 1.02) ** (1 / 3) - 1)
+
+
+def test_only_placements_that_fuse_in_the_first_half_alone_are_early():
+    result = early_fusion_compresses_vision(runs("none", "full", "late"), dimension_rows(1, 1))
+    assert result.findings == ()
+    assert result.notes == ("macros: no placement fuses in the first half only.",)
+    assert result.summary == "not enough runs"
+
+
+def test_runs_without_a_partner_of_their_seed_are_not_compared():
+    members = (run("none", 0), run("none", 1), run("early", 2), run("early", 3))
+    result = early_fusion_compresses_vision(members, dimension_rows(0.2, 1.0))
+    assert {one.verdict for one in result.findings} == {"not enough runs"}
+
+
+# Late wins
+
+
+def test_late_is_compared_with_each_rival_by_seed():
+    result = late_wins(
+        scores(
+            {
+                "none": [0.1, 0.1, 0.1],
+                "early": [0.5, 0.6, 0.7],
+                "middle": [0.9, 0.9, 0.9],
+                "late": [0.7, 0.81, 0.92],
+            }
+        )
+    )
+    early, middle = result.findings
+    # Differences 0.2, 0.21, 0.22: t = 0.21 / (0.01 / sqrt 3) = 36.37, df 2.
+    assert (early.subject, early.value, early.n) == ("late – early", pytest.approx(0.21), 3)
+    assert early.verdict == "supported"
+    assert early.sentence == (
+        "On macros, late fusion scores 0.210 higher than early fusion in irony AUROC (95 % "
+        "interval +0.185 to +0.235; 3 pairs of runs with the same seed)."
+    )
+    assert middle.verdict == "no clear difference"
+    assert (middle.value, middle.tested) == (pytest.approx(-0.09), 2)
+
+
+def test_a_seed_that_only_one_of_them_has_does_not_count():
+    result = late_wins(scores({"late": [0.9, 0.8, 0.1], "early": [0.7, 0.7, NAN]}))
+    assert (result.findings[0].n, result.findings[0].value) == (2, pytest.approx(0.15))
+    result = late_wins(scores({"late": [0.9], "early": [0.7]}))
+    assert result.findings[0].verdict == "not enough runs"
+    assert "there is 1" in result.findings[0].sentence
+
+
+def test_without_late_or_without_rivals_nothing_is_claimed():
+    for held in ({"none": [0.1, 0.2]}, {"late": [0.1, 0.2], "none": [0.3, 0.1]}):
+        result = late_wins(scores(held))
+        assert result.findings == () and "it takes runs of late" in result.notes[0]
+    assert late_wins(scores({})).notes == ("No run has scores.",)
+
+
+# Alignment and score
+
+FIVE = ("none", "full", "early", "middle", "late")
+
+
+def points_of(alignment: dict[str, float], score: dict[str, float], name: str = "cka"):
+    members = runs(*alignment, seeds=(0, 1))
+    rows = [
+        last(one, name, alignment[one.placement] + 0.01 * one.seed, "debiased") for one in members
+    ]
+    return alignment_points(
+        members, scores({key: [value, value + 0.02] for key, value in score.items()}),
+        pd.DataFrame(rows),
+    )  # fmt: skip
+
+
+def test_points_are_means_over_seeds_of_the_last_layers():
+    members = runs("none", "late", seeds=(0, 1))
+    rows = [last(one, "cka", 0.5 + 0.1 * one.seed) for one in members]
+    rows += [measure(one.run_id, "cka", ("vision", 3), ("text", 4), 9.0) for one in members]
+    rows += [measure(one.run_id, "cka", ("vision", 4), ("vision", 4), 9.0) for one in members]
+    points = alignment_points(
+        members, scores({"late": [0.9, 0.7], "none": [0.5, 0.5]}), pd.DataFrame(rows)
+    )
+    assert points["placement"].tolist() == ["none", "late"]
+    assert points["alignment"].tolist() == pytest.approx([0.55, 0.55])
+    assert points["score"].tolist() == pytest.approx([0.5, 0.8])
+    assert points["seeds"].tolist() == [2, 2]
+
+
+def test_streams_of_different_depth_meet_at_their_own_last_layers():
+    from dataclasses import replace
+
+    one = replace(
+        run("late", 0),
+        streams=(
+            StreamSpec("vision", "vision", 6, 8, (6,)),
+            StreamSpec("text", "text", 4, 8, (4,)),
+        ),
+    )
+    rows = [
+        measure(one.run_id, "cka", ("vision", 4), ("text", 4), 0.1),
+        measure(one.run_id, "cka", ("vision", 6), ("text", 4), 0.7),
+    ]
+    points = alignment_points([one], scores({"late": [0.9]}), pd.DataFrame(rows))
+    assert points["alignment"].tolist() == [0.7]
+
+
+def test_a_correlation_over_placements_is_supported_when_strong_and_steady():
+    aligned = dict(zip(FIVE, (0.1, 0.3, 0.5, 0.7, 0.9), strict=True))
+    score = dict(zip(FIVE, (0.50, 0.57, 0.66, 0.71, 0.80), strict=True))
+    (one,) = alignment_tracks_score(points_of(aligned, score)).findings
+    assert (one.subject, one.n, one.unit, one.verdict) == ("CKA", 5, "placements", "supported")
+    assert one.value > 0.99 and one.low > 0.9
+    assert "Spearman's ρ = 1.00." in one.sentence
+
+
+def test_a_distance_is_expected_to_fall():
+    far = dict(zip(FIVE, (0.9, 0.7, 0.5, 0.3, 0.1), strict=True))
+    score = dict(zip(FIVE, (0.50, 0.57, 0.66, 0.71, 0.80), strict=True))
+    (one,) = alignment_tracks_score(points_of(far, score, "procrustes")).findings
+    assert (one.expected, one.verdict) == (-1, "supported") and one.value < -0.99
+
+
+def test_one_placement_that_carries_the_correlation_keeps_it_from_a_verdict():
+    aligned = dict(zip(FIVE, (0.0, 0.9, 0.91, 0.92, 0.93), strict=True))
+    score = dict(zip(FIVE, (0.1, 0.83, 0.82, 0.81, 0.80), strict=True))
+    (one,) = alignment_tracks_score(points_of(aligned, score)).findings
+    assert one.value > 0.99 and one.p_corrected < 0.05
+    assert one.verdict == "no clear difference"
+    assert one.notes == ("Without none, r = -1.00.",)
+
+
+def test_three_placements_are_not_enough_and_equal_scores_cannot_be_correlated():
+    aligned = dict(zip(FIVE, (0.1, 0.3, 0.5, 0.7, 0.9), strict=True))
+    three = {name: aligned[name] for name in FIVE[:3]}
+    (one,) = alignment_tracks_score(points_of(three, dict.fromkeys(three, 0.5))).findings
+    assert one.verdict == "not enough runs" and "there are 3" in one.sentence
+    (one,) = alignment_tracks_score(points_of(aligned, dict.fromkeys(FIVE, 0.5))).findings
+    assert one.verdict == "no clear difference" and "cannot be correlated" in one.sentence
+
+
+# All of them
+
+
+def test_examine_asks_all_four_and_takes_one_pooling_and_one_estimator():
+    members = runs("none", "late")
+    rows = cka_rows(fused=[0.9, 0.9, 0.5], plain=[0.9, 0.9, 0.8])
+    biased = rows.assign(estimator="biased", value=0.123)
+    other = rows.assign(pooling="mean", value=0.456)
+    results = examine(
+        members, scores({"none": [0.5] * 3, "late": [0.6] * 3}), pd.concat([rows, biased, other])
+    )
+    assert [result.claim.key for result in results] == [
+        "transitions", "dimension", "scores", "alignment",
+    ]  # fmt: skip
+    assert results[0].findings[0].value == pytest.approx(-0.41)
+
+
+def test_examine_without_anything_says_not_enough_runs_everywhere():
+    results = examine(runs("late", seeds=(0,)), scores({}), pd.DataFrame())
+    assert {result.summary for result in results} == {"not enough runs"}
+
+
+def test_the_study_needs_neither_torch_nor_streamlit():
+    code = (
+        "import sys, backend.study; print([m for m in ('torch', 'streamlit') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
