@@ -3,6 +3,14 @@
 The same function serves a page, a notebook and an exported file.
 """
 
+from backend.figures.cross import cross_heatmap
+from backend.figures.curves import Panel
+from backend.figures.difference import (
+    alignment_differences,
+    difference_heatmap,
+    dimension_differences,
+    transition_differences,
+)
 from backend.figures.dimensionality import dimension_curves
 from backend.figures.heatmap import axis_refs, layer_heatmap
 from backend.figures.placement import placement_drawing
@@ -12,13 +20,19 @@ from backend.figures.theme import Series
 from backend.figures.transitions import alignment_curves, transition_curves
 
 __all__ = [
+    "Panel",
     "Series",
     "alignment_curves",
+    "alignment_differences",
     "axis_refs",
+    "cross_heatmap",
+    "difference_heatmap",
     "dimension_curves",
+    "dimension_differences",
     "layer_heatmap",
     "placement_drawing",
     "projection_map",
     "score_strip",
     "transition_curves",
+    "transition_differences",
 ]

@@ -99,7 +99,7 @@ def layer_heatmap(
             colorbar={
                 "title": {"text": escape(scale.label.replace(" distance", "")), "side": "top"},
                 "thickness": 10,
-                "tickvals": [0, 0.25, 0.5, 0.75, 1, 1.25][: 5 + (scale.high > 1)],
+                "tickvals": scale.ticks,
                 "outlinewidth": 0,
                 "len": 0.9,
             },

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 BAND = "band min to max"
+INTERVAL_BAND = "band 95 % interval"
 SIGNIFICANT = 0.05
 """Level of "above chance", after correction for looking at all layers."""
 

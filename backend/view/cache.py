@@ -52,7 +52,12 @@ def _measures(
     return Table(frame, tuple(problem for table in tables for problem in table.problems))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _cross(path: str, token: str, run_a: str, run_b: str) -> queries.Cross:
+    return queries.cross(path, run_a, run_b)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _projections(path: str, token: str, run_id: str) -> Table:
     return queries.run_projections(path, run_id)
 
@@ -79,7 +84,7 @@ def _comparable(path: str, token: str, run_ids: tuple[str, ...]) -> Comparable:
     return queries.comparable(path, run_ids)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=128, show_spinner=False)
 def _figure(
     path: str, token: str, name: str, key: str, _build: Callable[[], go.Figure]
 ) -> go.Figure:
@@ -125,6 +130,11 @@ def measures(
         (group.key, group.label, run.run_id, run.seed) for group in groups for run in group.runs
     )
     return _measures(store.path, store.token, runs, names, preset)
+
+
+def cross(store: StoreView, run_a: str, run_b: str) -> queries.Cross:
+    """CKA between the layers of two runs, as far as it was computed."""
+    return _cross(store.path, store.token, run_a, run_b)
 
 
 def projections(store: StoreView, run_id: str) -> Table:

@@ -42,4 +42,10 @@ def pages(folder: Path) -> list[StreamlitPage]:
             icon=":material/scatter_plot:",
             help="The samples of one layer on the plane; step through the layers.",
         ),
+        st.Page(
+            folder / "compare.py",
+            title="Compare",
+            icon=":material/compare:",
+            help="Two to four placements or runs side by side, and one minus the other.",
+        ),
     ]
