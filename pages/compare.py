@@ -6,6 +6,7 @@ import streamlit as st
 from backend.view import cache
 from backend.view.compare import columns_of, depths_differ
 from backend.view.contrast import (
+    Measured,
     pick_block,
     pick_pair,
     seeds_in_words,
@@ -96,12 +97,13 @@ if len(groups) > 1:
     shown |= {"focus": a.key, "against": b.key}
     if len(rows):
         st.caption(f"Curves: every column minus {literal(b.label)}. {seeds_in_words(rows, a, b)}")
-        figures |= show_differences(view, groups, b, rows, scale, estimator, dims, dimension)
+        measured = Measured(rows, scale, estimator, dims, dimension)
+        figures |= show_differences(view, groups, b, measured)
     st.subheader(f"Layer by layer: {literal(a.label)} and {literal(b.label)}")
     block_name, block = pick_block(view, a, b)
     shown |= {"block": block_name}
     if len(rows):
-        figures |= show_difference_matrix(view, a, b, rows, scale, block)
+        figures |= show_difference_matrix(view, a, b, measured, block)
     st.subheader(f"Layers of {literal(a.label)} with layers of {literal(b.label)}")
     figures |= show_cross(view, groups, a, b, block, pooling or "cls")
 say_ignored(view, **shown)

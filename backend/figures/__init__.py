@@ -4,10 +4,10 @@ The same function serves a page, a notebook and an exported file.
 """
 
 from backend.figures.cross import cross_heatmap
-from backend.figures.curves import Panel
 from backend.figures.difference import (
     alignment_differences,
     difference_heatmap,
+    differences,
     dimension_differences,
     transition_differences,
 )
@@ -16,23 +16,31 @@ from backend.figures.heatmap import axis_refs, layer_heatmap
 from backend.figures.placement import placement_drawing
 from backend.figures.projection import projection_map
 from backend.figures.scores import score_strip
+from backend.figures.small_multiples import (
+    alignment_panels,
+    dimension_panels,
+    transition_panels,
+)
 from backend.figures.theme import Series
 from backend.figures.transitions import alignment_curves, transition_curves
 
 __all__ = [
-    "Panel",
     "Series",
     "alignment_curves",
     "alignment_differences",
+    "alignment_panels",
     "axis_refs",
     "cross_heatmap",
     "difference_heatmap",
+    "differences",
     "dimension_curves",
     "dimension_differences",
+    "dimension_panels",
     "layer_heatmap",
     "placement_drawing",
     "projection_map",
     "score_strip",
     "transition_curves",
     "transition_differences",
+    "transition_panels",
 ]

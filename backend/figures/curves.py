@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
@@ -25,13 +24,6 @@ from backend.figures.theme import (
 from backend.types import StreamSpec
 
 _TRACK_PX = 13
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One of several figures side by side: on the y axis of all, named on its x axis, no legend."""
-
-    y_range: tuple[float, float]
 
 
 def curve_figure(

@@ -28,6 +28,7 @@ _CELL = [
     *("measure", "stream_a", "layer_a", "site_a", "stream_b", "layer_b", "site_b"),
     *("pooling", "estimator"),
 ]
+_COLUMNS = [*_CELL, "series", "seed", "value", "n", "reason"]
 _UNKNOWN = ("ci_low", "ci_high", "null_mean", "null_sd", "p_value", "p_corrected")
 MEANS = -1
 """The "seed" of a difference of means over unpaired seeds."""
@@ -35,37 +36,48 @@ MEANS = -1
 
 def paired_seeds(frame: pd.DataFrame, a: str, b: str) -> tuple[int, ...]:
     """Seeds that both series have, in order."""
-    mine, other = (set(frame[frame["series"].eq(key)]["seed"]) for key in (a, b))
-    return tuple(sorted(int(seed) for seed in mine & other))
+    return tuple(sorted(_seeds(frame, a) & _seeds(frame, b)))
 
 
-def differences(frame: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
-    """Rows like those of ``frame`` whose ``value`` is that of series ``a`` minus that of ``b``.
+def _seeds(frame: pd.DataFrame, key: str) -> set[int]:
+    return {int(seed) for seed in frame.loc[frame["series"].eq(key), "seed"].unique()}
 
-    One row a pair of layers (or layer) and common seed, all under the series ``a``; layers that
-    only one of them has are left out. Undefined on either side is undefined, with both reasons.
+
+def differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Rows like those of ``frame`` whose ``value`` is each other series' minus the reference's.
+
+    One row a series, pair of layers (or layer) and common seed; layers that only one of the two
+    has are left out. Undefined on either side is undefined, with both reasons.
     """
-    left, right = (_oriented(frame[frame["series"].eq(key)]) for key in (a, b))
-    if not paired_seeds(frame, a, b):
-        left, right = _means(left), _means(right)
-    columns = [*_CELL, "seed", "value", "n", "reason"]
-    both = left[columns].merge(right[columns], on=[*_CELL, "seed"], suffixes=("", "_b_side"))
+    rows = _oriented(frame)
+    theirs = rows[rows["series"].eq(reference)]
+    seeds = set(theirs["seed"])
+    parts = []
+    mine = rows[rows["series"].ne(reference)]
+    alone = {key for key in mine["series"].unique() if not seeds & _seeds(mine, key)}
+    for unpaired in (False, True):
+        part = mine[mine["series"].isin(alone)] if unpaired else mine[~mine["series"].isin(alone)]
+        if len(part):
+            sides = (_means(part), _means(theirs)) if unpaired else (part, theirs)
+            parts.append(sides[0].merge(sides[1], on=[*_CELL, "seed"], suffixes=("", "_ref")))
+    if not parts:
+        return pd.DataFrame(columns=[*_COLUMNS, *_UNKNOWN, "warnings"])
+    both = pd.concat(parts, ignore_index=True)
     reasons = [
         "; ".join(dict.fromkeys(text for text in pair if text))
-        for pair in zip(both["reason"], both["reason_b_side"], strict=True)
+        for pair in zip(both["reason"], both["reason_ref"], strict=True)
     ]
-    out = both[[*_CELL, "seed"]].assign(
-        series=a,
-        value=both["value"] - both["value_b_side"],
-        n=np.minimum(both["n"], both["n_b_side"]),
+    out = both.assign(
+        value=both["value"] - both["value_ref"],
+        n=np.minimum(both["n"], both["n_ref"]),
         reason=reasons,
         warnings="",
     )
-    return out.assign(**dict.fromkeys(_UNKNOWN, np.nan))
+    return out[[*_COLUMNS, "warnings"]].assign(**dict.fromkeys(_UNKNOWN, np.nan))
 
 
 def transition_differences(
-    frame: pd.DataFrame,
+    found: pd.DataFrame,
     series: Sequence[Series],
     reference: Series,
     stream: str,
@@ -76,16 +88,14 @@ def transition_differences(
 ) -> go.Figure:
     """A measure of layers k-1 and k of ``stream``, each series minus ``reference``.
 
-    ``frame`` as in :func:`backend.figures.transition_curves`. Only series whose stream is as deep
-    as the reference's are drawn: transitions are compared by their number.
+    ``found`` are the :func:`differences` of rows of one pooling and estimator. Only series whose
+    stream is as deep as the reference's are drawn: transitions are compared by their number.
     """
     return _curves(
+        transition_points(found, stream, scale.measure),
         [one for one in series if same_depth(one, reference, stream)],
         reference,
         stream,
-        lambda one: transition_points(
-            differences(frame, one.key, reference.key), stream, scale.measure
-        ),
         x_title=f"{stream} transition k (layer k-1 to layer k)",
         y_title=f"{y_title(scale, estimator)}: minus {reference.label}",
         where=lambda k: f"{stream} {k - 1} to {k}",
@@ -95,7 +105,7 @@ def transition_differences(
 
 
 def dimension_differences(
-    frame: pd.DataFrame,
+    found: pd.DataFrame,
     series: Sequence[Series],
     reference: Series,
     stream: str,
@@ -106,10 +116,10 @@ def dimension_differences(
 ) -> go.Figure:
     """A one-layer measure of ``stream``, each series minus ``reference``; depths as above."""
     return _curves(
+        dimension_points(found, stream, measure),
         [one for one in series if same_depth(one, reference, stream)],
         reference,
         stream,
-        lambda one: dimension_points(differences(frame, one.key, reference.key), stream, measure),
         x_title=f"{stream} layer (0 = embeddings)",
         y_title=f"{name or MEASURES.get(measure, measure)}: minus {reference.label}",
         where=lambda k: f"{stream} layer {k}",
@@ -120,7 +130,7 @@ def dimension_differences(
 
 
 def alignment_differences(
-    frame: pd.DataFrame,
+    found: pd.DataFrame,
     series: Sequence[Series],
     reference: Series,
     *,
@@ -138,20 +148,21 @@ def alignment_differences(
     first, second = reference.streams[:2]
     deep, other = (first, second) if first.depth >= second.depth else (second, first)
     partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
-
-    def points(one: Series) -> pd.DataFrame:
-        found = alignment_points(differences(frame, one.key, reference.key), one, scale.measure)
-        return pd.DataFrame() if found is None else found[2]
-
+    alike = [
+        one
+        for one in series
+        if same_depth(one, reference, deep.name) and same_depth(one, reference, other.name)
+    ]
+    points = [
+        got[2]
+        for one in alike
+        if one.key != reference.key and (got := alignment_points(found, one, scale.measure))
+    ]
     return _curves(
-        [
-            one
-            for one in series
-            if same_depth(one, reference, deep.name) and same_depth(one, reference, other.name)
-        ],
+        pd.concat(points, ignore_index=True) if points else found.iloc[:0],
+        alike,
         reference,
         deep.name,
-        points,
         x_title=f"{deep.name} layer, with its matching {other.name} layer (0 = embeddings)",
         y_title=f"{y_title(scale, estimator)}: minus {reference.label}",
         where=lambda k: f"{deep.name} layer {k} and {other.name} layer {partner.get(k, k)}",
@@ -161,7 +172,7 @@ def alignment_differences(
 
 
 def difference_heatmap(
-    frame: pd.DataFrame,
+    found: pd.DataFrame,
     a: Series,
     b: Series,
     rows: Sequence[StreamSpec],
@@ -174,10 +185,11 @@ def difference_heatmap(
     """A measure between every layer of ``rows`` and of ``columns`` in ``a``, minus the same in
     ``b``.
 
-    Blue where ``a`` has the higher value, red where ``b`` has it, white where they agree; the scale
-    is symmetric. Both must have the streams at the same depth; ◆ marks fusion in either.
+    ``found`` are the :func:`differences` from ``b`` of rows of one pooling and estimator. Blue is
+    where ``a`` has the higher value, red where ``b`` has it, white where they agree; the scale is
+    symmetric. Both must have the streams at the same depth; ◆ marks fusion in either.
     """
-    found = differences(frame, a.key, b.key)
+    found = found[found["series"].eq(a.key)]
     span = span_of(found.groupby(_CELL, observed=True)["value"].mean())
     return layer_heatmap(
         found,
@@ -206,10 +218,10 @@ def span_of(values: pd.Series) -> float:
 
 
 def _curves(
+    points: pd.DataFrame,
     series: Sequence[Series],
     reference: Series,
     stream: str,
-    points: Callable[[Series], pd.DataFrame],
     *,
     x_title: str,
     y_title: str,
@@ -221,14 +233,15 @@ def _curves(
     """Every series' difference and the reference as the line at 0, so that its fusion is shown."""
     spec = reference.stream(stream)
     others = [one for one in series if one.key != reference.key]
-    parts = [part for one in others if len(part := points(one))]
-    if spec is None or not parts:
+    found = points[points["series"].isin([one.key for one in others])]
+    if spec is None or found.empty:
         return base_figure(height=height)
-    found = pd.concat(parts, ignore_index=True)
     extent = _extent(found)
     several = found["seeds"].gt(1)
-    found["low"] = found["ci_low"].where(several, found["mean"])
-    found["high"] = found["ci_high"].where(several, found["mean"])
+    found = found.assign(
+        low=found["ci_low"].where(several, found["mean"]),
+        high=found["ci_high"].where(several, found["mean"]),
+    )
     figure = curve_figure(
         pd.concat([found, _zero(found, reference, spec, first)], ignore_index=True),
         [*others, replace(reference, label=f"{reference.label} (reference)")],
@@ -279,11 +292,11 @@ def _oriented(rows: pd.DataFrame) -> pd.DataFrame:
         first, second = rows[f"{name}_a"], rows[f"{name}_b"]
         out[f"{name}_a"] = first.where(~turned, second)
         out[f"{name}_b"] = second.where(~turned, first)
-    return out.drop_duplicates([*_CELL, "seed"])
+    return out[_COLUMNS].drop_duplicates([*_CELL, "series", "seed"])
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    grouped = rows.groupby(_CELL, observed=True)
+    grouped = rows.groupby([*_CELL, "series"], observed=True)
     means = grouped.agg(value=("value", "mean"), n=("n", "min"), reason=("reason", "max"))
     means = means.reset_index().assign(seed=MEANS)
     return means.assign(reason=means["reason"].where(means["value"].isna(), ""))

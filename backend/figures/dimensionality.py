@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.curves import Panel, curve_figure
+from backend.figures.curves import curve_figure
 from backend.figures.seeds import over_seeds
 from backend.figures.theme import Series
 
@@ -33,7 +33,6 @@ def dimension_curves(
     y_max: float | None = None,
     y_title: str | None = None,
     height: int = 330,
-    panel: Panel | None = None,
 ) -> go.Figure:
     """A one-layer measure of ``stream`` over layers 0..depth, mean and range over seeds.
 
@@ -46,16 +45,13 @@ def dimension_curves(
         points,
         series,
         stream,
-        x_title=f"{series[0].label}: {stream} layer"
-        if panel
-        else f"{stream} layer (0 = embeddings)",
+        x_title=f"{stream} layer (0 = embeddings)",
         y_title=y_title or MEASURES.get(measure, measure),
-        y_range=panel.y_range if panel else (0.0, top * 1.06 or 1.0),
+        y_range=(0.0, top * 1.06 or 1.0),
         where=lambda k: f"{stream} layer {k}",
         first=0,
         digits=1,
         height=height,
-        legend=panel is None,
     )
 
 

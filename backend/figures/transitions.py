@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.curves import Panel, curve_figure
+from backend.figures.curves import curve_figure
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale
 from backend.figures.seeds import over_seeds, pairs
 from backend.figures.theme import Series, base_figure, escape, style_of
@@ -42,7 +42,6 @@ def transition_curves(
     split_fusion: bool = False,
     estimator: str = "",
     height: int = 330,
-    panel: Panel | None = None,
 ) -> go.Figure:
     """A measure of layers k-1 and k of ``stream`` over transitions k, mean and range over seeds.
 
@@ -56,15 +55,12 @@ def transition_curves(
         points,
         series,
         stream,
-        x_title=f"{series[0].label}: {stream} transition k"
-        if panel
-        else f"{stream} transition k (layer k-1 to layer k)",
+        x_title=f"{stream} transition k (layer k-1 to layer k)",
         y_title=y_title(scale, estimator),
-        y_range=panel.y_range if panel else y_range(scale, points),
+        y_range=y_range(scale, points),
         where=lambda k: f"{stream} {k - 1} to {k}",
         first=1,
         height=height,
-        legend=panel is None,
     )
     if split_fusion:
         halves = fusion_points(frame, stream, scale.measure)
@@ -116,7 +112,6 @@ def alignment_curves(
     scale: Scale = SCALES["cka"],
     estimator: str = "",
     height: int = 360,
-    panel: Panel | None = None,
 ) -> go.Figure:
     """A measure between matching layers of the two streams, over the layers of the deeper one.
 
@@ -133,15 +128,12 @@ def alignment_curves(
         points,
         series,
         deep.name,
-        x_title=f"{series[0].label}: {deep.name} layer, matching {other.name} layer"
-        if panel
-        else f"{deep.name} layer, with its matching {other.name} layer (0 = embeddings)",
+        x_title=f"{deep.name} layer, with its matching {other.name} layer (0 = embeddings)",
         y_title=y_title(scale, estimator),
-        y_range=panel.y_range if panel else y_range(scale, points),
+        y_range=y_range(scale, points),
         where=lambda k: f"{deep.name} layer {k} and {other.name} layer {partner.get(k, k)}",
         first=0,
         height=height,
-        legend=panel is None,
     )
 
 

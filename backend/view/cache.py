@@ -6,6 +6,7 @@ Frames are shared between sessions and must not be changed in place.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,6 +18,8 @@ from backend.view import queries, store_access
 from backend.view.groups import Overview, RunGroup
 from backend.view.queries import Comparable, Table
 from backend.view.store_access import StoreView
+
+Drawn = TypeVar("Drawn", go.Figure, dict[str, go.Figure])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -85,19 +88,17 @@ def _comparable(path: str, token: str, run_ids: tuple[str, ...]) -> Comparable:
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _figure(
-    path: str, token: str, name: str, key: str, _build: Callable[[], go.Figure]
-) -> go.Figure:
+def _figure(path: str, token: str, name: str, key: str, _build: Callable[[], object]) -> object:
     return _build()
 
 
-def figure(store: StoreView, name: str, key: object, build: Callable[[], go.Figure]) -> go.Figure:
-    """The figure that ``build`` makes, kept under ``name`` and ``key``.
+def figure(store: StoreView, name: str, key: object, build: Callable[[], Drawn]) -> Drawn:
+    """The figure (or figures by name) that ``build`` makes, kept under ``name`` and ``key``.
 
     ``key`` must hold everything that the figure depends on besides the store's content. Figures
     are shared and must not be changed.
     """
-    return _figure(store.path, store.token, name, repr(key), build)
+    return cast("Drawn", _figure(store.path, store.token, name, repr(key), build))
 
 
 def overview(store: StoreView) -> Overview:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from backend.figures.difference import same_depth
 from backend.figures.heatmap import axis_refs
 from backend.figures.theme import SERIES_COLOURS, Series
@@ -124,16 +122,3 @@ def depths_differ(groups: Sequence[RunGroup]) -> tuple[str, ...]:
         for spec in group.series.streams:
             depths.setdefault(spec.name, set()).add(spec.depth)
     return tuple(name for name, found in depths.items() if len(found) > 1)
-
-
-def consecutive(rows: pd.DataFrame) -> pd.DataFrame:
-    """Only the pairs of consecutive blocks of one stream."""
-    blocks = rows["site_a"].eq("block") & rows["site_b"].eq("block")
-    near = (rows["layer_a"] - rows["layer_b"]).abs().eq(1)
-    return rows[rows["stream_a"].eq(rows["stream_b"]) & blocks & near]
-
-
-def crossing(rows: pd.DataFrame) -> pd.DataFrame:
-    """Only the pairs of blocks of two streams."""
-    blocks = rows["site_a"].eq("block") & rows["site_b"].eq("block")
-    return rows[rows["stream_a"].ne(rows["stream_b"]) & rows["stream_b"].ne("") & blocks]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,6 +14,7 @@ from backend.figures import (
     alignment_differences,
     cross_heatmap,
     difference_heatmap,
+    differences,
     dimension_differences,
     transition_differences,
 )
@@ -34,6 +36,7 @@ from backend.view.dimensions import MEASURES
 from backend.view.groups import RunGroup, RunInfo
 from backend.view.page import Context, chart, identity, problems
 from backend.view.queries import Table
+from backend.view.side_by_side import kind_of
 from backend.view.words import counted, listed, literal
 
 Figures = dict[str, go.Figure]
@@ -72,42 +75,51 @@ def seeds_in_words(frame: pd.DataFrame, a: RunGroup, b: RunGroup) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is subtracted: rows of one measure of two layers, and of one measure of one layer."""
+
+    rows: pd.DataFrame
+    scale: Scale
+    estimator: str
+    dims: pd.DataFrame
+    dimension: str
+
+    def kind(self, view: Context) -> tuple[str, ...]:
+        """What these are, for the key of a figure."""
+        return (*kind_of(view, self.rows), self.dimension)
+
+
 def show_differences(
-    view: Context,
-    groups: Sequence[RunGroup],
-    reference: RunGroup,
-    rows: pd.DataFrame,
-    scale: Scale,
-    estimator: str,
-    dims: pd.DataFrame,
-    dimension: str,
+    view: Context, groups: Sequence[RunGroup], reference: RunGroup, measured: Measured
 ) -> Figures:
     """Curves of every column minus the reference, which is the line at 0."""
-    series = [group.series for group in groups]
-    kind = (identity(groups), reference.key, _kind(view, rows), dimension)
-    drawings: dict[str, Callable[[], go.Figure]] = {}
-    streams = [spec.name for spec in reference.series.streams]
-    for stream in streams:
-        drawings[f"{stream} transitions"] = partial(
-            transition_differences,
-            *(rows, series, reference.series, stream),
-            scale=scale,
-            estimator=estimator,
+    series, base = [group.series for group in groups], reference.series
+    pairwise = lru_cache(lambda: differences(measured.rows, base.key))
+    single = lru_cache(lambda: differences(measured.dims, base.key))
+    scale, estimator, name = measured.scale, measured.estimator, measured.dimension
+    streams = [spec.name for spec in base.streams]
+
+    def transitions(stream: str) -> go.Figure:
+        return transition_differences(
+            pairwise(), series, base, stream, scale=scale, estimator=estimator
         )
+
+    def matching() -> go.Figure:
+        return alignment_differences(pairwise(), series, base, scale=scale, estimator=estimator)
+
+    def dimensions(stream: str) -> go.Figure:
+        words = MEASURES[name][2]
+        return dimension_differences(single(), series, base, stream, name, name=words)
+
+    drawings: dict[str, Callable[[], go.Figure]] = {
+        f"{stream} transitions": partial(transitions, stream) for stream in streams
+    }
     if len(streams) > 1:
-        drawings["matching layers"] = partial(
-            alignment_differences,
-            *(rows, series, reference.series),
-            scale=scale,
-            estimator=estimator,
-        )
-    if dimension:
-        for stream in streams:
-            drawings[f"{stream} dimension"] = partial(
-                dimension_differences,
-                *(dims, series, reference.series, stream, dimension),
-                name=MEASURES[dimension][2],
-            )
+        drawings["matching layers"] = matching
+    if name:
+        drawings |= {f"{stream} dimension": partial(dimensions, stream) for stream in streams}
+    kind = (identity(groups), reference.key, measured.kind(view))
     figures: Figures = {}
     with st.grid(2, min_column_width=420):
         for title, draw in drawings.items():
@@ -147,7 +159,7 @@ def pick_block(view: Context, a: RunGroup, b: RunGroup) -> tuple[str, Block]:
 
 
 def show_difference_matrix(
-    view: Context, a: RunGroup, b: RunGroup, rows: pd.DataFrame, scale: Scale, block: Block
+    view: Context, a: RunGroup, b: RunGroup, measured: Measured, block: Block
 ) -> Figures:
     """Layer by layer within each run: ``a`` minus ``b``."""
     if not subtractable(block, a.series, b.series):
@@ -159,18 +171,18 @@ def show_difference_matrix(
     figure = cache.figure(
         view.store,
         "difference-matrix",
-        (identity([a, b]), _kind(view, rows), block.title, view.state.numbers),
-        partial(
-            difference_heatmap,
-            *(rows, a.series, b.series, block.rows, block.columns),
-            scale=scale,
+        (identity([a, b]), measured.kind(view), block.title, view.state.numbers),
+        lambda: difference_heatmap(
+            differences(measured.rows[measured.rows["series"].isin([a.key, b.key])], b.key),
+            *(a.series, b.series, block.rows, block.columns),
+            scale=measured.scale,
             show_text=view.state.numbers,
         ),
     )
     chart(
         figure,
         key="difference-matrix",
-        alt=f"{scale.label} of {block.title} layers of {a.label} minus that of {b.label}",
+        alt=f"{measured.scale.label} of {block.title} layers of {a.label} minus that of {b.label}",
     )
     st.caption(
         f"Blue: higher in {literal(a.label)}; red: higher in {literal(b.label)}; white: the same."
@@ -268,8 +280,3 @@ def _say_how(
     st.info("Not computed yet. This computes it and stores it:", icon=":material/build:")
     commands = commands_for(view.store.path, groups, pairs)
     st.code("\n".join(commands), language="bash", wrap_lines=True)
-
-
-def _kind(view: Context, rows: pd.DataFrame) -> tuple[object, ...]:
-    first = [str(rows[name].iloc[0]) for name in ("measure", "pooling", "estimator")]
-    return (*first, view.state.preset)

@@ -10,19 +10,16 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from backend.figures import (
-    Panel,
-    alignment_curves,
-    dimension_curves,
+    alignment_panels,
+    dimension_panels,
     placement_drawing,
-    transition_curves,
+    transition_panels,
 )
 from backend.figures.dimensionality import shared_top
 from backend.figures.placement import describe
 from backend.figures.scales import Scale
 from backend.figures.theme import FUSION_MARK
-from backend.figures.transitions import y_range
 from backend.view import cache, session
-from backend.view.compare import consecutive, crossing
 from backend.view.dimensions import MEASURES
 from backend.view.groups import RunGroup
 from backend.view.page import Context, chart, identity, say_missing
@@ -30,7 +27,6 @@ from backend.view.scores import score_rows, score_table
 from backend.view.words import counted, listed, literal
 
 MIN_COLUMN_PX = 250
-CURVE_PX = 240
 
 Figures = dict[str, go.Figure]
 
@@ -76,31 +72,22 @@ def show_heads(view: Context, groups: Sequence[RunGroup]) -> pd.DataFrame:
 def show_transitions(
     view: Context, groups: Sequence[RunGroup], rows: pd.DataFrame, scale: Scale, estimator: str
 ) -> Figures:
-    """A row a stream, a column a run, one y axis for all of them."""
-    panel = Panel(y_range(scale, _lows(consecutive(rows))))
+    """A row a stream, a column a run, one y axis a row."""
     figures: Figures = {}
     for stream in _streams(groups):
         st.markdown(f"**{literal(stream)}**")
-
-        def draw(group: RunGroup, stream: str = stream) -> go.Figure:
-            return transition_curves(
-                rows[rows["series"].eq(group.key)],
-                [group.series],
-                stream,
-                scale=scale,
-                estimator=estimator,
-                height=CURVE_PX,
-                panel=panel,
-            )
-
         figures |= _row(
             view,
             groups,
             f"transitions-{stream}",
-            (*_kind(view, rows), panel),
+            kind_of(view, rows),
             f"{scale.label} of consecutive {stream} layers",
-            draw,
-            stream,
+            partial(
+                transition_panels,
+                *(rows, [group.series for group in groups], stream),
+                scale=scale,
+                estimator=estimator,
+            ),
         )
     return figures
 
@@ -113,25 +100,18 @@ def show_alignment(
         return {}
     st.header("Alignment")
     st.caption("Matching layers of the two streams of each run.")
-    panel = Panel(y_range(scale, _lows(crossing(rows))))
-
-    def draw(group: RunGroup) -> go.Figure:
-        return alignment_curves(
-            rows[rows["series"].eq(group.key)],
-            [group.series],
-            scale=scale,
-            estimator=estimator,
-            height=CURVE_PX,
-            panel=panel,
-        )
-
     return _row(
         view,
         groups,
         "alignment",
-        (*_kind(view, rows), panel),
+        kind_of(view, rows),
         f"{scale.label} of matching layers of the two streams",
-        draw,
+        partial(
+            alignment_panels,
+            *(rows, [group.series for group in groups]),
+            scale=scale,
+            estimator=estimator,
+        ),
     )
 
 
@@ -166,30 +146,22 @@ def show_dimensions(
 ) -> Figures:
     """A row a stream, a column a run, one y axis for all of them."""
     title, _, words = MEASURES[measure]
-    panel = Panel((0.0, shared_top(rows, _streams(groups), measure) * 1.06 or 1.0))
+    top = shared_top(rows, _streams(groups), measure)
     figures: Figures = {}
     for stream in _streams(groups):
         st.markdown(f"**{literal(stream)}**")
-
-        def draw(group: RunGroup, stream: str = stream) -> go.Figure:
-            return dimension_curves(
-                rows[rows["series"].eq(group.key)],
-                [group.series],
-                stream,
-                measure,
-                y_title=words,
-                height=CURVE_PX,
-                panel=panel,
-            )
-
         figures |= _row(
             view,
             groups,
             f"dimension-{stream}",
-            (*_kind(view, rows), panel),
+            kind_of(view, rows),
             f"{title} of the {stream} layers",
-            draw,
-            stream,
+            partial(
+                dimension_panels,
+                *(rows, [group.series for group in groups], stream, measure),
+                y_max=top,
+                name=words,
+            ),
         )
     return figures
 
@@ -201,43 +173,35 @@ def legend_in_words(groups: Sequence[RunGroup]) -> str:
     return f"{band}shaded and larger marks ({FUSION_MARK}): fusion layers; one y axis a row."
 
 
+def kind_of(view: Context, rows: pd.DataFrame) -> tuple[str, ...]:
+    """What rows of one measure, pooling and estimator are, for the key of a figure."""
+    first = [str(rows[name].iloc[0]) for name in ("measure", "pooling", "estimator")]
+    return (*first, view.state.preset)
+
+
 def _row(
     view: Context,
     groups: Sequence[RunGroup],
     name: str,
-    kind: tuple[object, ...],
+    kind: tuple[str, ...],
     what: str,
-    draw: Callable[[RunGroup], go.Figure],
-    stream: str | None = None,
+    draw: Callable[[], Figures],
 ) -> Figures:
-    """One figure a column; a run without the stream gets a sentence instead."""
-    figures: Figures = {}
+    """One figure a column; a run without the streams gets a sentence instead."""
+    panels = cache.figure(view.store, f"compare-{name}", (identity(groups), kind), draw)
     with st.grid(len(groups), min_column_width=MIN_COLUMN_PX):
         for group in groups:
             with st.container(border=True):
-                if stream is not None and group.series.stream(stream) is None:
-                    st.caption(f"{literal(group.label)} has no {literal(stream)} stream.")
-                    continue
-                figure = cache.figure(
-                    view.store,
-                    f"compare-{name}",
-                    (identity([group]), *kind),
-                    partial(draw, group),
-                )
-                figures[f"{name} {group.label}"] = figure
-                chart(figure, key=f"{name}-{group.key}", alt=f"{what} of {group.label}")
-    return figures
+                if group.key in panels:
+                    chart(
+                        panels[group.key],
+                        key=f"{name}-{group.key}",
+                        alt=f"{what} of {group.label}",
+                    )
+                else:
+                    st.caption(f"{literal(group.label)} has no such streams.")
+    return {f"{name} {group.label}": panels[group.key] for group in groups if group.key in panels}
 
 
 def _streams(groups: Sequence[RunGroup]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spec.name for group in groups for spec in group.series.streams))
-
-
-def _lows(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[["value"]].rename(columns={"value": "low"})
-
-
-def _kind(view: Context, rows: pd.DataFrame) -> tuple[object, ...]:
-    """What rows of one measure, pooling and estimator are, for the key of a figure."""
-    first = [str(rows[name].iloc[0]) for name in ("measure", "pooling", "estimator")]
-    return (*first, view.state.preset)
