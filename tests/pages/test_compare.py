@@ -1,8 +1,10 @@
 """The Compare page: columns, one selection in all maps, differences, one run by the other."""
 
+import base64
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -52,11 +54,19 @@ def commands(at):
     return [code.value for code in at.code if code.value.startswith("fusionscope")]
 
 
+def numbers(item):
+    """An array of a chart's JSON, which Plotly writes as base64 of its bytes."""
+    if not isinstance(item, dict):
+        return item
+    array = np.frombuffer(base64.b64decode(item["bdata"]), dtype=item["dtype"])
+    return array.reshape([int(k) for k in item.get("shape", "-1").split(",")]).tolist()
+
+
 def ringed(figure):
     """Where the ring around the chosen sample is."""
     ring = figure["data"][-1]
     assert ring["name"] == "selected"
-    return ring["x"][0], ring["y"][0]
+    return numbers(ring["x"])[0], numbers(ring["y"])[0]
 
 
 def ids_at(figure, place):
@@ -64,7 +74,9 @@ def ids_at(figure, place):
         sample
         for trace in figure["data"]
         if "hovertext" in trace
-        for sample, x, y in zip(trace["hovertext"], trace["x"], trace["y"], strict=True)
+        for sample, x, y in zip(
+            trace["hovertext"], numbers(trace["x"]), numbers(trace["y"]), strict=True
+        )
         if (x, y) == place
     ]
 
@@ -157,7 +169,11 @@ def test_the_difference_is_of_the_chosen_two_and_changes_sign_when_they_are_swap
     at = visit(store, runs=f"{A},{B}", focus=B, against=A)
     back = charts(at)["difference-matrix"]
     flat = [
-        [None if v is None or v != v else v for line in figure["data"][0]["z"] for v in line]
+        [
+            None if v is None or v != v else v
+            for line in numbers(figure["data"][0]["z"])
+            for v in line
+        ]
         for figure in (there, back)
     ]
     assert any(v for v in flat[0])
@@ -253,7 +269,8 @@ def test_models_of_different_depth_keep_their_own_axes(visit, tmp_path, store_fa
     compare_runs(Store(made.path), ["late-seed0", "early-seed0"], poolings=["cls"])
     at.run()
     figure = charts(at)["cross"]
-    assert (len(figure["data"][0]["z"]), len(figure["data"][0]["z"][0])) == (10, 18)
+    z = numbers(figure["data"][0]["z"])
+    assert (len(z), len(z[0])) == (10, 18)
 
 
 def test_missing_projections_and_measures_name_their_commands_and_the_rest_is_shown(
