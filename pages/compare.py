@@ -46,8 +46,8 @@ columns = columns_of(averaged(view))
 groups = columns.groups
 if columns.left_out:
     st.caption(
-        f"Four stand side by side at most; left out: "
-        f"{literal(listed(group.label for group in columns.left_out))}."
+        "Four stand side by side at most; left out: "
+        + listed(f"**{literal(group.label)}**" for group in columns.left_out)
     )
 if len(groups) < 2:
     st.info("Choose a second placement in the sidebar to compare with.", icon=":material/compare:")

@@ -65,16 +65,26 @@ def _rows(a: Layers, b: Layers, names: tuple[str, str]) -> Iterator[dict[str, ob
             interval=LEVEL,
             p_value=tested,
         )
+        said = _by_layer(found.warnings, [*found.rows, *found.columns])
         if found.p_values is not None:
             found = replace(found, p_corrected=_by_streams(found.p_values, left, right))
         for i, x in enumerate(left):
             for j, y in enumerate(right):
                 dims = (int(a.arrays[x].shape[1]), int(b.arrays[y].shape[1]))
-                cell = found.cell(i, j, dims)
+                about = (*said[""], *said[found.rows[i]], *said[found.columns[j]])
+                cell = replace(found.cell(i, j, dims), warnings=about)
                 why = [constant[key] for key in ((0, x), (1, y)) if key in constant]
                 if cell.reason and why:
                     cell = replace(cell, reason="; ".join(why))
                 yield tidy_row(cell, x, y)
+
+
+def _by_layer(warnings: Sequence[str], labels: Sequence[str]) -> dict[str, list[str]]:
+    """Warnings under the label of the layer that they name, under "" those that name none."""
+    said: dict[str, list[str]] = {"": [], **{label: [] for label in labels}}
+    for text in warnings:
+        said[next((label for label in labels if f" of {label} " in text), "")].append(text)
+    return said
 
 
 def _by_streams(p: Float64, left: Sequence[LayerRef], right: Sequence[LayerRef]) -> Float64:

@@ -179,14 +179,22 @@ def show_difference_matrix(
             show_text=view.state.numbers,
         ),
     )
-    chart(
-        figure,
-        key="difference-matrix",
-        alt=f"{measured.scale.label} of {block.title} layers of {a.label} minus that of {b.label}",
-    )
-    st.caption(
-        f"Blue: higher in {literal(a.label)}; red: higher in {literal(b.label)}; white: the same."
-    )
+    grid = st.grid(5, min_column_width=170)
+    with grid.cell(column_span=3), st.container(border=True):
+        chart(
+            figure,
+            key="difference-matrix",
+            alt=f"{measured.scale.label} of {block.title} layers of {a.label} minus that of "
+            f"{b.label}",
+        )
+    with grid.cell(column_span=2), st.container(border=True):
+        st.markdown(f"**{literal(a.label)} minus {literal(b.label)}**")
+        st.caption(
+            f"{literal(measured.scale.label)} of every layer with every other inside each run, "
+            f"subtracted cell by cell. Blue: higher in {literal(a.label)}; red: higher in "
+            f"{literal(b.label)}; white: the same. The colours reach as far up as down; the hover "
+            "has the interval over paired seeds."
+        )
     return {f"{a.label} minus {b.label}": figure}
 
 

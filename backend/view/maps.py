@@ -32,7 +32,7 @@ from backend.view.page import Context, chart, problems, step_layers
 from backend.view.side_by_side import MIN_COLUMN_PX
 from backend.view.words import literal
 
-MAP_PX = 330
+MAP_PX = 360
 
 
 @dataclass(frozen=True)

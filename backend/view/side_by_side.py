@@ -26,7 +26,8 @@ from backend.view.page import Context, chart, identity, say_missing
 from backend.view.scores import score_rows, score_table
 from backend.view.words import counted, listed, literal
 
-MIN_COLUMN_PX = 250
+MIN_COLUMN_PX = 220
+"""Four columns fit a window of 1,440 pixels beside the sidebar."""
 
 Figures = dict[str, go.Figure]
 

@@ -12,6 +12,8 @@ from backend.errors import InputError
 from backend.jobs import compare as job
 from backend.jobs.compare import compare_runs, comparison_key, missing_comparisons
 from backend.measures import cka_matrix
+from backend.measures.cross import cross_cka
+from backend.measures.presets import Layers
 from backend.measures.pvalues import holm
 from backend.store import Store
 from backend.types import LayerRef
@@ -78,6 +80,16 @@ def test_a_constant_layer_is_undefined_with_the_run_that_it_is_of(store):
     assert dead["reason"].str.startswith(f"{A}: layer 0 of vision is constant").all()
     both = dead[dead["stream_b"].eq("vision") & dead["layer_b"].eq(0)]["reason"].iloc[0]
     assert A in both and B in both
+
+
+def test_a_warning_stands_only_at_the_layers_that_it_is_about():
+    rng = np.random.default_rng(0)
+    arrays = {LayerRef("vision", k): rng.standard_normal((20, 5)) for k in (1, 11)}
+    copies = {**arrays, LayerRef("vision", 1): np.repeat(arrays[LayerRef("vision", 1)][:10], 2, 0)}
+    frame = cross_cka(Layers(copies, "cls"), Layers(arrays, "cls"), ("x", "y"))
+    noted = frame[frame["warnings"].str.contains("copies")]
+    assert set(noted["layer_a"]) == {1} and set(noted["layer_b"]) == {1, 11}
+    assert noted["warnings"].str.contains("layer 1 of vision of x").all()
 
 
 def test_only_what_is_missing_is_computed_and_an_interrupted_command_goes_on(store):
