@@ -73,11 +73,12 @@ def curve_figure(
     elif shown:
         shapes += _shading(_spec(shown[0], stream))
     settings = layout(height=total, legend=legend)
-    step = 1 if depth <= 16 else 2 if depth <= 32 else 4
+    # Without a legend it is one of several side by side, and narrow: half as many ticks.
+    step = (1 if depth <= 16 else 2 if depth <= 32 else 4) * (1 if legend or depth <= 8 else 2)
     foot = track / (total - legend_px - 54)
     settings |= {
         "hovermode": "closest",
-        "margin": {"l": 60, "r": 10, "t": 10 + legend_px, "b": 44},
+        "margin": {"l": 60 if legend else 48, "r": 10, "t": 10 + legend_px, "b": 44},
         "legend": {
             **LEGEND,
             "yref": "container",
@@ -88,7 +89,8 @@ def curve_figure(
         "xaxis": axis(
             x_title,
             range=[first - 0.5, depth + 0.5],
-            tickvals=list(range(first, depth + 1, step)),
+            tickvals=list(range(-(-first // step) * step, depth + 1, step)),
+            tickangle=0,
             fixedrange=True,
             anchor="y2" if overlay else "y",
         ),

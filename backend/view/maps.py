@@ -128,7 +128,7 @@ def show_maps(view: Context, maps: Sequence[Map]) -> tuple[dict[str, go.Figure],
                 figures[f"{one.run.run_id} {stream} layer {own.label}"] = _show_map(
                     view, one, own, points, ranges, colour, sample_id, f"map-{at}"
                 )
-    with st.container(border=True):
+    with st.container(border=True, width=520):
         try:
             sample = cache.sample(view.store, maps[0].run.run_id, sample_id)
             show_sample(sample, chosen=known)

@@ -25,6 +25,7 @@ def test_every_run_has_a_figure_named_on_its_axis_and_all_share_the_y_axis():
     assert panels["late"].layout.yaxis.title.text == "CKA, debiased"
     ranges = {tuple(figure.layout.yaxis.range) for figure in panels.values()}
     assert len(ranges) == 1 and min(ranges)[0] < -0.3
+    assert list(panels["late"].layout.xaxis.tickvals) == [1, 2, 3, 4]
     assert not any(figure.layout.showlegend for figure in panels.values())
     late = next(t for t in panels["late"].data if t.mode == "lines+markers")
     assert list(late.y) == pytest.approx([0.91] * 4)
@@ -37,6 +38,12 @@ def test_only_its_own_fusion_is_shaded_and_a_shallower_run_keeps_its_own_axis():
     assert not panels["none"].layout.shapes
     assert list(panels["late"].layout.xaxis.range) == [0.5, 6.5]
     assert list(panels["short"].layout.xaxis.range) == [0.5, 3.5]
+
+
+def test_a_deep_run_has_every_second_layer_ticked():
+    deep = Series("late", "late", (StreamSpec("vision", "vision", 12, 32),), "#0F9D76")
+    panels = transition_panels(cka_frame(), [deep], "vision")
+    assert list(panels["late"].layout.xaxis.tickvals) == [2, 4, 6, 8, 10, 12]
 
 
 def test_a_run_without_the_stream_or_with_one_stream_has_no_figure():

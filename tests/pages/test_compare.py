@@ -46,7 +46,9 @@ def alts(at):
 def words(at):
     kinds = ("subheader", "markdown", "caption", "text", "info", "warning")
     return "\n".join(
-        str(item.value).replace("\\", "").replace("\u2060", "") for kind in kinds for item in getattr(at, kind)
+        str(item.value).replace("\\", "").replace("\u2060", "")
+        for kind in kinds
+        for item in getattr(at, kind)
     )
 
 
