@@ -278,18 +278,17 @@ def measure(
     ] = None,
 ) -> None:
     """Compute the measures that the store's runs lack; an interrupted one goes on."""
-    from backend.jobs.measure import Task, measure_store
+    from backend.jobs.measure import Task, missing_in_store, perform_all
     from backend.store import Store
 
     opened = Store(store)
-    with WorkBar("measure") as bar:
-        done = measure_store(
+    poolings = cast("list[Pooling] | None", _words(pooling) or None)
+    done = missing_in_store(opened, run, preset=preset, poolings=poolings)
+    with WorkBar("measure", sum(task.weight for task in done)) as bar:
+        perform_all(
             opened,
-            run,
-            preset=preset,
-            poolings=cast("list[Pooling] | None", _words(pooling) or None),
+            done,
             workers=workers,
-            started=lambda tasks: bar.start(sum(task.weight for task in tasks)),
             report=lambda task: bar.advance(
                 task.weight, f"{task.run_id}: {task.part} of {task.pooling}"
             ),
@@ -314,10 +313,8 @@ def compare(
 
     opened = Store(store)
     poolings = cast("list[Pooling] | None", _words(pooling) or None)
-    # Bad input is said before there is a bar to tear.
     missing = missing_comparisons(opened, runs, poolings=poolings)
-    with WorkBar("compare") as bar:
-        bar.start(len(missing))
+    with WorkBar("compare", len(missing)) as bar:
         done = compare_runs(
             opened,
             runs,

@@ -69,15 +69,11 @@ class SampleBar(_Bar):
 
 
 class WorkBar(_Bar):
-    """Counts work of different sizes: the total is known once the work has been listed."""
+    """Counts work of pieces of different sizes; ``total`` is the sum of their weights."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, total: int) -> None:
         super().__init__("{task.fields[now]}")
-        self._task = self._progress.add_task(what, total=None, now="")
-
-    def start(self, total: int) -> None:
-        """Say how much there is to do."""
-        self._progress.update(self._task, total=total)
+        self._task = self._progress.add_task(what, total=total, now="")
 
     def advance(self, weight: int, what: str) -> None:
         """``weight`` more of it is done: ``what``."""

@@ -21,7 +21,12 @@ from backend.figures.heatmap import layer_heatmap
 from backend.figures.scales import SCALES, Scale, difference_scale
 from backend.figures.seeds import INTERVAL_BAND, position
 from backend.figures.theme import Series, base_figure, escape
-from backend.figures.transitions import alignment_points, transition_points, y_title
+from backend.figures.transitions import (
+    alignment_points,
+    matched_streams,
+    transition_points,
+    y_title,
+)
 from backend.types import StreamSpec, matched_layers
 
 _CELL = [
@@ -143,23 +148,18 @@ def alignment_differences(
     Only series whose streams are as deep as the reference's are drawn; see
     :func:`backend.figures.alignment_curves` for which layers match.
     """
-    if len(reference.streams) < 2:
+    matched = matched_streams(reference)
+    if matched is None:
         return base_figure(height=height)
-    first, second = reference.streams[:2]
-    deep, other = (first, second) if first.depth >= second.depth else (second, first)
+    deep, other = matched
     partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
     alike = [
         one
         for one in series
         if same_depth(one, reference, deep.name) and same_depth(one, reference, other.name)
     ]
-    points = [
-        got[2]
-        for one in alike
-        if one.key != reference.key and (got := alignment_points(found, one, scale.measure))
-    ]
     return _curves(
-        pd.concat(points, ignore_index=True) if points else found.iloc[:0],
+        alignment_points(found, deep, other, scale.measure),
         alike,
         reference,
         deep.name,

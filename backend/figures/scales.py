@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from backend.figures.theme import DIFFERENCE_SCALE, SIMILARITY_SCALE
+from backend.measures.registry import MEASURES, Measure
 
 
 @dataclass(frozen=True)
 class Scale:
     """One measure of two layers: its name, its fixed range, and which end means alike.
 
-    The range is fixed so that two figures can be compared; ``alike`` is the end at which the two
-    layers are the same. ``diverging`` marks the scale of a difference, centred on 0.
+    The range is fixed so that two figures can be compared; where an estimate may lie below 0 the
+    colours still start there. ``diverging`` marks the scale of a difference, centred on 0.
     """
 
     measure: str
@@ -39,75 +39,33 @@ class Scale:
         return [0, 0.25, 0.5, 0.75, 1, 1.25][: 5 + (self.high > 1)]
 
 
-_CHANCE_NEAR_0 = "1 means the same geometry, unrelated layers are near 0."
-
-SCALES: dict[str, Scale] = {
-    one.measure: one
-    for one in (
-        Scale(
-            "cka",
-            "CKA",
-            "Linear CKA: do the samples lie in the same geometry, up to rotation and scale? "
-            + _CHANCE_NEAR_0,
-        ),
-        Scale(
-            "cka_rbf",
-            "CKA (RBF)",
-            "CKA with a Gaussian kernel: as CKA, but close neighbours count more than far ones. "
-            + _CHANCE_NEAR_0,
-        ),
-        Scale(
-            "svcca",
-            "SVCCA",
-            "Mean correlation of the principal subspaces (99 % of the variance); every direction "
-            "counts the same, however small. By chance it grows with dimensions per sample.",
-        ),
-        Scale(
-            "pwcca",
-            "PWCCA",
-            "Canonical correlations weighted by how much of the first layer they explain.",
-        ),
-        Scale(
-            "mean_cca",
-            "mean CCA",
-            "Mean canonical correlation of the whole layers; any invertible map leaves it as it "
-            "is.",
-        ),
-        Scale(
-            "procrustes",
-            "Procrustes distance",
-            "What is left after the best rotation and scale: 0 is the same shape, √2 nothing in "
-            "common. Bright is alike.",
-            0.0,
-            math.sqrt(2.0),
-            alike_is_high=False,
-        ),
-        Scale(
-            "mutual_knn",
-            "mutual kNN",
-            "Share of a sample's ten nearest neighbours that both layers agree on.",
-        ),
-        Scale(
-            "jaccard_knn",
-            "Jaccard kNN",
-            "Neighbours that both layers agree on, out of all that either names.",
-        ),
-        Scale("cknna", "CKNNA", "CKA that looks at mutual nearest neighbours only."),
-        Scale(
-            "rsa",
-            "RSA",
-            "Rank correlation of the two layers' sample-to-sample distances. " + _CHANCE_NEAR_0,
-        ),
-        *(
-            Scale(
-                f"recall_at_{k}",
-                f"recall at {k}",
-                f"How often a sample's own partner is among the {k} nearest.",
-            )
-            for k in (1, 5, 10)
-        ),
+def _registered(one: Measure) -> Scale:
+    high = one.range[1]
+    return Scale(
+        one.name, one.label, one.meaning, 0.0, 1.0 if high is None else high, one.similarity
     )
-}
+
+
+def _all() -> dict[str, Scale]:
+    """Registered measures of two layers that say what they mean, and variants with own names."""
+    found: dict[str, Scale] = {}
+    for one in MEASURES.values():
+        if one.kind == "pairwise" and one.meaning:
+            found[one.name] = _registered(one)
+        if one.name == "cka":
+            found["cka_rbf"] = replace(
+                found["cka"],
+                measure="cka_rbf",
+                label="CKA (RBF)",
+                meaning="CKA with a Gaussian kernel: close neighbours count more than far ones.",
+            )
+    for k in (1, 5, 10):
+        meaning = f"How often a sample's own partner is among the {k} nearest."
+        found[f"recall_at_{k}"] = Scale(f"recall_at_{k}", f"recall at {k}", meaning)
+    return found
+
+
+SCALES: dict[str, Scale] = _all()
 
 
 def difference_scale(scale: Scale, span: float) -> Scale:

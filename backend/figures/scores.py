@@ -87,7 +87,10 @@ def score_strip(
 def _range(values: pd.Series) -> list[float]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     pad = max(0.06 * (high - low), (0.1 - (high - low)) / 2)
-    return [low - pad, high + pad]
+    bottom, top = low - pad, high + pad
+    # Scores end at 1: what would lie above it is given to the other end.
+    over = max(0.0, top - 1.0 - 0.03 * (top - bottom)) if high <= 1 else 0.0
+    return [bottom - over, top - over]
 
 
 METRIC_NAMES = {

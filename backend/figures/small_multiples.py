@@ -15,8 +15,14 @@ from backend.figures.curves import curve_figure
 from backend.figures.dimensionality import MEASURES, dimension_points
 from backend.figures.scales import SCALES, Scale
 from backend.figures.theme import Series
-from backend.figures.transitions import alignment_points, transition_points, y_range, y_title
-from backend.types import matched_layers
+from backend.figures.transitions import (
+    alignment_points,
+    matched_streams,
+    transition_points,
+    y_range,
+    y_title,
+)
+from backend.types import StreamSpec, matched_layers
 
 Panels = dict[str, go.Figure]
 HEIGHT_PX = 240
@@ -65,19 +71,24 @@ def alignment_panels(
 
     Which layers match is said at :func:`backend.figures.alignment_curves`.
     """
-    found = {
-        one.key: (one, *got)
-        for one in series
-        if (got := alignment_points(frame, one, scale.measure)) is not None
-    }
-    if not found:
+    matched = {one.key: (one, pair) for one in series if (pair := matched_streams(one))}
+    if not matched:
         return {}
-    extent = y_range(scale, pd.concat([points for *_, points in found.values()]))
+    shapes = {_shape(pair): pair for _, pair in matched.values()}
+    points = {
+        shape: alignment_points(
+            frame[frame["series"].isin([k for k, (_, p) in matched.items() if _shape(p) == shape])],
+            *pair,
+            scale.measure,
+        )
+        for shape, pair in shapes.items()
+    }
+    extent = y_range(scale, pd.concat(list(points.values())))
     panels = {}
-    for key, (one, deep, other, points) in found.items():
+    for key, (one, (deep, other)) in matched.items():
         partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
         panels[key] = _panel(
-            points,
+            points[_shape((deep, other))],
             one,
             deep.name,
             f"{deep.name} layer with {other.name}",
@@ -90,6 +101,11 @@ def alignment_panels(
             height=height,
         )
     return panels
+
+
+def _shape(pair: tuple[StreamSpec, StreamSpec]) -> tuple[object, ...]:
+    """Names and depths: series of one shape are summed up together."""
+    return tuple(part for spec in pair for part in (spec.name, spec.depth))
 
 
 def dimension_panels(

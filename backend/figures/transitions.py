@@ -86,23 +86,26 @@ def y_range(scale: Scale, points: pd.DataFrame) -> tuple[float, float]:
     return lowest - margin, scale.high + margin
 
 
-def alignment_points(
-    frame: pd.DataFrame, one: Series, measure: str = "cka"
-) -> tuple[StreamSpec, StreamSpec, pd.DataFrame] | None:
-    """The deeper stream, the other one, and the measure of their matching layers for one series.
-
-    ``x`` is the layer of the deeper stream (:func:`backend.types.matched_layers`). None for a
-    model that does not have two streams.
-    """
+def matched_streams(one: Series) -> tuple[StreamSpec, StreamSpec] | None:
+    """The deeper and the other one of a model's first two streams; None where there is one."""
     if len(one.streams) < 2:
         return None
     first, second = one.streams[:2]
-    deep, other = (first, second) if first.depth >= second.depth else (second, first)
-    rows = pairs(frame[frame["series"].eq(one.key)], deep.name, other.name, measure)
+    return (first, second) if first.depth >= second.depth else (second, first)
+
+
+def alignment_points(
+    frame: pd.DataFrame, deep: StreamSpec, other: StreamSpec, measure: str = "cka"
+) -> pd.DataFrame:
+    """The measure between matching layers of two streams, one row a series and layer ``x``.
+
+    ``x`` is the layer of the deeper stream (:func:`backend.types.matched_layers`).
+    """
+    rows = pairs(frame, deep.name, other.name, measure)
     rows = rows[rows["site_a"].eq("block") & rows["site_b"].eq("block")]
     partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
     rows = rows[rows["layer_b"].eq(rows["layer_a"].map(partner))]
-    return deep, other, over_seeds(rows, ["series", "layer_a"]).rename(columns={"layer_a": "x"})
+    return over_seeds(rows, ["series", "layer_a"]).rename(columns={"layer_a": "x"})
 
 
 def alignment_curves(
@@ -118,12 +121,21 @@ def alignment_curves(
     Where the streams differ in depth, layer k of the deeper one is matched with the layer at the
     same relative depth of the other; the hover names both. Fusion layers are the deeper stream's.
     """
-    found = [got for one in series if (got := alignment_points(frame, one, scale.measure))]
-    if not found:
+    alike: dict[tuple[str, int, str, int], list[Series]] = {}
+    for one in series:
+        if found := matched_streams(one):
+            deep, other = found
+            alike.setdefault((deep.name, deep.depth, other.name, other.depth), []).append(one)
+    if not alike:
         return base_figure(height=height)
-    deep, other, _ = found[0]
-    points = pd.concat([part for _, _, part in found], ignore_index=True)
-    partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
+    parts = []
+    partner: dict[int, int] = {}
+    for members in alike.values():
+        deep, other = matched_streams(members[0]) or members[0].streams[:2]
+        partner |= {a.layer: b.layer for a, b in matched_layers(deep, other)}
+        mine = frame[frame["series"].isin([one.key for one in members])]
+        parts.append(alignment_points(mine, deep, other, scale.measure))
+    points = pd.concat(parts, ignore_index=True)
     return curve_figure(
         points,
         series,

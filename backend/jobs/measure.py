@@ -27,11 +27,12 @@ from backend.jobs.sources import (
     source_poolings,
     stream_vectors,
 )
+from backend.measures.parallel import worker_count
 from backend.measures.parts import PRESETS
 from backend.measures.presets import Layers, Part, cka_part, parts_of
 from backend.measures.suite import DRIVERS
 from backend.store import Run, Store
-from backend.types import Pooling
+from backend.types import POOLINGS, Pooling
 
 VERSION = 2
 """Raised whenever the same vectors would give other rows; part of every key."""
@@ -65,31 +66,50 @@ def measure_store(
     poolings: Sequence[Pooling] | None = None,
     workers: int | None = None,
     report: Report | None = None,
-    started: Callable[[Sequence[Task]], None] | None = None,
 ) -> list[Task]:
-    """Add what the runs lack of a preset; the tasks that were done.
+    """Add what the runs (default: all) lack of a preset; the tasks that were done.
+
+    InputError for an unknown run, preset or pooling, and for vectors that cannot be measured
+    (naming run, stream and layer): what other tasks have finished is kept.
+    """
+    tasks = missing_in_store(store, run_ids, preset=preset, poolings=poolings)
+    perform_all(store, tasks, workers=workers, report=report)
+    return tasks
+
+
+def missing_in_store(
+    store: Store,
+    run_ids: Sequence[str] | None = None,
+    *,
+    preset: str = "default",
+    poolings: Sequence[Pooling] | None = None,
+) -> list[Task]:
+    """What the runs (default: all) lack of a preset, run by run."""
+    check_preset(preset)
+    runs = [store.run(run_id) for run_id in run_ids or store.run_ids()]
+    return [task for run in runs for task in missing_tasks(run, preset=preset, poolings=poolings)]
+
+
+def perform_all(
+    store: Store,
+    tasks: Sequence[Task],
+    *,
+    workers: int | None = None,
+    report: Report | None = None,
+) -> None:
+    """Do the tasks.
 
     ``workers`` processes of one thread each share the tasks of several runs (default: one a core);
-    a single run is measured in this process on all cores. InputError for an unknown preset or
-    pooling, and for vectors that cannot be measured (naming run, stream and layer): what other
-    tasks have finished is kept.
+    a single run is measured in this process on all cores.
     """
-    check_preset(preset)
-    tasks = [
-        task
-        for run_id in run_ids or store.run_ids()
-        for task in missing_tasks(store.run(run_id), preset=preset, poolings=poolings)
-    ]
-    if started:
-        started(tasks)
     runs = {task.run_id for task in tasks}
-    count = min(workers or len(os.sched_getaffinity(0)), len(runs))
+    count = min(workers or worker_count(), len(runs))
     if count < 2:
         for task in tasks:
             perform(str(store.path), task)
             if report:
                 report(task)
-        return tasks
+        return
     with (
         one_thread_each(),
         ProcessPoolExecutor(count, get_context("spawn")) as pool,
@@ -103,7 +123,6 @@ def measure_store(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return tasks
 
 
 def missing_tasks(
@@ -115,7 +134,7 @@ def missing_tasks(
     """
     check_preset(preset)
     present = run.measure_keys()
-    parts = [(part, pooling) for part in parts_of(preset) for pooling in part.poolings]
+    parts = [(part, p) for p in POOLINGS for part in parts_of(preset) if p in part.poolings]
     lacking = {
         (part.name, pooling): part
         for part, pooling in parts
@@ -134,19 +153,27 @@ def missing_tasks(
 
 
 def perform(store: str, task: Task) -> None:
-    """Compute one task and add its file to the store."""
+    """Compute one task and add its file to the store; nothing to do where the file is there."""
     run = Store(store).run(task.run_id)
+    if task.key in run.measure_keys():
+        return  # another process was faster
     with in_run(run.run_id):
-        _add(run, task.preset, _part(task.preset, task.part), _layers_of(store, task))
+        layers = _cached_layers(store, run.run_id, run.manifest.to_json(), task.pooling)
+        try:
+            _add(run, task.preset, _part(task.preset, task.part), layers)
+        except InputError:
+            # The same key is the same content, whoever wrote it first.
+            if task.key not in run.measure_keys():
+                raise
 
 
 @lru_cache(maxsize=1)
-def _cached_layers(store: str, run_id: str, pooling: Pooling) -> Layers:
+def _cached_layers(store: str, run_id: str, manifest: str, pooling: Pooling) -> Layers:
+    """The vectors of the run that was measured last: tasks come run by run, pooling by pooling.
+
+    ``manifest`` tells a run from another one that replaced it.
+    """
     return layers_of(Store(store).run(run_id), pooling)
-
-
-def _layers_of(store: str, task: Task) -> Layers:
-    return _cached_layers(store, task.run_id, task.pooling)
 
 
 def measure_source(

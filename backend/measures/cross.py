@@ -42,7 +42,7 @@ def cross_cka(a: Layers, b: Layers, names: tuple[str, str] = ("a", "b")) -> pd.D
 
     if a.pooling != b.pooling:
         raise ValueError(f"{a.pooling} vectors cannot be compared with {b.pooling} vectors")
-    rows = [{**row, "pooling": a.pooling} for row in _rows(a, b, names)]
+    rows = [*_rows(a, b, names)]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
@@ -72,7 +72,7 @@ def _rows(a: Layers, b: Layers, names: tuple[str, str]) -> Iterator[dict[str, ob
             for j, y in enumerate(right):
                 dims = (int(a.arrays[x].shape[1]), int(b.arrays[y].shape[1]))
                 about = (*said[""], *said[found.rows[i]], *said[found.columns[j]])
-                cell = replace(found.cell(i, j, dims), warnings=about)
+                cell = replace(found.cell(i, j, dims), warnings=about, pooling=a.pooling)
                 why = [constant[key] for key in ((0, x), (1, y)) if key in constant]
                 if cell.reason and why:
                     cell = replace(cell, reason="; ".join(why))

@@ -123,7 +123,7 @@ class Part:
         """The part's rows, columns as in ``COLUMNS``."""
         import pandas as pd
 
-        rows = [{**row, "pooling": layers.pooling} for row in self.rows(layers)]
+        rows = [*self.rows(layers)]
         return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
@@ -163,6 +163,7 @@ def _tidy(layers: Layers, result: Result, a: LayerRef, b: LayerRef | None = None
             if ref is not None and _is_constant(layers.arrays[ref])
         ]
         result = replace(result, reason="; ".join(dict.fromkeys(known)) or result.reason)
+    result = replace(result, pooling=layers.pooling)
     if layers.note:
         result = replace(result, warnings=(*result.warnings, layers.note))
     return tidy_row(result, a, b)

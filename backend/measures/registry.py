@@ -32,7 +32,8 @@ class Measure:
     ``similarity`` whether alike means 1 (True) or, as for a distance, 0 (False), ``equal_widths``
     whether both sides must have the same d, and ``exceeds_widths`` whether it is defined only for
     more samples than d_x + d_y (or ranks that low). ``min_samples`` is the least n at the default
-    arguments. tests/measures derives the property tests from all of these.
+    arguments, ``meaning`` a sentence for people who read a figure. tests/measures derives the
+    property tests from all of these.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Measure:
     source: str
     symmetric: bool = True
     similarity: bool = True
+    meaning: str = ""
     min_samples: int = 2
     equal_widths: bool = False
     exceeds_widths: bool = False
@@ -64,15 +66,15 @@ class Measure:
 
 # fmt: off
 MEASURES: dict[str, Measure] = {m.name: m for m in (
-    Measure("cka", "CKA", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, ("debiased", "biased"), "Kornblith et al. 2019; Nguyen et al. 2021", min_samples=4),  # noqa: E501
-    Measure("procrustes", "Procrustes distance", "pairwise", "shape:procrustes", (0.0, sqrt(2)), SIMILARITY, ("sample",), "Schönemann 1966; Ding et al. 2021", similarity=False),  # noqa: E501
-    Measure("svcca", "SVCCA", "pairwise", "cca:svcca", (0.0, 1.0), SIMILARITY, ("sample",), "Raghu et al. 2017", exceeds_widths=True),  # noqa: E501
-    Measure("pwcca", "PWCCA", "pairwise", "cca:pwcca", (0.0, 1.0), SIMILARITY - {"orthogonal"}, ("sample",), "Morcos et al. 2018", symmetric=False, exceeds_widths=True),  # noqa: E501
-    Measure("mean_cca", "Mean CCA", "pairwise", "cca:mean_cca", (0.0, 1.0), SIMILARITY | {"invertible"}, ("sample",), "Hotelling 1936; Raghu et al. 2017", exceeds_widths=True),  # noqa: E501
-    Measure("mutual_knn", "Mutual kNN", "pairwise", "neighbours:mutual_knn", (0.0, 1.0), SIMILARITY, ("sample",), "Huh et al. 2024", min_samples=11),  # noqa: E501
-    Measure("jaccard_knn", "Jaccard of kNN", "pairwise", "neighbours:jaccard_knn", (0.0, 1.0), SIMILARITY, ("sample",), "Jaccard 1901", min_samples=11),  # noqa: E501
-    Measure("cknna", "CKNNA", "pairwise", "neighbours:cknna", (-1.0, 1.0), SIMILARITY, ("sample",), "Huh et al. 2024", min_samples=11),  # noqa: E501
-    Measure("rsa", "RSA", "pairwise", "rsa:rsa", (-1.0, 1.0), SIMILARITY, ("sample",), "Kriegeskorte et al. 2008", min_samples=3),  # noqa: E501
+    Measure("cka", "CKA", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, ("debiased", "biased"), "Kornblith et al. 2019; Nguyen et al. 2021", min_samples=4, meaning="Linear CKA: do the samples lie in the same geometry, up to rotation and scale? 1 means the same geometry, unrelated layers are near 0."),  # noqa: E501
+    Measure("procrustes", "Procrustes distance", "pairwise", "shape:procrustes", (0.0, sqrt(2)), SIMILARITY, ("sample",), "Schönemann 1966; Ding et al. 2021", similarity=False, meaning="What is left after the best rotation and scale: 0 is the same shape, √2 nothing in common. Bright is alike."),  # noqa: E501
+    Measure("svcca", "SVCCA", "pairwise", "cca:svcca", (0.0, 1.0), SIMILARITY, ("sample",), "Raghu et al. 2017", exceeds_widths=True, meaning="Mean correlation of the principal subspaces (99 % of the variance); every direction counts the same, however small. By chance it grows with dimensions per sample."),  # noqa: E501
+    Measure("pwcca", "PWCCA", "pairwise", "cca:pwcca", (0.0, 1.0), SIMILARITY - {"orthogonal"}, ("sample",), "Morcos et al. 2018", symmetric=False, exceeds_widths=True, meaning="Canonical correlations weighted by how much of the first layer they explain."),  # noqa: E501
+    Measure("mean_cca", "Mean CCA", "pairwise", "cca:mean_cca", (0.0, 1.0), SIMILARITY | {"invertible"}, ("sample",), "Hotelling 1936; Raghu et al. 2017", exceeds_widths=True, meaning="Mean canonical correlation of the whole layers; any invertible map leaves it as it is."),  # noqa: E501
+    Measure("mutual_knn", "Mutual kNN", "pairwise", "neighbours:mutual_knn", (0.0, 1.0), SIMILARITY, ("sample",), "Huh et al. 2024", min_samples=11, meaning="Share of a sample's ten nearest neighbours that both layers agree on."),  # noqa: E501
+    Measure("jaccard_knn", "Jaccard of kNN", "pairwise", "neighbours:jaccard_knn", (0.0, 1.0), SIMILARITY, ("sample",), "Jaccard 1901", min_samples=11, meaning="Neighbours that both layers agree on, out of all that either names."),  # noqa: E501
+    Measure("cknna", "CKNNA", "pairwise", "neighbours:cknna", (-1.0, 1.0), SIMILARITY, ("sample",), "Huh et al. 2024", min_samples=11, meaning="CKA that looks at mutual nearest neighbours only."),  # noqa: E501
+    Measure("rsa", "RSA", "pairwise", "rsa:rsa", (-1.0, 1.0), SIMILARITY, ("sample",), "Kriegeskorte et al. 2008", min_samples=3, meaning="Rank correlation of the two layers' sample-to-sample distances. 1 means the same order, unrelated layers are near 0."),  # noqa: E501
     Measure("modality_gap", "Modality gap", "pairwise", "gap:modality_gap", (0.0, 2.0), DIRECTIONS, ("sample",), "Liang et al. 2022", similarity=False, equal_widths=True),  # noqa: E501
     Measure("alignment", "Alignment", "pairwise", "gap:alignment", (0.0, 4.0), DIRECTIONS, ("sample",), "Wang & Isola 2020", similarity=False, equal_widths=True),  # noqa: E501
     Measure("effective_dimension", "Effective dimension", "single", "dimension:effective_dimension", (1.0, None), SIMILARITY, ("sample",), "Jolliffe 2002"),  # noqa: E501

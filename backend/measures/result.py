@@ -25,8 +25,9 @@ class Result:
     ``null_mean`` and ``null_sd`` describe the value under a random matching of the samples,
     ``p_value`` is the probability of a value at least this high under it, ``p_corrected`` the same
     corrected for all the cells it was looked at with. They and the interval ``ci_low``..``ci_high``
-    are NaN where they were not computed. ``dims`` are the widths of the representations, ``reason``
-    says why the value is NaN and is empty otherwise.
+    are NaN where they were not computed. ``dims`` are the widths of the representations and
+    ``pooling`` how they were pooled, where that is known. ``reason`` says why the value is NaN and
+    is empty otherwise.
     """
 
     measure: str
@@ -34,6 +35,7 @@ class Result:
     n: int
     dims: tuple[int, ...]
     estimator: str
+    pooling: str = ""
     params: Mapping[str, object] = field(default_factory=dict)
     ci_low: float = NAN
     ci_high: float = NAN

@@ -60,4 +60,4 @@ def stream_suite(
         raise InputError(f"needs at least {LEAST_SAMPLES} samples, got {stream.n}", where="stream")
     shares = stream.spectra()
     sites = site_facts(refs, stream.layers(shares), pooling, modalities or {})
-    return tidy_frame(sites, stream.statistics(), shares, compared, pooling, threshold)
+    return tidy_frame(sites, stream.statistics(), shares, compared, threshold)

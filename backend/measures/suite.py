@@ -93,6 +93,7 @@ class SiteFacts:
 
     ref: LayerRef
     prepared: LayerFacts
+    pooling: Pooling
     reason: str
 
     @property
@@ -189,7 +190,9 @@ def dimension_rows(
             effective_rank_of(side, share, site.name),
             stable_rank_of(side, share, site.name),
         ):
-            rows.append(tidy_row(replace(result, reason=site.reason), site.ref))
+            rows.append(
+                tidy_row(replace(result, reason=site.reason, pooling=site.pooling), site.ref)
+            )
     return rows
 
 
@@ -222,7 +225,7 @@ def _both(
     rows = [*_cka_rows(sites, sums.statistics, compared, uncertain)]
     if threshold is not None:
         rows += _dimension_rows(sites, shares, threshold)
-    frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.astype(COLUMNS), _driver_frame(refs, sums, count)
 
 
@@ -234,7 +237,12 @@ def site_facts(
 ) -> list[SiteFacts]:
     """Each layer with what is known of it."""
     return [
-        SiteFacts(ref, one, constant_layer_reason(ref, pooling, modalities) if one.constant else "")
+        SiteFacts(
+            ref,
+            one,
+            pooling,
+            constant_layer_reason(ref, pooling, modalities) if one.constant else "",
+        )
         for ref, one in zip(refs, facts, strict=True)
     ]
 
@@ -244,7 +252,6 @@ def tidy_frame(
     statistics: HsicStatistics,
     shares: Sequence[Float64],
     compared: Sequence[tuple[int, int]],
-    pooling: Pooling,
     threshold: float,
 ) -> pd.DataFrame:
     """The rows of CKA between the ``compared`` sites and of the dimensions of every site."""
@@ -252,7 +259,7 @@ def tidy_frame(
 
     cka_rows = _cka_rows(sites, statistics, compared)
     rows = [*cka_rows, *_dimension_rows(sites, shares, threshold)]
-    frame = pd.DataFrame([{**row, "pooling": pooling} for row in rows], columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.astype(COLUMNS)
 
 
@@ -332,6 +339,7 @@ def _cka_rows(
                 n=statistics.n,
                 dims=(a.prepared.d, b.prepared.d),
                 estimator=estimator,
+                pooling=a.pooling,
                 params={"kernel": "linear"},
                 ci_low=float(found.low[i, j]),
                 ci_high=float(found.high[i, j]),
@@ -390,11 +398,11 @@ def _dimension_rows(
             effective_dimension_of(site.prepared, share, site.name, threshold),
             participation_ratio_of(site.prepared, share, site.name),
         ):
-            yield tidy_row(replace(result, reason=site.reason), site.ref)
+            yield tidy_row(replace(result, reason=site.reason, pooling=site.pooling), site.ref)
 
 
 def tidy_row(result: Result, a: LayerRef, b: LayerRef | None = None) -> dict[str, object]:
-    """A result between two layers, or of one, as a row of the store (without the pooling)."""
+    """A result between two layers, or of one, as a row of the store."""
     return {
         "measure": result.measure,
         "stream_a": a.stream,
@@ -403,6 +411,7 @@ def tidy_row(result: Result, a: LayerRef, b: LayerRef | None = None) -> dict[str
         "stream_b": b.stream if b else "",
         "layer_b": b.layer if b else -1,
         "site_b": b.site if b else "",
+        "pooling": result.pooling,
         "estimator": result.estimator,
         "value": result.value,
         "ci_low": result.ci_low,

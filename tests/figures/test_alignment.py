@@ -5,7 +5,8 @@ import pytest
 
 from backend.figures import alignment_curves, layer_heatmap, transition_curves
 from backend.figures.scales import SCALES, scale_of
-from backend.figures.transitions import alignment_points
+from backend.figures.seeds import _t_quantile
+from backend.figures.transitions import alignment_points, matched_streams
 from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame
 
 
@@ -14,10 +15,8 @@ def line(figure, name="late"):
 
 
 def test_each_layer_of_the_deeper_stream_is_matched_with_its_relative_depth():
-    found = alignment_points(cka_frame(), LATE)
-    assert found is not None
-    deep, other, points = found
-    assert (deep.name, other.name) == ("vision", "text")
+    assert matched_streams(LATE) == (VISION, TEXT)
+    points = alignment_points(cka_frame(), VISION, TEXT)
     partner = [0, 1, 1, 2, 3, 3, 4]
     expected = [np.nan, *(0.5 - 0.05 * abs(k - partner[k]) + 0.01 for k in range(1, 7))]
     np.testing.assert_allclose(points.sort_values("x")["mean"], expected)
@@ -84,3 +83,10 @@ def test_the_interval_is_the_runs_own_or_that_of_the_mean_over_seeds():
     hovers = dict(zip(zip(cells.y, cells.x, strict=True), cells.hovertext, strict=True))
     # sd of 0, 0.01, 0.02 is 0.01: 4.3027 * 0.01 / sqrt(3) = 0.0248
     assert "95 % interval (mean over seeds) 0.485 to 0.535" in hovers[2, 2]
+
+
+def test_the_quantiles_of_the_interval_over_seeds_are_students():
+    from scipy.special import stdtrit
+
+    for seeds in (2, 3, 5, 10, 21, 22, 40, 1000):
+        assert _t_quantile(seeds) == pytest.approx(stdtrit(seeds - 1, 0.975), abs=2e-4)

@@ -123,7 +123,7 @@ def test_the_thesis_conventions_can_be_chosen_where_they_were_computed(visit):
     assert not at.exception
     assert at.query_params["preset"] in ("thesis", ["thesis"])
     options = set(at.get_by_key("view_measure").options)
-    assert options == {"CKA", "SVCCA", "Procrustes distance", "mutual kNN"}
+    assert options == {"CKA", "SVCCA", "Procrustes distance", "Mutual kNN"}
     at = visit("alignment", runs="none")
     assert "view_preset" not in at.session_state
 
