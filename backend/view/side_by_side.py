@@ -22,7 +22,7 @@ from backend.figures.theme import FUSION_MARK
 from backend.view import cache, session
 from backend.view.dimensions import MEASURES
 from backend.view.groups import RunGroup
-from backend.view.page import Context, chart, identity, say_missing
+from backend.view.page import Context, chart, identity, problems, say_missing
 from backend.view.scores import score_rows, score_table
 from backend.view.words import counted, listed, literal
 
@@ -123,6 +123,7 @@ def dimension_rows(
     measured = cache.measure_names(view.store, groups).get(view.state.preset, ())
     preset = view.state.preset if set(measured) & set(MEASURES) else "default"
     table = cache.measures(view.store, groups, tuple(MEASURES), preset)
+    problems(table)
     frame = table.frame
     rows = frame[frame["pooling"].eq(pooling)] if len(frame) else frame
     held = [name for name in MEASURES if len(rows) and rows["measure"].eq(name).any()]
