@@ -330,6 +330,32 @@ def measure(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN_A RUN_B [RUN...]", help="Run ids.")],
+    store: StoreOption,
+    pooling: Annotated[str, typer.Option(help="cls, mean; default: what both runs have.")] = "",
+) -> None:
+    """Compute the CKA of every layer of each run with every layer of the others."""
+    from backend.jobs.compare import compare_runs, missing_comparisons
+    from backend.store import Store
+
+    opened = Store(store)
+    poolings = cast("list[Pooling] | None", _words(pooling) or None)
+    missing = missing_comparisons(opened, runs, poolings=poolings)
+    with WorkBar("compare", len(missing)) as bar:
+        done = compare_runs(
+            opened,
+            runs,
+            poolings=poolings,
+            report=lambda task: bar.advance(1, f"{task.run_a} ~ {task.run_b}: {task.pooling}"),
+        )
+    for task in done:
+        out.print(f"{task.run_a} ~ {task.run_b}: {task.pooling}", soft_wrap=True, highlight=False)
+    if not done:
+        out.print("nothing to add")
+
+
+@app.command()
 def project(
     store: StoreOption,
     run: Annotated[list[str] | None, typer.Option("--run", help="Default: all runs.")] = None,

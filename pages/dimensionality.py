@@ -5,6 +5,7 @@ import streamlit as st
 from backend.figures import dimension_curves
 from backend.figures.dimensionality import shared_top
 from backend.view import cache, session
+from backend.view.dimensions import MEASURES, SHOWN_FIRST
 from backend.view.page import (
     averaged,
     chart,
@@ -18,35 +19,6 @@ from backend.view.page import (
 )
 from backend.view.tables import by_layer
 from backend.view.words import listed, literal
-
-MEASURES = {
-    "effective_dimension": (
-        "Effective dimension",
-        "Principal components that hold 95 % of the variance.",
-        "components for 95 %",
-    ),
-    "participation_ratio": (
-        "Participation ratio",
-        "How evenly the variance is spread: 1 if one direction holds all of it, d if all share it.",
-        "participation ratio",
-    ),
-    "effective_rank": (
-        "Effective rank",
-        "The exponential of the entropy of the singular values: small directions count as well.",
-        "effective rank",
-    ),
-    "stable_rank": (
-        "Stable rank",
-        "The total variance over that of the largest direction.",
-        "stable rank",
-    ),
-    "two_nn": (
-        "Intrinsic dimension",
-        "TwoNN: from the distances to a sample's two nearest neighbours; sees curved sheets, too.",
-        "intrinsic dimension (TwoNN)",
-    ),
-}
-SHOWN_FIRST = ("effective_dimension", "participation_ratio")
 
 view = context()
 st.title("Dimensionality")

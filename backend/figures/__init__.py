@@ -3,12 +3,25 @@
 The same function serves a page, a notebook and an exported file.
 """
 
+from backend.figures.cross import cross_heatmap
+from backend.figures.difference import (
+    alignment_differences,
+    difference_heatmap,
+    differences,
+    dimension_differences,
+    transition_differences,
+)
 from backend.figures.dimensionality import dimension_curves
 from backend.figures.heatmap import axis_refs, layer_heatmap
 from backend.figures.placement import placement_drawing
 from backend.figures.probes import probe_curves
 from backend.figures.projection import projection_map
 from backend.figures.scores import score_strip
+from backend.figures.small_multiples import (
+    alignment_panels,
+    dimension_panels,
+    transition_panels,
+)
 from backend.figures.study import alignment_scatter, effect_forest
 from backend.figures.theme import Series
 from backend.figures.transitions import alignment_curves, transition_curves
@@ -16,9 +29,16 @@ from backend.figures.transitions import alignment_curves, transition_curves
 __all__ = [
     "Series",
     "alignment_curves",
+    "alignment_differences",
+    "alignment_panels",
     "alignment_scatter",
     "axis_refs",
+    "cross_heatmap",
+    "difference_heatmap",
+    "differences",
     "dimension_curves",
+    "dimension_differences",
+    "dimension_panels",
     "effect_forest",
     "layer_heatmap",
     "placement_drawing",
@@ -26,4 +46,6 @@ __all__ = [
     "projection_map",
     "score_strip",
     "transition_curves",
+    "transition_differences",
+    "transition_panels",
 ]

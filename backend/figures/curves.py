@@ -38,18 +38,21 @@ def curve_figure(
     first: int,
     digits: int = 3,
     height: int = 330,
+    legend: bool = True,
+    band: str = BAND,
 ) -> go.Figure:
     """Curves of one stream, one a series, over layers or transitions.
 
     ``points`` has the columns of :func:`backend.figures.seeds.over_seeds` plus ``series`` and
     ``x``. One series is drawn in its modality's colour with its fusion layers shaded. Several are
     drawn in their own colours, and a strip below the axis shows where each of them fuses.
-    ``where`` words an x position for the hover; ``first`` is the smallest x.
+    ``where`` words an x position for the hover; ``first`` is the smallest x, ``band`` says in the
+    legend what lies between the columns ``low`` and ``high``.
     """
     shown = [one for one in series if one.stream(stream) is not None]
     overlay = len(shown) > 1
     track = _TRACK_PX * len(shown) + 8 if overlay else 0
-    legend_px = 24 * (2 if overlay else 1)
+    legend_px = 24 * (2 if overlay else 1) if legend else 0
     total = height + track + legend_px - 24
     depth = max((_spec(one, stream).depth for one in shown), default=first)
     # Traces and shapes are collected and set at once: Plotly validates all of them on every call.
@@ -61,7 +64,7 @@ def curve_figure(
         rows = points[points["series"].eq(one.key)].sort_values("x")
         traces += _band(rows, colour, one.key)
         traces += _line(rows, one, spec, colour, where, digits, y_range, overlay)
-    traces += _legend(points, shown, stream, overlay)
+    traces += _legend(points, shown, stream, overlay, band) if legend else []
     if overlay:
         for row, one in enumerate(reversed(shown)):
             strip, blocks = _strip(one, _spec(one, stream), row)
@@ -69,12 +72,13 @@ def curve_figure(
             shapes += blocks
     elif shown:
         shapes += _shading(_spec(shown[0], stream))
-    settings = layout(height=total)
-    step = 1 if depth <= 16 else 2 if depth <= 32 else 4
+    settings = layout(height=total, legend=legend)
+    # Without a legend it is one of several side by side, and narrow: half as many ticks.
+    step = (1 if depth <= 16 else 2 if depth <= 32 else 4) * (1 if legend or depth <= 8 else 2)
     foot = track / (total - legend_px - 54)
     settings |= {
         "hovermode": "closest",
-        "margin": {"l": 60, "r": 10, "t": 10 + legend_px, "b": 44},
+        "margin": {"l": 60 if legend else 48, "r": 10, "t": 10 + legend_px, "b": 44},
         "legend": {
             **LEGEND,
             "yref": "container",
@@ -85,7 +89,8 @@ def curve_figure(
         "xaxis": axis(
             x_title,
             range=[first - 0.5, depth + 0.5],
-            tickvals=list(range(first, depth + 1, step)),
+            tickvals=list(range(-(-first // step) * step, depth + 1, step)),
+            tickangle=0,
             fixedrange=True,
             anchor="y2" if overlay else "y",
         ),
@@ -202,14 +207,14 @@ def _band(rows: pd.DataFrame, colour: str, group: str) -> list[go.Scatter]:
 
 
 def _legend(
-    points: pd.DataFrame, shown: Sequence[Series], stream: str, overlay: bool
+    points: pd.DataFrame, shown: Sequence[Series], stream: str, overlay: bool, band: str
 ) -> list[go.Scatter]:
     """Entries that say what the line, the band and the shading are."""
     entries = []
     counts = sorted({int(k) for k in points["seeds"] if k > 1})
     if counts:
         seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        entries.append((f"mean of {seeds} seeds, {BAND}", rgba(NEUTRAL, 0.35)))
+        entries.append((f"mean of {seeds} seeds, {band}", rgba(NEUTRAL, 0.35)))
     if not overlay and shown and _spec(shown[0], stream).fusion_layers:
         colour = style_of(_spec(shown[0], stream)).colour
         entries.append((f"{FUSION_MARK} fusion", rgba(colour, 0.22)))

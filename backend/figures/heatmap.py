@@ -14,8 +14,8 @@ from backend.figures.theme import (
     FUSION_MARK,
     NEUTRAL,
     axis,
-    base_figure,
     escape,
+    layout,
     number,
 )
 from backend.types import LayerRef, StreamSpec
@@ -84,8 +84,8 @@ def layer_heatmap(
     z[cells["y"].to_numpy(dtype=int), cells["x"].to_numpy(dtype=int)] = (
         cells["mean"].mask(weak) if above_chance else cells["mean"]
     ).to_numpy()
-    figure = base_figure(height=height, legend=False)
-    figure.add_trace(
+    # Collected and set at once: Plotly validates the whole figure again on every addition.
+    traces: list[object] = [
         go.Heatmap(
             z=z,
             zmin=scale.low,
@@ -99,14 +99,14 @@ def layer_heatmap(
             colorbar={
                 "title": {"text": escape(scale.label.split(" distance")[0]), "side": "top"},
                 "thickness": 10,
-                **({"tickvals": [0, 0.25, 0.5, 0.75, 1]} if scale.high == 1 else {"nticks": 6}),
+                "tickvals": scale.ticks,
                 "outlinewidth": 0,
                 "len": 0.9,
             },
         )
-    )
+    ]
     largest = max(len(refs_x), len(refs_y), 1)
-    figure.add_trace(
+    traces.append(
         go.Scatter(
             x=cells["x"].to_numpy(dtype=int),
             y=cells["y"].to_numpy(dtype=int),
@@ -124,15 +124,18 @@ def layer_heatmap(
             name="cells",
         )
     )
-    _mark(figure, cells[cells["mean"].isna()], "x-thin", 6, "undefined")
+    traces += _marks(cells[cells["mean"].isna()], "x-thin", 6, "undefined")
     if above_chance:
-        _mark(figure, cells[weak & cells["mean"].notna()], "circle", 3, "not above chance")
-    _separate(figure, rows, columns)
-    _outline(figure, selected, refs_x, refs_y)
-    figure.update_xaxes(**_axis(columns, model, "<br>"))
-    figure.update_yaxes(**_axis(rows, model, " "))
-    figure.update_layout(hovermode="closest", clickmode="event+select", margin={"l": 70, "b": 58})
-    return figure
+        traces += _marks(cells[weak & cells["mean"].notna()], "circle", 3, "not above chance")
+    settings = layout(height=height, legend=False) | {
+        "hovermode": "closest",
+        "clickmode": "event+select",
+        "margin": {"l": 70, "r": 10, "t": 10, "b": 58},
+        "shapes": [*_separators(rows, columns), *_outline(selected, refs_x, refs_y)],
+        "xaxis": _axis(columns, model, "<br>"),
+        "yaxis": _axis(rows, model, " "),
+    }
+    return go.Figure(data=traces, layout=settings)
 
 
 def pair_in_words(a: LayerRef, b: LayerRef) -> str:
@@ -170,10 +173,10 @@ def _hover(a: LayerRef, b: LayerRef, cell: Point, scale: Scale) -> str:
     return "<br>".join([*lines, *spread_in_words(cell), f"n = {cell.n:,}"])
 
 
-def _mark(figure: go.Figure, cells: pd.DataFrame, symbol: str, size: int, name: str) -> None:
+def _marks(cells: pd.DataFrame, symbol: str, size: int, name: str) -> list[object]:
     if cells.empty:
-        return
-    figure.add_trace(
+        return []
+    return [
         go.Scatter(
             x=cells["x"].to_numpy(dtype=int),
             y=cells["y"].to_numpy(dtype=int),
@@ -187,34 +190,43 @@ def _mark(figure: go.Figure, cells: pd.DataFrame, symbol: str, size: int, name: 
             hoverinfo="skip",
             name=name,
         )
-    )
+    ]
 
 
-def _separate(figure: go.Figure, rows: Sequence[StreamSpec], columns: Sequence[StreamSpec]) -> None:
+def _separators(
+    rows: Sequence[StreamSpec], columns: Sequence[StreamSpec]
+) -> list[dict[str, object]]:
     """Lines between the streams' blocks."""
-    for streams, vertical in ((columns, True), (rows, False)):
+    lines: list[dict[str, object]] = []
+    for streams, across, along in ((columns, "x", "y"), (rows, "y", "x")):
         at = -0.5
         for spec in streams[:-1]:
             at += spec.depth + 1
-            line = {"color": NEUTRAL, "width": 2}
-            if vertical:
-                figure.add_vline(x=at, line=line)
-            else:
-                figure.add_hline(y=at, line=line)
+            lines.append(
+                {
+                    "type": "line",
+                    f"{across}0": at,
+                    f"{across}1": at,
+                    f"{along}0": 0,
+                    f"{along}1": 1,
+                    f"{along}ref": f"{along} domain",
+                    "line": {"color": NEUTRAL, "width": 2},
+                }
+            )
+    return lines
 
 
 def _outline(
-    figure: go.Figure,
     selected: tuple[LayerRef, LayerRef] | None,
     refs_x: tuple[LayerRef, ...],
     refs_y: tuple[LayerRef, ...],
-) -> None:
+) -> list[dict[str, object]]:
     if selected is None or selected[0] not in refs_y or selected[1] not in refs_x:
-        return
+        return []
     x, y = refs_x.index(selected[1]), refs_y.index(selected[0])
     box = {"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5, "type": "rect"}
-    figure.add_shape(**box, line={"color": "#FFFFFF", "width": 5})
-    figure.add_shape(**box, line={"color": "#E11D48", "width": 2.5})
+    lines = ({"color": "#FFFFFF", "width": 5}, {"color": "#E11D48", "width": 2.5})
+    return [{**box, "line": line} for line in lines]
 
 
 def _axis(streams: Sequence[StreamSpec], model: str, between: str) -> dict[str, object]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from backend.figures.theme import FUSION_MARK, NEUTRAL, base_figure, escape, rgba, style_of
+from backend.figures.theme import FUSION_MARK, NEUTRAL, escape, layout, rgba, style_of
 from backend.types import StreamSpec
 
 _ORDER = {"vision": 0, "fused": 1, "text": 2}
@@ -21,9 +21,8 @@ def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = Non
     different depths: a box stands at its own layer number, so a shallow stream ends earlier.
     """
     rows = sorted(streams, key=lambda spec: (_ORDER[spec.modality], spec.name))
-    figure = base_figure(height=height or 46 + 44 * len(rows), legend=False)
     tops = {spec.name: float(len(rows) - 1 - index) for index, spec in enumerate(rows)}
-    # Set together: add_shape validates all earlier shapes again, which is quadratic.
+    # Set together: Plotly validates the whole figure again on every addition.
     shapes: list[dict[str, object]] = [
         {
             "type": "line",
@@ -38,30 +37,28 @@ def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = Non
     ]
     for spec in rows:
         shapes += _boxes(spec, tops[spec.name])
-        figure.add_trace(_labels(spec, tops[spec.name], rows))
-    figure.update_layout(shapes=shapes)
     deepest = max((spec.depth for spec in rows), default=0)
-    figure.update_xaxes(
-        range=[0.4, deepest + 0.6],
-        showgrid=False,
-        zeroline=False,
-        tickmode="array",
-        tickvals=_ticks(deepest),
-        fixedrange=True,
-        ticks="",
-    )
-    figure.update_yaxes(
-        range=[-0.5, len(rows) - 0.5],
-        showgrid=False,
-        zeroline=False,
-        tickmode="array",
-        tickvals=list(tops.values()),
-        ticktext=[escape(name) for name in tops],
-        fixedrange=True,
-        automargin=True,
-    )
-    figure.update_layout(margin={"l": 4, "r": 4, "t": 2, "b": 4}, hovermode="closest")
-    return figure
+    quiet = {"showgrid": False, "zeroline": False, "tickmode": "array", "fixedrange": True}
+    settings = layout(height=height or 46 + 44 * len(rows), legend=False) | {
+        "shapes": shapes,
+        "xaxis": {
+            **quiet,
+            "range": [0.4, deepest + 0.6],
+            "tickvals": _ticks(deepest),
+            "ticks": "",
+        },
+        "yaxis": {
+            **quiet,
+            "range": [-0.5, len(rows) - 0.5],
+            "tickvals": list(tops.values()),
+            "ticktext": [escape(name) for name in tops],
+            "automargin": True,
+        },
+        "margin": {"l": 4, "r": 4, "t": 2, "b": 4},
+        "hovermode": "closest",
+    }
+    traces = [_labels(spec, tops[spec.name], rows) for spec in rows]
+    return go.Figure(data=traces, layout=settings)
 
 
 def describe(streams: Sequence[StreamSpec]) -> str:

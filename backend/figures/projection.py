@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.theme import CLASS_COLOURS, CLASS_MARKERS, GRID, base_figure, escape
+from backend.figures.theme import CLASS_COLOURS, CLASS_MARKERS, GRID, LEGEND, escape, layout
 
 WEBGL_ABOVE = 3_000
 RASTER_ABOVE = 20_000
@@ -47,36 +47,34 @@ def projection_map(
     middle of the clicked bin. ``ranges`` are the same for every layer, so stepping moves points
     and not axes.
     """
-    figure = base_figure(height=height)
     points = points.reset_index(drop=True)
     if len(points) > RASTER_ABOVE:
-        _raster(figure, points, ranges)
+        traces = _raster(points, ranges)
     else:
-        _markers(figure, points, classes, colours, markers)
+        traces = _markers(points, classes, colours, markers)
     if selected is not None:
-        here = points[points["sample_id"].eq(selected)]
-        _ring(figure, here)
+        traces += _ring(points[points["sample_id"].eq(selected)])
     quiet = {"showticklabels": False, "gridcolor": GRID, "zeroline": False, "ticks": ""}
-    figure.update_xaxes(title={"text": escape(x_title)}, range=list(ranges[0]), **quiet)
-    figure.update_yaxes(title={"text": escape(y_title)}, range=list(ranges[1]), **quiet)
-    figure.update_layout(
-        hovermode="closest",
-        clickmode="event+select",
-        dragmode="pan",
-        uirevision="projection",
-        legend={"itemsizing": "constant"},
-        margin={"l": 34, "b": 34},
-    )
-    return figure
+    # Set at once: Plotly validates the whole figure again on every update.
+    settings = layout(height=height) | {
+        "hovermode": "closest",
+        "clickmode": "event+select",
+        "dragmode": "pan",
+        "uirevision": "projection",
+        "legend": {**LEGEND, "itemsizing": "constant"},
+        "margin": {"l": 34, "r": 10, "t": 10, "b": 34},
+        "xaxis": {"title": {"text": escape(x_title)}, "range": list(ranges[0]), **quiet},
+        "yaxis": {"title": {"text": escape(y_title)}, "range": list(ranges[1]), **quiet},
+    }
+    return go.Figure(data=traces, layout=settings)
 
 
 def _markers(
-    figure: go.Figure,
     points: pd.DataFrame,
     classes: Sequence[str],
     colours: Sequence[str] | None,
     markers: Sequence[str] | None,
-) -> None:
+) -> list[object]:
     trace = go.Scattergl if len(points) > WEBGL_ABOVE else go.Scatter
     colours = colours or CLASS_COLOURS
     markers = markers or CLASS_MARKERS
@@ -84,11 +82,12 @@ def _markers(
     known = set(classes)
     groups = [(name, points[points["colour"].eq(name)]) for name in classes]
     groups.append(("no label", points[~points["colour"].isin(known)]))
+    traces = []
     for index, (name, rows) in enumerate(groups):
         if rows.empty:
             continue
         rest = name == "no label" and name not in known
-        figure.add_trace(
+        traces.append(
             trace(
                 x=rows["x"].to_numpy(dtype=np.float32),
                 y=rows["y"].to_numpy(dtype=np.float32),
@@ -108,44 +107,41 @@ def _markers(
                 hovertemplate=f"%{{hovertext}}<br>{escape(name)}<extra></extra>",
             )
         )
+    return traces
 
 
 def _raster(
-    figure: go.Figure,
     points: pd.DataFrame,
     ranges: tuple[tuple[float, float], tuple[float, float]],
-) -> None:
+) -> list[object]:
     xs = points["x"].to_numpy(dtype=np.float64)
     ys = points["y"].to_numpy(dtype=np.float64)
     counts, x_edges, y_edges = np.histogram2d(xs, ys, bins=_BINS, range=ranges)
     x_mid, y_mid = (x_edges[1:] + x_edges[:-1]) / 2, (y_edges[1:] + y_edges[:-1]) / 2
     with np.errstate(divide="ignore"):
         shade = np.where(counts > 0, np.log10(counts), np.nan)
-    figure.add_trace(
-        go.Heatmap(
-            x=x_mid,
-            y=y_mid,
-            z=shade.T,
-            colorscale="Viridis",
-            hoverinfo="skip",
-            showscale=False,
-        )
+    heat = go.Heatmap(
+        x=x_mid,
+        y=y_mid,
+        z=shade.T,
+        colorscale="Viridis",
+        hoverinfo="skip",
+        showscale=False,
     )
     i, j = np.nonzero(counts)
-    figure.add_trace(
-        go.Scattergl(
-            x=x_mid[i],
-            y=y_mid[j],
-            customdata=_nearest(xs, ys, x_mid[i], y_mid[j], x_edges, y_edges, i, j),
-            mode="markers",
-            marker={"size": 8, "symbol": "square", "color": "rgba(0,0,0,0)"},
-            selected={"marker": {"opacity": 0}},
-            unselected={"marker": {"opacity": 0}},
-            hovertext=[f"{int(c):,} samples" for c in counts[i, j]],
-            hovertemplate="%{hovertext}<extra></extra>",
-            name=f"{len(points):,} samples; brighter is denser",
-        )
+    bins = go.Scattergl(
+        x=x_mid[i],
+        y=y_mid[j],
+        customdata=_nearest(xs, ys, x_mid[i], y_mid[j], x_edges, y_edges, i, j),
+        mode="markers",
+        marker={"size": 8, "symbol": "square", "color": "rgba(0,0,0,0)"},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        hovertext=[f"{int(c):,} samples" for c in counts[i, j]],
+        hovertemplate="%{hovertext}<extra></extra>",
+        name=f"{len(points):,} samples; brighter is denser",
     )
+    return [heat, bins]
 
 
 def _nearest(
@@ -170,22 +166,22 @@ def _nearest(
     return np.array([nearest.get(key, -1) for key in (i * _BINS + j).tolist()], dtype=np.int32)
 
 
-def _ring(figure: go.Figure, here: pd.DataFrame) -> None:
+def _ring(here: pd.DataFrame) -> list[object]:
     """A ring around the selected sample, visible on light and dark."""
-    for size, width, colour in ((20, 5, "#FFFFFF"), (20, 2.5, "#E11D48")):
-        figure.add_trace(
-            go.Scatter(
-                x=here["x"].to_numpy(),
-                y=here["y"].to_numpy(),
-                mode="markers",
-                marker={
-                    "symbol": "circle-open",
-                    "size": size,
-                    "color": colour,
-                    "line": {"width": width, "color": colour},
-                },
-                hoverinfo="skip",
-                showlegend=False,
-                name="selected",
-            )
+    return [
+        go.Scatter(
+            x=here["x"].to_numpy(),
+            y=here["y"].to_numpy(),
+            mode="markers",
+            marker={
+                "symbol": "circle-open",
+                "size": 20,
+                "color": colour,
+                "line": {"width": width, "color": colour},
+            },
+            hoverinfo="skip",
+            showlegend=False,
+            name="selected",
         )
+        for width, colour in ((5, "#FFFFFF"), (2.5, "#E11D48"))
+    ]

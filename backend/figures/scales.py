@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 
+from backend.figures.theme import DIFFERENCE_SCALE, SIMILARITY_SCALE
 from backend.measures.registry import MEASURES, Measure
 
 
@@ -14,7 +15,7 @@ class Scale:
     """One measure of two layers: its name, its fixed range, and which end means alike.
 
     The range is fixed so that two figures can be compared; where an estimate may lie below 0 the
-    colours still start there.
+    colours still start there. ``diverging`` marks the scale of a difference, centred on 0.
     """
 
     measure: str
@@ -23,11 +24,21 @@ class Scale:
     low: float = 0.0
     high: float = 1.0
     alike_is_high: bool = True
+    diverging: bool = False
 
     @property
     def colours(self) -> str:
-        """Plotly's name of the colour scale: bright is alike."""
-        return "Viridis" if self.alike_is_high else "Viridis_r"
+        """Plotly's name of the colour scale: bright is alike; white is no difference."""
+        if self.diverging:
+            return DIFFERENCE_SCALE
+        return SIMILARITY_SCALE if self.alike_is_high else f"{SIMILARITY_SCALE}_r"
+
+    @property
+    def ticks(self) -> list[float]:
+        """Where the colour bar is labelled."""
+        if self.diverging:
+            return [self.low, self.low / 2, 0.0, self.high / 2, self.high]
+        return [0, 0.25, 0.5, 0.75, 1, 1.25][: 5 + (self.high > 1)]
 
 
 def _registered(one: Measure) -> Scale:
@@ -57,6 +68,12 @@ def _all() -> dict[str, Scale]:
 
 
 SCALES: dict[str, Scale] = _all()
+
+
+def difference_scale(scale: Scale, span: float) -> Scale:
+    """The scale of a measure's difference between two runs: -span to span, white at 0."""
+    label = f"{scale.label} difference"
+    return replace(scale, label=label, low=-span, high=span, diverging=True)
 
 
 def scale_of(measure: str) -> Scale:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 BAND = "band min to max"
+INTERVAL_BAND = "band 95 % interval"
 SIGNIFICANT = 0.05
 """Level of "above chance", after correction for looking at all layers."""
 
@@ -88,20 +89,20 @@ def over_seeds(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     p = frame["p_corrected"]
     grouped = frame.assign(above=p.lt(SIGNIFICANT)).groupby(by, sort=True, observed=True)
-    out = grouped.agg(
-        mean=("value", "mean"),
-        low=("value", "min"),
-        high=("value", "max"),
-        sd=("value", "std"),
-        seeds=("value", "count"),
-        ci_low=("ci_low", "mean"),
-        ci_high=("ci_high", "mean"),
-        null_mean=("null_mean", "mean"),
-        null_sd=("null_sd", "mean"),
-        tested=("p_corrected", "count"),
-        above=("above", "sum"),
-        n=("n", "min"),
-        reason=("reason", "max"),
+    # Several columns at a time: a named aggregation of each takes twice as long.
+    means = grouped[["value", "ci_low", "ci_high", "null_mean", "null_sd"]].mean()
+    lows, highs = grouped[["value", "n"]].min(), grouped[["value", "reason"]].max()
+    counts = grouped[["value", "p_corrected"]].count()
+    out = means.assign(
+        mean=means["value"],
+        low=lows["value"],
+        high=highs["value"],
+        sd=grouped["value"].std(),
+        seeds=counts["value"],
+        tested=counts["p_corrected"],
+        above=grouped["above"].sum(),
+        n=lows["n"],
+        reason=highs["reason"],
     ).reset_index()
     several = out["seeds"] > 1
     half = [_t_half_width(k, sd) for k, sd in zip(out["seeds"], out["sd"], strict=True)]

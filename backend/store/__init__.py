@@ -3,6 +3,7 @@
 from backend.store.catalogue import Catalogue
 from backend.store.compare import assert_comparable
 from backend.store.manifest import Manifest
+from backend.store.pair import RunPair
 from backend.store.reader import BrokenRun, Store
 from backend.store.run import Run
 from backend.store.verify import Finding, verify
@@ -14,6 +15,7 @@ __all__ = [
     "Finding",
     "Manifest",
     "Run",
+    "RunPair",
     "RunWriter",
     "Store",
     "assert_comparable",

@@ -42,6 +42,11 @@ def project_command(store: str, run_ids: Sequence[str]) -> str:
     return _command("project", "--store", store, *_each("--run", run_ids))
 
 
+def compare_command(store: str, run_ids: Sequence[str]) -> str:
+    """Computes the similarity of every layer of each run with every layer of the others."""
+    return _command("compare", *run_ids, "--store", store)
+
+
 def _data(manifest: Manifest) -> str:
     return manifest.origin.data or "LAYOUT:PATH"
 

@@ -24,12 +24,17 @@ _ID = re.compile(ID_PATTERN)
 
 def check_id(value: str, what: str = "run id") -> str:
     """Return ``value`` if it may become part of a path, else raise InputError."""
-    if not isinstance(value, str) or _ID.fullmatch(value) is None:
+    if not isinstance(value, str) or not is_id(value):
         raise InputError(
             f"{what} {value!r} is not valid",
             hint="Use 1 to 80 letters, digits, '.', '_' or '-', not starting with '.'",
         )
     return value
+
+
+def is_id(value: str) -> bool:
+    """Whether ``value`` may become part of a path."""
+    return _ID.fullmatch(value) is not None
 
 
 def inside(root: Path, path: Path) -> Path:
@@ -44,7 +49,7 @@ def inside(root: Path, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class StorePaths:
-    """Paths of a store: its runs and what is only visible to writers."""
+    """Paths of a store: its runs, their comparisons, and what is only visible to writers."""
 
     root: Path
 
@@ -56,6 +61,15 @@ class StorePaths:
     def run(self, run_id: str) -> RunPaths:
         """Paths of a finished run."""
         return RunPaths(inside(self.root, self.runs / check_id(run_id)))
+
+    @property
+    def comparisons(self) -> Path:
+        """The directory of what was computed between two runs, one directory a pair."""
+        return inside(self.root, self.root / "comparisons")
+
+    def comparison(self, first: str, second: str) -> Path:
+        """The directory of one pair; a tilde stands in no id, so the name is unambiguous."""
+        return inside(self.root, self.comparisons / f"{check_id(first)}~{check_id(second)}")
 
     def partial(self, run_id: str) -> Path:
         """Where a run is written before it appears; readers never look there."""

@@ -17,6 +17,7 @@ from backend.errors import InputError
 from backend.store.compare import nearest
 from backend.store.files import fsync_dir
 from backend.store.manifest import Manifest
+from backend.store.pair import RunPair, stored_pairs
 from backend.store.paths import DELETED_PREFIX, StorePaths, check_id
 from backend.store.run import Run
 
@@ -103,6 +104,10 @@ class Store:
             )
         return run
 
+    def pair(self, a: str, b: str) -> RunPair:
+        """What is stored between the layers of two runs; see :class:`RunPair`."""
+        return RunPair(self.paths, self.run(a), self.run(b))
+
     def listing(self) -> Listing:
         """Every readable run in order of id, and every one that is not with the reason.
 
@@ -144,7 +149,7 @@ class Store:
         return RunWriter(self.paths, manifest, replace=replace)
 
     def delete(self, run_id: str) -> None:
-        """Remove a run (also a broken one). It disappears for readers at once."""
+        """Remove a run (also a broken one) and its comparisons. It disappears at once."""
         directory = self.paths.run(run_id).dir
         if not directory.is_dir():
             raise InputError(
@@ -154,9 +159,12 @@ class Store:
         directory.rename(grave)
         fsync_dir(self.paths.runs)
         shutil.rmtree(grave)
+        for pair in stored_pairs(self.paths):
+            if run_id in pair:
+                shutil.rmtree(self.paths.comparison(*pair))
 
     def token(self) -> str:
-        """A short string that changes when a run, measure or projection appears or goes.
+        """A short string that changes when a run, or anything computed from runs, appears or goes.
 
         Costs a few directory listings; use it as the key of a cache.
         """
@@ -166,6 +174,8 @@ class Store:
             digest.update(_file_state(directory / "run.json").encode())
             for part in ("", "measures", "drivers", "projections"):
                 digest.update(_state(directory / part).encode())
+        for pair in stored_pairs(self.paths):
+            digest.update(_state(self.path / "comparisons" / "~".join(pair)).encode())
         return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from backend.errors import InputError
 from backend.store import tables
+from backend.store.pair import RunPair, stored_pairs
 from backend.store.paths import DELETED_PREFIX, PARTIAL_PREFIX, parse_activation_name
 from backend.store.reader import Store
 from backend.store.run import Run
@@ -24,7 +25,8 @@ from backend.store.run import Run
 class Finding:
     """One thing that is wrong (or, as ``information``, worth knowing) about a store.
 
-    ``file`` is relative to the run's directory, empty where the whole run is meant.
+    ``file`` is relative to the run's directory (of a comparison, whose ``run_id`` is empty, to the
+    store's), empty where the whole run is meant.
     """
 
     run_id: str
@@ -52,7 +54,7 @@ def verify(store: Store, progress: Callable[[str], None] | None = None) -> list[
             findings.append(Finding(run_id, "run.json", str(error)))
             continue
         findings += [Finding(run_id, file, problem) for file, problem in _check_run(run)]
-    return findings
+    return [*findings, *_check_pairs(store)]
 
 
 Problems = Iterator[tuple[str, str]]
@@ -133,28 +135,75 @@ def _check_vectors(path: Path, ids: pa.Array, width: int, dtype: str) -> str:
 
 
 def _check_measures(run: Run) -> Problems:
-    for key in run.measure_keys():
-        name = f"measures/{key}.parquet"
-        try:
-            table = tables.read_checked(run.paths.measure(key), tables.MEASURES)
-            tables.measures_table(table)
-        except (InputError, ValueError) as error:
-            yield name, str(error)
-            continue
-        yield from _unknown_layers(run, name, table)
-        if len(table) and pc.max(table["n"]).as_py() > run.n:
-            yield name, f"n = {pc.max(table['n'])}, but the run has {run.n} samples"
-
-
-def _unknown_layers(run: Run, name: str, table: pa.Table) -> Problems:
     depths = {spec.name: spec.depth for spec in run.streams} | {"": -1}
-    for side in ("a", "b"):
+    for key in run.measure_keys():
+        problems = _check_table(run.paths.measure(key), (depths, depths), run.n)
+        yield from ((f"measures/{key}.parquet", problem) for problem in problems)
+
+
+def _check_table(
+    path: Path, depths: tuple[dict[str, int], dict[str, int]], n: int
+) -> Iterator[str]:
+    """What is wrong with measures between streams of those depths, on either side, of n samples."""
+    try:
+        table = tables.read_checked(path, tables.MEASURES)
+        tables.measures_table(table)
+    except (InputError, ValueError) as error:
+        yield str(error)
+        return
+    yield from _unknown_layers(table, depths)
+    if len(table) and pc.max(table["n"]).as_py() > n:
+        yield f"n = {pc.max(table['n'])}, but the run has {n} samples"
+
+
+def _check_pairs(store: Store) -> Iterator[Finding]:
+    """Comparisons that cannot be read, and those of runs that are gone or were replaced."""
+    present = store.run_ids()
+    for ids in stored_pairs(store.paths):
+        folder = f"comparisons/{'~'.join(ids)}"
+        gone = [run_id for run_id in ids if run_id not in present]
+        if gone:
+            problem = f"compares run {gone[0]}, which is gone; it can be removed"
+            yield Finding("", folder, problem, "information")
+            continue
+        try:
+            pair = store.pair(*ids)
+        except InputError as error:
+            if all(_readable(store, run_id) for run_id in ids):
+                yield Finding("", folder, str(error))
+            continue
+        yield from _check_pair(pair, folder)
+
+
+def _check_pair(pair: RunPair, folder: str) -> Iterator[Finding]:
+    for stale in pair.stale():
+        problem = f"made from {' and '.join(stale.replaced)} before it was replaced; can be removed"
+        yield Finding("", f"{folder}/{stale.path.name}", problem, "information")
+    depths = tuple({spec.name: spec.depth for spec in run.streams} for run in (pair.a, pair.b))
+    for key in pair.measure_keys():
+        path = pair.path(key)
+        for problem in _check_table(path, (depths[0], depths[1]), min(pair.a.n, pair.b.n)):
+            yield Finding("", f"{folder}/{path.name}", problem)
+
+
+def _readable(store: Store, run_id: str) -> bool:
+    try:
+        store.run(run_id)
+    except InputError:
+        return False  # reported where the run itself is checked
+    return True
+
+
+def _unknown_layers(
+    table: pa.Table, depths: tuple[dict[str, int], dict[str, int]]
+) -> Iterator[str]:
+    for side, known in zip(("a", "b"), depths, strict=True):
         places = table.group_by([f"stream_{side}", f"layer_{side}"]).aggregate([])
         for stream, layer in zip(*(column.to_pylist() for column in places), strict=True):
             # A measure of one layer has no second place: stream "" and layer -1.
             lowest = 0 if stream else -1
-            if stream not in depths or not lowest <= layer <= depths[stream]:
-                yield name, f"{stream} layer {layer} is not a layer of this run"
+            if stream not in known or not lowest <= layer <= known[stream]:
+                yield f"{stream} layer {layer} is not a layer of this run"
 
 
 def _check_drivers(run: Run, ids: pa.Array) -> Problems:
@@ -166,7 +215,8 @@ def _check_drivers(run: Run, ids: pa.Array) -> Problems:
         except (InputError, ValueError) as error:
             yield name, str(error)
             continue
-        yield from _unknown_layers(run, name, table)
+        depths = {spec.name: spec.depth for spec in run.streams}
+        yield from ((name, problem) for problem in _unknown_layers(table, (depths, depths)))
         yield from _unknown_samples(name, table, ids)
 
 

@@ -6,6 +6,7 @@ Frames are shared between sessions and must not be changed in place.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,6 +19,8 @@ from backend.view import queries, store_access, study
 from backend.view.groups import Overview, RunGroup
 from backend.view.queries import Comparable, Table
 from backend.view.store_access import StoreView
+
+Drawn = TypeVar("Drawn", go.Figure, dict[str, go.Figure])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -53,7 +56,12 @@ def _measures(
     return Table(frame, tuple(problem for table in tables for problem in table.problems))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _cross(path: str, token: str, run_a: str, run_b: str) -> queries.Cross:
+    return queries.cross(path, run_a, run_b)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _projections(path: str, token: str, run_id: str) -> Table:
     return queries.run_projections(path, run_id)
 
@@ -93,20 +101,18 @@ def _claims(
     return study.claims_of(overview.runs, dataset, _measures, pooling, estimator)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _figure(
-    path: str, token: str, name: str, key: str, _build: Callable[[], go.Figure]
-) -> go.Figure:
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _figure(path: str, token: str, name: str, key: str, _build: Callable[[], object]) -> object:
     return _build()
 
 
-def figure(store: StoreView, name: str, key: object, build: Callable[[], go.Figure]) -> go.Figure:
-    """The figure that ``build`` makes, kept under ``name`` and ``key``.
+def figure(store: StoreView, name: str, key: object, build: Callable[[], Drawn]) -> Drawn:
+    """The figure (or figures by name) that ``build`` makes, kept under ``name`` and ``key``.
 
     ``key`` must hold everything that the figure depends on besides the store's content. Figures
     are shared and must not be changed.
     """
-    return _figure(store.path, store.token, name, repr(key), build)
+    return cast("Drawn", _figure(store.path, store.token, name, repr(key), build))
 
 
 def overview(store: StoreView) -> Overview:
@@ -139,6 +145,11 @@ def measures(
         (group.key, group.label, run.run_id, run.seed) for group in groups for run in group.runs
     )
     return _measures(store.path, store.token, runs, names, preset)
+
+
+def cross(store: StoreView, run_a: str, run_b: str) -> queries.Cross:
+    """CKA between the layers of two runs, as far as it was computed."""
+    return _cross(store.path, store.token, run_a, run_b)
 
 
 def projections(store: StoreView, run_id: str) -> Table:

@@ -34,9 +34,19 @@ def pick_cell(block: Block, cell: tuple[LayerRef, LayerRef] | None) -> None:
             )
 
 
-def show_cell(cell: CellView, placement: str, scale: Scale, *, chosen: bool) -> None:
-    """A pair of layers: mean, interval, chance, n, and every seed's value."""
-    st.caption("Chosen cell" if chosen else "Where the streams are most alike. Click any cell.")
+def show_cell(
+    cell: CellView,
+    placement: str,
+    scale: Scale,
+    *,
+    chosen: bool,
+    hint: str = "Where the streams are most alike. Click any cell.",
+) -> None:
+    """A pair of layers: mean, interval, chance, n, and every seed's value.
+
+    ``hint`` says what is shown where no cell was chosen.
+    """
+    st.caption("Chosen cell" if chosen else hint)
     st.subheader(literal(cell.title[0].upper() + cell.title[1:]), anchor=False)
     st.caption(literal(placement))
     seeds = len(cell.values)

@@ -1,57 +1,46 @@
-"""The dashboard's pages."""
+"""The dashboard's pages: one line each."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
+
+
+class Entry(NamedTuple):
+    """A page: its file in pages/ without the ending, its title, a Material icon, what it is for."""
+
+    file: str
+    title: str
+    icon: str
+    help: str
+
+
+# fmt: off
+PAGES: tuple[Entry, ...] = (
+    Entry("runs", "Runs", "view_agenda", "Every placement with its drawing, scores over seeds, and what is missing."),  # noqa: E501
+    Entry("transitions", "Transitions", "timeline", "What each block changes: consecutive layers, and every layer with every other."),  # noqa: E501
+    Entry("alignment", "Alignment", "join_inner", "How alike vision and text are, layer by layer, and which samples make them so."),  # noqa: E501
+    Entry("dimensionality", "Dimensionality", "stacked_line_chart", "How many dimensions each layer uses."),  # noqa: E501
+    Entry("probes", "Probes", "quiz", "How much of a label a linear classifier reads from each layer."),  # noqa: E501
+    Entry("projection", "Projection", "scatter_plot", "The samples of one layer on the plane; step through the layers."),  # noqa: E501
+    Entry("compare", "Compare", "compare", "Two to four placements or runs side by side, and one minus the other."),  # noqa: E501
+    Entry("study", "Study", "science", "Which placement wins and by how much, and what the runs say of the claims."),  # noqa: E501
+)
+# fmt: on
 
 
 def pages(folder: Path) -> list[StreamlitPage]:
     """The pages in ``folder`` in the order of the menu; the first one is the landing page."""
     return [
         st.Page(
-            folder / "runs.py",
-            title="Runs",
-            icon=":material/view_agenda:",
-            default=True,
-            help="Every placement with its drawing, scores over seeds, and what is missing.",
-        ),
-        st.Page(
-            folder / "transitions.py",
-            title="Transitions",
-            icon=":material/timeline:",
-            help="What each block changes: consecutive layers, and every layer with every other.",
-        ),
-        st.Page(
-            folder / "alignment.py",
-            title="Alignment",
-            icon=":material/join_inner:",
-            help="How alike vision and text are, layer by layer, and which samples make them so.",
-        ),
-        st.Page(
-            folder / "dimensionality.py",
-            title="Dimensionality",
-            icon=":material/stacked_line_chart:",
-            help="How many dimensions each layer uses.",
-        ),
-        st.Page(
-            folder / "probes.py",
-            title="Probes",
-            icon=":material/quiz:",
-            help="How much of a label a linear classifier reads from each layer.",
-        ),
-        st.Page(
-            folder / "projection.py",
-            title="Projection",
-            icon=":material/scatter_plot:",
-            help="The samples of one layer on the plane; step through the layers.",
-        ),
-        st.Page(
-            folder / "study.py",
-            title="Study",
-            icon=":material/science:",
-            help="Which placement wins and by how much, and what the runs say of the claims.",
-        ),
+            folder / f"{entry.file}.py",
+            title=entry.title,
+            icon=f":material/{entry.icon}:",
+            default=at == 0,
+            help=entry.help,
+        )
+        for at, entry in enumerate(PAGES)
     ]

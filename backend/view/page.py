@@ -306,10 +306,15 @@ def problems(table: Table) -> None:
 
 def nothing_yet(what: str, view: Context, command: str) -> None:
     """Say that the chosen runs lack something and which command makes it; ends the page."""
+    say_missing(what, view, command)
+    st.stop()
+
+
+def say_missing(what: str, view: Context, command: str) -> None:
+    """Say that the chosen runs lack something and which command makes it."""
     st.info(f"The chosen runs have no {what} yet. This makes them:", icon=":material/build:")
     words = ["fusionscope", command, "--store", view.store.path]
     st.code(shlex.join(words), language="bash", wrap_lines=True)
-    st.stop()
 
 
 def chart(

@@ -117,6 +117,26 @@ def drivers(
     return ()
 
 
+@dataclass(frozen=True)
+class Cross:
+    """CKA between the layers of two runs; ``replaced`` names a run that made it out of date."""
+
+    frame: pd.DataFrame
+    problems: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+
+
+def cross(path: str, run_a: str, run_b: str) -> Cross:
+    """What is stored between two runs, ``stream_a`` of the first; no rows where nothing is."""
+    try:
+        pair = Store(path).pair(run_a, run_b)
+        frame = one_key(pair.measures(), ["measure", "pooling", "estimator"])
+        stale = dict.fromkeys(run_id for item in pair.stale() for run_id in item.replaced)
+        return Cross(frame, replaced=() if len(frame) else tuple(stale))
+    except InputError as error:
+        return Cross(pd.DataFrame(), (str(error),))
+
+
 def run_projections(path: str, run_id: str) -> Table:
     """All layer coordinates of one run."""
     try:

@@ -37,7 +37,8 @@ class ViewState:
     """What is shown. None means: whatever the page finds most useful.
 
     ``runs`` are keys of run groups (``late~macros~small``) or run ids. ``focus`` is the one of them
-    that is shown where only one can be, ``seed`` its seed. ``measure`` compares two layers;
+    that is shown where only one can be, ``seed`` its seed, ``against`` the one that it is compared
+    with. ``measure`` compares two layers;
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
     ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``cell`` the clicked pair of layers,
     ``colour`` is ``modality``, a task, or ``task:class``. ``dataset``, ``task``, ``metric`` and
@@ -47,6 +48,7 @@ class ViewState:
 
     runs: tuple[str, ...] = ()
     focus: str | None = None
+    against: str | None = None
     seed: int | None = None
     stream: str | None = None
     layer: str | None = None

@@ -8,7 +8,7 @@ import pytest
 from tests.browser.conftest import ROOT, click_point, serving, settle
 
 pytestmark = pytest.mark.browser
-PAGES = ("Runs", "Transitions", "Alignment", "Dimensionality", "Projection", "Study")
+PAGES = ("Runs", "Transitions", "Alignment", "Dimensionality", "Projection", "Study", "Compare")
 
 
 def query(page):
@@ -21,7 +21,7 @@ def charts(page):
 
 def test_every_page_is_reached_by_the_menu_and_draws_its_charts(address, open_at, pictures):
     page = open_at(address)
-    for title, least in zip(PAGES, (8, 3, 2, 4, 1, 4), strict=True):
+    for title, least in zip(PAGES, (8, 3, 2, 4, 1, 4, 20), strict=True):
         page.get_by_role("link", name=title).click()
         page.get_by_role("heading", name=title, exact=True).wait_for()
         settle(page)

@@ -16,7 +16,7 @@ from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
-PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection", "study")
+PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection", "study", "compare")
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,7 @@ def test_a_broken_link_opens_the_page_and_says_so_in_one_line(visit, store, page
         "transitions": "no focus gone; these runs have no block",
         "alignment": "no focus gone",
         "projection": "no stream smell",
+        "compare": "no stream smell",
     }
     assert len(notes) == 1 + (page in own)
     assert own.get(page, "") in notes[-1].replace("\\", "")

@@ -17,6 +17,7 @@ states = st.builds(
     ViewState,
     runs=st.lists(names, max_size=5, unique=True).map(tuple),
     focus=st.none() | names,
+    against=st.none() | names,
     seed=st.none() | st.integers(-5, 10**6),
     stream=st.none() | names,
     layer=st.none() | labels,

@@ -1,0 +1,111 @@
+"""Compare: two to four placements or runs side by side, and one minus the other."""
+
+import pandas as pd
+import streamlit as st
+
+from backend.view import cache
+from backend.view.compare import columns_of, depths_differ
+from backend.view.contrast import (
+    Measured,
+    pick_block,
+    pick_pair,
+    seeds_in_words,
+    show_cross,
+    show_difference_matrix,
+    show_differences,
+)
+from backend.view.maps import maps_of, of_pooling, show_maps
+from backend.view.page import (
+    PAIRWISE,
+    averaged,
+    context,
+    downloads,
+    for_people,
+    pick_measure,
+    pick_pooling,
+    say_ignored,
+    say_missing,
+)
+from backend.view.side_by_side import (
+    dimension_rows,
+    legend_in_words,
+    show_alignment,
+    show_dimensions,
+    show_heads,
+    show_transitions,
+)
+from backend.view.words import listed, literal
+
+view = context()
+st.title("Compare")
+st.caption(
+    "One column a placement (its seeds averaged) or run, the same scales in each. The sidebar "
+    "chooses them; run ids after `runs=` in the address choose single runs."
+)
+columns = columns_of(averaged(view))
+groups = columns.groups
+if columns.left_out:
+    st.caption(
+        "Four stand side by side at most; left out: "
+        + listed(f"**{literal(group.label)}**" for group in columns.left_out)
+    )
+if len(groups) < 2:
+    st.info("Choose a second placement in the sidebar to compare with.", icon=":material/compare:")
+show_heads(view, groups)
+if differing := depths_differ(groups):
+    st.caption(
+        f"The runs have different numbers of {literal(listed(differing))} layers: each curve keeps "
+        "its own layer axis, and the maps show layers at the same relative depth."
+    )
+
+figures = {}
+shown = {}
+rows, dims, dimension, pooling = pd.DataFrame(), pd.DataFrame(), "", ""
+held = {name for names in cache.measure_names(view.store, groups).values() for name in names}
+if held & set(PAIRWISE):
+    rows, scale, estimator = pick_measure(view, groups)
+    pooling = str(rows["pooling"].iloc[0])
+    st.header("Transitions")
+    st.caption(f"{literal(scale.meaning)} In every small figure: {legend_in_words(groups)}")
+    figures |= show_transitions(view, groups, rows, scale, estimator)
+    figures |= show_alignment(view, groups, rows, scale, estimator)
+    st.header("Dimensionality")
+    dims, dimension = dimension_rows(view, groups, pooling)
+    if dimension:
+        figures |= show_dimensions(view, groups, dims, dimension)
+else:
+    say_missing("measures", view, "measure")
+
+st.header("The same samples")
+st.caption(
+    "A click on a point marks its sample in every map. Each map is a fit of its own: compare which "
+    "samples lie together and which groups part, not positions or directions. The axes are the "
+    "same in all maps and hold still from layer to layer."
+)
+maps = maps_of(view, groups)
+if maps:
+    if not pooling:
+        pooling = pick_pooling(view, list(dict.fromkeys(maps[0].frame["pooling"])))
+    maps = of_pooling(maps, pooling)
+if maps:
+    drawn, shown = show_maps(view, maps)
+    figures |= drawn
+
+if len(groups) > 1:
+    st.header("One minus the other")
+    a, b = pick_pair(view, groups)
+    shown |= {"focus": a.key, "against": b.key}
+    if len(rows):
+        st.caption(f"Curves: every column minus {literal(b.label)}. {seeds_in_words(rows, a, b)}")
+        measured = Measured(rows, scale, estimator, dims, dimension)
+        figures |= show_differences(view, groups, b, measured)
+    st.subheader(f"Layer by layer: {literal(a.label)} and {literal(b.label)}")
+    block_name, block = pick_block(view, a, b)
+    shown |= {"block": block_name}
+    if len(rows):
+        figures |= show_difference_matrix(view, a, b, measured, block)
+    st.subheader(f"Layers of {literal(a.label)} with layers of {literal(b.label)}")
+    figures |= show_cross(view, groups, a, b, block, pooling or "cls")
+say_ignored(view, **shown)
+if len(rows):
+    downloads("compare", for_people(pd.concat([rows, dims])), figures)

@@ -1,0 +1,135 @@
+"""Figures side by side: one y axis, each its own layer axis and fusion; and one run by another."""
+
+import numpy as np
+import pytest
+
+from backend.figures import (
+    Series,
+    alignment_panels,
+    cross_heatmap,
+    dimension_panels,
+    transition_panels,
+)
+from backend.types import LayerRef, StreamSpec
+from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame, dimension_frame
+
+SHORT = Series("short", "short", (StreamSpec("vision", "vision", 3, 32, (1,)),), "#C9619B")
+
+
+def test_every_run_has_a_figure_named_on_its_axis_and_all_share_the_y_axis():
+    frame = cka_frame(LATE, NONE)
+    frame.loc[frame["series"].eq("none") & frame["layer_a"].ne(frame["layer_b"]), "value"] = -0.3
+    panels = transition_panels(frame, [LATE, NONE], "text", estimator="debiased")
+    assert list(panels) == ["late", "none"]
+    assert panels["late"].layout.xaxis.title.text == "late: text transition k"
+    assert panels["late"].layout.yaxis.title.text == "CKA, debiased"
+    ranges = {tuple(figure.layout.yaxis.range) for figure in panels.values()}
+    assert len(ranges) == 1 and min(ranges)[0] < -0.3
+    assert list(panels["late"].layout.xaxis.tickvals) == [1, 2, 3, 4]
+    assert not any(figure.layout.showlegend for figure in panels.values())
+    late = next(t for t in panels["late"].data if t.mode == "lines+markers")
+    assert list(late.y) == pytest.approx([0.91] * 4)
+
+
+def test_only_its_own_fusion_is_shaded_and_a_shallower_run_keeps_its_own_axis():
+    frame = cka_frame(LATE, NONE)
+    panels = transition_panels(frame, [LATE, NONE, SHORT], "vision")
+    assert [(s.x0, s.x1) for s in panels["late"].layout.shapes] == [(2.5, 4.5)]
+    assert not panels["none"].layout.shapes
+    assert list(panels["late"].layout.xaxis.range) == [0.5, 6.5]
+    assert list(panels["short"].layout.xaxis.range) == [0.5, 3.5]
+
+
+def test_a_deep_run_has_every_second_layer_ticked():
+    deep = Series("late", "late", (StreamSpec("vision", "vision", 12, 32),), "#0F9D76")
+    panels = transition_panels(cka_frame(), [deep], "vision")
+    assert list(panels["late"].layout.xaxis.tickvals) == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_run_without_the_stream_or_with_one_stream_has_no_figure():
+    frame = cka_frame(LATE)
+    assert list(transition_panels(frame, [LATE, SHORT], "text")) == ["late"]
+    assert list(alignment_panels(frame, [LATE, SHORT])) == ["late"]
+    assert alignment_panels(frame, [SHORT]) == {}
+
+
+def test_alignment_names_both_layers_in_the_hover_of_every_run():
+    swapped = Series(
+        "none", "none",
+        (StreamSpec("vision", "vision", 3, 32), StreamSpec("text", "text", 6, 16)),
+        "#858585",
+    )  # fmt: skip
+    panels = alignment_panels(cka_frame(LATE, swapped), [LATE, swapped])
+    hovers = {
+        key: next(t for t in figure.data if t.mode == "lines+markers").hovertext
+        for key, figure in panels.items()
+    }
+    assert "vision layer 3 and text layer 2" in hovers["late"][3]
+    assert "text layer 4 and vision layer 2" in hovers["none"][4]
+
+
+def test_dimensions_share_the_given_top():
+    panels = dimension_panels(dimension_frame(LATE, NONE), [LATE, NONE], "text", y_max=14)
+    assert {tuple(f.layout.yaxis.range) for f in panels.values()} == {(0, 14 * 1.06)}
+
+
+def test_names_cannot_bring_markup_into_the_figures():
+    bad = Series("late", "<img src=x>", LATE.streams, "#C9619B")
+    frame = cka_frame(bad)
+    for figure in [
+        *transition_panels(frame, [bad], "text").values(),
+        cross_heatmap(cross_frame(), bad, NONE, [VISION], [TEXT]),
+    ]:
+        assert "<img" not in figure.to_json()
+
+
+def cross_frame():
+    """Rows between layers of LATE and of NONE: 0.1 * layer_a + 0.01 * layer_b, streams as named."""
+    one = cka_frame(seeds=(0,)).iloc[:1]
+    return one.iloc[[0] * 12 * 12].assign(
+        **dict(
+            zip(
+                ("stream_a", "layer_a", "stream_b", "layer_b"),
+                zip(
+                    *[
+                        (a.name, i, b.name, j)
+                        for a in LATE.streams
+                        for i in range(a.depth + 1)
+                        for b in NONE.streams
+                        for j in range(b.depth + 1)
+                    ],
+                    strict=True,
+                ),
+                strict=True,
+            )
+        ),
+        site_a="block",
+        site_b="block",
+        reason="",
+        value=lambda f: [
+            0.1 * i + 0.01 * j + 0.2 * (a == "text")
+            for a, i, j in zip(f["stream_a"], f["layer_a"], f["layer_b"], strict=True)
+        ],
+    )
+
+
+def test_rows_are_layers_of_one_run_and_columns_of_the_other():
+    frame = cross_frame()
+    z = np.array(cross_heatmap(frame, LATE, NONE, [VISION], [VISION]).data[0].z, dtype=float)
+    assert z.shape == (7, 7)
+    assert z[2, 5] == pytest.approx(0.25) and z[5, 2] == pytest.approx(0.52), "not mirrored"
+    z = np.array(cross_heatmap(frame, LATE, NONE, [TEXT], [VISION]).data[0].z, dtype=float)
+    assert z.shape == (5, 7) and z[3, 1] == pytest.approx(0.51)
+
+
+def test_the_axes_and_hovers_name_run_and_layer_and_the_cell_is_outlined():
+    cell = (LayerRef("vision", 3), LayerRef("text", 1))
+    figure = cross_heatmap(cross_frame(), LATE, NONE, LATE.streams, NONE.streams, selected=cell)
+    assert figure.layout.yaxis.title.text.startswith("late vision layer, then late text layer")
+    assert figure.layout.xaxis.title.text.startswith("none vision layer")
+    assert {((s.x0 + s.x1) / 2, (s.y0 + s.y1) / 2) for s in figure.layout.shapes if s.x1} >= {
+        (8.0, 3.0)
+    }
+    markers = next(t for t in figure.data if t.name == "cells")
+    assert len(markers.x) == 144 and markers.marker.color == "rgba(0,0,0,0)"
+    assert "late vision layer 3 and none text layer 1" in " ".join(markers.hovertext)
