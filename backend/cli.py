@@ -145,11 +145,19 @@ def train(
     saved_precision: Annotated[
         str, typer.Option(help="Of the checkpoint's weights: float32 or float16.")
     ] = "float32",
+    frozen_cache: Annotated[
+        str, typer.Option(help="Keep frozen layers' outputs: auto, off, float32 or float16.")
+    ] = "auto",
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where; shared by trainings. Default: scratch, deleted.")
+    ] = None,
+    cache_gib: Annotated[float, typer.Option(min=0, help="Most that may lie there.")] = 16.0,
     device: DeviceOption = "auto",
     strict: StrictOption = False,
 ) -> None:
     """Train one fusion placement, one checkpoint a seed; an interrupted training goes on."""
     from backend.data.registry import open_source
+    from backend.train.frozen import GIB, CacheOptions
     from backend.train.loop import train_seed
     from backend.train.plan import TrainPlan
 
@@ -175,10 +183,11 @@ def train(
         saved_precision=saved_precision,
         device=device,
     )
+    cache = CacheOptions(frozen_cache, cache_dir, int(cache_gib * GIB), _say)
     source = open_source(data, strict=strict)
     for seed in _numbers("seeds", seeds):
         with TrainingBar() as bar:
-            checkpoint = train_seed(plan, source, seed, out_dir, bar.update)
+            checkpoint = train_seed(plan, source, seed, out_dir, bar.update, cache)
         scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))
         shown = ", ".join(
             f"{s['task']} {s['metric']} {s['value']:.3f}" for s in scores if s["split"] != "train"
@@ -443,6 +452,10 @@ def _print_plan(manifest: Manifest) -> None:
 def _print_report(source: PairSource) -> None:
     if source.report.count or source.report.notes:
         err.print(source.report.summary(), markup=False, soft_wrap=True, highlight=False)
+
+
+def _say(line: str) -> None:
+    err.print(line, markup=False, soft_wrap=True, highlight=False)
 
 
 def _words(text: str) -> list[str]:

@@ -23,8 +23,10 @@ from torch.utils.data import DataLoader
 from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.devices import choose_device
+from backend.models.fusion import FusionOutput, Known
 from backend.train import state
 from backend.train.examples import Examples, known
+from backend.train.frozen import CacheOptions, cacheable_layers, open_frozen
 from backend.train.losses import class_weights, task_loss
 from backend.train.metrics import Score, primary, scores
 from backend.train.plan import TrainPlan, build, chosen_tasks
@@ -57,16 +59,25 @@ def checkpoint_dir(out: Path, seed: int) -> Path:
 
 
 def train_seed(
-    plan: TrainPlan, source: PairSource, seed: int, out: Path, report: Report | None = None
+    plan: TrainPlan,
+    source: PairSource,
+    seed: int,
+    out: Path,
+    report: Report | None = None,
+    cache: CacheOptions | None = None,
 ) -> Path:
     """Train, keep the best epoch by the dev score, evaluate, and return the checkpoint directory.
 
     The directory appears when the training is finished; until then its state is in a hidden one
     beside it, from which the next call goes on after the last finished epoch with the same result
-    as an uninterrupted one. A finished checkpoint of the same plan is returned as it is. Raises
+    as an uninterrupted one. A finished checkpoint of the same plan is returned as it is. ``cache``
+    says where outputs of frozen layers are kept (:mod:`backend.train.frozen`), by default beside
+    that state; it does not change what is trained. Raises
     InputError for a plan that the data or the encoders cannot serve, and for a finished checkpoint
     of another plan.
     """
+    cache = cache or CacheOptions()
+    cache.check()
     final = checkpoint_dir(out, seed)
     if final.exists():
         return _finished(final, plan)
@@ -79,6 +90,7 @@ def train_seed(
     except Timeout as error:
         raise InputError("is being trained by another process", where=str(final)) from error
     with lock:
+        training.keep_frozen(cache, partial / "frozen")
         training.run(partial, report)
         training.write(partial / "result")
         (partial / "result").rename(final)
@@ -134,6 +146,22 @@ class _Training:
     def _examples(self, split: str, limit: int | None) -> Examples:
         return Examples(self.source, split, self.tasks, self.preprocessor, limit)
 
+    def keep_frozen(self, cache: CacheOptions, scratch: Path) -> None:
+        """Compute what lies below everything that is trained once, and read it from then on."""
+        layers = cacheable_layers(self.model, {})
+        for examples in (self.train, self.dev):
+            examples.frozen = open_frozen(
+                self.model, examples, layers, cache, scratch, self.accelerator
+            )
+
+    def _forward(self, batch: dict[str, Any], examples: Examples) -> FusionOutput:
+        given = {
+            stream: Known(examples.frozen[stream].layer, hidden)
+            for stream, hidden in batch["frozen"].items()
+        }
+        out: FusionOutput = self.model(**batch["inputs"], known=given)
+        return out
+
     def _class_weights(self) -> dict[str, Tensor | None]:
         if self.plan.class_weights == "none":
             return {task.name: None for task in self.tasks}
@@ -183,7 +211,7 @@ class _Training:
         metric = self.progress.best_value if self.progress.history else None
         for step, batch in enumerate(self._batches(epoch), start=1):
             with self.accelerator.autocast():
-                logits = self.model(**batch["inputs"]).logits
+                logits = self._forward(batch, self.train).logits or {}
                 loss = self._loss(logits, batch["labels"])
             if not torch.isfinite(loss):
                 raise InputError(
@@ -230,7 +258,7 @@ class _Training:
         with torch.inference_mode(), self.accelerator.autocast():
             for rows in _chunks(range(len(examples)), _EVALUATION_BATCH):
                 batch = _to(examples.collate(rows), self.accelerator.device)
-                for name, values in self.model(**batch["inputs"]).logits.items():
+                for name, values in (self._forward(batch, examples).logits or {}).items():
                     logits[name].append(values.float().cpu())
         found = []
         for task in self.tasks:
@@ -247,6 +275,7 @@ class _Training:
             shutil.rmtree(folder)
         if self.plan.saved_precision == "float16":
             self._round_to_half()  # before scoring, so that the scores are of what is saved
+        self.dev.frozen = {}  # the scores are of the weights as saved, all of them
         found = self.evaluate(self.dev)
         try:
             test = self.source.canonical("test")
