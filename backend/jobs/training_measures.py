@@ -126,6 +126,16 @@ def read_training_measures(folder: Path) -> pd.DataFrame | None:
     return tables.to_pandas(tables.read_checked(path, tables.TRAINING))
 
 
+def require_measured(checkpoint: Path) -> None:
+    """InputError for a finished checkpoint that was trained without being measured."""
+    if not (checkpoint / FILE).is_file():
+        raise InputError(
+            "was trained without --measure-every, and is finished",
+            where=str(checkpoint),
+            hint="Choose another --out, or leave out --measure-every.",
+        )
+
+
 def _spaced(n: int, most: int) -> list[int]:
     """Up to ``most`` indices of 0..n-1, evenly spaced, each once."""
     return [int(i) for i in np.unique(np.linspace(0, n - 1, min(n, most)).round())]

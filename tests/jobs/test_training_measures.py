@@ -11,7 +11,11 @@ import pytest
 
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
-from backend.jobs.training_measures import TrainingMeasures, read_training_measures
+from backend.jobs.training_measures import (
+    TrainingMeasures,
+    read_training_measures,
+    require_measured,
+)
 from backend.measures import cka
 from backend.store import Store
 from backend.store.verify import verify
@@ -121,6 +125,14 @@ def test_a_run_without_them_has_no_rows_and_a_damaged_file_is_named(
     assert [finding.file for finding in verify(store)] == ["training_measures.parquet"]
     path.unlink()
     assert store.run("r").training_measures().empty
+
+
+def test_a_finished_checkpoint_that_was_not_measured_is_named(
+    measured: Path, tmp_path: Path
+) -> None:
+    require_measured(measured)
+    with pytest.raises(InputError, match="was trained without --measure-every"):
+        require_measured(tmp_path)
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "often", "1.5", ""])
