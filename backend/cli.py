@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -140,16 +141,35 @@ def train(
     freeze: Annotated[
         str, typer.Option(help="none, encoders, or layers up to: 'text=4;vision=6'.")
     ] = "none",
+    cka_loss: Annotated[
+        float, typer.Option(min=0, help="Weight of 1 - CKA of the streams in the loss.")
+    ] = 0.0,
+    cka_layers: Annotated[
+        str, typer.Option(help="Where: like a placement; default: the fusion layers.")
+    ] = "",
+    measure_every: Annotated[
+        str, typer.Option(help="Measure while training: 'epoch', or a number of steps.")
+    ] = "",
+    measure_samples: Annotated[int, typer.Option(min=4, help="Of the dev split.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="Training samples.")] = None,
     precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
     saved_precision: Annotated[
         str, typer.Option(help="Of the checkpoint's weights: float32 or float16.")
     ] = "float32",
+    frozen_cache: Annotated[
+        str, typer.Option(help="Keep frozen layers' outputs: auto, off, float32 or float16.")
+    ] = "auto",
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where; shared by trainings. Default: scratch, deleted.")
+    ] = None,
+    cache_gib: Annotated[float, typer.Option(min=0, help="Most that may lie there.")] = 16.0,
     device: DeviceOption = "auto",
     strict: StrictOption = False,
 ) -> None:
     """Train one fusion placement, one checkpoint a seed; an interrupted training goes on."""
     from backend.data.registry import open_source
+    from backend.jobs.training_measures import TrainingMeasures, require_measured
+    from backend.train.frozen import GIB, CacheOptions
     from backend.train.loop import train_seed
     from backend.train.plan import TrainPlan
 
@@ -170,15 +190,21 @@ def train(
         dropout=dropout,
         class_weights=class_weights,
         freeze=freeze,
+        cka_loss=cka_loss,
+        cka_layers=cka_layers,
         limit=limit,
         precision=precision,
         saved_precision=saved_precision,
         device=device,
     )
+    cache = CacheOptions(frozen_cache, cache_dir, int(cache_gib * GIB), _say)
+    observer = TrainingMeasures(measure_every, measure_samples) if measure_every else None
     source = open_source(data, strict=strict)
     for seed in _numbers("seeds", seeds):
         with TrainingBar() as bar:
-            checkpoint = train_seed(plan, source, seed, out_dir, bar.update)
+            checkpoint = train_seed(plan, source, seed, out_dir, bar.update, cache, observer)
+        if observer:
+            require_measured(checkpoint)
         scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))
         shown = ", ".join(
             f"{s['split']} {s['task']} {s['metric']} {s['value']:.3f}"
@@ -214,6 +240,85 @@ def import_checkpoint(
             soft_wrap=True,
             highlight=False,
         )
+
+
+@app.command()
+def sweep(
+    study: Annotated[Path | None, typer.Argument(help="A TOML file; or give flags.")] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", help="As for train.")] = None,
+    placement: Annotated[list[str] | None, typer.Option(help="As for train.")] = None,
+    seeds: Annotated[str, typer.Option(help="Comma-separated; default 0.")] = "",
+    store: Annotated[Path | None, typer.Option(help="Directory of the store.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. train.epochs=2.")
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(help="One cell at a time on each: cpu,cuda:0,cuda:1.")
+    ] = "",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Cells at a time on the CPU; default: one a core.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, capture and measure datasets x placements x seeds; an interrupted sweep goes on."""
+    from backend.sweep.run import run_sweep
+    from backend.sweep.study import read_study, study_of
+    from backend.sweep.table import SweepTable, table_of
+
+    if devices and workers:
+        raise InputError("cannot be given with --workers", where="--devices")
+    flags: dict[str, object] = {
+        **({"datasets": [{"data": one} for one in data]} if data else {}),
+        **({"placements": placement} if placement else {}),
+        **({"seeds": _numbers("seeds", seeds)} if seeds else {}),
+        **({"store": str(store)} if store else {}),
+    }
+    if study and flags:
+        hint = "Use --set for what differs from the file."
+        raise InputError(f"cannot be given with {study}", where=f"--{next(iter(flags))}", hint=hint)
+    quiet_libraries()
+    _, cells = read_study(study, change or []) if study else study_of(flags, change or [])
+    slots = _words(devices) or ["cpu"] * min(workers or _cores(), len(cells))
+    _check_devices(slots)
+    with SweepTable(len(slots)) as table:
+        states = run_sweep(cells, slots, table.update)
+    failed = [one for one in states if one.state == "failed"]
+    if as_json:
+        kept = [(one.cell, one.state, one.reason, one.seconds) for one in states]
+        typer.echo(
+            json.dumps(
+                [
+                    {
+                        "run_id": cell.run_id,
+                        "dataset": cell.dataset,
+                        "placement": cell.placement,
+                        "seed": cell.seed,
+                        "state": state,
+                        "reason": reason,
+                        "seconds": round(seconds, 1),
+                    }
+                    for cell, state, reason, seconds in kept
+                ],
+                indent=2,
+            )
+        )
+    else:
+        out.print(table_of(states))
+        for one in failed:
+            out.print(f"{one.cell.run_id}: {one.reason}", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_devices(names: list[str]) -> None:
+    from backend.models.devices import choose_device
+
+    for name in names:
+        choose_device(name)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 @app.command()
@@ -568,6 +673,10 @@ def _print_plan(manifest: Manifest) -> None:
 def _print_report(source: PairSource) -> None:
     if source.report.count or source.report.notes:
         err.print(source.report.summary(), markup=False, soft_wrap=True, highlight=False)
+
+
+def _say(line: str) -> None:
+    err.print(line, markup=False, soft_wrap=True, highlight=False)
 
 
 def _words(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from backend.data.base import PairSource
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.streaming import StreamBuffer
+from backend.jobs.training_measures import read_training_measures
 from backend.measures.stream_suite import LEAST_SAMPLES
 from backend.models.adapter import Adapter
 from backend.models.registry import load_model
@@ -135,6 +136,9 @@ def run_capture(
         found = read_scores(folder) if trained_here else None
         if found is not None:
             writer.add_scores(found)
+        measured = read_training_measures(folder) if trained_here else None
+        if measured is not None:
+            writer.add_training_measures(measured)
         if request.keep_checkpoint:
             writer.add_checkpoint(folder)
         if sums:

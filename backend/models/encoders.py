@@ -155,6 +155,22 @@ def load_text(name: str) -> TextEncoder:
         raise unreachable("text encoder", name, error) from error
 
 
+def text_depth(name: str) -> int:
+    """The number of blocks of a pretrained text encoder, from its configuration alone."""
+    if not Path(name).is_dir():
+        require_hub("text encoder", name, "config.json")
+    try:
+        return int(AutoConfig.from_pretrained(name, trust_remote_code=False).num_hidden_layers)
+    except (OSError, ValueError, AttributeError) as error:
+        raise unreachable("text encoder", name, error) from error
+
+
+def vision_depth(name: str) -> int:
+    """The number of blocks of timm's ViT; nothing is allocated or loaded."""
+    with torch.device("meta"):
+        return len(_vision(name, {}, pretrained=False, file=None).blocks)
+
+
 def build_vision(name: str, options: Mapping[str, Any]) -> VisionEncoder:
     """A ViT with fresh weights: a timm name and its constructor's options."""
     return _vision(name, dict(options), pretrained=False, file=None)
@@ -242,5 +258,7 @@ __all__ = [
     "describe_text",
     "load_text",
     "load_vision",
+    "text_depth",
     "unreachable",
+    "vision_depth",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -102,13 +102,24 @@ _HEAD = {"width": 512, "dropout": 0.08, "final_norm": True}
 _IMAGE = {"size": 48, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
+class Known(NamedTuple):
+    """A layer of a stream whose output is known already: (B, T, d) ``hidden`` of ``layer``."""
+
+    layer: int
+    hidden: Tensor
+
+
 @dataclass
 class FusionOutput(ModelOutput):
-    """``logits``: one (B, outputs) tensor a task; the two CLS vectors of the last layers."""
+    """``logits``: one (B, outputs) tensor a task; the two CLS vectors of the last layers.
+
+    ``layer_cls``: (text, vision) CLS of each pair of layers that was asked for.
+    """
 
     logits: dict[str, Tensor] | None = None
     text_cls: Tensor | None = None
     vision_cls: Tensor | None = None
+    layer_cls: tuple[tuple[Tensor, Tensor], ...] | None = None
 
 
 class FusionModel(PreTrainedModel):
@@ -161,6 +172,7 @@ class FusionModel(PreTrainedModel):
                 for task in config.task_specs
             }
         )
+        self._frozen = {"text": -1, "vision": -1}
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -181,28 +193,82 @@ class FusionModel(PreTrainedModel):
         p = self.placement
         return name_of(p.text, p.vision, len(self.text.blocks), len(self.vision.blocks))
 
+    @property
+    def frozen(self) -> dict[str, int]:
+        """{stream: layer up to which it is frozen}; -1 where nothing is."""
+        return dict(self._frozen)
+
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        *,
+        known: Mapping[str, Known] | None = None,
+        cls_of: Sequence[tuple[int, int]] = (),
     ) -> FusionOutput:
-        """(B, T) ids, (B, T) mask (1 = real), (B, 3, H, W) pixels -> logits of every task."""
-        text = self.text.embed(input_ids)
-        vision = self.vision.embed(pixel_values)
+        """(B, T) ids, (B, T) mask (1 = real), (B, 3, H, W) pixels -> logits of every task.
+
+        ``known`` gives, for a stream, the output of a layer below its first fusion, so that the
+        embeddings and the blocks up to there are not run (without pixels if vision is known); its
+        values at padded positions do not matter. ``cls_of`` are pairs of layers (text, vision)
+        whose CLS vectors are returned as well; layers below a known one cannot be had.
+        """
+        given = dict(known or {})
+        kept: dict[tuple[str, int], Tensor] = {}
+        wanted = {("text", k) for k, _ in cls_of} | {("vision", k) for _, k in cls_of}
+
+        def keep(stream: str, layer: int, hidden: Tensor) -> None:
+            if (stream, layer) in wanted:
+                kept[stream, layer] = hidden[:, 0]
+
+        text_from, vision_from = given.get("text"), given.get("vision")
+        done_text, text = text_from or Known(0, self.text.embed(input_ids))
+        if vision_from is None:
+            if pixel_values is None:
+                raise ValueError("pixel_values are needed where no vision layer is known")
+            vision_from = Known(0, self.vision.embed(pixel_values))
+        done_vision, vision = vision_from
+        keep("text", done_text, text)
+        keep("vision", done_vision, vision)
         own_mask = self.text.attention_mask(text, attention_mask)
         real = attention_mask.bool()
-        done_text = done_vision = 0
         for fuse, (k_text, k_vision) in zip(self.co_attention, self.placement.pairs, strict=True):
             for k in range(done_text + 1, k_text):
                 text = self.text.block(k, text, own_mask)
+                keep("text", k, text)
             for k in range(done_vision + 1, k_vision):
                 vision = self.vision.block(k, vision)
+                keep("vision", k, vision)
             text, vision = fuse(text, vision, real)
             # Fusions are adjacent to their blocks: the next round starts at k itself.
             done_text, done_vision = k_text - 1, k_vision - 1
         for k in range(done_text + 1, len(self.text.blocks) + 1):
             text = self.text.block(k, text, own_mask)
+            keep("text", k, text)
         for k in range(done_vision + 1, len(self.vision.blocks) + 1):
             vision = self.vision.block(k, vision)
-        return self._classify(text[:, 0], vision[:, 0])
+            keep("vision", k, vision)
+        out = self._classify(text[:, 0], vision[:, 0])
+        if cls_of:
+            out.layer_cls = tuple((kept["text", a], kept["vision", b]) for a, b in cls_of)
+        return out
+
+    def lower(self, stream: str, layer: int, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(B, T, d): the output of a layer below the stream's first fusion, from its inputs alone.
+
+        The same values as :meth:`forward` computes there.
+        """
+        if stream == "vision":
+            hidden = self.vision.embed(inputs["pixel_values"])
+            for k in range(1, layer + 1):
+                hidden = self.vision.block(k, hidden)
+            return hidden
+        hidden = self.text.embed(inputs["input_ids"])
+        mask = self.text.attention_mask(hidden, inputs["attention_mask"])
+        for k in range(1, layer + 1):
+            hidden = self.text.block(k, hidden, mask)
+        return hidden
 
     def _classify(self, text_cls: Tensor, vision_cls: Tensor) -> FusionOutput:
         seen = self.vision.final_norm(vision_cls) if self.config.head["final_norm"] else vision_cls
@@ -213,13 +279,38 @@ class FusionModel(PreTrainedModel):
     def freeze(self, text: int, vision: int) -> None:
         """Stop training the embeddings and blocks 1..k of each stream (-1: nothing, 0: embeddings).
 
-        Raises ValueError for a layer that does not exist.
+        What is frozen stays in evaluation mode, so its dropout is off also while the rest is
+        trained: its outputs are the same in every epoch. Raises ValueError for a layer that does
+        not exist.
         """
         for encoder, upto in ((self.text, text), (self.vision, vision)):
             if not -1 <= upto <= len(encoder.blocks):
                 raise ValueError(f"cannot freeze up to layer {upto} of {len(encoder.blocks)}")
-            for module in _lowest(encoder, upto):
-                module.requires_grad_(requires_grad=False)
+        self._frozen = {"text": text, "vision": vision}
+        for module in self.frozen_modules():
+            module.requires_grad_(requires_grad=False)
+        if vision >= 0:
+            for name in ("cls_token", "reg_token", "pos_embed"):
+                parameter = getattr(self.vision.model, name, None)
+                if parameter is not None:
+                    parameter.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
+    def frozen_modules(self) -> Iterator[nn.Module]:
+        """The embeddings and blocks that are frozen."""
+        for encoder, upto in (
+            (self.text, self._frozen["text"]),
+            (self.vision, self._frozen["vision"]),
+        ):
+            yield from _lowest(encoder, upto)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but that what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if mode:
+            for module in self.frozen_modules():
+                module.eval()
+        return self
 
 
 def _lowest(encoder: TextEncoder | VisionEncoder, upto: int) -> Iterator[nn.Module]:
@@ -230,10 +321,8 @@ def _lowest(encoder: TextEncoder | VisionEncoder, upto: int) -> Iterator[nn.Modu
         yield encoder.embeddings
     else:
         yield encoder.model.patch_embed
+        yield encoder.model.pos_drop
+        yield encoder.model.patch_drop
         yield encoder.embeddings
-        for name in ("cls_token", "reg_token", "pos_embed"):
-            parameter = getattr(encoder.model, name, None)
-            if parameter is not None:
-                parameter.requires_grad_(requires_grad=False)
     for k in range(upto):
         yield encoder.blocks[k]

@@ -7,6 +7,16 @@ second (``early``), third (``middle``) or last (``late``) quarter of each stream
 12 + 12 layers that is 1-3, 4-6, 7-9, 10-12, as in the literature; on 6 + 12 layers ``late`` is
 text 5,6 and vision 11,12. ``full`` fuses at every layer of the shallower stream, spread evenly over
 the deeper one.
+
+The other names are lists, published for 12 + 12 layers (1-based, text; vision):
+
+    asymmetric   7,8,9,10; 4,6,8,10        hybrid_1   4,5,11 in both
+    searched_1   4,7; 7,9                  hybrid_2   5,11,12 in both
+    searched_2   8,10,11,12; 7,8,10,11
+
+On L layers layer k of 12 becomes ``ceil(k L / 12)``. Where that puts two fusions on the same layer
+of a stream, the later of the two is kept: on 6 + 12 layers ``asymmetric`` is text 4,5 and vision
+6,10. On deeper encoders the number of fusions stays.
 """
 
 from __future__ import annotations
@@ -19,11 +29,20 @@ from itertools import pairwise
 
 from backend.errors import InputError
 
-NAMES = ("none", "full", "earliest", "early", "middle", "late", "asymmetric")
+NAMES = (
+    *("none", "full", "earliest", "early", "middle", "late"),
+    *("asymmetric", "searched_1", "searched_2", "hybrid_1", "hybrid_2"),
+)
 
 _QUARTER = {"earliest": 1, "early": 2, "middle": 3, "late": 4}
-# Text is fused in adjacent layers while vision starts early and skips: stated for 12 layers.
-_ASYMMETRIC = {"text": (7, 8, 9, 10), "vision": (4, 6, 8, 10)}
+_PUBLISHED_DEPTH = 12
+_LISTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {  # text, vision
+    "asymmetric": ((7, 8, 9, 10), (4, 6, 8, 10)),
+    "searched_1": ((4, 7), (7, 9)),
+    "searched_2": ((8, 10, 11, 12), (7, 8, 10, 11)),
+    "hybrid_1": ((4, 5, 11), (4, 5, 11)),
+    "hybrid_2": ((5, 11, 12), (5, 11, 12)),
+}
 
 
 @dataclass(frozen=True)
@@ -88,10 +107,11 @@ def check_placement(placement: Placement, *, text_depth: int, vision_depth: int)
 
 
 def name_of(text: Sequence[int], vision: Sequence[int], text_depth: int, vision_depth: int) -> str:
-    """The name of a placement if it has one, else its lists (``"t7,8-v4,6"``)."""
+    """The name of a placement if it has one, else its lists (``"t7,8-v4,6"``).
+
+    In shallow encoders several names can stand for the same lists: the first in ``NAMES`` is taken.
+    """
     for name in NAMES:
-        if name == "asymmetric" and min(text_depth, vision_depth) < 12:
-            continue
         known = _named(name, text_depth, vision_depth)
         if (known.text, known.vision) == (tuple(text), tuple(vision)):
             return name
@@ -107,10 +127,8 @@ def _named(name: str, text_depth: int, vision_depth: int) -> Placement:
     if name in _QUARTER:
         count, part = math.ceil(shallow / 4), Fraction(_QUARTER[name], 4)
         return Placement(name, _ending(part, count, text_depth), _ending(part, count, vision_depth))
-    if name == "asymmetric":
-        return check_placement(
-            Placement(name, **_ASYMMETRIC), text_depth=text_depth, vision_depth=vision_depth
-        )
+    if name in _LISTS:
+        return _scaled(name, text_depth, vision_depth)
     raise _error(name, f"no placement is called {name!r}")
 
 
@@ -122,6 +140,19 @@ def _ending(part: Fraction, count: int, depth: int) -> tuple[int, ...]:
     """``count`` adjacent layers, the last of them at ``part`` of the depth (halves round up)."""
     last = max(count, math.floor(part * depth + Fraction(1, 2)))
     return tuple(range(last - count + 1, last + 1))
+
+
+def _scaled(name: str, text_depth: int, vision_depth: int) -> Placement:
+    """A published list at the same relative depths; of fusions that collide the latest is kept."""
+    kept: list[tuple[int, int]] = []
+    for text, vision in reversed(list(zip(*_LISTS[name], strict=True))):
+        pair = (
+            math.ceil(Fraction(text * text_depth, _PUBLISHED_DEPTH)),
+            math.ceil(Fraction(vision * vision_depth, _PUBLISHED_DEPTH)),
+        )
+        if not kept or (pair[0] < kept[0][0] and pair[1] < kept[0][1]):
+            kept.insert(0, pair)
+    return Placement(name, tuple(t for t, _ in kept), tuple(v for _, v in kept))
 
 
 def _numbers(text: str, numbers: str) -> tuple[int, ...]:

@@ -102,6 +102,11 @@ class RunPaths:
         return self._in("scores.parquet")
 
     @property
+    def training_measures(self) -> Path:
+        """Measures of the model while it was trained, if there are any."""
+        return self._in("training_measures.parquet")
+
+    @property
     def checkpoint(self) -> Path:
         """A save_pretrained directory, if the run keeps one."""
         return self._in("checkpoint")

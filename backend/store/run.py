@@ -282,6 +282,16 @@ class Run:
             return tables.SCORES.empty_table()
         return tables.read_checked(self.paths.scores, tables.SCORES)
 
+    def training_measures(self) -> pd.DataFrame:
+        """Measures while the model was trained: tidy rows with ``epoch`` and ``step`` in front.
+
+        Step 0 is before training; the samples are of the dev split that training used. No rows
+        where the run has none.
+        """
+        if not self.paths.training_measures.exists():
+            return tables.to_pandas(tables.TRAINING.empty_table())
+        return tables.to_pandas(tables.read_checked(self.paths.training_measures, tables.TRAINING))
+
     def score_summary(self) -> dict[str, float]:
         """{metric: value} on the run's own split (else "test", else the last one).
 

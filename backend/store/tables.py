@@ -41,6 +41,13 @@ MEASURES = _required(
     ("reason", pa.string()),
     ("warnings", pa.string()),
 )
+TRAINING = pa.schema(
+    [
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),
+        *MEASURES,
+    ]
+)
 PROJECTIONS = _required(
     ("sample_id", pa.string()),
     *_WHERE,
@@ -118,7 +125,15 @@ def to_table(rows: pd.DataFrame | pa.Table, schema: pa.Schema, what: str) -> pa.
 
 def measures_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
     """Validated measures: a NaN value has a reason and a value has none; sites are known."""
-    table = to_table(rows, MEASURES, "measures")
+    return _reasoned(to_table(rows, MEASURES, "measures"))
+
+
+def training_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
+    """Validated measures at steps of the training."""
+    return _reasoned(to_table(rows, TRAINING, "training measures"))
+
+
+def _reasoned(table: pa.Table) -> pa.Table:
     undefined = np.isnan(table["value"].to_numpy())
     reasoned = np.array([bool(text) for text in table["reason"].to_pylist()], dtype=bool)
     if (undefined != reasoned).any():

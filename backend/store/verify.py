@@ -80,6 +80,11 @@ def _check_run(run: Run) -> Problems:
             tables.read_checked(run.paths.scores, tables.SCORES)
         except InputError as error:
             yield "scores.parquet", str(error)
+    if run.paths.training_measures.exists():
+        try:
+            tables.training_table(tables.read_checked(run.paths.training_measures, tables.TRAINING))
+        except (InputError, ValueError) as error:
+            yield run.paths.training_measures.name, str(error)
     if run.checkpoint is not None:
         yield from _check_checkpoint(run.checkpoint)
 

@@ -236,6 +236,10 @@ class RunWriter:
         """Set the run's task scores: task, metric, split, value."""
         tables.write_tidy(self._open().scores, tables.scores_table(rows))
 
+    def add_training_measures(self, rows: pd.DataFrame) -> None:
+        """Set the measures of the model while it was trained; see :meth:`Run.training_measures`."""
+        tables.write_tidy(self._open().training_measures, tables.training_table(rows))
+
     def add_measures(self, key: str, rows: pd.DataFrame) -> None:
         """Add measures under a new key; see :meth:`Run.add_measures`."""
         tables.write_tidy(self._open().measure(key), tables.measures_table(rows))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from backend.errors import InputError
 from backend.models.preprocess import Preprocessor
 from backend.types import Label, TaskSpec
 
+if TYPE_CHECKING:
+    from backend.train.frozen import FrozenOutputs
+
 _CACHE_BYTES = 2**30
 MISSING = -100  # torch's own index for "no class here"
 
@@ -23,8 +27,11 @@ class Examples(Dataset[int]):
     """Usable samples of one split. Items are indices; :meth:`collate` makes the batch.
 
     Opening it decodes every image once (so an unreadable one is reported before training, not in
-    the third epoch) and keeps the resized bytes while all of them fit in 1 GiB.
+    the third epoch) and keeps the resized bytes while all of them fit in 1 GiB. Where ``frozen``
+    has outputs of a stream's frozen layer, batches hold these instead of its pixels.
     """
+
+    frozen: Mapping[str, FrozenOutputs]
 
     def __init__(
         self,
@@ -36,14 +43,18 @@ class Examples(Dataset[int]):
     ) -> None:
         self.split = source.canonical(split)
         self.tasks = tuple(tasks)
+        self.frozen = {}
         self._source = source
         self._pre = preprocessor
+        pixels = hashlib.sha256()
         self.records = []
         images: list[np.ndarray] | None = []
         for pair in source.pairs(self.split, limit):
             self.records.append(pair.record)
+            resized = preprocessor.resize(pair.image)
+            pixels.update(resized.tobytes())
             if images is not None:
-                images.append(preprocessor.resize(pair.image))
+                images.append(resized)
                 if len(images) * images[0].nbytes > _CACHE_BYTES:
                     images = None
         if not self.records:
@@ -53,6 +64,7 @@ class Examples(Dataset[int]):
                 hint=source.report.summary(),
             )
         self._images = images
+        self._pixels_digest = pixels.hexdigest()
         self.labels = {
             task.name: encode(task, [r.labels.get(task.name) for r in self.records])
             for task in self.tasks
@@ -68,19 +80,53 @@ class Examples(Dataset[int]):
         """Whether any sample of this split has a label for ``task``."""
         return bool(known(task, self.labels[task.name]).any())
 
-    def collate(self, indices: Sequence[int]) -> dict[str, Any]:
-        """``inputs`` of the model and ``labels`` of every task for some samples."""
+    @property
+    def image_size(self) -> int:
+        """The side of the images in pixels."""
+        return self._pre.image_size
+
+    def pixels_digest(self) -> str:
+        """A digest of the resized images of all samples, in order."""
+        return self._pixels_digest
+
+    def token_lengths(self) -> tuple[np.ndarray, str]:
+        """(n,) real tokens of every sample, and a digest of the token ids in order."""
+        state = hashlib.sha256()
+        lengths = []
+        for record in self.records:
+            tokens = self._pre.tokens([record.text])
+            ids = tokens["input_ids"][tokens["attention_mask"].bool()].numpy()
+            lengths.append(len(ids))
+            state.update(f"{len(ids)} ".encode())
+            state.update(ids.tobytes())
+        return np.array(lengths), state.hexdigest()
+
+    def tokens(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """``input_ids`` and ``attention_mask`` of some samples, padded to the longest."""
+        return self._pre.tokens([self.records[i].text for i in indices])
+
+    def pixels(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """``pixel_values`` of some samples."""
         if self._images is None:
             images = [self._pre.resize(self._source.image(self.records[i])) for i in indices]
         else:
             images = [self._images[i] for i in indices]
+        return {"pixel_values": self._pre.pixels(images)}
+
+    def collate(self, indices: Sequence[int]) -> dict[str, Any]:
+        """``inputs`` of the model, ``labels`` of every task and ``frozen`` outputs, by stream."""
         rows = torch.as_tensor(indices)
+        inputs = self.tokens(indices)
+        mask = inputs["attention_mask"]
+        if "vision" not in self.frozen:
+            inputs |= self.pixels(indices)
         return {
-            "inputs": {
-                **self._pre.tokens([self.records[i].text for i in indices]),
-                "pixel_values": self._pre.pixels(images),
-            },
+            "inputs": inputs,
             "labels": {name: values[rows] for name, values in self.labels.items()},
+            "frozen": {
+                stream: outputs.batch(indices, mask if stream == "text" else None)
+                for stream, outputs in self.frozen.items()
+            },
         }
 
 

@@ -23,10 +23,14 @@ from torch.utils.data import DataLoader
 from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.devices import choose_device
+from backend.models.fusion import FusionOutput, Known
 from backend.train import state
+from backend.train.alignment import cka_layers, mean_cka
 from backend.train.examples import Examples, known
+from backend.train.frozen import CacheOptions, cacheable_layers, open_frozen
 from backend.train.losses import class_weights, task_loss
 from backend.train.metrics import Score, primary, scores
+from backend.train.observe import Observer
 from backend.train.plan import TrainPlan, build, chosen_tasks
 
 log = logging.getLogger(__name__)
@@ -57,16 +61,26 @@ def checkpoint_dir(out: Path, seed: int) -> Path:
 
 
 def train_seed(
-    plan: TrainPlan, source: PairSource, seed: int, out: Path, report: Report | None = None
+    plan: TrainPlan,
+    source: PairSource,
+    seed: int,
+    out: Path,
+    report: Report | None = None,
+    cache: CacheOptions | None = None,
+    observer: Observer | None = None,
 ) -> Path:
     """Train, keep the best epoch by the dev score, evaluate, and return the checkpoint directory.
 
     The directory appears when the training is finished; until then its state is in a hidden one
     beside it, from which the next call goes on after the last finished epoch with the same result
-    as an uninterrupted one. A finished checkpoint of the same plan is returned as it is. Raises
-    InputError for a plan that the data or the encoders cannot serve, and for a finished checkpoint
-    of another plan.
+    as an uninterrupted one. A finished checkpoint of the same plan is returned as it is. ``cache``
+    says where outputs of frozen layers are kept (:mod:`backend.train.frozen`), by default beside
+    that state; it does not change what is trained, and neither does ``observer``, which is told of
+    every step. Raises InputError for a plan that the data or the encoders cannot serve, and for a
+    finished checkpoint of another plan.
     """
+    cache = cache or CacheOptions()
+    cache.check()
     final = checkpoint_dir(out, seed)
     if final.exists():
         return _finished(final, plan)
@@ -79,8 +93,11 @@ def train_seed(
     except Timeout as error:
         raise InputError("is being trained by another process", where=str(final)) from error
     with lock:
-        training.run(partial, report)
+        training.keep_frozen(cache, partial / "frozen")
+        training.run(partial, report, observer)
         training.write(partial / "result")
+        if observer:
+            observer.finish(partial / "result")
         (partial / "result").rename(final)
     shutil.rmtree(partial)
     return final
@@ -124,6 +141,9 @@ class _Training:
                         hint="Choose another --task or check the label column.",
                     )
         self.weights = self._class_weights()
+        depths = len(self.model.text.blocks), len(self.model.vision.blocks)
+        placement = self.model.placement
+        self.aligned = cka_layers(plan.cka_layers, placement, depths) if plan.cka_loss else ()
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = AdamW(trainable, lr=plan.rate, weight_decay=plan.weight_decay)
         self.steps = math.ceil(len(self.train) / plan.batch_size)
@@ -133,6 +153,27 @@ class _Training:
 
     def _examples(self, split: str, limit: int | None) -> Examples:
         return Examples(self.source, split, self.tasks, self.preprocessor, limit)
+
+    def keep_frozen(self, cache: CacheOptions, scratch: Path) -> None:
+        """Compute what lies below everything that is trained once, and read it from then on."""
+        lowest = {}
+        if self.aligned:
+            lowest = dict(zip(("text", "vision"), self.aligned[0], strict=True))
+        layers = cacheable_layers(self.model, lowest)
+        for examples in (self.train, self.dev):
+            examples.frozen = open_frozen(
+                self.model, examples, layers, cache, scratch, self.accelerator
+            )
+
+    def _forward(
+        self, batch: dict[str, Any], examples: Examples, cls_of: Sequence[tuple[int, int]] = ()
+    ) -> FusionOutput:
+        given = {
+            stream: Known(examples.frozen[stream].layer, hidden)
+            for stream, hidden in batch["frozen"].items()
+        }
+        out: FusionOutput = self.model(**batch["inputs"], known=given, cls_of=cls_of)
+        return out
 
     def _class_weights(self) -> dict[str, Tensor | None]:
         if self.plan.class_weights == "none":
@@ -151,40 +192,51 @@ class _Training:
         fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
         return self.plan.final_rate + (1 - self.plan.final_rate) * fallen
 
-    def run(self, folder: Path, report: Report | None) -> None:
+    def run(
+        self, folder: Path, report: Report | None = None, observer: Observer | None = None
+    ) -> None:
         """Train until the epochs are over or dev has not improved for ``patience`` of them.
 
         Goes on from the state in ``folder`` and leaves it there after every epoch.
         """
         digest, parts = self.plan.digest(), (self.model, self.optimizer, self.schedule)
         done = self.progress = state.load(folder, digest, *parts, self.accelerator)
+        if observer:
+            device = self.accelerator.device
+            observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
         while done.epoch < self.plan.epochs:
             if done.epoch - done.best_epoch >= self.plan.patience and done.epoch:
                 log.info(
                     "seed %d: no better dev score for %d epochs", self.seed, self.plan.patience
                 )
                 break
-            loss = self._epoch(done.epoch + 1, report)
+            losses = self._epoch(done.epoch + 1, report, observer)
             found = self.evaluate(self.dev)
             value = float(np.nanmean([primary(task, found) for task in self.tasks]))
             done.epoch += 1
-            done.history.append(
-                {"epoch": done.epoch, "loss": loss, "dev": [asdict(s) for s in found]}
-            )
+            done.history.append({"epoch": done.epoch, **losses, "dev": [asdict(s) for s in found]})
             if value > done.best_value:
                 done.best_epoch, done.best_value = done.epoch, value
                 done.best_weights = state.snapshot(self.model)
             state.save(folder, digest, done, *parts)
         self.model.load_state_dict(done.best_weights, strict=False)
 
-    def _epoch(self, epoch: int, report: Report | None) -> float:
+    def _epoch(
+        self, epoch: int, report: Report | None, observer: Observer | None
+    ) -> dict[str, float]:
+        """Train one; the mean loss and, where it is part of that, the mean CKA over the steps."""
         self.model.train()
         total = torch.zeros((), device=self.accelerator.device)
+        alignments: list[Tensor] = []
         metric = self.progress.best_value if self.progress.history else None
         for step, batch in enumerate(self._batches(epoch), start=1):
             with self.accelerator.autocast():
-                logits = self.model(**batch["inputs"]).logits
-                loss = self._loss(logits, batch["labels"])
+                out = self._forward(batch, self.train, self.aligned)
+                loss = self._loss(out.logits or {}, batch["labels"])
+                alignment = mean_cka(out.layer_cls) if out.layer_cls else None
+                if alignment is not None:
+                    loss = loss + self.plan.cka_loss * (1 - alignment)
+                    alignments.append(alignment.detach())
             if not torch.isfinite(loss):
                 raise InputError(
                     f"the loss is {loss.item()} in epoch {epoch}, step {step}",
@@ -197,10 +249,16 @@ class _Training:
             self.optimizer.step()
             self.schedule.step()
             total += loss.detach()
+            if observer:
+                observer.stepped(epoch, step, self.steps)
             if report:
                 mean = float(total / step)
                 report(Step(self.seed, epoch, self.plan.epochs, step, self.steps, mean, metric))
-        return float(total / self.steps)
+        losses = {"loss": float(total / self.steps)}
+        if alignments:
+            losses["cka"] = float(torch.stack(alignments).mean())
+            log.info("seed %d, epoch %d: CKA %.3f", self.seed, epoch, losses["cka"])
+        return losses
 
     def _loss(self, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
         """The sum of the tasks' mean losses."""
@@ -230,7 +288,7 @@ class _Training:
         with torch.inference_mode(), self.accelerator.autocast():
             for rows in _chunks(range(len(examples)), _EVALUATION_BATCH):
                 batch = _to(examples.collate(rows), self.accelerator.device)
-                for name, values in self.model(**batch["inputs"]).logits.items():
+                for name, values in (self._forward(batch, examples).logits or {}).items():
                     logits[name].append(values.float().cpu())
         found = []
         for task in self.tasks:
@@ -247,6 +305,7 @@ class _Training:
             shutil.rmtree(folder)
         if self.plan.saved_precision == "float16":
             self._round_to_half()  # before scoring, so that the scores are of what is saved
+        self.dev.frozen = {}  # the scores are of the weights as saved, all of them
         found = self.evaluate(self.dev)
         try:
             test = self.source.canonical("test")

@@ -17,8 +17,9 @@ from backend.errors import InputError
 from backend.models import encoders
 from backend.models.encoders import TextEncoder, VisionEncoder
 from backend.models.fusion import FusionConfig, FusionModel
-from backend.models.placement import parse_placement
+from backend.models.placement import Placement, parse_placement
 from backend.models.preprocess import Preprocessor, load_tokenizer, train_tokenizer
+from backend.train.alignment import cka_layers
 from backend.types import TaskSpec
 
 SMALL = {"depth": 12, "width": 48, "heads": 4}
@@ -35,6 +36,8 @@ class TrainPlan:
     or hub id, for vision a timm name with an optional weights file (``name:file.safetensors``).
     ``freeze`` is ``none``, ``encoders`` or ``text=4;vision=6`` (embeddings and blocks up to there).
     ``saved_precision`` is that of the saved weights; the scores are of the weights as saved.
+    ``cka_loss`` is the weight of alignment as an auxiliary loss (:mod:`backend.train.alignment`) at
+    ``cka_layers`` (written like a placement; empty: the fusion layers).
     ``image_size`` and ``learning_rate`` of None are 48 px and 1e-3 for small encoders, 224 px and
     4e-5 for pretrained ones.
     """
@@ -56,6 +59,8 @@ class TrainPlan:
     dropout: float = 0.1
     class_weights: str = "balanced"
     freeze: str = "none"
+    cka_loss: float = 0.0
+    cka_layers: str = ""
     limit: int | None = None
     precision: str = "auto"
     saved_precision: str = "float32"
@@ -84,6 +89,10 @@ class TrainPlan:
         ):
             if value not in known:
                 raise InputError(f"{value!r} is not one of {', '.join(known)}", where=f"--{option}")
+        if self.cka_loss < 0:
+            raise InputError("a negative weight would drive the streams apart", where="--cka-loss")
+        if self.cka_layers and not self.cka_loss:
+            raise InputError("has no effect without --cka-loss", where="--cka-layers")
 
     def command(self, seed: int) -> str:
         """The ``fusionscope train`` command line that trains this plan, without ``--out``."""
@@ -246,18 +255,54 @@ def _small(encoder: str, defaults: dict[str, int]) -> dict[str, int]:
 
 
 def _freeze(plan: TrainPlan, model: FusionModel) -> None:
-    depths = {"text": len(model.text.blocks), "vision": len(model.vision.blocks)}
-    if plan.freeze == "none":
-        return
-    upto = {"text": -1, "vision": -1} if plan.freeze != "encoders" else depths
-    if plan.freeze != "encoders":
-        for part in plan.freeze.split(";"):
+    text, vision = frozen_layers(plan.freeze, len(model.text.blocks), len(model.vision.blocks))
+    if (text, vision) != (-1, -1):
+        model.freeze(text, vision)
+
+
+def frozen_layers(freeze: str, text_depth: int, vision_depth: int) -> tuple[int, int]:
+    """(text, vision) layers up to which ``freeze`` freezes, -1 for nothing; InputError if none."""
+    depths = {"text": text_depth, "vision": vision_depth}
+    upto = {"text": -1, "vision": -1}
+    if freeze == "encoders":
+        upto = depths
+    elif freeze != "none":
+        for part in freeze.split(";"):
             stream, _, value = (p.strip() for p in part.partition("="))
             if stream not in upto or not value.isdecimal() or int(value) > depths[stream]:
                 raise InputError(
                     f"{part!r} does not name a layer of a stream",
-                    where=f"freeze {plan.freeze!r}",
+                    where=f"freeze {freeze!r}",
                     hint="Use none, encoders, or e.g. 'text=4;vision=6'.",
                 )
             upto[stream] = int(value)
-    model.freeze(**upto)
+    return upto["text"], upto["vision"]
+
+
+def encoder_depths(plan: TrainPlan) -> tuple[int, int]:
+    """(text, vision) number of blocks, without loading any weights."""
+    if _kind(plan.text_encoder) == "small":
+        text = _small(plan.text_encoder, SMALL)["depth"]
+    else:
+        text = encoders.text_depth(plan.text_encoder)
+    name, _, weights = plan.vision_encoder.partition(":")
+    if name == "small":
+        return text, _small(plan.vision_encoder, {**SMALL, "patch": SMALL_PATCH})["depth"]
+    if weights and not Path(weights).is_file():
+        raise InputError("no such file", where=f"vision weights {weights}")
+    return text, encoders.vision_depth(name)
+
+
+def check_plan(plan: TrainPlan) -> Placement:
+    """The placement, if plan and encoders fit together as far as can be said without the data.
+
+    InputError otherwise: for an unknown value, a placement, frozen layers or layers of the CKA loss
+    that the encoders do not have, and encoders that are not there.
+    """
+    plan.check()
+    text, vision = encoder_depths(plan)
+    placement = parse_placement(plan.placement, text_depth=text, vision_depth=vision)
+    frozen_layers(plan.freeze, text, vision)
+    if plan.cka_loss:
+        cka_layers(plan.cka_layers, placement, (text, vision))
+    return placement

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backend.figures.theme import SERIES_COLOURS, Series
+from backend.models.placement import NAMES
 from backend.store.manifest import Manifest
 from backend.view.state import MAX_OVERLAY
 
-_PLACEMENT_ORDER = {
-    name: at
-    for at, name in enumerate(("none", "full", "earliest", "early", "middle", "late", "asymmetric"))
-}
+_PLACEMENT_ORDER = {name: at for at, name in enumerate(NAMES)}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import InputError
-from backend.models.placement import NAMES, Placement, name_of, parse_placement
+from backend.models.placement import (
+    NAMES,
+    Placement,
+    check_placement,
+    name_of,
+    parse_placement,
+)
 
 
 def parse(text: str, t: int = 12, v: int = 12) -> Placement:
@@ -36,12 +42,31 @@ def test_asymmetric_is_per_stream() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "pairs"),
+    [
+        ("searched_1", ((4, 7), (7, 9))),
+        ("searched_2", ((8, 7), (10, 8), (11, 10), (12, 11))),
+        ("hybrid_1", ((4, 4), (5, 5), (11, 11))),
+        ("hybrid_2", ((5, 5), (11, 11), (12, 12))),
+    ],
+)
+def test_published_lists_on_twelve_layers(name: str, pairs: tuple[tuple[int, int], ...]) -> None:
+    assert parse(name).pairs == pairs
+    assert parse(name).name == name
+
+
+@pytest.mark.parametrize(
     ("name", "text", "vision"),
     [
         ("early", (2, 3), (5, 6)),
         ("middle", (4, 5), (8, 9)),
         ("late", (5, 6), (11, 12)),
         ("full", (1, 2, 3, 4, 5, 6), (2, 4, 6, 8, 10, 12)),
+        ("asymmetric", (4, 5), (6, 10)),
+        ("searched_1", (2, 4), (7, 9)),
+        ("searched_2", (4, 5, 6), (7, 8, 11)),
+        ("hybrid_1", (2, 3, 6), (4, 5, 11)),
+        ("hybrid_2", (3, 6), (5, 12)),
     ],
 )
 def test_streams_of_different_depth(
@@ -84,11 +109,27 @@ def test_impossible_placements_say_why_in_one_line(text: str, said: str) -> None
     assert "\n" not in str(caught.value)
 
 
+def test_published_lists_spread_over_deeper_encoders() -> None:
+    assert parse("hybrid_2", 24, 24).pairs == ((10, 10), (22, 22), (24, 24))
+
+
+@given(st.sampled_from(NAMES), st.integers(1, 48), st.integers(1, 48))
+def test_every_name_fits_every_depth_and_says_its_own_name(name: str, t: int, v: int) -> None:
+    placement = check_placement(parse(name, t, v), text_depth=t, vision_depth=v)
+    assert placement.name == name
+    assert bool(placement.pairs) == (name != "none")
+
+
 @given(
-    st.sampled_from([n for n in NAMES if n != "asymmetric"]), st.integers(1, 48), st.integers(1, 48)
+    st.sampled_from(NAMES),
+    st.integers(4, 48),
+    st.integers(4, 48),
 )
-def test_every_name_fits_every_depth_and_keeps_its_name(name: str, t: int, v: int) -> None:
+def test_lists_are_recognised_unless_an_earlier_name_means_the_same(
+    name: str, t: int, v: int
+) -> None:
     placement = parse(name, t, v)
-    assert len(placement.text) == len(placement.vision)
-    if name != "none" and min(t, v) >= 4:
-        assert name_of(placement.text, placement.vision, t, v) == name
+    found = name_of(placement.text, placement.vision, t, v)
+    assert parse(found, t, v).pairs == placement.pairs
+    if name in ("none", "full", "earliest", "early", "middle", "late") or min(t, v) >= 12:
+        assert found == name

@@ -1,0 +1,141 @@
+"""`fusionscope train --measure-every`: measures of the model while it is trained.
+
+On a fixed subset of the dev split, at chosen steps: CKA of consecutive layers of each stream and
+of matching layers of the two, effective dimension and participation ratio, as in a streaming
+capture. The rows have ``epoch`` and ``step`` (optimizer steps since the start; 0 is before
+training) and lie in the checkpoint as ``training_measures.parquet``, from where a capture copies
+them into the run, beside its scores. They are of the CLS vectors, in full precision.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+
+from backend.capture.recorder import Recorder
+from backend.errors import InputError
+from backend.measures import CKAStream
+from backend.measures.stream_suite import LEAST_SAMPLES, stream_suite, streamed_pairs
+from backend.models.dual_stream import DualStream
+from backend.models.fusion import FusionModel
+from backend.models.preprocess import Preprocessor
+from backend.store import tables
+from backend.store.files import published
+from backend.train.examples import Examples
+from backend.types import Pooling
+
+log = logging.getLogger(__name__)
+
+FILE = "training_measures.parquet"
+SAMPLES = 256
+_POOLING: Pooling = "cls"
+_BATCH = 64
+
+
+class TrainingMeasures:
+    """Measures every ``every`` steps, or after every epoch; an observer of one training.
+
+    ``every`` is ``"epoch"`` or a number of steps. ``samples`` of the dev split, evenly spaced in
+    its order, or all where it has fewer. InputError for another ``every`` and for fewer than 4.
+    """
+
+    def __init__(self, every: str, samples: int = SAMPLES) -> None:
+        if every != "epoch" and not (every.isdecimal() and int(every)):
+            raise InputError(
+                f"{every!r} is neither 'epoch' nor a number of steps", where="--measure-every"
+            )
+        if samples < LEAST_SAMPLES:
+            raise InputError(f"needs at least {LEAST_SAMPLES}", where="--measure-samples")
+        self._every = None if every == "epoch" else int(every)
+        self._samples = samples
+        self._frames: list[pd.DataFrame] = []
+
+    def begin(
+        self,
+        model: FusionModel,
+        preprocessor: Preprocessor,
+        dev: Examples,
+        device: torch.device,
+        folder: Path,
+        epoch: int,
+    ) -> None:
+        """Take up the rows of finished epochs, or measure the untrained model."""
+        if len(dev) < LEAST_SAMPLES:
+            raise InputError(
+                f"split {dev.split!r} has {len(dev)} samples, needs {LEAST_SAMPLES}",
+                where="--measure-every",
+            )
+        self._model, self._dev, self._device = model, dev, device
+        self._adapter = DualStream(model, preprocessor, "")
+        self._indices = _spaced(len(dev), self._samples)
+        self._path = folder / FILE
+        self._frames = []
+        if epoch:
+            found = read_training_measures(folder)
+            if found is not None:
+                self._frames = [found[found["epoch"] <= epoch]]
+        else:
+            self._measure(0, 0)
+
+    def stepped(self, epoch: int, step: int, steps: int) -> None:
+        """Measure if it is time."""
+        total = (epoch - 1) * steps + step
+        if (step == steps) if self._every is None else total % self._every == 0:
+            self._measure(epoch, total)
+
+    def finish(self, checkpoint: Path) -> None:
+        """Put the rows into the checkpoint."""
+        self._write(checkpoint / FILE)
+
+    def _measure(self, epoch: int, step: int) -> None:
+        streams = self._model.streams
+        refs = tuple(ref for spec in streams for ref in spec.sites)
+        pairs = streamed_pairs(streams)
+        sums = CKAStream(pairs=pairs)
+        # The pass draws no random numbers; whatever a model family does, training must not see it.
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices), Recorder(self._adapter, (_POOLING,)) as record:
+            for start in range(0, len(self._indices), _BATCH):
+                chosen = self._indices[start : start + _BATCH]
+                inputs = {**self._dev.tokens(chosen), **self._dev.pixels(chosen)}
+                vectors, _ = record({k: v.to(self._device) for k, v in inputs.items()})
+                sums.update([vectors[ref, _POOLING] for ref in refs])
+        modalities = {spec.name: str(spec.modality) for spec in streams}
+        rows = stream_suite(sums, refs, pairs, _POOLING, modalities=modalities)
+        rows.insert(0, "epoch", epoch)
+        rows.insert(1, "step", step)
+        self._frames.append(rows)
+        self._write(self._path)
+
+    def _write(self, path: Path) -> None:
+        table = tables.training_table(pd.concat(self._frames, ignore_index=True))
+        with published(path, replace=True) as temporary:
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_training_measures(folder: Path) -> pd.DataFrame | None:
+    """The rows that training left beside a checkpoint; InputError for a damaged file."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    return tables.to_pandas(tables.read_checked(path, tables.TRAINING))
+
+
+def require_measured(checkpoint: Path) -> None:
+    """InputError for a finished checkpoint that was trained without being measured."""
+    if not (checkpoint / FILE).is_file():
+        raise InputError(
+            "was trained without --measure-every, and is finished",
+            where=str(checkpoint),
+            hint="Choose another --out, or leave out --measure-every.",
+        )
+
+
+def _spaced(n: int, most: int) -> list[int]:
+    """Up to ``most`` indices of 0..n-1, evenly spaced, each once."""
+    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(n, most)).round())]

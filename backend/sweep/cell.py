@@ -1,0 +1,246 @@
+"""One cell of a sweep: train, capture, measure, project. What is on disk is not made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from backend.errors import InputError
+from backend.store import Store
+from backend.store.files import published
+
+if TYPE_CHECKING:
+    from backend.jobs.capture import CaptureRequest
+    from backend.store import RunWriter
+    from backend.train.plan import TrainPlan
+    from backend.types import Pooling
+
+STAGES = {"train": 0.7, "capture": 0.1, "measure": 0.1, "project": 0.1}
+"""The steps of a cell in order, and the share of its time that each is taken to need."""
+
+Progress = Callable[[str, float], None]
+"""Called with the stage and how much of it is done, 0..1."""
+
+_LOCK_S = 60.0  # a process of a killed sweep ends within a moment
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """How a cell's run is captured."""
+
+    split: str
+    pooling: tuple[Pooling, ...]
+    limit: int | None
+    batch_size: int
+    dtype: str
+    with_checkpoint: bool
+    keep_activations: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One dataset, placement and seed, with all that its run depends on."""
+
+    run_id: str
+    dataset: str
+    placement: str
+    seed: int
+    plan: TrainPlan
+    store: Path
+    work: Path
+    capture: CaptureSettings
+    presets: tuple[str, ...]
+    methods: tuple[str, ...]
+    measure_every: str
+    measure_samples: int
+    frozen_cache: str
+    cache_bytes: int
+    keep_checkpoint: bool
+
+    @property
+    def folder(self) -> Path:
+        """Its checkpoint and its status."""
+        return self.work / self.run_id
+
+    def digest(self) -> str:
+        """Identifies everything that its results depend on."""
+        parts = {
+            "plan": self.plan.digest(),
+            "data": self.plan.data,
+            "seed": self.seed,
+            "capture": asdict(self.capture),
+            "presets": self.presets,
+            "methods": self.methods,
+            "measure": [self.measure_every, self.measure_samples],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Status:
+    """``status.json`` of a cell: ``done``, or ``failed`` and why."""
+
+    state: str
+    reason: str
+    digest: str
+    seconds: float
+
+
+def write_status(cell: Cell, status: Status) -> None:
+    """Write it whole; InputError where the disk refuses."""
+    try:
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        with published(cell.folder / "status.json", replace=True) as temporary:
+            temporary.write_text(json.dumps(asdict(status), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror or error})", where=str(cell.folder)
+        ) from error
+
+
+def read_status(cell: Cell) -> Status | None:
+    """What an earlier sweep left; None where that is nothing or of other options."""
+    try:
+        found = Status(**json.loads((cell.folder / "status.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.digest == cell.digest() else None
+
+
+def is_done(cell: Cell) -> bool:
+    """Whether the cell is finished and its run is in the store."""
+    status = read_status(cell)
+    if status is None or status.state != "done" or not cell.store.is_dir():
+        return False
+    return cell.run_id in Store(cell.store).run_ids()
+
+
+def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Progress) -> None:
+    """Make whatever the cell lacks, on one device; its status says ``done`` at the end.
+
+    Every step goes on where it was killed. InputError for what cannot be used, among it a run or
+    a checkpoint of the same name that was made with other options.
+    """
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(cell.folder / "lock", timeout=_LOCK_S):
+            _run(cell, device, progress)
+            write_status(cell, Status("done", "", cell.digest(), round(seconds(), 1)))
+            if not cell.keep_checkpoint:
+                _drop_checkpoint(cell)
+    except Timeout as error:
+        raise InputError("is being made by another process", where=cell.run_id) from error
+
+
+def _run(cell: Cell, device: str, progress: Progress) -> None:
+    from backend.data.registry import open_source
+    from backend.jobs.capture import open_request, run_capture
+    from backend.jobs.measure import measure_store
+    from backend.jobs.project import project_run
+
+    checkpoint = _train(cell, device, progress)
+    progress("capture", 0.0)
+    store = Store.create(cell.store)
+    request = _request(cell, checkpoint, device)
+    opened = open_request(request)
+    if cell.run_id in store.run_ids():
+        there = store.run(cell.run_id)
+        if not there.manifest.same_work(opened.manifest.with_n(there.n)):
+            raise InputError(
+                f"run {cell.run_id} exists, from other options",
+                where=f"store {cell.store}",
+                hint="Choose another store, or delete the run.",
+            )
+    else:
+        keep = cell.capture.keep_activations
+
+        def before_commit(writer: RunWriter) -> None:
+            open_source(cell.plan.data)  # images of a dataset that vanished would only be missing
+            if not keep:
+                _measure_unfinished(cell, writer)
+
+        run_capture(
+            request,
+            opened,
+            keep_activations=keep,
+            before_commit=before_commit,
+            progress=lambda n: progress("capture", n / max(1, opened.expected)),
+        )
+    if cell.capture.keep_activations:
+        progress("measure", 0.0)
+        for preset in cell.presets:
+            measure_store(store, [cell.run_id], preset=preset)
+        progress("project", 0.0)
+        for method in cell.methods:
+            project_run(store.run(cell.run_id), method=method)
+
+
+def _train(cell: Cell, device: str, progress: Progress) -> Path:
+    from backend.data.registry import open_source
+    from backend.jobs.training_measures import TrainingMeasures, require_measured
+    from backend.train.frozen import CacheOptions
+    from backend.train.loop import Step, train_seed
+
+    def report(step: Step) -> None:
+        done = (step.epoch - 1) * step.steps + step.step
+        progress("train", done / (step.epochs * step.steps))
+
+    progress("train", 0.0)
+    observer = None
+    if cell.measure_every:
+        observer = TrainingMeasures(cell.measure_every, cell.measure_samples)
+    checkpoint = train_seed(
+        replace(cell.plan, device=device),
+        open_source(cell.plan.data),
+        cell.seed,
+        cell.folder,
+        report,
+        CacheOptions(cell.frozen_cache, cell.work / "frozen", cell.cache_bytes),
+        observer,
+    )
+    if observer:
+        require_measured(checkpoint)
+    return checkpoint
+
+
+def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:
+    from backend.capture.run import CaptureOptions
+    from backend.jobs.capture import CaptureRequest
+
+    settings = cell.capture
+    return CaptureRequest(
+        model=os.path.relpath(checkpoint),
+        data=cell.plan.data,
+        store=str(cell.store),
+        split=settings.split,
+        poolings=settings.pooling,
+        dtype=settings.dtype,
+        run_id=cell.run_id,
+        keep_checkpoint=settings.with_checkpoint,
+        options=CaptureOptions(limit=settings.limit, batch_size=settings.batch_size, device=device),
+    )
+
+
+def _measure_unfinished(cell: Cell, writer: RunWriter) -> None:
+    """What a run must have before its activations are dropped."""
+    from backend.jobs.measure import measure_source
+    from backend.jobs.project import project_source
+
+    for preset in cell.presets:
+        measure_source(writer, preset=preset)
+    for method in cell.methods:
+        project_source(writer, method=method)
+
+
+def _drop_checkpoint(cell: Cell) -> None:
+    from backend.train.loop import checkpoint_dir
+
+    shutil.rmtree(checkpoint_dir(cell.folder, cell.seed), ignore_errors=True)

@@ -1,0 +1,60 @@
+"""Why a cell failed, in one line that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Iterator
+
+from backend.errors import InputError
+
+_FULL = "No space left on device"
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for whatever a cell raised."""
+    chain = list(_chain(error))
+    if any(_is_full(one) for one in chain):
+        where = error.where if isinstance(error, InputError) and error.where else "a cell's files"
+        return f"disk full while writing {where}: make room and start the sweep again"
+    if any(_is_memory(one) for one in chain):
+        return "out of memory: lower batch_size or image_size, or run fewer cells at once"
+    if isinstance(error, InputError):
+        return str(error)
+    text = " ".join(str(error).split())[:300]
+    return f"fault: {type(error).__name__}: {text}" if text else f"fault: {type(error).__name__}"
+
+
+def reason_of_exit(code: int | None) -> str:
+    """One line for a process that ended without saying why."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in {*signal.Signals} else str(-code)
+        if name == "SIGKILL":
+            return "killed (SIGKILL): most likely out of memory; run fewer cells at once"
+        if name == "SIGBUS":
+            return "killed (SIGBUS): the disk is full, or a memory-mapped file was cut short"
+        return f"killed by {name}"
+    return f"ended with exit code {code} and no word"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return _FULL in str(error)
+
+
+def _is_memory(error: BaseException) -> bool:
+    text = str(error)
+    # torch: OutOfMemoryError on a GPU, a bare RuntimeError on the CPU.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in text.lower() for word in _MEMORY)
+    )

@@ -1,0 +1,259 @@
+"""Running the cells of a sweep, each in a process of its own, some side by side.
+
+What is done is what is on disk: a cell whose status says so and whose run is in the store. A sweep
+that was killed, at whatever moment, is given again and goes on; cells that failed are tried again.
+The processes compute on one thread each, so that a cell gives the same however many run beside it,
+and end when the sweep's own process does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from backend.errors import InputError
+from backend.jobs.measure import one_thread_each
+from backend.sweep.cell import STAGES, Cell, Status, is_done, run_cell, write_status
+from backend.sweep.reasons import reason_of, reason_of_exit
+
+State = Literal["waiting", "running", "done", "failed"]
+
+_POLL_S = 0.5
+_MESSAGE_S = 0.3  # between two messages of a cell's progress
+_JOIN_S = 10.0
+
+
+@dataclass
+class CellState:
+    """What is known of a cell while the sweep runs; ``fraction`` is of the whole cell."""
+
+    cell: Cell
+    state: State = "waiting"
+    stage: str = ""
+    fraction: float = 0.0
+    reason: str = ""
+    device: str = ""
+    seconds: float = 0.0
+    found: bool = False  # done before this sweep
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it is done, where that can be told."""
+        if self.state != "running" or self.fraction < 0.02:
+            return None
+        return self.seconds * (1 - self.fraction) / self.fraction
+
+
+@dataclass
+class _Running:
+    state: CellState
+    process: SpawnProcess
+    messages: Connection
+    started: float
+    told: tuple[str, str] | None = None  # ("done" or "failed", reason)
+    closed: bool = field(default=False)
+
+
+Report = Callable[[Sequence[CellState]], None]
+"""Called often with all cells in order."""
+
+
+def run_sweep(
+    cells: Sequence[Cell], devices: Sequence[str], report: Report | None = None
+) -> list[CellState]:
+    """Make every cell, one process a device at a time; the states at the end, in order.
+
+    A device that is named twice runs two cells side by side. What fails is marked with its reason,
+    also in the cell's ``status.json``, and the rest goes on. InputError if another process runs a
+    sweep with the same work directory.
+    """
+    work = cells[0].work
+    states = [CellState(cell) for cell in cells]
+    with _only_one(work):
+        for one in states:
+            if is_done(one.cell):
+                one.state, one.found, one.fraction = "done", True, 1.0
+        _loop(states, list(devices), report)
+        if all(one.state == "done" for one in states):
+            shutil.rmtree(work / "frozen", ignore_errors=True)
+    return states
+
+
+def left_s(states: Sequence[CellState], slots: int) -> float | None:
+    """Seconds until the sweep is over: from the cells that are done, else from those running."""
+    own = [one.seconds for one in states if one.state == "done" and not one.found]
+    running = [one for one in states if one.state == "running"]
+    guesses = [one.seconds + left for one in running if (left := one.left_s) is not None]
+    known = own or guesses
+    if not known:
+        return None
+    each = sum(known) / len(known)
+    waiting = sum(1 for one in states if one.state == "waiting")
+    # Of a cell that has only begun, the average is the better guess.
+    begun = [each - one.seconds if one.left_s is None else one.left_s for one in running]
+    return (waiting * each + sum(max(0.0, left) for left in begun)) / max(1, slots)
+
+
+@contextmanager
+def _only_one(work: Path) -> Iterator[None]:
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with FileLock(work / "sweep.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError("another sweep is running there", where=str(work)) from error
+
+
+def _loop(states: list[CellState], free: list[str], report: Report | None) -> None:
+    running: list[_Running] = []
+    waiting = [one for one in states if one.state == "waiting"]
+    try:
+        while waiting or running:
+            while waiting and free:
+                running.append(_start(waiting.pop(0), free.pop(0)))
+            if report:
+                report(states)
+            connection.wait(
+                [
+                    *(one.messages for one in running if not one.closed),
+                    *(one.process.sentinel for one in running),
+                ],
+                timeout=_POLL_S,
+            )
+            for one in list(running):
+                ended = not one.process.is_alive()
+                _receive(one)
+                if ended:
+                    _end(one)
+                    running.remove(one)
+                    free.append(one.state.device)
+        if report:
+            report(states)
+    finally:
+        for one in running:
+            one.process.terminate()
+        for one in running:
+            one.process.join(_JOIN_S)
+            if one.process.is_alive():
+                one.process.kill()
+                one.process.join()
+
+
+def _start(state: CellState, device: str) -> _Running:
+    spawn = get_context("spawn")
+    ours, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(
+        target=_in_process, args=(state.cell, device, theirs), name=state.cell.run_id
+    )
+    with one_thread_each():
+        process.start()
+    theirs.close()
+    state.state, state.device, state.stage = "running", device, "start"
+    return _Running(state, process, ours, time.monotonic())
+
+
+def _receive(one: _Running) -> None:
+    """Take what the cell has said since the last time."""
+    one.state.seconds = time.monotonic() - one.started
+    try:
+        while not one.closed and one.messages.poll():
+            kind, *said = one.messages.recv()
+            if kind == "progress":
+                one.state.stage, part = said
+                one.state.fraction = _fraction(one.state.stage, part)
+            else:
+                one.told = (kind, said[0])
+    except (EOFError, OSError):
+        one.closed = True
+
+
+def _fraction(stage: str, part: float) -> float:
+    before = 0.0
+    for name, share in STAGES.items():
+        if name == stage:
+            return before + share * min(1.0, part)
+        before += share
+    return before
+
+
+def _end(one: _Running) -> None:
+    """What became of a cell whose process is over."""
+    one.process.join()
+    one.messages.close()
+    kind, reason = one.told or ("failed", reason_of_exit(one.process.exitcode))
+    state = one.state
+    state.stage = ""
+    if kind == "done":
+        state.state, state.fraction = "done", 1.0
+        return
+    state.state, state.reason = "failed", reason
+    status = Status("failed", reason, state.cell.digest(), round(state.seconds, 1))
+    try:
+        write_status(state.cell, status)
+    except InputError as error:  # a full disk: the table at the end has the reason still
+        state.reason += f" (and its status {error.problem})"
+
+
+def _in_process(cell: Cell, device: str, messages: Connection) -> None:
+    """A cell's process: runs it and says what came of it."""
+    started = time.monotonic()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep, which ends this
+    _end_with_parent()
+    last = [("", 0.0)]
+
+    def progress(stage: str, part: float) -> None:
+        now = time.monotonic()
+        if stage != last[0][0] or now - last[0][1] > _MESSAGE_S:
+            last[0] = (stage, now)
+            _send(messages, ("progress", stage, part))
+
+    try:
+        from backend.progress import quiet_libraries
+
+        quiet_libraries()
+        run_cell(cell, device, lambda: time.monotonic() - started, progress)
+    except Exception as error:  # whatever it is, the rest of the sweep goes on
+        _keep_traceback(cell)
+        _send(messages, ("failed", reason_of(error)))
+    else:
+        _send(messages, ("done", ""))
+
+
+def _send(messages: Connection, message: tuple[object, ...]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the sweep is gone, and so is this in a moment
+        messages.send(message)
+
+
+def _keep_traceback(cell: Cell) -> None:
+    """For whoever looks into a fault; where it cannot be written the one line must do."""
+    with contextlib.suppress(OSError):
+        (cell.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+
+
+def _end_with_parent() -> None:
+    """End at once when the sweep's process does, however it does."""
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()

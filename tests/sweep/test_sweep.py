@@ -1,0 +1,277 @@
+"""Sweeps at small size: cells, failures that stay where they are, and kills at any moment."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from backend.cli import main
+from backend.errors import InputError
+from backend.store import Store
+from backend.store.verify import verify
+from backend.sweep.cell import Cell, is_done, read_status, run_cell
+from backend.sweep.run import CellState, left_s, run_sweep
+from backend.sweep.study import study_of
+from backend.sweep.table import SweepTable, duration, table_of
+
+DATA = "macros:n=48,dev=24,test=24"
+TRAIN = {
+    "text_encoder": "small:depth=3,width=16,heads=2",
+    "vision_encoder": "small:depth=3,width=16,heads=2,patch=16",
+    "epochs": 3,
+    "freeze": "text=1;vision=1",
+    "measure_every": "epoch",
+}
+
+
+def cells_in(folder: Path, data: Sequence[str] = (DATA,), **changes: object) -> list[Cell]:
+    content = {
+        "store": str(folder / "store"),
+        "placements": ["none", "late"],
+        "datasets": [{"data": one, "name": f"d{i}"} for i, one in enumerate(data)],
+        "train": TRAIN,
+        "project": ["pca"],
+        **changes,
+    }
+    return study_of(content)[1]
+
+
+def scores(folder: Path) -> dict[str, pd.DataFrame]:
+    store = Store(folder / "store")
+    return {run_id: store.run(run_id).scores() for run_id in store.run_ids()}
+
+
+def assert_same_results(a: Path, b: Path) -> None:
+    """Of every run in ``b``: the same bits as in ``a``."""
+    left, right = scores(a), scores(b)
+    assert right
+    for run_id, frame in right.items():
+        pd.testing.assert_frame_equal(frame, left[run_id])
+        one, other = (Store(f / "store").run(run_id) for f in (a, b))
+        assert one.measure_keys() == other.measure_keys()
+        assert one.projection_keys() == other.projection_keys()
+        pd.testing.assert_frame_equal(one.training_measures(), other.training_measures())
+    assert not verify(Store(b / "store"))
+
+
+@pytest.fixture(scope="module")
+def through(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep that nobody disturbed, two cells side by side."""
+    folder = tmp_path_factory.mktemp("through")
+    states = run_sweep(cells_in(folder), ["cpu", "cpu"])
+    assert [one.state for one in states] == ["done", "done"], [one.reason for one in states]
+    return folder
+
+
+def test_every_cell_is_a_run_with_scores_measures_and_coordinates(through: Path) -> None:
+    store = Store(through / "store")
+    assert set(store.run_ids()) == {"d0-none-s0", "d0-late-s0"}
+    run = store.run("d0-late-s0")
+    assert run.manifest.placement.text == (3,)
+    assert set(run.scores()["split"]) == {"dev", "test"}
+    assert {"cka", "effective_dimension"} <= set(run.measure_names())
+    assert len(run.projection_keys()) == 2
+    assert sorted(set(run.training_measures()["epoch"])) == [0, 1, 2, 3]
+    assert run.manifest.origin.train.startswith("fusionscope train --data")
+    assert not verify(store)
+    assert not (through / "store-work" / "frozen").exists()
+
+
+def test_a_finished_sweep_is_not_made_again(through: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (through / "store").rglob("*") if p.is_file()}
+    states = run_sweep(cells_in(through), ["cpu"])
+    assert all(one.found and one.state == "done" for one in states)
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+    # With other options the cells are not done, although their runs are there.
+    assert not any(is_done(cell) for cell in cells_in(through, train={**TRAIN, "epochs": 2}))
+
+
+class Stop(BaseException):
+    """Ends a cell as a kill would, at a known place."""
+
+
+def test_a_cell_stopped_in_each_stage_ends_the_same(through: Path, tmp_path: Path) -> None:
+    cell = replace(cells_in(tmp_path)[1], keep_checkpoint=False)
+    stages: list[str] = []
+
+    def until(wanted: str, part: float) -> None:
+        def progress(stage: str, done: float) -> None:
+            stages.append(stage)
+            if stage == wanted and done >= part:
+                raise Stop
+
+        with pytest.raises(Stop):
+            run_cell(cell, "cpu", lambda: 1.0, progress)
+        assert not is_done(cell)
+
+    for wanted, part in (
+        *(("train", 0.0), ("train", 0.5), ("train", 1.0)),
+        *(("capture", 0.0), ("capture", 0.9), ("measure", 0.0), ("project", 0.0)),
+    ):
+        until(wanted, part)
+    run_cell(cell, "cpu", lambda: 1.0, lambda stage, _: stages.append(stage))
+    assert is_done(cell)
+    assert set(stages) == {"train", "capture", "measure", "project"}
+    assert not (cell.folder / "seed-0").exists()  # keep_checkpoint is False
+    one, other = Store(through / "store").run(cell.run_id), Store(cell.store).run(cell.run_id)
+    # This process may compute on more threads than the sweep's: equal up to rounding.
+    pd.testing.assert_frame_equal(one.scores(), other.scores(), atol=0.05)
+    assert one.measure_keys() == other.measure_keys()
+
+
+def test_a_run_of_the_same_name_from_other_options_is_not_taken_for_the_cell_s(
+    through: Path, tmp_path: Path
+) -> None:
+    cell = replace(cells_in(through)[0], work=tmp_path / "work")
+    with pytest.raises(InputError, match="run d0-none-s0 exists, from other options"):
+        run_cell(cell, "cpu", lambda: 1.0, lambda *_: None)
+    assert not is_done(cell)
+
+
+def test_what_fails_is_marked_and_the_rest_goes_on(tmp_path: Path) -> None:
+    gone = f"folder:{tmp_path / 'gone'}"
+    cells = cells_in(tmp_path, [gone, DATA], placements=["none"])
+    cells.append(replace(cells[1], run_id="d1-killed-s0", seed=3))
+    killed: list[int] = []
+
+    def kill_one(states: Sequence[CellState]) -> None:
+        for process in multiprocessing.active_children():
+            begun = states[2].state == "running" and states[2].stage == "train"
+            if process.name == "d1-killed-s0" and begun and process.pid and not killed:
+                killed.append(process.pid)
+                os.kill(process.pid, signal.SIGKILL)
+
+    states = run_sweep(cells, ["cpu", "cpu"], kill_one)
+    assert [one.state for one in states] == ["failed", "done", "failed"]
+    assert "gone" in states[0].reason
+    assert "fault" not in states[0].reason
+    assert "killed (SIGKILL): most likely out of memory" in states[2].reason
+    assert set(Store(tmp_path / "store").run_ids()) == {"d1-none-s0"}
+    for one in states:
+        status = read_status(one.cell)
+        assert status is not None
+        assert (status.state, status.reason) == (one.state, one.reason)
+    # Given again, what failed is tried again and what is done is left.
+    again = run_sweep(cells[1:], ["cpu"])
+    assert [(one.state, one.found) for one in again] == [("done", True), ("done", False)]
+
+
+def test_a_sweep_killed_at_random_moments_gives_the_same_scores(
+    through: Path, tmp_path: Path
+) -> None:
+    cells = cells_in(tmp_path, placements=["late"])
+    moments = random.Random(5)
+    # Up to a second after each of these has appeared, however fast the machine is.
+    signs = ("store-work/*/.seed-0.partial", "store-work/*/.seed-0.partial/state.pt")
+    for sign in (*signs, "store-work/*/seed-0", "store/runs/*"):
+        # A fork, because it has torch already; the cells' processes are its own.
+        process = multiprocessing.get_context("fork").Process(
+            target=run_sweep, args=(cells, ["cpu"])
+        )
+        process.start()
+        while process.is_alive() and not list(tmp_path.glob(sign)):
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.0, 1.0))
+        process.kill()
+        process.join()
+    states = run_sweep(cells, ["cpu"])
+    assert [one.state for one in states] == ["done"], states[0].reason
+    assert_same_results(through, tmp_path)
+
+
+def test_the_command_ends_with_1_if_a_cell_failed_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--placement", "none", "--data", f"folder:{tmp_path}/gone", "--workers", "1"]
+    words = ["fusionscope", "sweep", *flags, "--store", str(tmp_path / "store"), "--json"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert left.value.code == 1
+    assert "gone-none-s0: failed: " in said.err
+    (row,) = json.loads(said.out)
+    assert (row["run_id"], row["state"]) == ("gone-none-s0", "failed")
+    assert "fault" not in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--placement none --data macros", "store is missing"),
+        ("--placement sooner --data macros --store s", "no placement is called 'sooner'"),
+        ("study.toml --data macros", "--datasets: cannot be given with study.toml"),
+        ("study.toml", "study study.toml: cannot be read"),
+        ("--placement none --data macros --store s --devices tpu", "no such device"),
+        ("--placement none --data macros --devices cpu --workers 2", "--devices: cannot be"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fusionscope", "sweep", *words.split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capsys.readouterr().err
+    assert left.value.code == 2
+    assert said in shown
+    assert shown.strip().count("\n") == 0
+    assert not Path("s").exists()
+
+
+def states_of(tmp_path: Path) -> list[CellState]:
+    cells = cells_in(tmp_path, seeds=[0, 1])
+    return [
+        CellState(cells[0], "done", fraction=1.0, seconds=100.0),
+        CellState(cells[1], "running", "train", 0.25, device="cpu", seconds=30.0),
+        CellState(cells[2], "failed", reason="out of [memory]"),
+        CellState(cells[3]),
+    ]
+
+
+def test_the_time_left_is_of_what_runs_and_what_waits(tmp_path: Path) -> None:
+    states = states_of(tmp_path)
+    assert states[1].left_s == pytest.approx(90)
+    assert left_s(states, 1) == pytest.approx(100 + 90)
+    assert left_s(states, 2) == pytest.approx(95)
+    assert left_s([CellState(states[3].cell)], 1) is None
+
+
+def test_the_table_shows_states_and_reasons_as_they_are(tmp_path: Path) -> None:
+    states, text = states_of(tmp_path), StringIO()
+    console = Console(file=text, width=140)
+    console.print(table_of(states))
+    with SweepTable(1, console) as table:  # no terminal: a line a change
+        table.update(states)
+        table.update(states)
+    said = text.getvalue()
+    assert "running: train" in said
+    assert "out of [memory]" in said
+    assert said.count("d0-none-s0: done in 2 min") == 1
+    assert said.count("d0-none-s1: failed: out of [memory]") == 1
+
+
+def test_a_terminal_gets_a_live_table(tmp_path: Path) -> None:
+    text = StringIO()
+    console = Console(file=text, width=140, force_terminal=True)
+    with SweepTable(1, console) as table:
+        table.update(states_of(tmp_path))
+    assert "about 3 min left" in text.getvalue()
+
+
+@pytest.mark.parametrize(("s", "text"), [(4.2, "4 s"), (200, "3 min"), (7500, "2 h 05 min")])
+def test_durations(s: float, text: str) -> None:
+    assert duration(s) == text
