@@ -194,10 +194,14 @@ def test_unusable_layer_is_named(layers):
 
 def test_warnings_travel_with_the_rows():
     rng = np.random.default_rng(0)
-    arrays = {LayerRef("vision", k): rng.normal(size=(6, 10)) for k in range(2)}
+    arrays = {LayerRef("vision", k): rng.normal(size=(20, 30)) for k in range(2)}
     frame = suite(arrays, "cls").set_index(["measure", "estimator"])
-    assert "n = 6 samples < d = 10" in frame.loc[("cka", "biased")].warnings.iloc[0]
+    assert "n = 20 samples < d = 30" in frame.loc[("cka", "biased")].warnings.iloc[0]
     assert frame.loc[("cka", "debiased")].warnings.iloc[0] == ""
+    few = {ref: x[:6] for ref, x in arrays.items()}
+    frame = suite(few, "cls").set_index(["measure", "estimator"])
+    said = frame.loc[("cka", "debiased")].warnings.iloc[0]
+    assert said == "n = 6 samples: too few to tell similarity from chance"
 
 
 def test_dimension_rows_are_those_of_the_single_functions(layers):
