@@ -127,7 +127,7 @@ def show_drivers(samples: Sequence[tuple[Sample, float]]) -> None:
     for sample, share in samples:
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
             if sample.thumbnail is None:
-                st.caption("no picture")
+                st.caption(sample.picture_note)
             else:
                 st.image(sample.thumbnail, width=72, alt=f"Image of sample {sample.sample_id}")
             with st.container(gap="xxsmall"):
@@ -144,7 +144,7 @@ def show_sample(sample: Sample, *, chosen: bool) -> None:
         **session.bind("sample", sample.sample_id, lambda text: text.strip() or None),
     )
     if sample.thumbnail is None:
-        st.caption("No picture was stored for this sample.")
+        st.caption(sample.picture_note)
     else:
         st.image(sample.thumbnail, width=220, alt=f"Image of sample {sample.sample_id}")
     st.text(sample.text or "(no text)")

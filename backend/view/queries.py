@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from PIL import Image
 
 from backend.errors import InputError
 from backend.measures.parts import may_hold, measures_of, preset_of
@@ -157,13 +159,17 @@ def run_samples(path: str, run_id: str) -> Table:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as the detail card shows it; ``thumbnail`` is WebP or None."""
+    """One sample as the detail card shows it.
+
+    ``thumbnail`` is a WebP that can be decoded, or None; ``picture_note`` says why there is none.
+    """
 
     sample_id: str
     split: str
     text: str
     labels: tuple[tuple[str, str], ...]
     thumbnail: bytes | None
+    picture_note: str = ""
 
 
 def one_sample(path: str, run_id: str, sample_id: str) -> Sample:
@@ -173,14 +179,21 @@ def one_sample(path: str, run_id: str, sample_id: str) -> Sample:
     labels = tuple(
         (task.name, label_in_words(row[f"label_{task.name}"], task)) for task in run.manifest.tasks
     )
-    picture = row["thumbnail"]
-    return Sample(
-        str(row["sample_id"]),
-        str(row["split"]),
-        str(row["text"]),
-        labels,
-        bytes(picture) if isinstance(picture, bytes | bytearray | memoryview) else None,
-    )
+    picture, note = _picture(row["thumbnail"])
+    return Sample(str(row["sample_id"]), str(row["split"]), str(row["text"]), labels, picture, note)
+
+
+def _picture(stored: object) -> tuple[bytes | None, str]:
+    """A stored thumbnail if it is a WebP that decodes, else why not: stores are outside data."""
+    if not isinstance(stored, bytes | bytearray | memoryview):
+        return None, "No picture was stored for this sample."
+    raw = bytes(stored)
+    try:
+        with Image.open(io.BytesIO(raw), formats=["WEBP"]) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None, "The stored picture cannot be read."
+    return raw, ""
 
 
 def label_in_words(value: object, task: TaskSpec) -> str:

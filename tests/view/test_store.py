@@ -239,6 +239,12 @@ def test_a_layer_that_is_not_there_becomes_the_one_before_it():
     assert nearest_ref(refs, "12") == refs[4]
 
 
+@pytest.mark.parametrize("stored", [b"", b"not a picture", b"RIFF\x10\x00\x00\x00WEBPVP8 cut"])
+def test_a_picture_that_cannot_be_read_is_said_and_not_shown(stored):
+    assert queries._picture(stored) == (None, "The stored picture cannot be read.")
+    assert queries._picture(None) == (None, "No picture was stored for this sample.")
+
+
 def test_only_files_that_may_hold_a_measure_are_read(tmp_path, store_factory):
     store = store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(0,), n=16)
     run = store.run("late-seed0")
