@@ -129,13 +129,21 @@ def alignment_curves(
     if not alike:
         return base_figure(height=height)
     parts = []
-    partner: dict[int, int] = {}
+    partners: dict[int, set[int]] = {}
     for members in alike.values():
         deep, other = matched_streams(members[0]) or members[0].streams[:2]
-        partner |= {a.layer: b.layer for a, b in matched_layers(deep, other)}
+        for a, b in matched_layers(deep, other):
+            partners.setdefault(a.layer, set()).add(b.layer)
         mine = frame[frame["series"].isin([one.key for one in members])]
         parts.append(alignment_points(mine, deep, other, scale.measure))
     points = pd.concat(parts, ignore_index=True)
+
+    def where(k: int) -> str:
+        """Names the partner where all models drawn here agree on it."""
+        found = partners.get(k, set())
+        matching = f"layer {next(iter(found))}" if len(found) == 1 else "its matching layer"
+        return f"{deep.name} layer {k} and {other.name} {matching}"
+
     return curve_figure(
         points,
         series,
@@ -143,7 +151,7 @@ def alignment_curves(
         x_title=f"{deep.name} layer, with its matching {other.name} layer (0 = embeddings)",
         y_title=y_title(scale, estimator),
         y_range=y_range(scale, points),
-        where=lambda k: f"{deep.name} layer {k} and {other.name} layer {partner.get(k, k)}",
+        where=where,
         first=0,
         height=height,
     )

@@ -30,6 +30,16 @@ def test_the_hover_names_both_layers_and_the_axis_is_the_deeper_streams():
     assert {t.name for t in figure.data} >= {"late", "none"}
 
 
+def test_models_of_different_depth_do_not_get_each_others_partner_in_the_hover():
+    from dataclasses import replace
+
+    alike = replace(NONE, streams=(NONE.streams[0], replace(NONE.streams[1], depth=6)))
+    figure = alignment_curves(cka_frame(LATE, alike), [LATE, alike])
+    hovers = line(figure).hovertext
+    assert "vision layer 3 and text its matching layer" in hovers[3]
+    assert "vision layer 1 and text layer 1" in hovers[1]
+
+
 def test_a_model_of_one_stream_draws_nothing():
     from dataclasses import replace
 
