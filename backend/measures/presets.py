@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ from backend.measures import (
     two_nn,
     uniformity,
 )
-from backend.measures.base import as_representation
+from backend.measures.base import as_representation, prepare
 from backend.measures.kernel import cka
 from backend.measures.layer_probes import FOLDS, probe_rows
 from backend.measures.parts import PARTS
@@ -94,6 +95,15 @@ class Layers:
     def refs(self) -> list[LayerRef]:
         """The layers in the model's order."""
         return list(self.arrays)
+
+    @cached_property
+    def constant(self) -> frozenset[LayerRef]:
+        """The layers in which every sample has the same vector, up to rounding."""
+        return frozenset(
+            ref
+            for ref, x in self.arrays.items()
+            if prepare(as_representation(x, site_name(ref)), site_name(ref)).constant
+        )
 
     @property
     def blocks(self) -> list[LayerRef]:
@@ -199,7 +209,7 @@ def _tidy(layers: Layers, result: Result, a: LayerRef, b: LayerRef | None = None
         known = [
             constant_layer_reason(ref, layers.pooling, layers.modalities)
             for ref in (a, b)
-            if ref is not None and _is_constant(layers.arrays[ref])
+            if ref is not None and ref in layers.constant
         ]
         result = replace(result, reason="; ".join(dict.fromkeys(known)) or result.reason)
     if layers.note:
@@ -210,10 +220,6 @@ def _tidy(layers: Layers, result: Result, a: LayerRef, b: LayerRef | None = None
 def _called(text: str, names: Mapping[str, str]) -> str:
     """What a function of ``x`` and ``y`` says, with the layers' names."""
     return re.sub(r"\b[xy]\b", lambda found: names[found[0]], text)
-
-
-def _is_constant(x: Array) -> bool:
-    return bool((x == x[:1]).all())
 
 
 def _undefined(

@@ -368,6 +368,21 @@ def test_warnings_of_a_cell_are_about_its_own_layers_and_call_them_by_name():
         assert len(warned) or part.name in ("retrieval", "gap"), part.name
 
 
+def test_a_layer_that_is_constant_up_to_rounding_is_called_so_by_every_part():
+    rng = np.random.default_rng(0)
+    arrays = {LayerRef("vision", k): rng.normal(size=(60, 5)).astype(np.float32) for k in range(2)}
+    still = np.full((60, 5), 3.0, dtype=np.float32)
+    still[7] = np.nextafter(still[7], np.float32(9))
+    arrays[LayerRef("vision", 0)] = still
+    layers = Layers(arrays, "cls", {"vision": "vision"})
+    for part in DEFAULT:
+        if part.name in ("cka", "dimension", "cca", "shape", "rbf"):
+            reasons = set(part.compute(layers)[0]["reason"]) - {""}
+            assert any("the CLS token does not depend on the image yet" in r for r in reasons), (
+                part.name
+            )
+
+
 def test_lost_driving_samples_are_found_again(bare):
     store = bare()
     measure_store(store, poolings=["cls"])
