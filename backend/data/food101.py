@@ -8,11 +8,16 @@
 The classes of the task ``dish`` are the class folders' names, sorted. The layout has no dev split:
 a tenth of the training file is set aside as "dev", chosen by a hash of the file name, so that it
 is the same everywhere and stays the same when rows are added or removed. "train" is the rest.
+
+The published files are sorted by class. Samples stream class by class in turn instead (the first of
+every dish, then the second of every dish, ...), so that the first N are of all dishes. For that the
+rows of a file are held while they are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, zip_longest
 from typing import Any
 
 from backend.data.files import FileSource, Part, Row
@@ -60,13 +65,17 @@ class Food101(FileSource):
         return "It has train_titles.csv, test_titles.csv and images/{train,test}/<class>/<file>."
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
+        by_dish: dict[str, list[Row]] = {}
         for item in csv_rows(self.root / part.file, width=3):
             if isinstance(item, Bad):
                 yield item
                 continue
             number, (file, title, dish) = item
             image = f"images/{part.key}/{dish}/{file}"
-            yield Row(number, file, title, image, dish, text_name="title")
+            row = Row(number, file, title, image, dish, text_name="title")
+            by_dish.setdefault(dish, []).append(row)
+        in_turn = chain.from_iterable(zip_longest(*by_dish.values()))
+        yield from (row for row in in_turn if row is not None)
 
     def _labels(self, raw: Any) -> dict[str, Label]:
         if raw not in self._class:

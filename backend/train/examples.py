@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from backend.types import Label, TaskSpec
 
 if TYPE_CHECKING:
     from backend.train.frozen import FrozenOutputs
+
+log = logging.getLogger(__name__)
 
 _CACHE_BYTES = 2**30
 MISSING = -100  # torch's own index for "no class here"
@@ -69,6 +72,20 @@ class Examples(Dataset[int]):
             task.name: encode(task, [r.labels.get(task.name) for r in self.records])
             for task in self.tasks
         }
+        if limit is not None:
+            self._tell_of_missing_classes(limit)
+
+    def _tell_of_missing_classes(self, limit: int) -> None:
+        """A file sorted by class gives its first classes only: never without a word."""
+        for task in self.tasks:
+            if task.kind == "multiclass":
+                labels = self.labels[task.name]
+                there = len(labels[labels != MISSING].unique())
+                if there < len(task.classes):
+                    log.warning(
+                        "task %s: the first %d samples of split %s are of %d of its %d classes",
+                        *(task.name, limit, self.split, there, len(task.classes)),
+                    )
 
     def __len__(self) -> int:
         return len(self.records)
