@@ -1,0 +1,67 @@
+"""The commands that open the dashboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.cli.base import AddressOption, PortOption, StoreOption, app, out
+from backend.progress import SampleBar
+from backend.view.words import counted
+
+
+@app.command()
+def demo(
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Default: the demo that is shipped.")
+    ] = None,
+    no_serve: Annotated[
+        bool, typer.Option("--no-serve", help="Make the store, do not open the dashboard.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Train what the store lacks instead of copying it.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes for --rebuild, one thread each.")
+    ] = 2,
+    port: PortOption = 8501,
+    address: AddressOption = "localhost",
+) -> None:
+    """Open the dashboard on the demo: five placements x three seeds on the generated set."""
+    from backend.jobs.demo import build_demo, cells, ensure_demo, missing_cells
+    from backend.paths import shipped_demo
+
+    path = store or shipped_demo()
+    missing = missing_cells(path)
+    partial = 0 < len(missing) < len(list(cells()))
+    if partial and not rebuild:
+        out.print(f"{counted(len(missing), 'demo run')} not made yet; --rebuild makes them")
+    elif rebuild or not ensure_demo(path):
+        with SampleBar("demo runs", len(list(cells()))) as bar:
+            work = path.parent / f"{path.name}-work"
+            build_demo(path, work, workers, lambda _, done, __: bar.update(done))
+    if no_serve:
+        out.print(f"The demo store is at {path}", soft_wrap=True)
+        return
+    _serve(path, port, address)
+
+
+@app.command()
+def serve(
+    store: StoreOption, port: PortOption = 8501, address: AddressOption = "localhost"
+) -> None:
+    """Open the dashboard on a store."""
+    from backend.store import Store
+
+    _serve(Store(store).path, port, address)
+
+
+def _serve(store: Path, port: int, address: str) -> None:
+    from backend.serve import serve as run_server
+
+    code = run_server(
+        store, port, address, lambda url: out.print(f"Fusionscope is at {url} (Ctrl-C stops it)")
+    )
+    raise typer.Exit(code)

@@ -1,0 +1,289 @@
+"""The commands that fill a store and look into it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.box import SIMPLE
+from rich.table import Column, Table
+
+from backend.cli.base import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    StoreOption,
+    StrictOption,
+    app,
+    err,
+    existing,
+    out,
+    print_report,
+    words,
+)
+from backend.errors import InputError
+from backend.progress import SampleBar, WorkBar, quiet_libraries
+from backend.view.words import counted, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backend.store import Manifest, Run
+    from backend.store.reader import Listing
+    from backend.types import Pooling
+
+
+@app.command()
+def capture(
+    model: Annotated[str, typer.Option(help="A save_pretrained directory.")],
+    data: DataOption,
+    store: StoreOption,
+    split: Annotated[
+        str, typer.Option(help="train, dev, test or the dataset's own name.")
+    ] = "test",
+    pooling: Annotated[str, typer.Option(help="cls, mean or both.")] = "cls,mean",
+    limit: Annotated[int | None, typer.Option(min=1, help="Samples.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    run_id: Annotated[str | None, typer.Option(help="Default: dataset-placement-seed.")] = None,
+    with_checkpoint: Annotated[
+        bool, typer.Option("--with-checkpoint", help="Copy the checkpoint into the run.")
+    ] = False,
+    no_activations: Annotated[
+        bool, typer.Option("--no-activations", help="Keep measures and projections only.")
+    ] = False,
+    streaming: Annotated[
+        bool,
+        typer.Option(
+            "--streaming",
+            help="Keep no vectors: consecutive-layer and cross-modal CKA and dimensions are summed "
+            "while the model runs.",
+        ),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a run of the same id once this one is whole.")
+    ] = False,
+    device: DeviceOption = "auto",
+    strict: StrictOption = False,
+) -> None:
+    """Run a checkpoint over a split and store every layer; an interrupted capture goes on."""
+    from backend.capture.run import CaptureOptions
+    from backend.jobs.capture import CaptureRequest, measure_and_project, open_request, run_capture
+
+    if streaming and no_activations:
+        raise InputError(
+            "a streaming capture keeps no vectors, neither to write nor to project",
+            where="--no-activations",
+            hint="Leave out one of --no-activations and --streaming.",
+        )
+    quiet_libraries()
+    request = CaptureRequest(
+        model=model,
+        data=data,
+        store=str(store),
+        split=split,
+        poolings=tuple(words(pooling)),
+        dtype=dtype,
+        run_id=run_id,
+        keep_checkpoint=with_checkpoint,
+        streaming=streaming,
+        strict=strict,
+        replace=replace,
+        options=CaptureOptions(limit=limit, batch_size=batch_size, device=device),
+    )
+    opened = open_request(request)
+    if streaming:
+        _print_plan(opened.manifest)
+    with SampleBar(f"capture {opened.manifest.run_id}", opened.expected) as bar:
+        manifest = run_capture(
+            request,
+            opened,
+            keep_activations=not no_activations,
+            before_commit=measure_and_project if no_activations else None,
+            progress=bar.update,
+        )
+    print_report(opened.source)
+    out.print(
+        f"run {manifest.run_id}: {counted(manifest.dataset.n, 'sample')} in {store}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+def measure(
+    store: StoreOption,
+    run: Annotated[list[str] | None, typer.Option("--run", help="Default: all runs.")] = None,
+    preset: Annotated[
+        str,
+        typer.Option(help="default, or thesis: the conventions of the published curves."),
+    ] = "default",
+    pooling: Annotated[str, typer.Option(help="cls, mean; default: all captured.")] = "",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes for several runs; default: one a core.")
+    ] = None,
+) -> None:
+    """Compute the measures that the store's runs lack; an interrupted one goes on."""
+    from backend.jobs.measure import Task, missing_in_store, perform_all
+
+    opened = existing(store)
+    poolings = cast("list[Pooling] | None", words(pooling) or None)
+    done = missing_in_store(opened, run, preset=preset, poolings=poolings)
+    with WorkBar("measure", sum(task.weight for task in done)) as bar:
+        perform_all(
+            opened,
+            done,
+            workers=workers,
+            report=lambda task: bar.advance(
+                task.weight, f"{task.run_id}: {task.part} of {task.pooling}"
+            ),
+        )
+    counts: dict[str, list[Task]] = {run_id: [] for run_id in run or opened.run_ids()}
+    for task in done:
+        counts[task.run_id].append(task)
+    for run_id, tasks in counts.items():
+        parts = ", ".join(dict.fromkeys(task.part for task in tasks)) or "nothing to add"
+        out.print(f"{run_id}: {parts}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN_A RUN_B [RUN...]", help="Run ids.")],
+    store: StoreOption,
+    pooling: Annotated[str, typer.Option(help="cls, mean; default: what both runs have.")] = "",
+) -> None:
+    """Compute the CKA of every layer of each run with every layer of the others."""
+    from backend.jobs.compare import compare_runs, missing_comparisons
+    from backend.store import Store
+
+    opened = Store(store)
+    poolings = cast("list[Pooling] | None", words(pooling) or None)
+    missing = missing_comparisons(opened, runs, poolings=poolings)
+    with WorkBar("compare", len(missing)) as bar:
+        done = compare_runs(
+            opened,
+            runs,
+            poolings=poolings,
+            report=lambda task: bar.advance(1, f"{task.run_a} ~ {task.run_b}: {task.pooling}"),
+        )
+    for task in done:
+        out.print(f"{task.run_a} ~ {task.run_b}: {task.pooling}", soft_wrap=True, highlight=False)
+    if not done:
+        out.print("nothing to add")
+
+
+@app.command()
+def project(
+    store: StoreOption,
+    run: Annotated[list[str] | None, typer.Option("--run", help="Default: all runs.")] = None,
+    method: Annotated[str, typer.Option(help="umap or pca.")] = "umap",
+) -> None:
+    """Compute the two-dimensional coordinates that the store's runs lack."""
+    from backend.jobs.project import project_run
+
+    _each_run(store, run, "project", lambda one: project_run(one, method=method))
+
+
+@app.command()
+def runs(store: StoreOption, as_json: JsonOption = False) -> None:
+    """List the runs of a store."""
+
+    listing = existing(store).listing()
+    if as_json:
+        typer.echo(json.dumps([_run_json(row) for row in listing.rows], indent=2))
+    else:
+        _print_runs(listing)
+    for broken in listing.broken:
+        err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(store: StoreOption) -> None:
+    """Read a whole store and report what is wrong with it."""
+    from backend.store import Store
+    from backend.store.verify import verify as examine
+
+    findings = examine(existing(store))
+    for finding in findings:
+        out.print(str(finding), markup=False, soft_wrap=True, highlight=False)
+    faults = [finding for finding in findings if finding.kind == "problem"]
+    if faults:
+        raise InputError(f"{counted(len(faults), 'fault')} found", where=f"store {store}")
+    out.print(f"{counted(len(Store(store).run_ids()), 'run')} checked, no faults")
+
+
+def _each_run(
+    store: Path, wanted: list[str] | None, what: str, work: Callable[[Run], list[str]]
+) -> None:
+    opened = existing(store)
+    chosen = [opened.run(run_id) for run_id in wanted or opened.run_ids()]
+    with SampleBar(what, len(chosen)) as bar:
+        for done, run in enumerate(chosen, start=1):
+            keys = work(run)
+            bar.update(done)
+            out.print(
+                f"{run.run_id}: {', '.join(keys) if keys else 'nothing to add'}",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+
+def _print_runs(listing: Listing) -> None:
+    """One line a run, a column a task: the metric by which it is judged (--json has all)."""
+    tasks = {task.name: task for run in listing.runs for task in run.manifest.tasks}
+    columns = [f"{task.name}\n{task.metric}" for task in tasks.values()]
+    table = Table(
+        *(Column(name, no_wrap=True) for name in ("run", "placement")),
+        *("seed", "n", "dataset", *columns),
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for run, row in zip(listing.runs, map(dict[str, Any], listing.rows), strict=True):
+        found = row["scores"]
+        own = {task.name for task in run.manifest.tasks}
+        values = [
+            # A run of one task has its metrics without the task's name.
+            found.get(f"{task.name}.{task.metric}", found.get(task.metric))
+            if task.name in own
+            else None
+            for task in tasks.values()
+        ]
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        cells = [row[key] for key in ("run_id", "placement", "seed", "n", "dataset")]
+        table.add_row(*map(str, cells), *shown)
+    out.print(table)
+
+
+def _run_json(row: dict[str, Any]) -> dict[str, Any]:
+    kept = ("run_id", "model", "placement", "seed", "dataset", "n")
+    return {
+        **{key: row[key] for key in kept},
+        "streams": [
+            {
+                "name": s.name,
+                "modality": s.modality,
+                "depth": s.depth,
+                "width": s.width,
+                "fusion_layers": list(s.fusion_layers),
+            }
+            for s in row["streams"]
+        ],
+        "poolings": list(row["poolings"]),
+        "scores": row["scores"],
+    }
+
+
+def _print_plan(manifest: Manifest) -> None:
+    """What a streaming capture sums, and the memory that takes."""
+    from backend.jobs.streaming import StreamPlan
+
+    plan = StreamPlan.of(manifest)
+    out.print(
+        f"streaming {counted(len(plan.refs), 'layer')} and {counted(len(plan.pairs), 'pair')} of "
+        f"{listed(manifest.poolings)} vectors: {plan.nbytes / 2**20:,.1f} MiB of sums, however "
+        "many samples",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,64 @@
+"""The commands that read a study: table and findings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backend.cli.base import JsonOption, StoreOption, app, err
+from backend.errors import InputError
+from backend.view.words import listed
+
+
+@app.command()
+def table(
+    store: StoreOption,
+    form: Annotated[
+        str, typer.Option("--format", help="text, csv, json, latex or markdown.")
+    ] = "text",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="auroc, macro_f1, accuracy; default: each task's own."),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="Placement to compare the others with, by seed.")
+    ] = "",
+) -> None:
+    """Placements x tasks: mean ± sd over seeds, the best marked; differences to a baseline."""
+    from backend.study import build_table, render
+    from backend.view.study import opened, score_frame
+
+    overview = opened(str(store))
+    made = build_table(score_frame(overview.runs), metrics=metric or (), baseline=baseline)
+    typer.echo(render(made, form))
+    for broken in overview.broken:
+        err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def findings(
+    store: StoreOption,
+    as_json: JsonOption = False,
+    pooling: Annotated[str, typer.Option(help="cls or mean.")] = "cls",
+    preset: Annotated[
+        str, typer.Option(help="default, or thesis: the conventions of the published curves.")
+    ] = "default",
+) -> None:
+    """Test the thesis's claims on a store's runs, beside the thesis's published numbers."""
+    from backend.measures.parts import PRESETS
+    from backend.study import published_claims
+    from backend.study.report import as_json as to_json
+    from backend.study.report import as_text
+    from backend.view.study import findings as find
+
+    if preset not in PRESETS:
+        raise InputError(
+            f"{preset!r} is not a preset",
+            where="--preset",
+            hint=f"Use one of {listed(PRESETS, 'or')}",
+        )
+    own, problems = find(str(store), pooling, preset=preset)
+    typer.echo((to_json if as_json else as_text)(own, published_claims()))
+    for line in problems:
+        err.print(f"could not be read: {line}", markup=False, soft_wrap=True)
