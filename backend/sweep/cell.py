@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from backend.jobs.capture import CaptureRequest
     from backend.store import RunWriter
     from backend.train.plan import TrainPlan
+    from backend.train.pretrain import PretrainPlan
     from backend.types import Pooling
 
-STAGES = {"train": 0.7, "capture": 0.1, "measure": 0.1, "project": 0.1}
-"""The steps of a cell in order, and the share of its time that each is taken to need."""
+STAGES = {"pretrain": 0.0, "train": 0.7, "capture": 0.1, "measure": 0.1, "project": 0.1}
+"""The steps of a cell in order, and the share of its time that each is taken to need.
+
+Pretraining is shared by cells, so it is no cell's own."""
 
 Progress = Callable[[str, float], None]
 """Called with the stage and how much of it is done, 0..1."""
@@ -46,6 +50,21 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """What cells of one placement start from, made once by whichever of them comes first."""
+
+    plan: PretrainPlan
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder: the placement, and a digest of everything else."""
+        parts = f"{self.plan.digest()} {self.seed}"
+        digest = hashlib.sha256(parts.encode()).hexdigest()[:12]
+        return f"{re.sub('[^A-Za-z0-9]+', '_', self.plan.placement)}-{digest}"
+
+
+@dataclass(frozen=True)
 class Cell:
     """One dataset, placement and seed, with all that its run depends on."""
 
@@ -54,6 +73,7 @@ class Cell:
     placement: str
     seed: int
     plan: TrainPlan
+    pretraining: Pretraining | None
     store: Path
     work: Path
     capture: CaptureSettings
@@ -81,6 +101,8 @@ class Cell:
             "methods": self.methods,
             "measure": [self.measure_every, self.measure_samples],
         }
+        if self.pretraining:
+            parts["pretraining"] = self.pretraining.name
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -188,18 +210,23 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
     from backend.jobs.training_measures import TrainingMeasures, require_measured
     from backend.train.frozen import CacheOptions
     from backend.train.loop import Step, train_seed
+    from backend.train.plan import starting_from
 
     def report(step: Step) -> None:
         done = (step.epoch - 1) * step.steps + step.step
         progress("train", done / (step.epochs * step.steps))
 
+    plan = replace(cell.plan, device=device)
+    if cell.pretraining:
+        start = _pretrain(cell.pretraining, cell.work / "pretrained", device, progress)
+        plan = starting_from(plan, os.path.relpath(start))
     progress("train", 0.0)
     observer = None
     if cell.measure_every:
         observer = TrainingMeasures(cell.measure_every, cell.measure_samples)
     checkpoint = train_seed(
-        replace(cell.plan, device=device),
-        open_source(cell.plan.data),
+        plan,
+        open_source(plan.data),
         cell.seed,
         cell.folder,
         report,
@@ -209,6 +236,25 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
     if observer:
         require_measured(checkpoint)
     return checkpoint
+
+
+def _pretrain(wanted: Pretraining, folder: Path, device: str, progress: Progress) -> Path:
+    """The checkpoint of a pretraining; waits where another cell is making it."""
+    from backend.data.registry import open_source
+    from backend.train.engine import Step
+    from backend.train.pretrain import pretrain_seed
+
+    def report(step: Step) -> None:
+        done = (step.epoch - 1) * step.steps + step.step
+        progress("pretrain", done / (step.epochs * step.steps))
+
+    progress("pretrain", 0.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = replace(wanted.plan, device=device)
+    with FileLock(folder / f"{wanted.name}.lock"):
+        return pretrain_seed(
+            plan, open_source(plan.data), wanted.seed, folder / wanted.name, report
+        )
 
 
 def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:

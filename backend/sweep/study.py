@@ -12,6 +12,10 @@
     [train]                                   # any option of `fusionscope train`, with underscores
     freeze = "text=4;vision=10"
 
+    [pretrain]                                # optional: every placement once, for all cells of it
+    data = "folder:DATA/captions"             # options of `fusionscope pretrain`; encoders and
+    epochs = 2                                # image size are those of [train]
+
     [capture]
     limit = 500
 
@@ -25,6 +29,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -37,10 +42,12 @@ from backend.jobs.measure import check_preset
 from backend.jobs.training_measures import SAMPLES, TrainingMeasures
 from backend.projection import METHODS
 from backend.store.paths import check_id
-from backend.sweep.cell import CaptureSettings, Cell
+from backend.sweep.cell import CaptureSettings, Cell, Pretraining
 from backend.sweep.toml_lines import line_of
 from backend.train.frozen import GIB, CacheOptions
-from backend.train.plan import TrainPlan, check_plan
+from backend.train.plan import FROM_CHECKPOINT, TrainPlan, check_plan
+from backend.train.pretrain import PretrainPlan, check_pretraining
+from backend.train.recipe import Recipe
 from backend.types import POOLINGS, Pooling
 
 Loc = tuple[str | int, ...]
@@ -50,7 +57,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_CELL_S_OWN = ("data", "placement", "device", "strict")  # of a TrainPlan, not of all cells
+_CELL_S_OWN = ("data", "placement", "device", "strict", "pretrained")  # not of all cells
 _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(("epochs", "batch_size", "patience", "limit"), 1),
     **dict.fromkeys(("learning_rate", "weight_decay", "dropout", "cka_loss"), 0),
@@ -59,15 +66,16 @@ _AT_LEAST: dict[str, float] = {
 }
 
 
-def _train_fields() -> dict[str, Any]:
-    defaults = TrainPlan(data="", placement="")
+def _fields_of(recipe: type[Recipe], without: Sequence[str]) -> dict[str, Any]:
+    defaults = recipe(data="", placement="")
     return {
-        name: (
-            Annotated[kind, Field(ge=_AT_LEAST[name])] if name in _AT_LEAST else kind,
-            getattr(defaults, name),
+        item.name: (
+            Annotated[kind, Field(ge=_AT_LEAST[item.name])] if item.name in _AT_LEAST else kind,
+            getattr(defaults, item.name),
         )
-        for name, kind in get_type_hints(TrainPlan).items()
-        if name not in _CELL_S_OWN
+        for item in fields(recipe)
+        if item.name not in without
+        for kind in [get_type_hints(recipe)[item.name]]
     }
 
 
@@ -76,10 +84,24 @@ class _Measured(_Strict):
     measure_samples: Annotated[int, Field(ge=4)] = SAMPLES
 
 
+class _Pretrained(_Strict):
+    data: str
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 if TYPE_CHECKING:
-    TrainOptions = _Measured  # a type checker cannot see the fields that are taken from TrainPlan
+    # A type checker cannot see the fields that are taken from the recipes.
+    TrainOptions = _Measured
+    PretrainOptions = _Pretrained
 else:
-    TrainOptions = create_model("TrainOptions", __base__=_Measured, **_train_fields())
+    TrainOptions = create_model(
+        "TrainOptions", __base__=_Measured, **_fields_of(TrainPlan, _CELL_S_OWN)
+    )
+    PretrainOptions = create_model(
+        "PretrainOptions",
+        __base__=_Pretrained,
+        **_fields_of(PretrainPlan, (*_CELL_S_OWN, *FROM_CHECKPOINT)),
+    )
 
 
 class CaptureOptions(_Strict):
@@ -119,6 +141,7 @@ class Study(_Strict):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     work: Path | None = None
     train: TrainOptions = TrainOptions()
+    pretrain: PretrainOptions | None = None
     capture: CaptureOptions = CaptureOptions()
     measure: tuple[str, ...] = ("default",)
     project: tuple[str, ...] = ("umap",)
@@ -190,7 +213,11 @@ def _changed(content: Mapping[str, Any], changes: Sequence[str]) -> dict[str, An
 
 
 def _invalid(error: ValidationError, where: Callable[[Loc], str]) -> InputError:
-    first, *others = error.errors(include_url=False)
+    # An unknown key first: a key that is missing may be just that one, misspelt.
+    found = sorted(
+        error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+    )
+    first, *others = found
     loc = tuple(first["loc"])
     more = f" (and {len(others)} more)" if others else ""
     shown = ".".join(str(part) for part in loc)
@@ -208,6 +235,7 @@ def _keys_of(loc: Loc) -> list[str]:
     """The keys that the table of an unknown key may have."""
     tables: dict[str, type[BaseModel]] = {
         "train": TrainOptions,
+        "pretrain": PretrainOptions,
         "capture": CaptureOptions,
         "datasets": Dataset,
     }
@@ -219,11 +247,7 @@ def _check_names(study: Study, where: Callable[[Loc], str]) -> None:
     """InputError for unknown layouts, presets and methods, and for names that occur twice."""
     labels: set[str] = set()
     for at, dataset in enumerate(study.datasets):
-        layout = dataset.data.partition(":")[0].strip()
-        if layout not in LAYOUTS:
-            hint = f"The layouts are {', '.join(LAYOUTS)}."
-            loc = ("datasets", at, "data")
-            raise InputError(f"unknown layout {layout!r}", where=where(loc), hint=hint)
+        _check_layout(dataset.data, where(("datasets", at, "data")))
         if dataset.label in labels:
             raise InputError(
                 f"two datasets are called {dataset.label!r}",
@@ -231,6 +255,8 @@ def _check_names(study: Study, where: Callable[[Loc], str]) -> None:
                 hint="Give one of them a name.",
             )
         labels.add(dataset.label)
+    if study.pretrain:
+        _check_layout(study.pretrain.data, where(("pretrain", "data")))
     for at, preset in enumerate(study.measure):
         with_line(partial(check_preset, preset), where(("measure", at)))
     for at, method in enumerate(study.project):
@@ -241,6 +267,13 @@ def _check_names(study: Study, where: Callable[[Loc], str]) -> None:
         raise InputError("a seed is given twice", where=where(("seeds",)))
     cache = CacheOptions(study.frozen_cache)
     with_line(cache.check, where(("frozen_cache",)))
+
+
+def _check_layout(data: str, where: str) -> None:
+    layout = data.partition(":")[0].strip()
+    if layout not in LAYOUTS:
+        hint = f"The layouts are {', '.join(LAYOUTS)}."
+        raise InputError(f"unknown layout {layout!r}", where=where, hint=hint)
 
 
 def with_line(check: Callable[[], object], where: str) -> None:
@@ -264,6 +297,7 @@ def _cells(study: Study, where: Callable[[Loc], str]) -> list[Cell]:
             with_line(partial(TrainingMeasures, every), where((*table, "measure_every")))
         options = CaptureOptions(**{**_given(study.capture), **_given(dataset.capture)})
         placements = _placements(study, at, train, where)
+        first = _pretraining(study, train, placements, where)
         for seed in study.seeds:
             for name, plan in placements.items():
                 run_id = _run_id(dataset.label, name, seed)
@@ -278,6 +312,7 @@ def _cells(study: Study, where: Callable[[Loc], str]) -> list[Cell]:
                     placement=name,
                     seed=seed,
                     plan=plan,
+                    pretraining=first.get(name),
                     store=study.store,
                     work=study.folder,
                     capture=CaptureSettings(
@@ -324,18 +359,50 @@ def _placements(
     return found
 
 
+def _pretraining(
+    study: Study,
+    train: Mapping[str, Any],
+    placements: Mapping[str, TrainPlan],
+    where: Callable[[Loc], str],
+) -> dict[str, Pretraining]:
+    """{placement: what its cells start from}, with the encoders of the cells' own training."""
+    if study.pretrain is None:
+        return {}
+    given = _given(study.pretrain)
+    data, seed = given.pop("data"), given.pop("seed", 0)
+    encoders = {name: train[name] for name in FROM_CHECKPOINT if name in train}
+    found = {}
+    for name, trained in placements.items():
+        plan = PretrainPlan(data=data, placement=trained.placement, **encoders, **given)
+        try:
+            check_pretraining(plan)
+        except InputError as error:
+            key = _key_in(error.where or "", PretrainOptions)
+            place = where(("pretrain", key) if key else ("pretrain",))
+            raise InputError(
+                error.problem, where=f"{place}: {error.where}", hint=error.hint
+            ) from error
+        found[name] = Pretraining(plan, seed)
+    return found
+
+
 def _blamed(where: str, study: Study, at: int) -> Loc:
     """The key of the training options that an error is about, as far as its place tells."""
-    words = re.sub(r"[^a-z]+", " ", where.lower()).split()
-    names = [*TrainOptions.model_fields]
-    by_overlap = {
-        name: sum(part in words for part in name.split("_")) / len(name.split("_"))
-        for name in names
-    }
-    best = max(names, key=lambda name: by_overlap[name])
+    best = _key_in(where, TrainOptions)
     own = best in _given(study.datasets[at].train)
     table: Loc = ("datasets", at, "train") if own else ("train",)
-    return (*table, best) if by_overlap[best] >= 0.5 else table
+    return (*table, best) if best else table
+
+
+def _key_in(where: str, options: type[BaseModel]) -> str:
+    """The option that the place of an error names, such as ``--text-mask``; empty if none."""
+    words = re.sub(r"[^a-z]+", " ", where.lower()).split()
+    by_overlap = {
+        name: sum(part in words for part in name.split("_")) / len(name.split("_"))
+        for name in options.model_fields
+    }
+    best = max(by_overlap, key=lambda name: by_overlap[name])
+    return best if by_overlap[best] >= 0.5 else ""
 
 
 def _given(options: BaseModel) -> dict[str, Any]:
