@@ -76,8 +76,8 @@ def train_seed(
     as an uninterrupted one. A finished checkpoint of the same plan is returned as it is. ``cache``
     says where outputs of frozen layers are kept (:mod:`backend.train.frozen`), by default beside
     that state; it does not change what is trained, and neither does ``observer``, which is told of
-    every step. Raises InputError for a plan that the data or the encoders cannot serve, and for a
-    finished checkpoint of another plan.
+    every step and epoch. Raises InputError for a plan that the data or the encoders cannot serve,
+    and for a finished checkpoint of another plan; and what the observer raises to end the training.
     """
     cache = cache or CacheOptions()
     cache.check()
@@ -204,6 +204,8 @@ class _Training:
         if observer:
             device = self.accelerator.device
             observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
+            for row in done.history:
+                observer.evaluated(row["epoch"], self._judged([Score(**s) for s in row["dev"]]))
         while done.epoch < self.plan.epochs:
             if done.epoch - done.best_epoch >= self.plan.patience and done.epoch:
                 log.info(
@@ -212,14 +214,20 @@ class _Training:
                 break
             losses = self._epoch(done.epoch + 1, report, observer)
             found = self.evaluate(self.dev)
-            value = float(np.nanmean([primary(task, found) for task in self.tasks]))
+            value = self._judged(found)
             done.epoch += 1
             done.history.append({"epoch": done.epoch, **losses, "dev": [asdict(s) for s in found]})
             if value > done.best_value:
                 done.best_epoch, done.best_value = done.epoch, value
                 done.best_weights = state.snapshot(self.model)
             state.save(folder, digest, done, *parts)
+            if observer:
+                observer.evaluated(done.epoch, value)
         self.model.load_state_dict(done.best_weights, strict=False)
+
+    def _judged(self, found: list[Score]) -> float:
+        """By what epochs are compared: the mean over the tasks of each one's own metric."""
+        return float(np.nanmean([primary(task, found) for task in self.tasks]))
 
     def _epoch(
         self, epoch: int, report: Report | None, observer: Observer | None
