@@ -21,6 +21,7 @@ from backend.store.files import published
 if TYPE_CHECKING:
     from backend.jobs.capture import CaptureRequest
     from backend.store import RunWriter
+    from backend.train.observe import Observer
     from backend.train.plan import TrainPlan
     from backend.train.pretrain import PretrainPlan
     from backend.types import Pooling
@@ -66,7 +67,11 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Cell:
-    """One dataset, placement and seed, with all that its run depends on."""
+    """One dataset, placement and seed, with all that its run depends on.
+
+    ``observer`` is told of its training in the cell's own process and may end it; what it does is
+    no part of the result.
+    """
 
     run_id: str
     dataset: str
@@ -84,6 +89,7 @@ class Cell:
     frozen_cache: str
     cache_bytes: int
     keep_checkpoint: bool
+    observer: Observer | None = None
 
     @property
     def folder(self) -> Path:
@@ -149,7 +155,8 @@ def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Pr
     """Make whatever the cell lacks, on one device; its status says ``done`` at the end.
 
     Every step goes on where it was killed. InputError for what cannot be used, among it a run or
-    a checkpoint of the same name that was made with other options.
+    a checkpoint of the same name that was made with other options; TrainingStopped if the cell's
+    observer ended the training.
     """
     cell.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -210,6 +217,7 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
     from backend.jobs.training_measures import TrainingMeasures, require_measured
     from backend.train.frozen import CacheOptions
     from backend.train.loop import Step, train_seed
+    from backend.train.observe import Observers
     from backend.train.plan import starting_from
 
     def report(step: Step) -> None:
@@ -221,9 +229,9 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
         start = _pretrain(cell.pretraining, cell.work / "pretrained", device, progress)
         plan = starting_from(plan, os.path.relpath(start))
     progress("train", 0.0)
-    observer = None
+    observers: list[Observer] = [cell.observer] if cell.observer else []
     if cell.measure_every:
-        observer = TrainingMeasures(cell.measure_every, cell.measure_samples)
+        observers.insert(0, TrainingMeasures(cell.measure_every, cell.measure_samples))
     checkpoint = train_seed(
         plan,
         open_source(plan.data),
@@ -231,9 +239,9 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
         cell.folder,
         report,
         CacheOptions(cell.frozen_cache, cell.work / "frozen", cell.cache_bytes),
-        observer,
+        Observers(observers) if observers else None,
     )
-    if observer:
+    if cell.measure_every:
         require_measured(checkpoint)
     return checkpoint
 

@@ -98,8 +98,12 @@ class Engine(ABC):
         """The loss of a training batch, and parts of it whose means go into the history."""
 
     @abstractmethod
-    def assess(self) -> tuple[float, dict[str, Any]]:
-        """How good the model is (more is better), and what to keep of that in the history."""
+    def assess(self) -> dict[str, Any]:
+        """How the model does after an epoch: what the history keeps of that."""
+
+    @abstractmethod
+    def score_of(self, row: Mapping[str, Any]) -> float:
+        """By what epochs are compared, more is better, from a row of the history."""
 
     @abstractmethod
     def enough(self) -> bool:
@@ -135,15 +139,19 @@ class Engine(ABC):
         if observer:
             device = self.accelerator.device
             observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
+            for row in done.history:
+                observer.evaluated(row["epoch"], self.score_of(row))
         while done.epoch < self.recipe.epochs and not self.enough():
             found = self._epoch(done.epoch + 1, report, observer)
-            value, dev = self.assess()
             done.epoch += 1
-            done.history.append({"epoch": done.epoch, **found, **dev})
+            done.history.append({"epoch": done.epoch, **found, **self.assess()})
+            value = self.score_of(done.history[-1])
             if value > done.best_value:
                 done.best_epoch, done.best_value = done.epoch, value
                 done.best_weights = state.snapshot(self.module)
             state.save(folder, self.identity, done, *parts)
+            if observer:
+                observer.evaluated(done.epoch, value)
         self.module.load_state_dict(done.best_weights, strict=False)
 
     def _epoch(

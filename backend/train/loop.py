@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ def train_seed(
     The directory appears when the training is finished, which an interrupted one does in a later
     call. A finished checkpoint of the same plan is returned as it is. ``cache`` says where outputs
     of frozen layers are kept (:mod:`backend.train.frozen`), by default beside the training's state;
-    it does not change what is trained, and neither does ``observer``, which is told of every step.
-    Raises InputError for a plan that the data or the encoders cannot serve, and for a finished
-    checkpoint of another plan.
+    it does not change what is trained, and neither does ``observer``, which is told of every step
+    and epoch. Raises InputError for a plan that the data or the encoders cannot serve, and for a
+    finished checkpoint of another plan; and what the observer raises to end the training.
     """
     cache = cache or CacheOptions()
     cache.check()
@@ -154,11 +154,14 @@ class _Training(Engine):
             return loss, {}
         return loss + self.plan.cka_loss * (1 - alignment), {"cka": alignment}
 
-    def assess(self) -> tuple[float, dict[str, Any]]:
-        """The mean of the tasks' own metrics on dev."""
-        found = self.evaluate(self.dev)
-        value = float(np.nanmean([primary(task, found) for task in self.tasks]))
-        return value, {"dev": [asdict(s) for s in found]}
+    def assess(self) -> dict[str, Any]:
+        """All metrics of all tasks on dev."""
+        return {"dev": [asdict(score) for score in self.evaluate(self.dev)]}
+
+    def score_of(self, row: Mapping[str, Any]) -> float:
+        """The mean over the tasks of each one's own metric on dev."""
+        found = [Score(**score) for score in row["dev"]]
+        return float(np.nanmean([primary(task, found) for task in self.tasks]))
 
     def evaluate(self, examples: Examples) -> list[Score]:
         """All metrics of all tasks on a split, without those that have no labels there."""

@@ -132,10 +132,13 @@ class _Pretraining(Engine):
         losses = {name: outcome.loss for name, outcome in found.items()}
         return torch.stack(list(losses.values())).sum(), losses
 
-    def assess(self) -> tuple[float, dict[str, Any]]:
-        """The last epoch is the best; how it does on dev goes into the history."""
-        value = float(self.progress.epoch)
-        return value, {"dev": self._on_dev()} if self.has_dev else {}
+    def assess(self) -> dict[str, Any]:
+        """How it does on dev, for the history."""
+        return {"dev": self._on_dev()} if self.has_dev else {}
+
+    def score_of(self, row: Mapping[str, Any]) -> float:
+        """The last epoch is the best."""
+        return float(row["epoch"])
 
     def _on_dev(self) -> list[dict[str, Any]]:
         """Mean loss and share of right predictions of each objective."""
