@@ -23,7 +23,7 @@ class _Strict(BaseModel):
 
 _CELL_S_OWN = ("data", "placement", "device", "strict", "pretrained")  # not of all cells
 _AT_LEAST: dict[str, float] = {
-    **dict.fromkeys(("epochs", "batch_size", "patience", "limit"), 1),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "patience", "limit"), 1),
     **dict.fromkeys(("learning_rate", "weight_decay", "dropout", "cka_loss"), 0),
     "max_text_length": 4,
     "image_size": 8,

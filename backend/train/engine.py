@@ -41,7 +41,7 @@ _GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True)
 class Step:
-    """What a progress bar shows: ``step`` of ``steps`` in ``epoch`` of ``epochs`` (both from 1)."""
+    """What a progress bar shows: batch ``step`` of ``steps``, ``epoch`` of ``epochs`` (from 1)."""
 
     seed: int
     epoch: int
@@ -89,7 +89,8 @@ class Engine(ABC):
         self.identity, self.module = identity, module
         trainable = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = AdamW(trainable, lr=recipe.rate, weight_decay=recipe.weight_decay)
-        self.steps = math.ceil(len(self.train) / recipe.batch_size)
+        self.batches = math.ceil(len(self.train) / recipe.batch_size)
+        self.steps = math.ceil(self.batches / recipe.accumulate)
         self.schedule = LambdaLR(self.optimizer, self._rate)
         module.to(self.accelerator.device)
 
@@ -157,37 +158,47 @@ class Engine(ABC):
     def _epoch(
         self, epoch: int, report: Report | None, observer: Observer | None
     ) -> dict[str, float]:
-        """Train one; the means over the steps of the loss and of its parts that were given."""
+        """Train one; the means over the batches of the loss and of its parts that were given."""
         self.module.train()
         total = torch.zeros((), device=self.accelerator.device)
         kept: dict[str, list[Tensor]] = {}
         metric = self.progress.best_value if self.judged and self.progress.history else None
-        for step, batch in enumerate(self._batches(epoch), start=1):
+        for at, batch in enumerate(self._batches(epoch), start=1):
             with self.accelerator.autocast():
                 loss, parts = self.loss(batch)
             if not torch.isfinite(loss):
                 raise InputError(
-                    f"the loss is {loss.item()} in epoch {epoch}, step {step}",
+                    f"the loss is {loss.item()} in epoch {epoch}, batch {at}",
                     where=f"training {self.recipe.data}",
                     hint="Lower --learning-rate, or use --precision no.",
                 )
-            self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(self.module.parameters(), _GRADIENT_NORM)
-            self.optimizer.step()
-            self.schedule.step()
+            self._learn(loss, at, epoch, observer)
             total += loss.detach()
             for name, value in parts.items():
                 kept.setdefault(name, []).append(value.detach())
-            if observer:
-                observer.stepped(epoch, step, self.steps)
             if report:
-                mean = float(total / step)
-                report(Step(self.seed, epoch, self.recipe.epochs, step, self.steps, mean, metric))
+                mean = float(total / at)
+                report(Step(self.seed, epoch, self.recipe.epochs, at, self.batches, mean, metric))
         means = {name: float(torch.stack(values).mean()) for name, values in kept.items()}
         for name, mean in means.items():
             log.info("seed %d, epoch %d: %s %.3f", self.seed, epoch, name, mean)
-        return {"loss": float(total / self.steps), **means}
+        return {"loss": float(total / self.batches), **means}
+
+    def _learn(self, loss: Tensor, at: int, epoch: int, observer: Observer | None) -> None:
+        """Add the gradient of batch ``at`` (from 1), and make a step once there are enough."""
+        group = self.recipe.accumulate
+        first = (at - 1) // group * group + 1
+        together = min(group, self.batches - first + 1)
+        if at == first:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss if together == 1 else loss / together)
+        if at < first + together - 1:
+            return
+        self.accelerator.clip_grad_norm_(self.module.parameters(), _GRADIENT_NORM)
+        self.optimizer.step()
+        self.schedule.step()
+        if observer:
+            observer.stepped(epoch, (at - 1) // group + 1, self.steps)
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Any]]:
         """The epoch's batches in an order that depends on seed and epoch alone."""

@@ -23,6 +23,8 @@ class Recipe:
     Encoders: ``small`` (from scratch; ``small:depth=6,width=64,heads=4``), or for text a directory
     or hub id, for vision a timm name with an optional weights file (``name:file.safetensors``).
     ``freeze`` is ``none``, ``encoders`` or ``text=4;vision=6`` (embeddings and blocks up to there).
+    ``accumulate`` batches make one step of the optimiser, so that its samples need not fit into
+    memory together (the CKA loss and the exchange of texts stay within a batch).
     ``saved_precision`` is that of the saved weights. ``image_size`` and ``learning_rate`` of None
     are 48 px and 1e-3 for small encoders, 224 px and 4e-5 for pretrained ones.
     """
@@ -37,6 +39,7 @@ class Recipe:
     max_text_length: int = 64
     epochs: int = 15
     batch_size: int = 64
+    accumulate: int = 1
     learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
