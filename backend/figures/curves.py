@@ -40,6 +40,7 @@ def curve_figure(
     height: int = 330,
     legend: bool = True,
     band: str = BAND,
+    moving: bool = False,
 ) -> go.Figure:
     """Curves of one stream, one a series, over layers or transitions.
 
@@ -47,7 +48,9 @@ def curve_figure(
     ``x``. One series is drawn in its modality's colour with its fusion layers shaded. Several are
     drawn in their own colours, and a strip below the axis shows where each of them fuses.
     ``where`` words an x position for the hover; ``first`` is the smallest x, ``band`` says in the
-    legend what lies between the columns ``low`` and ``high``.
+    legend what lies between the columns ``low`` and ``high``. The traces begin with those of
+    :func:`series_traces`, series by series: without the empty ones, unless the figure is
+    ``moving`` and its frames must find each at a place that they know.
     """
     shown = [one for one in series if one.stream(stream) is not None]
     overlay = len(shown) > 1
@@ -59,11 +62,11 @@ def curve_figure(
     traces: list[go.Scatter] = []
     shapes: list[dict[str, object]] = []
     for one in shown:
-        spec = _spec(one, stream)
-        colour = one.colour if overlay else style_of(spec).colour
-        rows = points[points["series"].eq(one.key)].sort_values("x")
-        traces += _band(rows, colour, one.key)
-        traces += _line(rows, one, spec, colour, where, digits, y_range, overlay)
+        rows = points[points["series"].eq(one.key)]
+        drawn = series_traces(rows, one, stream, where, y_range, overlay=overlay, digits=digits)
+        traces += [
+            trace for trace in drawn if moving or len(trace.x) or trace.mode == "lines+markers"
+        ]
     traces += _legend(points, shown, stream, overlay, band) if legend else []
     if overlay:
         for row, one in enumerate(reversed(shown)):
@@ -116,17 +119,25 @@ def _spec(one: Series, stream: str) -> StreamSpec:
     return spec
 
 
-def _line(
+def series_traces(
     rows: pd.DataFrame,
     one: Series,
-    spec: StreamSpec,
-    colour: str,
+    stream: str,
     where: Callable[[int], str],
-    digits: int,
     y_range: tuple[float, float],
+    *,
     overlay: bool,
-) -> list[go.Scatter]:
-    """Mean line with its hovers, and marks at the bottom where the mean is undefined."""
+    digits: int = 3,
+    also: Callable[[int], Sequence[str]] | None = None,
+) -> tuple[go.Scatter, go.Scatter, go.Scatter]:
+    """A series' band, its mean line with hovers, and marks where the mean is undefined.
+
+    ``rows`` are its points; the band and the marks may be empty. ``overlay`` says that it stands
+    among others, ``also`` gives further lines for the hover at an x position.
+    """
+    spec = _spec(one, stream)
+    rows = rows.sort_values("x")
+    colour = one.colour if overlay else style_of(spec).colour
     style = style_of(spec)
     head = escape(one.label)
     points = points_of(rows)
@@ -135,7 +146,13 @@ def _line(
         f"<b>{head}</b>, {escape(where(point.x))}"
         + (f" {FUSION_MARK} fusion" if is_fused else "")
         + f"<br>mean {point.mean:.{digits}f}<br>"
-        + "<br>".join([*spread_in_words(point, digits), f"n = {point.n:,}"])
+        + "<br>".join(
+            [
+                *spread_in_words(point, digits),
+                f"n = {point.n:,}",
+                *(escape(line) for line in (also(point.x) if also else ())),
+            ]
+        )
         for point, is_fused in zip(points, fused, strict=True)
     ]
     line = go.Scatter(
@@ -157,8 +174,6 @@ def _line(
         hoverinfo="text",
     )
     gaps = rows[rows["mean"].isna()]
-    if gaps.empty:
-        return [line]
     marks = go.Scatter(
         x=gaps["x"].to_numpy(),
         y=[y_range[0] + 0.02 * (y_range[1] - y_range[0])] * len(gaps),
@@ -174,12 +189,13 @@ def _line(
         legendgroup=one.key,
         showlegend=False,
     )
-    return [line, marks]
+    return _band(rows, colour, one.key), line, marks
 
 
-def _band(rows: pd.DataFrame, colour: str, group: str) -> list[go.Scatter]:
+def _band(rows: pd.DataFrame, colour: str, group: str) -> go.Scatter:
     """Filled polygons between low and high, one for each stretch without gaps."""
-    bands: list[go.Scatter] = []
+    xs: list[float | None] = []
+    ys: list[float | None] = []
     stretch: list[tuple[float, float, float]] = []
     for x, low, high in [
         *zip(rows["x"], rows["low"], rows["high"], strict=True),
@@ -189,21 +205,21 @@ def _band(rows: pd.DataFrame, colour: str, group: str) -> list[go.Scatter]:
             stretch.append((float(x), float(low), float(high)))
             continue
         if len(stretch) > 1 and any(bottom < top for _, bottom, top in stretch):
-            bands.append(
-                go.Scatter(
-                    x=[p[0] for p in stretch] + [p[0] for p in reversed(stretch)],
-                    y=[p[2] for p in stretch] + [p[1] for p in reversed(stretch)],
-                    fill="toself",
-                    fillcolor=rgba(colour, 0.16),
-                    line={"width": 0},
-                    mode="lines",
-                    hoverinfo="skip",
-                    showlegend=False,
-                    legendgroup=group,
-                )
-            )
+            apart = [None] if xs else []
+            xs += [*apart, *(p[0] for p in stretch), *(p[0] for p in reversed(stretch))]
+            ys += [*apart, *(p[2] for p in stretch), *(p[1] for p in reversed(stretch))]
         stretch = []
-    return bands
+    return go.Scatter(
+        x=xs,
+        y=ys,
+        fill="toself",
+        fillcolor=rgba(colour, 0.16),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=group,
+    )
 
 
 def _legend(
