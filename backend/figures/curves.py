@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -23,6 +24,7 @@ from backend.figures.theme import (
 )
 from backend.types import StreamSpec
 
+Trace = dict[str, Any]
 _TRACK_PX = 13
 
 
@@ -59,13 +61,15 @@ def curve_figure(
     total = height + track + legend_px - 24
     depth = max((_spec(one, stream).depth for one in shown), default=first)
     # Traces and shapes are collected and set at once: Plotly validates all of them on every call.
-    traces: list[go.Scatter] = []
+    traces: list[Trace | go.Scatter] = []
     shapes: list[dict[str, object]] = []
     for one in shown:
         rows = points[points["series"].eq(one.key)]
         drawn = series_traces(rows, one, stream, where, y_range, overlay=overlay, digits=digits)
         traces += [
-            trace for trace in drawn if moving or len(trace.x) or trace.mode == "lines+markers"
+            trace
+            for trace in drawn
+            if moving or len(trace["x"]) or trace["mode"] == "lines+markers"
         ]
     traces += _legend(points, shown, stream, overlay, band) if legend else []
     if overlay:
@@ -129,11 +133,12 @@ def series_traces(
     overlay: bool,
     digits: int = 3,
     also: Callable[[int], Sequence[str]] | None = None,
-) -> tuple[go.Scatter, go.Scatter, go.Scatter]:
+) -> tuple[Trace, Trace, Trace]:
     """A series' band, its mean line with hovers, and marks where the mean is undefined.
 
-    ``rows`` are its points; the band and the marks may be empty. ``overlay`` says that it stands
-    among others, ``also`` gives further lines for the hover at an x position.
+    Traces as Plotly's settings. ``rows`` are the series' points; the band and the marks may be
+    empty. ``overlay`` says that it stands among others, ``also`` gives further lines for the hover
+    at an x position.
     """
     spec = _spec(one, stream)
     rows = rows.sort_values("x")
@@ -155,44 +160,46 @@ def series_traces(
         )
         for point, is_fused in zip(points, fused, strict=True)
     ]
-    line = go.Scatter(
-        x=rows["x"].to_numpy(),
-        y=rows["mean"].to_numpy(),
-        mode="lines+markers",
-        connectgaps=False,
-        line={"color": colour, "width": 2.2, "dash": style.dash},
-        marker={
+    line: Trace = {
+        "type": "scatter",
+        "x": rows["x"].to_numpy(),
+        "y": rows["mean"].to_numpy(),
+        "mode": "lines+markers",
+        "connectgaps": False,
+        "line": {"color": colour, "width": 2.2, "dash": style.dash},
+        "marker": {
             "symbol": marker_of(one, spec) if overlay else style.marker,
             "line": {"width": 1.5, "color": colour} if overlay and one.variant % 2 else {},
             "size": [11 if is_fused else 8 for is_fused in fused],
             "color": colour,
             "opacity": 1,
         },
-        name=head,
-        legendgroup=one.key,
-        hovertext=hover,
-        hoverinfo="text",
-    )
-    gaps = rows[rows["mean"].isna()]
-    marks = go.Scatter(
-        x=gaps["x"].to_numpy(),
-        y=[y_range[0] + 0.02 * (y_range[1] - y_range[0])] * len(gaps),
-        mode="markers",
-        marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}},
-        hovertext=[
+        "name": head,
+        "legendgroup": one.key,
+        "hovertext": hover,
+        "hoverinfo": "text",
+    }
+    gaps = [point for point in points if point.mean != point.mean]
+    marks: Trace = {
+        "type": "scatter",
+        "x": [gap.x for gap in gaps],
+        "y": [y_range[0] + 0.02 * (y_range[1] - y_range[0])] * len(gaps),
+        "mode": "markers",
+        "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}},
+        "hovertext": [
             f"<b>{head}</b>, {escape(where(gap.x))}<br>undefined: "
             f"{escape(gap.reason or 'no reason was stored')}"
-            for gap in points_of(gaps)
+            for gap in gaps
         ],
-        hoverinfo="text",
-        name="undefined",
-        legendgroup=one.key,
-        showlegend=False,
-    )
+        "hoverinfo": "text",
+        "name": "undefined",
+        "legendgroup": one.key,
+        "showlegend": False,
+    }
     return _band(rows, colour, one.key), line, marks
 
 
-def _band(rows: pd.DataFrame, colour: str, group: str) -> go.Scatter:
+def _band(rows: pd.DataFrame, colour: str, group: str) -> Trace:
     """Filled polygons between low and high, one for each stretch without gaps."""
     xs: list[float | None] = []
     ys: list[float | None] = []
@@ -209,17 +216,18 @@ def _band(rows: pd.DataFrame, colour: str, group: str) -> go.Scatter:
             xs += [*apart, *(p[0] for p in stretch), *(p[0] for p in reversed(stretch))]
             ys += [*apart, *(p[2] for p in stretch), *(p[1] for p in reversed(stretch))]
         stretch = []
-    return go.Scatter(
-        x=xs,
-        y=ys,
-        fill="toself",
-        fillcolor=rgba(colour, 0.16),
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=group,
-    )
+    return {
+        "type": "scatter",
+        "x": xs,
+        "y": ys,
+        "fill": "toself",
+        "fillcolor": rgba(colour, 0.16),
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": group,
+    }
 
 
 def _legend(
