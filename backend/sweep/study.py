@@ -27,7 +27,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,6 @@ from backend.data.registry import LAYOUTS
 from backend.errors import InputError
 from backend.jobs.measure import check_preset
 from backend.jobs.training_measures import SAMPLES, TrainingMeasures
-from backend.models.placement import Placement
 from backend.projection import METHODS
 from backend.store.paths import check_id
 from backend.sweep.cell import CaptureSettings, Cell
@@ -207,13 +207,14 @@ class DatasetCells:
         data = self.study.datasets[self.at].data
         return TrainPlan(data=data, placement=placement, **self.train)
 
-    def checked(self, placement: str, line: str, where: Where) -> Placement:
-        """The placement; InputError with the line of what the encoders cannot have.
+    @contextmanager
+    def blaming(self, line: str, where: Where) -> Iterator[None]:
+        """InputErrors of checks on a plan get the line of what is to blame.
 
-        That is ``line`` for the placement, the training option's own for everything else.
+        That is ``line`` for a placement, the training option's own for everything else.
         """
         try:
-            return check_plan(self.plan(placement))
+            yield
         except InputError as error:
             blamed = error.where or ""
             own = blamed.startswith("placement")
@@ -283,7 +284,8 @@ def _placements(make: DatasetCells, where: Where) -> dict[str, TrainPlan]:
     layers: dict[object, str] = {}
     for i, text in enumerate(make.study.placements):
         line = where(("placements", i))
-        placement = make.checked(text.strip(), line, where)
+        with make.blaming(line, where):
+            placement = check_plan(make.plan(text.strip()))
         if placement.pairs in layers:
             raise InputError(
                 f"placement {text!r} fuses at the same layers as {layers[placement.pairs]!r} "
