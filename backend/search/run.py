@@ -117,8 +117,8 @@ def _try(
     """Have what is new tried; record the outcomes in the order of the trials."""
     known = {
         one.placement.pairs: one
-        for one in reversed(there)
-        if one.outcome and one.copy_of is None and one.number not in given_up
+        for one in reversed(there)  # the first of equal ones stays: it is no copy
+        if one.outcome and one.number not in given_up
     }
     new: dict[Pairs, Trial] = {}
     for one in running:

@@ -8,12 +8,13 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial
 
 from backend.errors import InputError
-from backend.search.record import JOURNAL, open_record
+from backend.search.record import JOURNAL, Record, open_record
 from backend.search.run import run_search
 from backend.search.space import Space, space_of
 from backend.search.trial import Outcome, Trial
@@ -126,6 +127,28 @@ def test_a_trial_that_was_running_is_taken_up_first(tmp_path: Path) -> None:
     assert shown(search(tmp_path / "cut", objective, 8, at_once=2)) == shown(whole)
     assert objective.tried[0] in (4, 5)
     assert min(objective.tried) == objective.tried[0]
+
+
+@pytest.mark.parametrize("step", ["start", "finish"])
+def test_a_batch_cut_in_two_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    whole = search(tmp_path / "whole", Fake(), 21, at_once=3)
+    real, calls = getattr(Record, step), iter(range(100))
+
+    def then_killed(*given: Any) -> Trial:
+        done: Trial = real(*given)
+        if next(calls) == 12:  # the first of the fifth batch, when TPE has begun to learn
+            raise Interrupted
+        return done
+
+    monkeypatch.setattr(Record, step, then_killed)
+    with pytest.raises(Interrupted):
+        search(tmp_path / "cut", Fake(), 21, at_once=3)
+    monkeypatch.setattr(Record, step, real)
+    objective = Fake()
+    assert shown(search(tmp_path / "cut", objective, 21, at_once=3)) == shown(whole)
+    assert objective.before[0] == 12  # the one of the batch that is over is not compared with
 
 
 def test_a_search_killed_at_any_moment_gives_the_same_trials(tmp_path: Path, at_once: int) -> None:

@@ -113,6 +113,9 @@ def test_a_trial_is_worth_the_mean_dev_score_of_its_seeds_and_is_a_run(
         rows["metric"].eq(rows["task"].map({t.name: t.metric for t in runs[0].manifest.tasks}))
     ]
     assert outcome.epochs == pytest.approx(own.groupby("epoch")["value"].mean().cummax().tolist())
+    # The checkpoint is the best epoch's, so its dev score is that one.
+    assert outcome.dev[0] == pytest.approx(outcome.epochs[-1])
+    assert outcome.test[0] != outcome.dev[0]
     assert so_far[-1] == {"t1-v2": outcome.epochs[-1]}
     # Again, it is found.
     ran.clear()
@@ -175,6 +178,14 @@ def test_a_pruned_trial_that_was_killed_is_pruned_at_the_same_epoch(
     whole = replace(objective, folder=plan.folder / "other")
     assert cut == whole([asked(2, 1)], rivals(0.9, 0.95, 0.99))[0]
     assert len(cut.epochs) == 2
+
+
+def test_a_process_of_its_own_says_that_it_was_pruned(plan: SearchPlan) -> None:
+    objective = CellObjective(plan.cell, plan.seeds, "median", ["cpu"], plan.folder)
+    outcome = objective([asked(1, 1)], rivals(0.9, 0.95, 0.99))[0]
+    assert outcome.state == "pruned"
+    assert "below the median" in outcome.reason
+    assert outcome.seconds > 0
 
 
 def test_the_command_trains_prints_and_goes_on(
