@@ -97,12 +97,20 @@ def run_sweep(
                 one.state, one.found, one.fraction = "done", True, 1.0
         _loop(states, list(devices), report)
         if all(one.state == "done" for one in states) and not keep_frozen:
-            drop_frozen(work)
+            _drop_frozen(work)
     return states
 
 
 def drop_frozen(work: Path) -> None:
-    """Delete the outputs of frozen layers: only trainings need them."""
+    """Delete the outputs of frozen layers, as only trainings need them.
+
+    InputError while a sweep is running there.
+    """
+    with _only_one(work):
+        _drop_frozen(work)
+
+
+def _drop_frozen(work: Path) -> None:
     shutil.rmtree(work / "frozen", ignore_errors=True)
 
 
