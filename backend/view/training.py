@@ -37,7 +37,7 @@ def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
     run = next((run for run in runs if run.manifest.origin.train), runs[0])
     say_commands("training measures", measured_commands(run.manifest, view.store.path))
     st.caption(
-        f"These are the commands of {literal(run.run_id)}, and alike for the others; in a sweep, "
+        f"These make {literal(run.run_id)} anew, and alike for the others; in a sweep, "
         '`measure_every = "epoch"` under `[train]`. A model is measured while it is trained, and '
         "not afterwards: the weights of its epochs are not kept. Measuring does not change what "
         "is trained."

@@ -106,7 +106,9 @@ def test_runs_that_were_not_measured_get_the_commands_that_do_it(visit, store):
     at = visit(store, runs="none")
     assert not charts(at)
     (lines,) = [code.value for code in at.code if "--measure-every" in code.value]
-    train, capture = lines.splitlines()
+    train, capture, *derived = lines.splitlines()
+    assert [line.split()[1] for line in derived] == ["measure", "project"]
+    assert all(line.endswith("--run none-seed0") for line in derived)
     assert train.startswith("fusionscope train --data macros --placement none")
     assert train.endswith("--out DIR-measured --measure-every epoch")
     assert capture.startswith("fusionscope capture --model DIR-measured/seed-0 ")
