@@ -36,7 +36,7 @@ class Objective(Protocol):
 
 
 Report = Callable[[Sequence[Trial]], None]
-"""Called with all trials whenever one was begun or finished."""
+"""Called with all trials whenever some were begun, taken up or finished."""
 
 
 def run_search(
@@ -86,14 +86,12 @@ def run_search(
             record.start(space, params, placement, batch)
             members += 1
             there = record.trials()
-            if report:
-                report(there)
+        if report:
+            report(there)
         running = [one for one in there if one.state == "running"]
         if not running:
             return there
         _try(record, running, there, given_up, objective)
-        if report:
-            report(record.trials())
 
 
 def _batch(there: Sequence[Trial]) -> int:

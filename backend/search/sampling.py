@@ -7,7 +7,6 @@ shown the earlier trials.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,4 @@ def _sampler(name: str, seed: int) -> BaseSampler:
 
     if name == "random":
         return RandomSampler(seed)
-    with warnings.catch_warnings():
-        # "multivariate" was an experiment once and says so in older versions.
-        warnings.simplefilter("ignore")
-        return TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP)
+    return TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP)

@@ -102,11 +102,8 @@ def run_sweep(
 
 
 def drop_frozen(work: Path) -> None:
-    """Delete the outputs of frozen layers, as only trainings need them.
-
-    InputError while a sweep is running there.
-    """
-    with _only_one(work):
+    """Delete the outputs of frozen layers, unless a sweep is running there: it needs them."""
+    with contextlib.suppress(Timeout), FileLock(work / "sweep.lock", timeout=0):
         _drop_frozen(work)
 
 

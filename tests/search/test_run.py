@@ -124,9 +124,17 @@ def test_a_trial_that_was_running_is_taken_up_first(tmp_path: Path) -> None:
     with open_record(tmp_path / "cut") as record:
         assert [one.number for one in record.trials() if one.state == "running"] == [4, 5]
     objective = Fake()
-    assert shown(search(tmp_path / "cut", objective, 8, at_once=2)) == shown(whole)
+    reports: list[list[str]] = []
+    with open_record(tmp_path / "cut") as record:
+        made = run_search(
+            record, SPACE, DEPTHS, objective, trials=8, sampler="tpe", seed=0, at_once=2,
+            report=lambda trials: reports.append([one.state for one in trials]),
+        )  # fmt: skip
+    assert shown(made) == shown(whole)
     assert objective.tried[0] in (4, 5)
     assert min(objective.tried) == objective.tried[0]
+    assert reports[0][4:] == ["running", "running"]  # said before they are tried
+    assert reports[-1] == [one.state for one in made]
 
 
 @pytest.mark.parametrize("step", ["start", "finish"])
