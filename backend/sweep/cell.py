@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from filelock import FileLock, Timeout
 
 from backend.errors import InputError
 from backend.store import Store
-from backend.store.files import published
+from backend.store.files import published, remove_leftovers
+from backend.store.paths import StorePaths
 
 if TYPE_CHECKING:
     from backend.jobs.capture import CaptureRequest
@@ -129,10 +131,13 @@ def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Pr
     Every step goes on where it was killed. InputError for what cannot be used, among it a run or
     a checkpoint of the same name that was made with other options.
     """
+    began = time.time()
     cell.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(cell.folder / "lock", timeout=_LOCK_S):
             _run(cell, device, progress)
+            for folder in (cell.folder, StorePaths(cell.store).run(cell.run_id).dir):
+                remove_leftovers(folder, began)
             write_status(cell, Status("done", "", cell.digest(), round(seconds(), 1)))
             if not cell.keep_checkpoint:
                 _drop_checkpoint(cell)
@@ -165,7 +170,7 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
         def before_commit(writer: RunWriter) -> None:
             open_source(cell.plan.data)  # images of a dataset that vanished would only be missing
             if not keep:
-                _measure_unfinished(cell, writer)
+                _measure_unfinished(cell, writer, progress)
 
         run_capture(
             request,
@@ -229,13 +234,15 @@ def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:
     )
 
 
-def _measure_unfinished(cell: Cell, writer: RunWriter) -> None:
+def _measure_unfinished(cell: Cell, writer: RunWriter, progress: Progress) -> None:
     """What a run must have before its activations are dropped."""
     from backend.jobs.measure import measure_source
     from backend.jobs.project import project_source
 
+    progress("measure", 0.0)
     for preset in cell.presets:
         measure_source(writer, preset=preset)
+    progress("project", 0.0)
     for method in cell.methods:
         project_source(writer, method=method)
 

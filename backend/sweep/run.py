@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +32,7 @@ from backend.sweep.cell import STAGES, Cell, Status, is_done, run_cell, write_st
 from backend.sweep.reasons import reason_of, reason_of_exit
 
 State = Literal["waiting", "running", "done", "failed"]
+Start = Literal["spawn", "fork"]
 
 _POLL_S = 0.5
 _MESSAGE_S = 0.3  # between two messages of a cell's progress
@@ -62,7 +63,7 @@ class CellState:
 @dataclass
 class _Running:
     state: CellState
-    process: SpawnProcess
+    process: BaseProcess
     messages: Connection
     started: float
     told: tuple[str, str] | None = None  # ("done" or "failed", reason)
@@ -74,13 +75,18 @@ Report = Callable[[Sequence[CellState]], None]
 
 
 def run_sweep(
-    cells: Sequence[Cell], devices: Sequence[str], report: Report | None = None
+    cells: Sequence[Cell],
+    devices: Sequence[str],
+    report: Report | None = None,
+    *,
+    start: Start = "spawn",
 ) -> list[CellState]:
     """Make every cell, one process a device at a time; the states at the end, in order.
 
     A device that is named twice runs two cells side by side. What fails is marked with its reason,
-    also in the cell's ``status.json``, and the rest goes on. InputError if another process runs a
-    sweep with the same work directory.
+    also in the cell's ``status.json``, and the rest goes on. ``start`` is how processes begin:
+    ``fork`` saves the imports, and is safe only in a process that has not computed anything yet.
+    InputError if another process runs a sweep with the same work directory.
     """
     work = cells[0].work
     states = [CellState(cell) for cell in cells]
@@ -88,7 +94,7 @@ def run_sweep(
         for one in states:
             if is_done(one.cell):
                 one.state, one.found, one.fraction = "done", True, 1.0
-        _loop(states, list(devices), report)
+        _loop(states, list(devices), report, start)
         if all(one.state == "done" for one in states):
             shutil.rmtree(work / "frozen", ignore_errors=True)
     return states
@@ -119,13 +125,13 @@ def _only_one(work: Path) -> Iterator[None]:
         raise InputError("another sweep is running there", where=str(work)) from error
 
 
-def _loop(states: list[CellState], free: list[str], report: Report | None) -> None:
+def _loop(states: list[CellState], free: list[str], report: Report | None, start: Start) -> None:
     running: list[_Running] = []
     waiting = [one for one in states if one.state == "waiting"]
     try:
         while waiting or running:
             while waiting and free:
-                running.append(_start(waiting.pop(0), free.pop(0)))
+                running.append(_start(waiting.pop(0), free.pop(0), start))
             if report:
                 report(states)
             connection.wait(
@@ -154,10 +160,10 @@ def _loop(states: list[CellState], free: list[str], report: Report | None) -> No
                 one.process.join()
 
 
-def _start(state: CellState, device: str) -> _Running:
-    spawn = get_context("spawn")
-    ours, theirs = spawn.Pipe(duplex=False)
-    process = spawn.Process(
+def _start(state: CellState, device: str, start: Start) -> _Running:
+    context = get_context(start)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
         target=_in_process, args=(state.cell, device, theirs), name=state.cell.run_id
     )
     with one_thread_each():
