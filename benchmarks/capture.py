@@ -28,7 +28,8 @@ from backend.capture import run as capture_run
 from backend.capture.run import CaptureOptions
 from backend.data.registry import open_source
 from backend.jobs.capture import CaptureRequest, Opened, open_request, run_capture
-from backend.train.plan import TrainPlan, build, chosen_tasks
+from backend.train.build import build
+from backend.train.plan import TrainPlan, chosen_tasks
 
 
 def checkpoint(options: argparse.Namespace, folder: Path) -> Path:

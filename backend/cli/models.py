@@ -1,4 +1,4 @@
-"""The commands that make models: train, import-checkpoint, sweep."""
+"""The commands that make models: train, pretrain, import-checkpoint, sweep."""
 
 from __future__ import annotations
 
@@ -26,40 +26,61 @@ from backend.errors import InputError
 from backend.progress import TrainingBar, quiet_libraries
 from backend.view.words import counted, listed
 
+OutOption = Annotated[Path, typer.Option("--out", help="Gets one checkpoint directory a seed.")]
+SeedsOption = Annotated[str, typer.Option(help="Comma-separated.")]
+PlacementOption = Annotated[
+    str, typer.Option(help="none, full, early, middle, late, ... or 'text=7,8;vision=4,6'.")
+]
+TextEncoderOption = Annotated[
+    str, typer.Option(help="small (from scratch), a directory, or a hub id.")
+]
+VisionEncoderOption = Annotated[
+    str, typer.Option(help="small (from scratch), or TIMM_NAME[:WEIGHTS.safetensors].")
+]
+ImageSizeOption = Annotated[
+    int | None, typer.Option(min=8, help="Pixels; default 48 (small) or 224.")
+]
+TextLengthOption = Annotated[int, typer.Option(min=4, help="Tokens.")]
+EpochsOption = Annotated[int, typer.Option(min=1)]
+BatchOption = Annotated[int, typer.Option(min=1)]
+RateOption = Annotated[float | None, typer.Option(min=0, help="Default 1e-3 (small) or 4e-5.")]
+DecayOption = Annotated[float, typer.Option(min=0)]
+DropoutOption = Annotated[float, typer.Option(min=0, max=0.9)]
+FreezeOption = Annotated[
+    str, typer.Option(help="none, encoders, or layers up to: 'text=4;vision=6'.")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Training samples.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")]
+SavedPrecisionOption = Annotated[
+    str, typer.Option(help="Of the checkpoint's weights: float32 or float16.")
+]
+
 
 @app.command()
 def train(
     data: DataOption,
-    placement: Annotated[
-        str, typer.Option(help="none, full, early, middle, late, ... or 'text=7,8;vision=4,6'.")
-    ],
-    out_dir: Annotated[Path, typer.Option("--out", help="Gets one checkpoint directory a seed.")],
-    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    placement: PlacementOption,
+    out_dir: OutOption,
+    seeds: SeedsOption = "0",
     task: Annotated[
         str, typer.Option(help="Comma-separated tasks of the dataset; default: all.")
     ] = "",
-    text_encoder: Annotated[
-        str, typer.Option(help="small (from scratch), a directory, or a hub id.")
-    ] = "small",
-    vision_encoder: Annotated[
-        str, typer.Option(help="small (from scratch), or TIMM_NAME[:WEIGHTS.safetensors].")
-    ] = "small",
-    image_size: Annotated[
-        int | None, typer.Option(min=8, help="Pixels; default 48 (small) or 224.")
-    ] = None,
-    max_text_length: Annotated[int, typer.Option(min=4, help="Tokens.")] = 64,
-    epochs: Annotated[int, typer.Option(min=1)] = 15,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Default 1e-3 (small) or 4e-5.")
-    ] = None,
-    weight_decay: Annotated[float, typer.Option(min=0)] = 0.01,
+    text_encoder: TextEncoderOption = "small",
+    vision_encoder: VisionEncoderOption = "small",
+    image_size: ImageSizeOption = None,
+    max_text_length: TextLengthOption = 64,
+    epochs: EpochsOption = 15,
+    batch_size: BatchOption = 64,
+    learning_rate: RateOption = None,
+    weight_decay: DecayOption = 0.01,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better dev score.")] = 3,
-    dropout: Annotated[float, typer.Option(min=0, max=0.9)] = 0.1,
+    dropout: DropoutOption = 0.1,
     class_weights: Annotated[str, typer.Option(help="balanced or none.")] = "balanced",
-    freeze: Annotated[
-        str, typer.Option(help="none, encoders, or layers up to: 'text=4;vision=6'.")
-    ] = "none",
+    freeze: FreezeOption = "none",
+    pretrained: Annotated[
+        str,
+        typer.Option(help="Checkpoint to start from, such as of `fusionscope pretrain`."),
+    ] = "",
     cka_loss: Annotated[
         float, typer.Option(min=0, help="Weight of 1 - CKA of the streams in the loss.")
     ] = 0.0,
@@ -70,11 +91,9 @@ def train(
         str, typer.Option(help="Measure while training: 'epoch', or a number of steps.")
     ] = "",
     measure_samples: Annotated[int, typer.Option(min=4, help="Of the dev split.")] = 256,
-    limit: Annotated[int | None, typer.Option(min=1, help="Training samples.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
-    saved_precision: Annotated[
-        str, typer.Option(help="Of the checkpoint's weights: float32 or float16.")
-    ] = "float32",
+    limit: LimitOption = None,
+    precision: PrecisionOption = "auto",
+    saved_precision: SavedPrecisionOption = "float32",
     frozen_cache: Annotated[
         str, typer.Option(help="Keep frozen layers' outputs: auto, off, float32 or float16.")
     ] = "auto",
@@ -109,6 +128,7 @@ def train(
         dropout=dropout,
         class_weights=class_weights,
         freeze=freeze,
+        pretrained=pretrained,
         cka_loss=cka_loss,
         cka_layers=cka_layers,
         limit=limit,
@@ -131,6 +151,74 @@ def train(
             if s["split"] != "train"
         )
         out.print(f"{checkpoint}: {shown}", soft_wrap=True, highlight=False)
+    print_report(source)
+
+
+@app.command()
+def pretrain(
+    data: DataOption,
+    placement: PlacementOption,
+    out_dir: OutOption,
+    seeds: SeedsOption = "0",
+    objectives: Annotated[
+        str, typer.Option(help="Some of mlm, alignment, image, comma-separated.")
+    ] = "mlm,alignment,image",
+    text_mask: Annotated[float, typer.Option(help="Share of the words to hide.")] = 0.15,
+    image_mask: Annotated[float, typer.Option(help="Share of the patches to hide.")] = 0.3,
+    text_encoder: TextEncoderOption = "small",
+    vision_encoder: VisionEncoderOption = "small",
+    image_size: ImageSizeOption = None,
+    max_text_length: TextLengthOption = 64,
+    epochs: EpochsOption = 15,
+    batch_size: BatchOption = 64,
+    learning_rate: RateOption = None,
+    weight_decay: DecayOption = 0.01,
+    dropout: DropoutOption = 0.1,
+    freeze: FreezeOption = "none",
+    limit: LimitOption = None,
+    precision: PrecisionOption = "auto",
+    saved_precision: SavedPrecisionOption = "float32",
+    device: DeviceOption = "auto",
+    strict: StrictOption = False,
+) -> None:
+    """Pretrain on image-text pairs, for `train --pretrained`; an interrupted one goes on."""
+    from backend.data.registry import open_source
+    from backend.train.pretrain import FILE, PretrainPlan, pretrain_seed
+
+    quiet_libraries()
+    plan = PretrainPlan(
+        data=data,
+        placement=placement,
+        objectives=tuple(words(objectives)),
+        text_mask=text_mask,
+        image_mask=image_mask,
+        text_encoder=text_encoder,
+        vision_encoder=vision_encoder,
+        image_size=image_size,
+        max_text_length=max_text_length,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        dropout=dropout,
+        freeze=freeze,
+        limit=limit,
+        precision=precision,
+        saved_precision=saved_precision,
+        device=device,
+    )
+    source = open_source(data, strict=strict)
+    for seed in numbers("seeds", seeds):
+        with TrainingBar() as bar:
+            checkpoint = pretrain_seed(plan, source, seed, out_dir, bar.update)
+        last = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))["history"][-1]
+        shown = [
+            f"{one['objective']} loss {one['loss']:.3f}, right {one['accuracy']:.1%}"
+            for one in last.get("dev", [])
+            if one["n"]
+        ]
+        said = f"dev {'; '.join(shown)}" if shown else f"loss {last['loss']:.3f}"
+        out.print(f"{checkpoint}: {said}", soft_wrap=True, highlight=False)
     print_report(source)
 
 

@@ -88,6 +88,9 @@ class TrainingMeasures:
         if (step == steps) if self._every is None else total % self._every == 0:
             self._measure(epoch, total)
 
+    def evaluated(self, epoch: int, score: float) -> None:
+        """Nothing: the dev score is training's own."""
+
     def finish(self, checkpoint: Path) -> None:
         """Put the rows into the checkpoint."""
         self._write(checkpoint / FILE)

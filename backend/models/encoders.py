@@ -54,6 +54,11 @@ class TextEncoder(nn.Module):
         return cast(nn.Module, self.model.embeddings)
 
     @property
+    def word_embedding(self) -> nn.Embedding:
+        """Token ids to vectors."""
+        return cast(nn.Embedding, self.model.get_input_embeddings())
+
+    @property
     def width(self) -> int:
         """d of the stream."""
         return int(self.model.config.hidden_size)
@@ -106,8 +111,17 @@ class VisionEncoder(nn.Module):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1 + patches, d), layer 0."""
+        return self.place(self.patches(pixels))
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, patches, d): each patch by itself, before it has a position."""
+        out: Tensor = self.model.patch_embed(pixels)
+        return out
+
+    def place(self, patches: Tensor) -> Tensor:
+        """(B, patches, d) -> (B, 1 + patches, d), layer 0: with CLS, registers and positions."""
         model = self.model
-        out: Tensor = self.embeddings(model.patch_drop(model._pos_embed(model.patch_embed(pixels))))
+        out: Tensor = self.embeddings(model.patch_drop(model._pos_embed(patches)))
         return out
 
     def block(self, k: int, hidden: Tensor) -> Tensor:

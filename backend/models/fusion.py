@@ -113,13 +113,16 @@ class Known(NamedTuple):
 class FusionOutput(ModelOutput):
     """``logits``: one (B, outputs) tensor a task; the two CLS vectors of the last layers.
 
-    ``layer_cls``: (text, vision) CLS of each pair of layers that was asked for.
+    ``layer_cls``: (text, vision) CLS of each pair of layers that was asked for. ``text_tokens``
+    and ``vision_tokens``: (B, T, d) of the last layers where they were asked for.
     """
 
     logits: dict[str, Tensor] | None = None
     text_cls: Tensor | None = None
     vision_cls: Tensor | None = None
     layer_cls: tuple[tuple[Tensor, Tensor], ...] | None = None
+    text_tokens: Tensor | None = None
+    vision_tokens: Tensor | None = None
 
 
 class FusionModel(PreTrainedModel):
@@ -206,13 +209,15 @@ class FusionModel(PreTrainedModel):
         *,
         known: Mapping[str, Known] | None = None,
         cls_of: Sequence[tuple[int, int]] = (),
+        tokens: bool = False,
     ) -> FusionOutput:
         """(B, T) ids, (B, T) mask (1 = real), (B, 3, H, W) pixels -> logits of every task.
 
         ``known`` gives, for a stream, the output of a layer below its first fusion, so that the
         embeddings and the blocks up to there are not run (without pixels if vision is known); its
         values at padded positions do not matter. ``cls_of`` are pairs of layers (text, vision)
-        whose CLS vectors are returned as well; layers below a known one cannot be had.
+        whose CLS vectors are returned as well; layers below a known one cannot be had. With
+        ``tokens`` the last layers' vectors of all tokens are, too.
         """
         given = dict(known or {})
         kept: dict[tuple[str, int], Tensor] = {}
@@ -252,6 +257,8 @@ class FusionModel(PreTrainedModel):
         out = self._classify(text[:, 0], vision[:, 0])
         if cls_of:
             out.layer_cls = tuple((kept["text", a], kept["vision", b]) for a, b in cls_of)
+        if tokens:
+            out.text_tokens, out.vision_tokens = text, vision
         return out
 
     def lower(self, stream: str, layer: int, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -270,9 +277,13 @@ class FusionModel(PreTrainedModel):
             hidden = self.text.block(k, hidden, mask)
         return hidden
 
-    def _classify(self, text_cls: Tensor, vision_cls: Tensor) -> FusionOutput:
+    def joined(self, text_cls: Tensor, vision_cls: Tensor) -> Tensor:
+        """(B, d_text + d_vision): what a head reads."""
         seen = self.vision.final_norm(vision_cls) if self.config.head["final_norm"] else vision_cls
-        both = torch.cat([text_cls, seen], dim=1)
+        return torch.cat([text_cls, seen], dim=1)
+
+    def _classify(self, text_cls: Tensor, vision_cls: Tensor) -> FusionOutput:
+        both = self.joined(text_cls, vision_cls)
         logits = {name: head(both) for name, head in self.heads.items()}
         return FusionOutput(logits=logits, text_cls=text_cls, vision_cls=vision_cls)
 

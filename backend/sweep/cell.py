@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -22,11 +23,15 @@ from backend.store.paths import StorePaths
 if TYPE_CHECKING:
     from backend.jobs.capture import CaptureRequest
     from backend.store import RunWriter
+    from backend.train.observe import Observer
     from backend.train.plan import TrainPlan
+    from backend.train.pretrain import PretrainPlan
     from backend.types import Pooling
 
-STAGES = {"train": 0.7, "capture": 0.1, "measure": 0.1, "project": 0.1}
-"""The steps of a cell in order, and the share of its time that each is taken to need."""
+STAGES = {"pretrain": 0.0, "train": 0.7, "capture": 0.1, "measure": 0.1, "project": 0.1}
+"""The steps of a cell in order, and the share of its time that each is taken to need.
+
+Pretraining is shared by cells, so it is no cell's own."""
 
 Progress = Callable[[str, float], None]
 """Called with the stage and how much of it is done, 0..1."""
@@ -48,14 +53,34 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """What cells of one placement start from, made once by whichever of them comes first."""
+
+    plan: PretrainPlan
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder: the placement, and a digest of everything else."""
+        parts = f"{self.plan.digest()} {self.seed}"
+        digest = hashlib.sha256(parts.encode()).hexdigest()[:12]
+        return f"{re.sub('[^A-Za-z0-9]+', '_', self.plan.placement)}-{digest}"
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One dataset, placement and seed, with all that its run depends on."""
+    """One dataset, placement and seed, with all that its run depends on.
+
+    ``observer`` is told of its training in the cell's own process and may end it; what it does is
+    no part of the result.
+    """
 
     run_id: str
     dataset: str
     placement: str
     seed: int
     plan: TrainPlan
+    pretraining: Pretraining | None
     store: Path
     work: Path
     capture: CaptureSettings
@@ -66,6 +91,7 @@ class Cell:
     frozen_cache: str
     cache_bytes: int
     keep_checkpoint: bool
+    observer: Observer | None = None
 
     @property
     def folder(self) -> Path:
@@ -83,6 +109,8 @@ class Cell:
             "methods": self.methods,
             "measure": [self.measure_every, self.measure_samples],
         }
+        if self.pretraining:
+            parts["pretraining"] = self.pretraining.name
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -129,7 +157,8 @@ def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Pr
     """Make whatever the cell lacks, on one device; its status says ``done`` at the end.
 
     Every step goes on where it was killed. InputError for what cannot be used, among it a run or
-    a checkpoint of the same name that was made with other options.
+    a checkpoint of the same name that was made with other options; TrainingStopped if the cell's
+    observer ended the training.
     """
     began = time.time()
     cell.folder.mkdir(parents=True, exist_ok=True)
@@ -193,27 +222,52 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
     from backend.jobs.training_measures import TrainingMeasures, require_measured
     from backend.train.frozen import CacheOptions
     from backend.train.loop import Step, train_seed
+    from backend.train.observe import Observers
+    from backend.train.plan import starting_from
 
     def report(step: Step) -> None:
         done = (step.epoch - 1) * step.steps + step.step
         progress("train", done / (step.epochs * step.steps))
 
+    plan = replace(cell.plan, device=device)
+    if cell.pretraining:
+        start = _pretrain(cell.pretraining, cell.work / "pretrained", device, progress)
+        plan = starting_from(plan, os.path.relpath(start))
     progress("train", 0.0)
-    observer = None
+    observers: list[Observer] = [cell.observer] if cell.observer else []
     if cell.measure_every:
-        observer = TrainingMeasures(cell.measure_every, cell.measure_samples)
+        observers.insert(0, TrainingMeasures(cell.measure_every, cell.measure_samples))
     checkpoint = train_seed(
-        replace(cell.plan, device=device),
-        open_source(cell.plan.data),
+        plan,
+        open_source(plan.data),
         cell.seed,
         cell.folder,
         report,
         CacheOptions(cell.frozen_cache, cell.work / "frozen", cell.cache_bytes),
-        observer,
+        Observers(observers) if observers else None,
     )
-    if observer:
+    if cell.measure_every:
         require_measured(checkpoint)
     return checkpoint
+
+
+def _pretrain(wanted: Pretraining, folder: Path, device: str, progress: Progress) -> Path:
+    """The checkpoint of a pretraining; waits where another cell is making it."""
+    from backend.data.registry import open_source
+    from backend.train.engine import Step
+    from backend.train.pretrain import pretrain_seed
+
+    def report(step: Step) -> None:
+        done = (step.epoch - 1) * step.steps + step.step
+        progress("pretrain", done / (step.epochs * step.steps))
+
+    progress("pretrain", 0.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = replace(wanted.plan, device=device)
+    with FileLock(folder / f"{wanted.name}.lock"):
+        return pretrain_seed(
+            plan, open_source(plan.data), wanted.seed, folder / wanted.name, report
+        )
 
 
 def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:

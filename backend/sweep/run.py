@@ -30,8 +30,9 @@ from backend.errors import InputError
 from backend.jobs.measure import one_thread_each
 from backend.sweep.cell import STAGES, Cell, Status, is_done, run_cell, write_status
 from backend.sweep.reasons import reason_of, reason_of_exit
+from backend.train.observe import TrainingStopped
 
-State = Literal["waiting", "running", "done", "failed"]
+State = Literal["waiting", "running", "done", "pruned", "failed"]
 Start = Literal["spawn", "fork"]
 
 _POLL_S = 0.5
@@ -66,7 +67,7 @@ class _Running:
     process: BaseProcess
     messages: Connection
     started: float
-    told: tuple[str, str] | None = None  # ("done" or "failed", reason)
+    told: tuple[str, str] | None = None  # ("done", "pruned" or "failed", reason)
     closed: bool = field(default=False)
 
 
@@ -79,14 +80,17 @@ def run_sweep(
     devices: Sequence[str],
     report: Report | None = None,
     *,
+    keep_frozen: bool = False,
     start: Start = "spawn",
 ) -> list[CellState]:
     """Make every cell, one process a device at a time; the states at the end, in order.
 
     A device that is named twice runs two cells side by side. What fails is marked with its reason,
-    also in the cell's ``status.json``, and the rest goes on. ``start`` is how processes begin:
-    ``fork`` saves the imports, and is safe only in a process that has not computed anything yet.
-    InputError if another process runs a sweep with the same work directory.
+    also in the cell's ``status.json``, and the rest goes on; so is, as ``pruned``, a cell whose own
+    observer ended its training. The outputs of frozen layers are deleted when all is done, unless
+    ``keep_frozen`` says that more cells come. ``start`` is how processes begin: ``fork`` saves the
+    imports, and is safe only in a process that has not computed anything yet. InputError if another
+    process runs a sweep with the same work directory.
     """
     work = cells[0].work
     states = [CellState(cell) for cell in cells]
@@ -95,9 +99,14 @@ def run_sweep(
             if is_done(one.cell):
                 one.state, one.found, one.fraction = "done", True, 1.0
         _loop(states, list(devices), report, start)
-        if all(one.state == "done" for one in states):
-            shutil.rmtree(work / "frozen", ignore_errors=True)
+        if all(one.state == "done" for one in states) and not keep_frozen:
+            drop_frozen(work)
     return states
+
+
+def drop_frozen(work: Path) -> None:
+    """Delete the outputs of frozen layers: only trainings need them."""
+    shutil.rmtree(work / "frozen", ignore_errors=True)
 
 
 def left_s(states: Sequence[CellState], slots: int) -> float | None:
@@ -207,6 +216,9 @@ def _end(one: _Running) -> None:
     if kind == "done":
         state.state, state.fraction = "done", 1.0
         return
+    if kind == "pruned":
+        state.state, state.reason = "pruned", reason
+        return
     state.state, state.reason = "failed", reason
     status = Status("failed", reason, state.cell.digest(), round(state.seconds, 1))
     try:
@@ -233,6 +245,8 @@ def _in_process(cell: Cell, device: str, messages: Connection) -> None:
 
         quiet_libraries()
         run_cell(cell, device, lambda: time.monotonic() - started, progress)
+    except TrainingStopped as stop:
+        _send(messages, ("pruned", str(stop)))
     except Exception as error:  # whatever it is, the rest of the sweep goes on
         _keep_traceback(cell)
         _send(messages, ("failed", reason_of(error)))

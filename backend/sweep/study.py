@@ -12,11 +12,18 @@
     [train]                                   # any option of `fusionscope train`, with underscores
     freeze = "text=4;vision=10"
 
+    [pretrain]                                # optional: every placement once, for all cells of it
+    data = "folder:DATA/captions"             # options of `fusionscope pretrain`; encoders and
+    epochs = 2                                # image size are those of [train]
+
     [capture]
     limit = 500
 
-Paths are relative to where the command is given. Every key but ``datasets``, ``placements`` and
-``store`` has a default.
+    [search]                                  # for `fusionscope search`, which makes placements
+    max_fusions = 3
+
+Paths are relative to where the command is given. Every key but ``datasets``, ``store`` and, for a
+sweep, ``placements`` has a default.
 """
 
 from __future__ import annotations
@@ -25,111 +32,38 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 from backend.data.registry import LAYOUTS
 from backend.errors import InputError
 from backend.jobs.measure import check_preset
 from backend.jobs.training_measures import SAMPLES, TrainingMeasures
+from backend.models.placement import Placement
 from backend.projection import METHODS
 from backend.store.paths import check_id
-from backend.sweep.cell import CaptureSettings, Cell
+from backend.sweep.cell import CaptureSettings, Cell, Pretraining
+from backend.sweep.schema import (
+    CaptureOptions,
+    Dataset,
+    PretrainOptions,
+    SearchOptions,
+    Study,
+    TrainOptions,
+)
 from backend.sweep.toml_lines import line_of
 from backend.train.frozen import GIB, CacheOptions
-from backend.train.plan import TrainPlan, check_plan
-from backend.types import POOLINGS, Pooling
+from backend.train.plan import FROM_CHECKPOINT, TrainPlan, check_plan
+from backend.train.pretrain import PretrainPlan, check_pretraining
 
 Loc = tuple[str | int, ...]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-_CELL_S_OWN = ("data", "placement", "device", "strict")  # of a TrainPlan, not of all cells
-_AT_LEAST: dict[str, float] = {
-    **dict.fromkeys(("epochs", "batch_size", "patience", "limit"), 1),
-    **dict.fromkeys(("learning_rate", "weight_decay", "dropout", "cka_loss"), 0),
-    "max_text_length": 4,
-    "image_size": 8,
-}
-
-
-def _train_fields() -> dict[str, Any]:
-    defaults = TrainPlan(data="", placement="")
-    return {
-        name: (
-            Annotated[kind, Field(ge=_AT_LEAST[name])] if name in _AT_LEAST else kind,
-            getattr(defaults, name),
-        )
-        for name, kind in get_type_hints(TrainPlan).items()
-        if name not in _CELL_S_OWN
-    }
-
-
-class _Measured(_Strict):
-    measure_every: str = ""
-    measure_samples: Annotated[int, Field(ge=4)] = SAMPLES
-
-
-if TYPE_CHECKING:
-    TrainOptions = _Measured  # a type checker cannot see the fields that are taken from TrainPlan
-else:
-    TrainOptions = create_model("TrainOptions", __base__=_Measured, **_train_fields())
-
-
-class CaptureOptions(_Strict):
-    """The options of `fusionscope capture`; whose vectors are kept: all, the first seed's, none."""
-
-    split: str = "test"
-    pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = POOLINGS
-    limit: Annotated[int | None, Field(ge=1)] = None
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    dtype: Literal["float32", "float16"] = "float32"
-    activations: Literal["all", "first", "none"] = "all"
-    with_checkpoint: bool = False
-
-
-class Dataset(_Strict):
-    """One dataset; ``name`` is what its runs begin with. ``train`` and ``capture`` override."""
-
-    data: str
-    name: str = ""
-    train: TrainOptions = TrainOptions()
-    capture: CaptureOptions = CaptureOptions()
-
-    @property
-    def label(self) -> str:
-        """``memes`` of ``hateful_memes:DATA/memes``; the layout's name where there is no path."""
-        layout, _, rest = self.data.partition(":")
-        folder = "" if layout == "macros" else Path(rest).name
-        return self.name or re.sub(r"[^A-Za-z0-9._-]+", "_", folder).lstrip(".") or layout
-
-
-class Study(_Strict):
-    """A whole study file."""
-
-    store: Path
-    placements: Annotated[tuple[str, ...], Field(min_length=1)]
-    datasets: Annotated[tuple[Dataset, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    work: Path | None = None
-    train: TrainOptions = TrainOptions()
-    capture: CaptureOptions = CaptureOptions()
-    measure: tuple[str, ...] = ("default",)
-    project: tuple[str, ...] = ("umap",)
-    keep_checkpoints: bool = True
-    frozen_cache: str = "auto"
-    cache_gib: Annotated[float, Field(ge=0)] = 16.0
-
-    @property
-    def folder(self) -> Path:
-        """Where checkpoints, states and outputs of frozen layers are."""
-        return self.work or self.store.with_name(f"{self.store.name}-work")
+Where = Callable[[Loc], str]
+"""Says where in the file a key stands, for a person."""
 
 
 def read_study(path: Path, changes: Sequence[str] = ()) -> tuple[Study, list[Cell]]:
@@ -137,6 +71,12 @@ def read_study(path: Path, changes: Sequence[str] = ()) -> tuple[Study, list[Cel
 
     ``changes`` are ``KEY=VALUE`` (``train.epochs=2``), stronger than the file.
     """
+    study, where = read_file(path, changes)
+    return study, _cells(study, where)
+
+
+def read_file(path: Path, changes: Sequence[str] = ()) -> tuple[Study, Where]:
+    """The study of a file, its cells not yet checked, and where its keys stand in the file."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -151,24 +91,27 @@ def read_study(path: Path, changes: Sequence[str] = ()) -> tuple[Study, list[Cel
         line = line_of(text, loc)
         return f"{path}, line {line}" if line else f"study {path}"
 
-    return _checked(content, changes, where)
+    return _checked(content, changes, where), where
 
 
 def study_of(content: Mapping[str, Any], changes: Sequence[str] = ()) -> tuple[Study, list[Cell]]:
-    """The same from values, such as the command's flags."""
-    return _checked(content, changes, lambda loc: f"sweep {'.'.join(map(str, loc))}")
+    """The same as :func:`read_study` from values, such as the command's flags."""
+
+    def where(loc: Loc) -> str:
+        return f"sweep {'.'.join(map(str, loc))}"
+
+    study = _checked(content, changes, where)
+    return study, _cells(study, where)
 
 
-def _checked(
-    content: Mapping[str, Any], changes: Sequence[str], where: Callable[[Loc], str]
-) -> tuple[Study, list[Cell]]:
+def _checked(content: Mapping[str, Any], changes: Sequence[str], where: Where) -> Study:
     changed = _changed(content, changes)
     try:
         study = Study.model_validate(changed)
     except ValidationError as error:
         raise _invalid(error, where) from error
     _check_names(study, where)
-    return study, _cells(study, where)
+    return study
 
 
 def _changed(content: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -189,8 +132,12 @@ def _changed(content: Mapping[str, Any], changes: Sequence[str]) -> dict[str, An
     return out
 
 
-def _invalid(error: ValidationError, where: Callable[[Loc], str]) -> InputError:
-    first, *others = error.errors(include_url=False)
+def _invalid(error: ValidationError, where: Where) -> InputError:
+    # An unknown key first: a key that is missing may be just that one, misspelt.
+    found = sorted(
+        error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+    )
+    first, *others = found
     loc = tuple(first["loc"])
     more = f" (and {len(others)} more)" if others else ""
     shown = ".".join(str(part) for part in loc)
@@ -208,22 +155,20 @@ def _keys_of(loc: Loc) -> list[str]:
     """The keys that the table of an unknown key may have."""
     tables: dict[str, type[BaseModel]] = {
         "train": TrainOptions,
+        "pretrain": PretrainOptions,
         "capture": CaptureOptions,
+        "search": SearchOptions,
         "datasets": Dataset,
     }
     names = [part for part in loc[:-1] if isinstance(part, str)]
     return list((tables[names[-1]] if names else Study).model_fields)
 
 
-def _check_names(study: Study, where: Callable[[Loc], str]) -> None:
+def _check_names(study: Study, where: Where) -> None:
     """InputError for unknown layouts, presets and methods, and for names that occur twice."""
     labels: set[str] = set()
     for at, dataset in enumerate(study.datasets):
-        layout = dataset.data.partition(":")[0].strip()
-        if layout not in LAYOUTS:
-            hint = f"The layouts are {', '.join(LAYOUTS)}."
-            loc = ("datasets", at, "data")
-            raise InputError(f"unknown layout {layout!r}", where=where(loc), hint=hint)
+        _check_layout(dataset.data, where(("datasets", at, "data")))
         if dataset.label in labels:
             raise InputError(
                 f"two datasets are called {dataset.label!r}",
@@ -231,6 +176,8 @@ def _check_names(study: Study, where: Callable[[Loc], str]) -> None:
                 hint="Give one of them a name.",
             )
         labels.add(dataset.label)
+    if study.pretrain:
+        _check_layout(study.pretrain.data, where(("pretrain", "data")))
     for at, preset in enumerate(study.measure):
         with_line(partial(check_preset, preset), where(("measure", at)))
     for at, method in enumerate(study.project):
@@ -243,6 +190,13 @@ def _check_names(study: Study, where: Callable[[Loc], str]) -> None:
     with_line(cache.check, where(("frozen_cache",)))
 
 
+def _check_layout(data: str, where: str) -> None:
+    layout = data.partition(":")[0].strip()
+    if layout not in LAYOUTS:
+        hint = f"The layouts are {', '.join(LAYOUTS)}."
+        raise InputError(f"unknown layout {layout!r}", where=where, hint=hint)
+
+
 def with_line(check: Callable[[], object], where: str) -> None:
     """Run a check; its InputError gets ``where`` in front."""
     try:
@@ -252,67 +206,120 @@ def with_line(check: Callable[[], object], where: str) -> None:
         raise InputError(error.problem, where=place, hint=error.hint) from error
 
 
-def _cells(study: Study, where: Callable[[Loc], str]) -> list[Cell]:
-    """Every cell, seed by seed, so that an unfinished sweep already compares placements."""
-    found: dict[str, Cell] = {}
-    for at, dataset in enumerate(study.datasets):
-        train = {**_given(study.train), **_given(dataset.train)}
-        every, samples = train.pop("measure_every", ""), train.pop("measure_samples", SAMPLES)
-        if every:
-            own = "measure_every" in _given(dataset.train)
-            table: Loc = ("datasets", at, "train") if own else ("train",)
-            with_line(partial(TrainingMeasures, every), where((*table, "measure_every")))
-        options = CaptureOptions(**{**_given(study.capture), **_given(dataset.capture)})
-        placements = _placements(study, at, train, where)
-        for seed in study.seeds:
-            for name, plan in placements.items():
-                run_id = _run_id(dataset.label, name, seed)
-                if run_id in found:
-                    raise InputError(f"two cells would be called {run_id}", where=where(()))
-                kept = options.activations == "all" or (
-                    options.activations == "first" and seed == study.seeds[0]
-                )
-                found[run_id] = Cell(
-                    run_id=run_id,
-                    dataset=dataset.label,
-                    placement=name,
-                    seed=seed,
-                    plan=plan,
-                    store=study.store,
-                    work=study.folder,
-                    capture=CaptureSettings(
-                        **options.model_dump(exclude={"activations"}), keep_activations=kept
-                    ),
-                    presets=study.measure,
-                    methods=study.project,
-                    measure_every=every,
-                    measure_samples=samples,
-                    frozen_cache=study.frozen_cache,
-                    cache_bytes=int(study.cache_gib * GIB),
-                    keep_checkpoint=study.keep_checkpoints,
-                )
-    return list(found.values())
+@dataclass(frozen=True)
+class DatasetCells:
+    """Makes the cells of one dataset of a study."""
 
+    study: Study
+    at: int
+    label: str
+    train: Mapping[str, Any]
+    capture: CaptureOptions
+    measure_every: str
+    measure_samples: int
 
-def _placements(
-    study: Study, at: int, train: Mapping[str, Any], where: Callable[[Loc], str]
-) -> dict[str, TrainPlan]:
-    """{name: plan} of one dataset; InputError for what its encoders cannot have, or have twice."""
-    found: dict[str, TrainPlan] = {}
-    layers: dict[object, str] = {}
-    data = study.datasets[at].data
-    for i, text in enumerate(study.placements):
-        plan = TrainPlan(data=data, placement=text.strip(), **train)
-        line = where(("placements", i))
+    def plan(self, placement: str) -> TrainPlan:
+        """How a placement is trained; not checked."""
+        data = self.study.datasets[self.at].data
+        return TrainPlan(data=data, placement=placement, **self.train)
+
+    def pretraining(self, plan: TrainPlan) -> Pretraining | None:
+        """What cells of this plan start from: with its encoders, on the study's pairs."""
+        if self.study.pretrain is None:
+            return None
+        given = _given(self.study.pretrain)
+        data, seed = given.pop("data"), given.pop("seed", 0)
+        own = {name: self.train[name] for name in FROM_CHECKPOINT if name in self.train}
+        return Pretraining(PretrainPlan(data, plan.placement, **own, **given), seed)
+
+    def checked(self, placement: str, line: str, where: Where) -> Placement:
+        """The placement; InputError with the line of what the encoders cannot have.
+
+        That is ``line`` for the placement, the training option's own for everything else.
+        """
+        plan = self.plan(placement)
+        start = self.pretraining(plan)
+        if start:
+            try:
+                check_pretraining(start.plan)
+            except InputError as error:
+                key = _key_in(error.where or "", PretrainOptions)
+                if key in _given(self.study.pretrain):
+                    place = f"{where(('pretrain', key))}: {error.where}"
+                    raise InputError(error.problem, where=place, hint=error.hint) from error
         try:
-            placement = check_plan(plan)
+            return check_plan(plan)
         except InputError as error:
             blamed = error.where or ""
-            # The placement's own line for a placement; the training options' for everything else.
-            place = line if blamed.startswith("placement") else where(_blamed(blamed, study, at))
+            own = blamed.startswith("placement")
+            place = line if own else where(_blamed(blamed, self.study, self.at))
             raise InputError(
                 error.problem, where=f"{place}: {blamed}" if blamed else place, hint=error.hint
             ) from error
+
+    def cell(self, name: str, plan: TrainPlan, seed: int, first: int) -> Cell:
+        """The cell of a placement called ``name``; ``first`` is the seed whose vectors are kept."""
+        study, kept = self.study, self.capture.activations
+        return Cell(
+            run_id=_run_id(self.label, name, seed),
+            dataset=self.label,
+            placement=name,
+            seed=seed,
+            plan=plan,
+            pretraining=self.pretraining(plan),
+            store=study.store,
+            work=study.folder,
+            capture=CaptureSettings(
+                **self.capture.model_dump(exclude={"activations"}),
+                keep_activations=kept == "all" or (kept == "first" and seed == first),
+            ),
+            presets=study.measure,
+            methods=study.project,
+            measure_every=self.measure_every,
+            measure_samples=self.measure_samples,
+            frozen_cache=study.frozen_cache,
+            cache_bytes=int(study.cache_gib * GIB),
+            keep_checkpoint=study.keep_checkpoints,
+        )
+
+
+def dataset_cells(study: Study, at: int, where: Where) -> DatasetCells:
+    """What makes the cells of dataset ``at``; InputError for when it is measured in training."""
+    dataset = study.datasets[at]
+    train = {**_given(study.train), **_given(dataset.train)}
+    every, samples = train.pop("measure_every", ""), train.pop("measure_samples", SAMPLES)
+    if every:
+        own = "measure_every" in _given(dataset.train)
+        table: Loc = ("datasets", at, "train") if own else ("train",)
+        with_line(partial(TrainingMeasures, every), where((*table, "measure_every")))
+    options = CaptureOptions(**{**_given(study.capture), **_given(dataset.capture)})
+    return DatasetCells(study, at, dataset.label, train, options, every, samples)
+
+
+def _cells(study: Study, where: Where) -> list[Cell]:
+    """Every cell, seed by seed, so that an unfinished sweep already compares placements."""
+    if not study.placements:
+        raise InputError("placements is missing", where=where(()))
+    found: dict[str, Cell] = {}
+    for at in range(len(study.datasets)):
+        make = dataset_cells(study, at, where)
+        placements = _placements(make, where)
+        for seed in study.seeds:
+            for name, plan in placements.items():
+                cell = make.cell(name, plan, seed, study.seeds[0])
+                if cell.run_id in found:
+                    raise InputError(f"two cells would be called {cell.run_id}", where=where(()))
+                found[cell.run_id] = cell
+    return list(found.values())
+
+
+def _placements(make: DatasetCells, where: Where) -> dict[str, TrainPlan]:
+    """{name: plan} of one dataset; InputError for what its encoders cannot have, or have twice."""
+    found: dict[str, TrainPlan] = {}
+    layers: dict[object, str] = {}
+    for i, text in enumerate(make.study.placements):
+        line = where(("placements", i))
+        placement = make.checked(text.strip(), line, where)
         if placement.pairs in layers:
             raise InputError(
                 f"placement {text!r} fuses at the same layers as {layers[placement.pairs]!r} "
@@ -320,26 +327,31 @@ def _placements(
                 where=line,
             )
         layers[placement.pairs] = text
-        found[placement.name] = plan
+        found[placement.name] = make.plan(text.strip())
     return found
 
 
 def _blamed(where: str, study: Study, at: int) -> Loc:
     """The key of the training options that an error is about, as far as its place tells."""
-    words = re.sub(r"[^a-z]+", " ", where.lower()).split()
-    names = [*TrainOptions.model_fields]
-    by_overlap = {
-        name: sum(part in words for part in name.split("_")) / len(name.split("_"))
-        for name in names
-    }
-    best = max(names, key=lambda name: by_overlap[name])
+    best = _key_in(where, TrainOptions)
     own = best in _given(study.datasets[at].train)
     table: Loc = ("datasets", at, "train") if own else ("train",)
-    return (*table, best) if by_overlap[best] >= 0.5 else table
+    return (*table, best) if best else table
 
 
-def _given(options: BaseModel) -> dict[str, Any]:
-    return options.model_dump(exclude_unset=True)
+def _key_in(where: str, options: type[BaseModel]) -> str:
+    """The option that the place of an error names, such as ``--text-mask``; empty if none."""
+    words = re.sub(r"[^a-z]+", " ", where.lower()).split()
+    by_overlap = {
+        name: sum(part in words for part in name.split("_")) / len(name.split("_"))
+        for name in options.model_fields
+    }
+    best = max(by_overlap, key=lambda name: by_overlap[name])
+    return best if by_overlap[best] >= 0.5 else ""
+
+
+def _given(options: BaseModel | None) -> dict[str, Any]:
+    return options.model_dump(exclude_unset=True) if options else {}
 
 
 def _run_id(*parts: object) -> str:

@@ -15,7 +15,13 @@ from rich.text import Text
 from backend.sweep.run import CellState, left_s
 
 _MOST_ROWS = 30
-_STYLE = {"waiting": "dim", "running": "bold", "done": "green", "failed": "red"}
+_STYLE = {
+    "waiting": "dim",
+    "running": "bold",
+    "done": "green",
+    "pruned": "yellow",
+    "failed": "red",
+}
 
 
 class SweepTable:
@@ -96,6 +102,7 @@ def _line(one: CellState) -> str:
     said = {
         "running": f"begun on {one.device}",
         "done": "done before" if one.found else f"done in {duration(one.seconds)}",
+        "pruned": f"pruned: {one.reason}",
         "failed": f"failed: {one.reason}",
     }
     return f"{one.cell.run_id}: {said[one.state]}"

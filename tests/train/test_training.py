@@ -173,8 +173,8 @@ def test_an_impossible_plan_is_one_line_and_leaves_no_checkpoint(
 def test_the_command_of_a_plan_names_what_differs_from_the_defaults() -> None:
     plan = TrainPlan(data="macros", placement="text=7,8;vision=4,6", tasks=("irony",), epochs=3)
     assert plan.command(1) == (
-        "fusionscope train --data macros --placement 'text=7,8;vision=4,6' --task irony "
-        "--epochs 3 --seeds 1"
+        "fusionscope train --data macros --placement 'text=7,8;vision=4,6' --epochs 3 "
+        "--task irony --seeds 1"
     )
 
 

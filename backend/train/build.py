@@ -1,0 +1,179 @@
+"""The model of a recipe: its encoders, its fresh parts from the seed, its preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from backend.data.base import PairSource
+from backend.errors import InputError
+from backend.models import encoders
+from backend.models.dual_stream import DualStream
+from backend.models.encoders import TextEncoder, VisionEncoder
+from backend.models.fusion import FusionConfig, FusionModel
+from backend.models.placement import parse_placement
+from backend.models.preprocess import Preprocessor, load_tokenizer, train_tokenizer
+from backend.train.plan import TrainPlan, identity
+from backend.train.recipe import SMALL, SMALL_PATCH, Recipe, frozen_layers, kind_of, small_size
+from backend.types import TaskSpec
+
+_SMALL_RATIO = 2
+_TEXTS_FOR_VOCABULARY = 50_000
+
+
+def build(
+    recipe: Recipe,
+    source: PairSource,
+    tasks: tuple[TaskSpec, ...],
+    seed: int,
+    head: Mapping[str, Any] | None = None,
+) -> tuple[FusionModel, Preprocessor]:
+    """The model with its fresh parts initialised from ``seed``, and its preprocessing.
+
+    ``head`` are settings of the tasks' heads that differ from the default.
+    """
+    torch.manual_seed(seed)
+    tokenizer, text = _text(recipe, source)
+    vision, vision_config, normalisation = _vision(recipe)
+    placement = parse_placement(
+        recipe.placement, text_depth=len(text.blocks), vision_depth=len(vision.blocks)
+    )
+    small = "small" in (kind_of(recipe.text_encoder), kind_of(recipe.vision_encoder))
+    inner = {"inner": max(text.width, vision.width), "heads": 4, "ff_ratio": 2.0} if small else {}
+    config = FusionConfig(
+        text=encoders.describe_text(text.model.config),
+        vision=vision_config,
+        text_fusion_layers=placement.text,
+        vision_fusion_layers=placement.vision,
+        co_attention={**inner, "dropout": recipe.dropout, **recipe.co_attention},
+        head={**({"width": 128} if small else {}), **(head or {})},
+        tasks=[{"name": t.name, "kind": t.kind, "classes": list(t.classes)} for t in tasks],
+        image={"size": recipe.pixels, **normalisation},
+        max_text_length=recipe.max_text_length,
+        trained_on={
+            "model": _name_of(recipe),
+            "dataset": source.name,
+            "seed": seed,
+            "plan": recipe.digest(),
+        },
+    )
+    model = FusionModel(config, text, vision)
+    _freeze(recipe, model)
+    return model, Preprocessor(tokenizer, config.image, recipe.max_text_length)
+
+
+def build_from(
+    plan: TrainPlan, source: PairSource, tasks: tuple[TaskSpec, ...], seed: int
+) -> tuple[FusionModel, Preprocessor]:
+    """The model of ``plan.pretrained`` with fresh heads from ``seed``, and its preprocessing.
+
+    InputError for a checkpoint of another placement: its co-attention was trained elsewhere.
+    """
+    start = DualStream.load(plan.pretrained)
+    old = start.model
+    depths = {"text_depth": len(old.text.blocks), "vision_depth": len(old.vision.blocks)}
+    placement = parse_placement(plan.placement, **depths)
+    if placement.pairs != old.placement.pairs:
+        raise InputError(
+            f"has placement {old.placement_name}, not {placement.name}",
+            where=f"--pretrained {plan.pretrained}",
+            hint="Pretrain this placement, or train the checkpoint's own.",
+        )
+    before = old.config.trained_on
+    settings = {
+        **{name: getattr(old.config, name) for name in ("text", "vision", "image")},
+        **{name: getattr(old.config, name) for name in ("co_attention", "max_text_length")},
+        "text_fusion_layers": old.config.text_fusion_layers,
+        "vision_fusion_layers": old.config.vision_fusion_layers,
+        "head": {**old.config.head, **plan.head},
+        "tasks": [{"name": t.name, "kind": t.kind, "classes": list(t.classes)} for t in tasks],
+        "trained_on": {
+            "model": before.get("model", ""),
+            "dataset": source.name,
+            "seed": seed,
+            "plan": identity(plan),
+            "pretrained_on": before.get("dataset", ""),
+            "pretrained_digest": start.digest,
+        },
+    }
+    torch.manual_seed(seed)
+    model = FusionModel(FusionConfig(**settings), old.text, old.vision)
+    model.co_attention.load_state_dict(old.co_attention.state_dict())
+    model.train()
+    _freeze(plan, model)
+    return model, start.preprocessor
+
+
+def _text(recipe: Recipe, source: PairSource) -> tuple[Any, TextEncoder]:
+    if kind_of(recipe.text_encoder) != "small":
+        return load_tokenizer(recipe.text_encoder), encoders.load_text(recipe.text_encoder)
+    size = small_size(recipe.text_encoder, SMALL)
+    tokenizer = train_tokenizer(_texts(source))
+    config = {
+        "model_type": "bert",
+        "vocab_size": len(tokenizer),
+        "hidden_size": size["width"],
+        "num_hidden_layers": size["depth"],
+        "num_attention_heads": size["heads"],
+        "intermediate_size": _SMALL_RATIO * size["width"],
+        "max_position_embeddings": recipe.max_text_length,
+        "type_vocab_size": 1,
+        "pad_token_id": tokenizer.pad_token_id,
+        "hidden_dropout_prob": recipe.dropout,
+        "attention_probs_dropout_prob": recipe.dropout,
+    }
+    return tokenizer, encoders.build_text(config)
+
+
+def _texts(source: PairSource) -> Iterator[str]:
+    for record in source.records("train", _TEXTS_FOR_VOCABULARY):
+        yield record.text
+
+
+def _vision(recipe: Recipe) -> tuple[VisionEncoder, dict[str, Any], dict[str, Any]]:
+    name, _, weights = recipe.vision_encoder.partition(":")
+    if name == "small":
+        size = small_size(recipe.vision_encoder, {**SMALL, "patch": SMALL_PATCH})
+        options = {
+            "img_size": recipe.pixels,
+            "patch_size": size["patch"],
+            "embed_dim": size["width"],
+            "depth": size["depth"],
+            "num_heads": size["heads"],
+            "mlp_ratio": float(_SMALL_RATIO),
+            "proj_drop_rate": recipe.dropout,
+        }
+        if recipe.pixels % size["patch"]:
+            raise InputError(
+                f"image size {recipe.pixels} is not a multiple of the patch size {size['patch']}",
+                where="vision encoder",
+            )
+        base = "vit_tiny_patch16_224"
+        described = {"name": base, "options": options}
+        return encoders.build_vision(base, options), described, {}
+    options = {"img_size": recipe.pixels}
+    vision = encoders.load_vision(name, options, Path(weights) if weights else None)
+    pretrained = cast(dict[str, Any], vision.model.pretrained_cfg)
+    normalisation = {"mean": list(pretrained["mean"]), "std": list(pretrained["std"])}
+    return vision, {"name": name, "options": options}, normalisation
+
+
+def _name_of(recipe: Recipe) -> str:
+    return f"{_shown(recipe.text_encoder, 'bert')} + {_shown(recipe.vision_encoder, 'vit')}"
+
+
+def _shown(encoder: str, kind: str) -> str:
+    """``bert-12x48``, ``minilm_l6``: an encoder for people, without its folders."""
+    if kind_of(encoder) != "small":
+        return Path(kind_of(encoder)).name
+    size = small_size(encoder, {**SMALL, "patch": SMALL_PATCH})
+    return f"{kind}-{size['depth']}x{size['width']}"
+
+
+def _freeze(recipe: Recipe, model: FusionModel) -> None:
+    text, vision = frozen_layers(recipe.freeze, len(model.text.blocks), len(model.vision.blocks))
+    if (text, vision) != (-1, -1):
+        model.freeze(text, vision)

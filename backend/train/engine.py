@@ -1,0 +1,306 @@
+"""The loop that every training runs: AdamW, warm-up and cosine, resumable by epoch.
+
+A training is a subclass of :class:`Engine`: what a batch costs, how good the model is after an
+epoch, and what is written at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from backend.data.base import PairSource
+from backend.errors import InputError
+from backend.models.devices import choose_device
+from backend.models.fusion import FusionModel
+from backend.models.preprocess import Preprocessor
+from backend.train import state
+from backend.train.examples import Examples
+from backend.train.observe import Observer
+from backend.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a progress bar shows: ``step`` of ``steps`` in ``epoch`` of ``epochs`` (both from 1)."""
+
+    seed: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    metric: float | None
+
+
+Report = Callable[[Step], None]
+
+
+def checkpoint_dir(out: Path, seed: int) -> Path:
+    """Where the finished checkpoint of a seed is."""
+    return out / f"seed-{seed}"
+
+
+class Engine(ABC):
+    """One seed of a recipe. A subclass sets ``model`` (what is saved), ``preprocessor``, ``train``
+    and ``dev`` in its constructor and then calls :meth:`prepare`.
+    """
+
+    model: FusionModel
+    preprocessor: Preprocessor
+    train: Examples
+    dev: Examples
+    judged = True  # whether what `assess` says is a score to be shown
+
+    def __init__(self, recipe: Recipe, source: PairSource, seed: int) -> None:
+        recipe.check()
+        self.recipe, self.source, self.seed = recipe, source, seed
+        device = choose_device(recipe.device)
+        self.accelerator = Accelerator(
+            mixed_precision=_precision(recipe.precision, device), cpu=device.type == "cpu"
+        )
+        self.progress = state.Progress.fresh()
+
+    def prepare(self, identity: str, module: nn.Module) -> None:
+        """Make the optimiser of ``module``, which is all that is trained.
+
+        An unfinished training of another ``identity`` is not taken up.
+        """
+        recipe = self.recipe
+        self.identity, self.module = identity, module
+        trainable = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = AdamW(trainable, lr=recipe.rate, weight_decay=recipe.weight_decay)
+        self.steps = math.ceil(len(self.train) / recipe.batch_size)
+        self.schedule = LambdaLR(self.optimizer, self._rate)
+        module.to(self.accelerator.device)
+
+    @abstractmethod
+    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of a training batch, and parts of it whose means go into the history."""
+
+    @abstractmethod
+    def assess(self) -> dict[str, Any]:
+        """How the model does after an epoch: what the history keeps of that."""
+
+    @abstractmethod
+    def score_of(self, row: Mapping[str, Any]) -> float:
+        """By what epochs are compared, more is better, from a row of the history."""
+
+    @abstractmethod
+    def enough(self) -> bool:
+        """Whether to stop before the epochs are over."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Put the checkpoint into ``folder``."""
+
+    def examples(self, split: str, limit: int | None) -> Examples:
+        """A split, without labels."""
+        return Examples(self.source, split, (), self.preprocessor, limit)
+
+    def _rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to ``final_rate`` of the learning rate."""
+        recipe = self.recipe
+        total = recipe.epochs * self.steps
+        warm = max(1, round(recipe.warmup * total))
+        if step < warm:
+            return (step + 1) / warm
+        fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
+        return recipe.final_rate + (1 - recipe.final_rate) * fallen
+
+    def run(
+        self, folder: Path, report: Report | None = None, observer: Observer | None = None
+    ) -> None:
+        """Train until the epochs are over or it is enough, and leave the best weights in place.
+
+        Goes on from the state in ``folder`` and leaves it there after every epoch.
+        """
+        parts = (self.module, self.optimizer, self.schedule)
+        done = self.progress = state.load(folder, self.identity, *parts, self.accelerator)
+        if observer:
+            device = self.accelerator.device
+            observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
+            for row in done.history:
+                observer.evaluated(row["epoch"], self.score_of(row))
+        while done.epoch < self.recipe.epochs and not self.enough():
+            found = self._epoch(done.epoch + 1, report, observer)
+            done.epoch += 1
+            done.history.append({"epoch": done.epoch, **found, **self.assess()})
+            value = self.score_of(done.history[-1])
+            if value > done.best_value:
+                done.best_epoch, done.best_value = done.epoch, value
+                done.best_weights = state.snapshot(self.module)
+            state.save(folder, self.identity, done, *parts)
+            if observer:
+                observer.evaluated(done.epoch, value)
+        self.module.load_state_dict(done.best_weights, strict=False)
+
+    def _epoch(
+        self, epoch: int, report: Report | None, observer: Observer | None
+    ) -> dict[str, float]:
+        """Train one; the means over the steps of the loss and of its parts that were given."""
+        self.module.train()
+        total = torch.zeros((), device=self.accelerator.device)
+        kept: dict[str, list[Tensor]] = {}
+        metric = self.progress.best_value if self.judged and self.progress.history else None
+        for step, batch in enumerate(self._batches(epoch), start=1):
+            with self.accelerator.autocast():
+                loss, parts = self.loss(batch)
+            if not torch.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss.item()} in epoch {epoch}, step {step}",
+                    where=f"training {self.recipe.data}",
+                    hint="Lower --learning-rate, or use --precision no.",
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss)
+            self.accelerator.clip_grad_norm_(self.module.parameters(), _GRADIENT_NORM)
+            self.optimizer.step()
+            self.schedule.step()
+            total += loss.detach()
+            for name, value in parts.items():
+                kept.setdefault(name, []).append(value.detach())
+            if observer:
+                observer.stepped(epoch, step, self.steps)
+            if report:
+                mean = float(total / step)
+                report(Step(self.seed, epoch, self.recipe.epochs, step, self.steps, mean, metric))
+        means = {name: float(torch.stack(values).mean()) for name, values in kept.items()}
+        for name, mean in means.items():
+            log.info("seed %d, epoch %d: %s %.3f", self.seed, epoch, name, mean)
+        return {"loss": float(total / self.steps), **means}
+
+    def _batches(self, epoch: int) -> Iterator[dict[str, Any]]:
+        """The epoch's batches in an order that depends on seed and epoch alone."""
+        order = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
+        loader = DataLoader(
+            self.train,
+            batch_size=self.recipe.batch_size,
+            shuffle=True,
+            generator=order,
+            collate_fn=self.train.collate,
+        )
+        for batch in loader:
+            yield to_device(batch, self.accelerator.device)
+
+    def history(self) -> dict[str, Any]:
+        """What the checkpoint says of its training, beside the recipe."""
+        return {
+            "seed": self.seed,
+            "command": self.recipe.command(self.seed),
+            "best_epoch": self.progress.best_epoch,
+            "history": self.progress.history,
+        }
+
+    def save_model(self, folder: Path) -> None:
+        """Write weights, configuration and tokenizer."""
+        self.model.to(getattr(torch, self.recipe.saved_precision)).save_pretrained(folder)
+        self.preprocessor.save(folder)
+
+    def round_as_saved(self) -> None:
+        """Make the weights those that will be saved, so that what is said of them holds."""
+        if self.recipe.saved_precision != "float16":
+            return
+        for name, values in self.model.state_dict().items():
+            if values.is_floating_point():
+                half = values.half()
+                if not torch.isfinite(half).all():
+                    raise InputError(
+                        f"{name} has values beyond float16's range",
+                        where="--saved-precision float16",
+                        hint="Use --saved-precision float32.",
+                    )
+                values.copy_(half)
+
+
+def run_in(
+    out: Path,
+    engine: Engine,
+    report: Report | None = None,
+    observer: Observer | None = None,
+    before: Callable[[Path], None] | None = None,
+) -> Path:
+    """Run a training to its checkpoint ``out/seed-N``, which appears once it is finished.
+
+    Until then its state is in a hidden directory beside it, from which the next call goes on after
+    the last finished epoch with the same result as an uninterrupted one. ``before`` is called with
+    that directory once it is ours.
+    """
+    final = checkpoint_dir(out, engine.seed)
+    partial = out / f".seed-{engine.seed}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(partial / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError("is being trained by another process", where=str(final)) from error
+    with lock:
+        if before:
+            before(partial)
+        engine.run(partial, report, observer)
+        result = partial / "result"
+        if result.exists():
+            shutil.rmtree(result)
+        engine.write(result)
+        if observer:
+            observer.finish(result)
+        result.rename(final)
+    shutil.rmtree(partial)
+    return final
+
+
+def finished(final: Path, identity: Callable[[], str]) -> Path | None:
+    """The checkpoint if it is there; InputError if it is of another ``identity``."""
+    if not final.exists():
+        return None
+    try:
+        config = json.loads((final / "config.json").read_text(encoding="utf-8"))
+        same = config["trained_on"]["plan"] == identity()
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise InputError(
+            "already exists, from other options", where=str(final), hint="Choose another --out."
+        )
+    return final
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A collated batch with its tensors on ``device``."""
+    return {
+        part: {name: value.to(device, non_blocking=True) for name, value in values.items()}
+        for part, values in batch.items()
+    }
+
+
+def write_json(path: Path, content: object) -> None:
+    """Indented, with a newline at its end."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """``auto`` is bfloat16 where the GPU has it, float16 on older ones, full precision on a CPU."""
+    if name != "auto":
+        return name
+    if device.type != "cuda":
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

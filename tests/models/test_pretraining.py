@@ -1,0 +1,151 @@
+"""The pretraining objectives: what is hidden, what counts, and that each can be learned."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from backend.models.pretraining import (
+    OBJECTIVES,
+    Masking,
+    PretrainingModel,
+    exchanged,
+    hide_words,
+)
+from tests.tiny import tiny_batch, tiny_model
+
+MASK, SPECIAL, VOCABULARY = 4, (0, 2, 3, 4), 64
+MASKING = Masking(MASK, SPECIAL, VOCABULARY)
+
+
+def pretraining(objectives: tuple[str, ...] = OBJECTIVES, *layers: int) -> PretrainingModel:
+    torch.manual_seed(0)
+    return PretrainingModel(tiny_model(layers, layers), objectives, MASKING)
+
+
+def test_hidden_words_are_real_words_in_the_shares_of_bert() -> None:
+    torch.manual_seed(0)
+    ids = torch.randint(5, VOCABULARY, (400, 50))
+    ids[:, 0], ids[:, 30] = 2, 3
+    mask = torch.ones_like(ids)
+    mask[:, 40:] = 0
+    new, chosen = hide_words(ids, mask, MASKING)
+    assert not chosen[:, [0, 30]].any() and not chosen[:, 40:].any()
+    assert (new == ids)[~chosen].all()
+    share = chosen[:, 1:30].float().mean()
+    assert abs(share - 0.15) < 0.01
+    masked = (new[chosen] == MASK).float().mean()
+    kept = (new[chosen] == ids[chosen]).float().mean()
+    assert abs(masked - 0.8) < 0.02
+    assert abs(kept - 0.1 - 0.1 / VOCABULARY) < 0.02
+
+
+def test_exchanged_texts_are_those_of_other_samples_and_known_to_be() -> None:
+    torch.manual_seed(0)
+    ids = torch.arange(5, 55).repeat(2)[:, None].expand(100, 3)  # every text twice
+    mask = torch.ones_like(ids)
+    shares = []
+    for _ in range(50):
+        new, new_mask, together = exchanged(ids, mask)
+        assert sorted(new[:, 0].tolist()) == sorted(ids[:, 0].tolist())  # none lost, none doubled
+        assert ((new == ids).all(dim=1) == together).all()
+        assert (new_mask == 1).all()
+        shares.append(float(together.float().mean()))
+    assert abs(sum(shares) / 50 - 0.5) < 0.03
+
+
+def test_a_text_exchanged_for_one_of_the_same_words_still_belongs() -> None:
+    ids = torch.full((8, 3), 7)
+    assert exchanged(ids, torch.ones_like(ids))[2].all()
+
+
+def test_only_pairs_that_belong_together_count_for_the_masked_objectives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = pretraining()
+    batch = tiny_batch(n=6)
+
+    def none_belongs(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return ids, mask, torch.zeros(len(ids), dtype=torch.bool)
+
+    monkeypatch.setattr("backend.models.pretraining.exchanged", none_belongs)
+    found = model(**batch)
+    assert (found["mlm"].n, found["image"].n, found["alignment"].n) == (0, 0, 6)
+    assert found["mlm"].loss == 0 and found["image"].loss == 0
+    torch.stack([one.loss for one in found.values()]).sum().backward()  # a step can be made
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_objective_alone_has_only_its_own_head_and_trains_both_streams(objective: str) -> None:
+    model = pretraining((objective,), 2, 3)
+    heads = {name.split(".")[0] for name, _ in model.named_parameters()} - {"fusion"}
+    expected = {
+        "mlm": {"word", "word_bias"},
+        "alignment": {"alignment"},
+        "image": {"hidden_patch", "said_patch", "true_patch"},
+    }
+    assert heads == expected[objective]
+    torch.manual_seed(3)
+    model(**tiny_batch(n=16))[objective].loss.backward()
+    fusion = model.fusion
+    for encoder in (fusion.text, fusion.vision):
+        first = encoder.blocks[0].parameters()
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in first)
+    assert all(p.grad is not None for n, p in model.named_parameters() if "fusion" not in n)
+
+
+def test_without_objectives_hidden_the_pass_is_the_models_own() -> None:
+    """Alignment alone hides nothing: where no text moves, the CLS vectors are those of forward."""
+    model = pretraining(("alignment",), 2)
+    model.eval()
+    batch = tiny_batch(n=1)  # a single sample cannot get another's text
+    out = model.fusion(**batch)
+    logit = model.alignment(model.fusion.joined(out.text_cls, out.vision_cls))[0, 0]
+    found = model(**batch)["alignment"]
+    assert torch.allclose(found.loss, torch.nn.functional.softplus(-logit))
+
+
+def test_equal_patches_are_no_negatives_of_each_other() -> None:
+    """Of ten patches nine are the same: guessing any of these must not be wrong."""
+    model = pretraining(("image",))
+    torch.manual_seed(0)
+    truth = torch.randn(2, 16)[[0] * 9 + [1]]
+    outcome = model._patches(torch.randn(10, 16), truth)
+    assert outcome.n == 10
+    alone = model._patches(torch.randn(10, 16), truth[:1].expand(10, 16))
+    assert alone.loss.abs() < 1e-6  # nothing to be told apart from
+
+
+def learned(objective: str, layers: tuple[int, ...], steps: int, rate: float) -> float:
+    """Share of right predictions on the very pairs that were trained on."""
+    model = pretraining((objective,), *layers)
+    generator = torch.Generator().manual_seed(5)
+    n = 12
+    ids = torch.randint(5, 60, (n, 6), generator=generator)
+    ids[:, 0] = 2
+    batch = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": torch.randn(n, 3, 16, 16, generator=generator),
+    }
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
+    model.train()
+    for _ in range(steps):
+        optimiser.zero_grad()
+        model(**batch)[objective].loss.backward()
+        optimiser.step()
+    model.eval()
+    with torch.no_grad():
+        outcomes = [model(**batch)[objective] for _ in range(30)]
+    return sum(float(o.right) for o in outcomes) / max(1, sum(o.n for o in outcomes))
+
+
+def test_alignment_is_learned_with_fusion_and_cannot_be_without() -> None:
+    """A linear head on two CLS vectors that never met sees no pairs, only texts and images."""
+    assert learned("alignment", (2, 3), 250, 3e-3) > 0.85
+    assert learned("alignment", (), 250, 3e-3) < 0.75
+
+
+@pytest.mark.parametrize(("objective", "chance"), [("mlm", 1 / 55), ("image", 1 / 14)])
+def test_what_is_hidden_is_learned_from_what_is_left(objective: str, chance: float) -> None:
+    assert learned(objective, (2, 3), 150, 3e-3) > 6 * chance

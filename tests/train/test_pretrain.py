@@ -1,0 +1,171 @@
+"""Pretraining: resumable, a checkpoint without heads, and a start for training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from backend.cli import main
+from backend.data.registry import open_source
+from backend.errors import InputError
+from backend.jobs.capture import CaptureRequest, open_request
+from backend.models.registry import load_model
+from backend.train.engine import Step
+from backend.train.loop import train_seed
+from backend.train.plan import TrainPlan
+from backend.train.pretrain import PretrainPlan, pretrain_seed
+
+DATA = "macros:n=64,dev=32,test=32"
+PLAN = PretrainPlan(
+    data=DATA,
+    placement="late",
+    text_encoder="small:depth=4,width=16,heads=2",
+    vision_encoder="small:depth=4,width=16,heads=2,patch=16",
+    epochs=3,
+    batch_size=16,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain_seed(PLAN, open_source(DATA), 0, tmp_path_factory.mktemp("pre"))
+
+
+def plan(pretrained: Path, /, **changes: object) -> TrainPlan:
+    start = TrainPlan(
+        data=DATA, placement="late", epochs=1, batch_size=16, pretrained=str(pretrained)
+    )
+    return replace(start, device="cpu", **changes)  # type: ignore[arg-type]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_the_checkpoint_is_a_fusion_model_without_heads_that_can_be_captured(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    adapter = load_model(str(pretrained))
+    assert adapter.tasks == () and adapter.seed == 0
+    assert adapter.placement is not None and adapter.placement.name == "late"
+    assert not any("heads" in name or "word_bias" in name for name in weights(pretrained))
+    request = CaptureRequest(model=str(pretrained), data=DATA, store=str(tmp_path))
+    assert open_request(request).expected == 32
+
+
+def test_the_history_has_every_objective_on_train_and_dev(pretrained: Path) -> None:
+    content = json.loads((pretrained / "pretraining.json").read_text())
+    assert content["command"].startswith("fusionscope pretrain --data macros")
+    assert [row["epoch"] for row in content["history"]] == [1, 2, 3]
+    for row in content["history"]:
+        assert row["loss"] == pytest.approx(row["mlm"] + row["alignment"] + row["image"], rel=1e-4)
+        assert [one["objective"] for one in row["dev"]] == ["mlm", "alignment", "image"]
+        assert all(0 <= one["accuracy"] <= 1 and one["n"] > 0 for one in row["dev"])
+    dev_n = [[one["n"] for one in row["dev"]] for row in content["history"]]
+    assert dev_n[0] == dev_n[1] == dev_n[2]  # the same words and patches are hidden each time
+
+
+def test_a_killed_pretraining_goes_on_to_the_same_weights(pretrained: Path, tmp_path: Path) -> None:
+    def stop(step: Step) -> None:
+        if (step.epoch, step.step) == (2, 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_seed(PLAN, open_source(DATA), 0, tmp_path, stop)
+    again = weights(pretrain_seed(PLAN, open_source(DATA), 0, tmp_path))
+    whole = weights(pretrained)
+    assert all((again[name] == whole[name]).all() for name in whole)
+
+
+def test_training_starts_from_its_weights_with_fresh_heads_of_the_seed(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    still = plan(pretrained, learning_rate=0.0)
+    first = train_seed(still, open_source(DATA), 0, tmp_path)
+    other = train_seed(still, open_source(DATA), 1, tmp_path)
+    start, one, two = weights(pretrained), weights(first), weights(other)
+    assert all((start[name] == one[name]).all() for name in start)
+    heads = [name for name in one if name not in start]
+    assert heads and all(name.startswith("heads.") for name in heads)
+    assert any((one[name] != two[name]).any() for name in heads)
+    config = json.loads((first / "config.json").read_text())["trained_on"]
+    assert config["pretrained_on"] == "macros" and len(config["pretrained_digest"]) == 16
+    assert load_model(str(first)).name == "bert-4x16 + vit-4x16"
+
+
+def test_a_finished_training_from_other_weights_is_not_taken_for_this_one(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "pre"
+    moved.mkdir()
+    for file in pretrained.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    train_seed(plan(moved), open_source(DATA), 0, tmp_path / "out")
+    other = pretrain_seed(replace(PLAN, epochs=1), open_source(DATA), 0, tmp_path / "other")
+    (moved / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match="already exists, from other options"):
+        train_seed(plan(moved), open_source(DATA), 0, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"placement": "early"}, "has placement late, not early"),
+        ({"image_size": 48}, "--image-size: is the checkpoint's own"),
+        ({"text_encoder": "elsewhere"}, "--text-encoder: is the checkpoint's own"),
+        ({"pretrained": "/nowhere"}, "--pretrained /nowhere: is not a checkpoint"),
+    ],
+)
+def test_what_cannot_start_from_it_is_one_line(
+    pretrained: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        train_seed(plan(pretrained, **changes), open_source(DATA), 0, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectives": ("mlm", "colour")}, "--objectives: 'colour' is not an objective"),
+        ({"objectives": ()}, "there must be at least one"),
+        ({"objectives": ("mlm", "mlm")}, "an objective is given twice"),
+        ({"text_mask": 1.5}, "--text-mask: 1.5 is not between 0 and 1"),
+        ({"image_mask": 0.0}, "--image-mask: 0.0 is not between 0 and 1"),
+        ({"batch_size": 1}, "needs at least 2 samples"),
+    ],
+)
+def test_a_pretraining_that_cannot_be_is_one_line(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        pretrain_seed(replace(PLAN, **changes), open_source(DATA), 0, tmp_path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_without_labels_and_without_dev_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    (tmp_path / "img").mkdir()
+    rows = []
+    for at in range(6):
+        Image.new("RGB", (8, 8), (40 * at, 0, 0)).save(tmp_path / "img" / f"{at}.png")
+        rows.append({"id": at, "img": f"img/{at}.png", "text": f"shade {at} of red"})
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    data = f"hateful_memes:{tmp_path}"
+    words = ["fusionscope", "pretrain", "--data", data, "--placement", "none"]
+    words += ["--text-encoder", PLAN.text_encoder, "--vision-encoder", PLAN.vision_encoder]
+    words += ["--epochs", "1", "--objectives", "mlm,image", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    assert "seed-0: loss" in capsys.readouterr().out.replace("\n", "")
