@@ -36,6 +36,9 @@ Pretraining is shared by cells, so it is no cell's own."""
 Progress = Callable[[str, float], None]
 """Called with the stage and how much of it is done, 0..1."""
 
+ERROR_FILE = "error.txt"
+"""The traceback of a cell's last failure."""
+
 _LOCK_S = 60.0  # a process of a killed sweep ends within a moment
 
 
@@ -167,6 +170,7 @@ def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Pr
             _run(cell, device, progress)
             for folder in (cell.folder, StorePaths(cell.store).run(cell.run_id).dir):
                 remove_leftovers(folder, began)
+            (cell.folder / ERROR_FILE).unlink(missing_ok=True)  # of an earlier failure
             write_status(cell, Status("done", "", cell.digest(), round(seconds(), 1)))
             if not cell.keep_checkpoint:
                 _drop_checkpoint(cell)
@@ -175,7 +179,6 @@ def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Pr
 
 
 def _run(cell: Cell, device: str, progress: Progress) -> None:
-    from backend.data.registry import open_source
     from backend.jobs.capture import open_request, run_capture
     from backend.jobs.measure import measure_store
     from backend.jobs.project import project_run
@@ -197,7 +200,6 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
         keep = cell.capture.keep_activations
 
         def before_commit(writer: RunWriter) -> None:
-            open_source(cell.plan.data)  # images of a dataset that vanished would only be missing
             if not keep:
                 _measure_unfinished(cell, writer, progress)
 

@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 import traceback
@@ -28,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from backend.errors import InputError
 from backend.jobs.measure import one_thread_each
-from backend.sweep.cell import STAGES, Cell, Status, is_done, run_cell, write_status
+from backend.sweep.cell import ERROR_FILE, STAGES, Cell, Status, is_done, run_cell, write_status
 from backend.sweep.reasons import reason_of, reason_of_exit
 from backend.train.observe import TrainingStopped
 
@@ -94,6 +95,9 @@ def run_sweep(
     """
     work = cells[0].work
     states = [CellState(cell) for cell in cells]
+    # Before anything trains, not when there is a run to be written.
+    for folder in dict.fromkeys((work, *(cell.store for cell in cells))):
+        _require_writable(folder)
     with _only_one(work):
         for one in states:
             if is_done(one.cell):
@@ -127,11 +131,28 @@ def left_s(states: Sequence[CellState], slots: int) -> float | None:
 @contextmanager
 def _only_one(work: Path) -> Iterator[None]:
     try:
-        work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / "sweep.lock", timeout=0):
             yield
     except Timeout as error:
-        raise InputError("another sweep is running there", where=str(work)) from error
+        raise InputError(
+            "another sweep is running there",
+            where=str(work),
+            hint="Wait for it, or give this study another store.",
+        ) from error
+
+
+def _require_writable(folder: Path) -> None:
+    """InputError for a folder that cannot be made or written in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror or error})",
+            where=str(folder),
+            hint="Choose another store, or make room and a right to write there.",
+        ) from error
 
 
 def _loop(states: list[CellState], free: list[str], report: Report | None, start: Start) -> None:
@@ -262,7 +283,7 @@ def _send(messages: Connection, message: tuple[object, ...]) -> None:
 def _keep_traceback(cell: Cell) -> None:
     """For whoever looks into a fault; where it cannot be written the one line must do."""
     with contextlib.suppress(OSError):
-        (cell.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        (cell.folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
 
 
 def _end_with_parent() -> None:

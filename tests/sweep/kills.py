@@ -8,7 +8,6 @@ they come in the same order on a fast machine and on a slow one.
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 import os
 import random
@@ -19,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import backend.sweep.run
@@ -111,14 +111,15 @@ def sweep(
     """Run a sweep in processes that have all libraries; ``events`` gets the moments it had."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LIBRARIES)
-    said = cells[0].work.parent / "said.json"
+    ours, theirs = context.Pipe(duplex=False)
     with one_thread_each():  # for the server, when it begins
         process = context.Process(
-            target=_sweep, args=(list(cells), slots, kill, events, said, report)
+            target=_sweep, args=(list(cells), slots, kill, events, theirs, report)
         )
         process.start()
+    theirs.close()
     process.join()
-    rows = json.loads(said.read_text()) if process.exitcode == 0 else []
+    rows = ours.recv() if process.exitcode == 0 else []
     found = [run_id for run_id, _, _, found in rows if found]
     return Ending(-min(0, process.exitcode or 0), [(row[1], row[2]) for row in rows], found)
 
@@ -141,7 +142,7 @@ def _sweep(
     slots: int,
     kill: Kill | None,
     events: Path | None,
-    said: Path,
+    said: Connection,
     report: Report | None,
 ) -> None:
     os.setsid()
@@ -149,8 +150,7 @@ def _sweep(
     backend.sweep.run.run_cell = functools.partial(_run_cell, watch, backend.sweep.run.run_cell)
     sys.addaudithook(watch.hook)
     states = run_sweep(cells, ["cpu"] * slots, report, start="fork")
-    rows = [(one.cell.run_id, one.state, one.reason, one.found) for one in states]
-    said.write_text(json.dumps(rows))
+    said.send([(one.cell.run_id, one.state, one.reason, one.found) for one in states])
 
 
 def _run_cell(
