@@ -105,6 +105,7 @@ def capture(
     device = choose_device(options.device)
     adapter.module.to(device)
     records = _remaining(source, manifest.dataset.split, writer.last_sample_id)
+    problems = source.report.count
     left = None if options.limit is None else max(0, options.limit - writer.n_written)
     buffer = buffer or _ShardBuffer(writer, shard_rows(manifest, options.batch_size))
     if progress:
@@ -123,6 +124,12 @@ def capture(
             if progress:
                 progress(writer.n_written + shards.pending)
         shards.flush()
+    if source.report.count > problems:
+        try:
+            source.require_still_there(manifest.dataset.split, writer.n_written)
+        except InputError:
+            writer.keep_shards(0)  # there may be gaps in what was read last
+            raise
     if not writer.n_written:
         raise InputError(
             f"split {manifest.dataset.split!r} has no usable sample",

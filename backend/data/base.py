@@ -103,6 +103,26 @@ class PairSource(ABC):
         """
         return islice(self._records(self.canonical(split)), _checked(limit))
 
+    def require_still_there(self, split: str, n: int) -> None:
+        """InputError if fewer than ``n`` records of a split can be found now.
+
+        For whoever has read ``n`` and met problems on the way: a dataset that vanishes while it is
+        read looks like one whose last images are missing.
+        """
+        try:
+            found = sum(1 for _ in self.records(split))
+        except InputError as error:
+            raise self._vanished(split, n, 0) from error
+        if found < n:
+            raise self._vanished(split, n, found)
+
+    def _vanished(self, split: str, n: int, found: int) -> InputError:
+        return InputError(
+            f"vanished while it was read: of {n} samples of split {split!r} {found} are left",
+            where=f"data {self.name}",
+            hint="Bring it back and start again.",
+        )
+
     def pairs(self, split: str, limit: int | None = None) -> Iterator[Pair]:
         """Stream at most ``limit`` pairs with decoded images; unreadable images are skipped.
 

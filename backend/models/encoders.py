@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import timm
 import torch
+from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
@@ -201,13 +202,22 @@ def load_vision(name: str, options: Mapping[str, Any], weights: Path | None) -> 
         repository = (known and known.hf_hub_id) or name
         require_hub("vision encoder", repository, "model.safetensors")
     else:
-        if not weights.is_file():
-            raise InputError("no such file", where=f"vision weights {weights}")
-        if weights.suffix != ".safetensors":
-            raise InputError(
-                "weights are read from safetensors files only", where=f"vision weights {weights}"
-            )
+        check_weights(weights)
     return _vision(name, dict(options), pretrained=True, file=weights)
+
+
+def check_weights(file: Path) -> None:
+    """InputError unless it is a safetensors file; its tensors are not read."""
+    where = f"vision weights {file}"
+    if not file.is_file():
+        raise InputError("no such file", where=where)
+    if file.suffix != ".safetensors":
+        raise InputError("weights are read from safetensors files only", where=where)
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"cannot be read ({error})", where=where) from error
 
 
 def _check_vision(name: str) -> None:

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 
 from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from backend.errors import InputError
 
@@ -19,8 +21,13 @@ TIMEOUT_S = 4.0
 def require_hub(what: str, name: str, probe: str) -> None:
     """Return if ``probe`` of repository ``name`` is in the local cache or the hub answers.
 
-    Raises InputError otherwise, after at most ``TIMEOUT_S`` seconds.
+    Raises InputError otherwise, after at most ``TIMEOUT_S`` seconds; at once for what cannot be a
+    repository's name, such as a path.
     """
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise InputError("no such directory", where=f"{what} {name}") from error
     if "/" in name.strip("/") and isinstance(try_to_load_from_cache(name, probe), str):
         return
     if not constants.HF_HUB_OFFLINE:

@@ -14,8 +14,9 @@ from backend.models.placement import Placement, name_of
 from backend.search.space import Space, space_of
 from backend.search.trial import Trial
 from backend.sweep.cell import Cell
+from backend.sweep.mistakes import Where
 from backend.sweep.schema import SearchOptions, Study
-from backend.sweep.study import DatasetCells, Where, dataset_cells, read_file
+from backend.sweep.study import DatasetCells, dataset_cells, read_file
 from backend.train.plan import check_plan
 from backend.train.recipe import encoder_depths, frozen_layers
 

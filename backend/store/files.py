@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import uuid
@@ -40,6 +41,21 @@ def fsync_tree(root: Path) -> None:
         fsync_dir(Path(folder))
 
 
+_TEMPORARY = ".tmp-"
+
+
+def remove_leftovers(root: Path, before: float) -> None:
+    """Delete temporary files below ``root`` last written before a time: of writers that are dead.
+
+    ``before`` in seconds since the epoch; a file is written in a moment, so that some seconds ago
+    will do.
+    """
+    for path in root.rglob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(FileNotFoundError):  # its writer lives, and was faster
+            if path.stat().st_mtime < before:
+                path.unlink()
+
+
 @contextmanager
 def published(final: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``final``; on success flush it and give it the final name.
@@ -49,7 +65,7 @@ def published(final: Path, *, replace: bool = False) -> Iterator[Path]:
     the temporary file is removed and ``final`` is untouched. What the system refuses (a full disk,
     a missing permission) is an InputError that names ``final``.
     """
-    temporary = final.with_name(f".tmp-{uuid.uuid4().hex}")
+    temporary = final.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
         # Not the parents: a run that was deleted meanwhile must not come back as an empty one.
         final.parent.mkdir(exist_ok=True)

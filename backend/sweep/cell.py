@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from backend.errors import InputError
 from backend.store import Store
-from backend.store.files import published
+from backend.store.files import published, remove_leftovers
+from backend.store.paths import StorePaths
 
 if TYPE_CHECKING:
     from backend.jobs.capture import CaptureRequest
@@ -33,6 +35,9 @@ Pretraining is shared by cells, so it is no cell's own."""
 
 Progress = Callable[[str, float], None]
 """Called with the stage and how much of it is done, 0..1."""
+
+ERROR_FILE = "error.txt"
+"""The traceback of a cell's last failure."""
 
 _LOCK_S = 60.0  # a process of a killed sweep ends within a moment
 
@@ -158,10 +163,14 @@ def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Pr
     a checkpoint of the same name that was made with other options; TrainingStopped if the cell's
     observer ended the training.
     """
+    began = time.time()
     cell.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(cell.folder / "lock", timeout=_LOCK_S):
             _run(cell, device, progress)
+            for folder in (cell.folder, StorePaths(cell.store).run(cell.run_id).dir):
+                remove_leftovers(folder, began)
+            (cell.folder / ERROR_FILE).unlink(missing_ok=True)  # of an earlier failure
             write_status(cell, Status("done", "", cell.digest(), round(seconds(), 1)))
             if not cell.keep_checkpoint:
                 _drop_checkpoint(cell)
@@ -170,7 +179,6 @@ def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Pr
 
 
 def _run(cell: Cell, device: str, progress: Progress) -> None:
-    from backend.data.registry import open_source
     from backend.jobs.capture import open_request, run_capture
     from backend.jobs.measure import measure_store
     from backend.jobs.project import project_run
@@ -192,9 +200,8 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
         keep = cell.capture.keep_activations
 
         def before_commit(writer: RunWriter) -> None:
-            open_source(cell.plan.data)  # images of a dataset that vanished would only be missing
             if not keep:
-                _measure_unfinished(cell, writer)
+                _measure_unfinished(cell, writer, progress)
 
         run_capture(
             request,
@@ -283,13 +290,15 @@ def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:
     )
 
 
-def _measure_unfinished(cell: Cell, writer: RunWriter) -> None:
+def _measure_unfinished(cell: Cell, writer: RunWriter, progress: Progress) -> None:
     """What a run must have before its activations are dropped."""
     from backend.jobs.measure import measure_source
     from backend.jobs.project import project_source
 
+    progress("measure", 0.0)
     for preset in cell.presets:
         measure_source(writer, preset=preset)
+    progress("project", 0.0)
     for method in cell.methods:
         project_source(writer, method=method)
 

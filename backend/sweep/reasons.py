@@ -8,8 +8,13 @@ from collections.abc import Iterator
 
 from backend.errors import InputError
 
-_FULL = "No space left on device"
-_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+_FULL = ("No space left on device", "Disk quota exceeded")
+# On the CPU torch raises a bare RuntimeError; where memory is short, threads do not start either.
+_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "bad_alloc"),
+    "can't start new thread",
+)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
 def reason_of(error: BaseException) -> str:
@@ -22,6 +27,8 @@ def reason_of(error: BaseException) -> str:
         return "out of memory: lower batch_size or image_size, or run fewer cells at once"
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in _REFUSED and error.filename:
+        return f"cannot be written or read: {error.filename} ({error.strerror})"
     text = " ".join(str(error).split())[:300]
     return f"fault: {type(error).__name__}: {text}" if text else f"fault: {type(error).__name__}"
 
@@ -49,12 +56,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return _FULL in str(error)
+    return any(words in str(error) for words in _FULL)
 
 
 def _is_memory(error: BaseException) -> bool:
     text = str(error)
-    # torch: OutOfMemoryError on a GPU, a bare RuntimeError on the CPU.
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in text.lower() for word in _MEMORY)
     )

@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 import traceback
@@ -20,19 +21,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from filelock import FileLock, Timeout
 
 from backend.errors import InputError
 from backend.jobs.measure import one_thread_each
-from backend.sweep.cell import STAGES, Cell, Status, is_done, run_cell, write_status
+from backend.sweep.cell import ERROR_FILE, STAGES, Cell, Status, is_done, run_cell, write_status
 from backend.sweep.reasons import reason_of, reason_of_exit
 from backend.train.observe import TrainingStopped
 
 State = Literal["waiting", "running", "done", "pruned", "failed"]
+Start = Literal["spawn", "fork"]
 
 _POLL_S = 0.5
 _MESSAGE_S = 0.3  # between two messages of a cell's progress
@@ -63,7 +65,7 @@ class CellState:
 @dataclass
 class _Running:
     state: CellState
-    process: SpawnProcess
+    process: BaseProcess
     messages: Connection
     started: float
     told: tuple[str, str] | None = None  # ("done", "pruned" or "failed", reason)
@@ -80,22 +82,27 @@ def run_sweep(
     report: Report | None = None,
     *,
     keep_frozen: bool = False,
+    start: Start = "spawn",
 ) -> list[CellState]:
     """Make every cell, one process a device at a time; the states at the end, in order.
 
     A device that is named twice runs two cells side by side. What fails is marked with its reason,
     also in the cell's ``status.json``, and the rest goes on; so is, as ``pruned``, a cell whose own
     observer ended its training. The outputs of frozen layers are deleted when all is done, unless
-    ``keep_frozen`` says that more cells come. InputError if another process runs a sweep with the
-    same work directory.
+    ``keep_frozen`` says that more cells come. ``start`` is how processes begin: ``fork`` saves the
+    imports, and is safe only in a process that has not computed anything yet. InputError if another
+    process runs a sweep with the same work directory.
     """
     work = cells[0].work
     states = [CellState(cell) for cell in cells]
+    # Before anything trains, not when there is a run to be written.
+    for folder in dict.fromkeys((work, *(cell.store for cell in cells))):
+        _require_writable(folder)
     with _only_one(work):
         for one in states:
             if is_done(one.cell):
                 one.state, one.found, one.fraction = "done", True, 1.0
-        _loop(states, list(devices), report)
+        _loop(states, list(devices), report, start)
         if all(one.state == "done" for one in states) and not keep_frozen:
             _drop_frozen(work)
     return states
@@ -129,20 +136,37 @@ def left_s(states: Sequence[CellState], slots: int) -> float | None:
 @contextmanager
 def _only_one(work: Path) -> Iterator[None]:
     try:
-        work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / "sweep.lock", timeout=0):
             yield
     except Timeout as error:
-        raise InputError("another sweep is running there", where=str(work)) from error
+        raise InputError(
+            "another sweep is running there",
+            where=str(work),
+            hint="Wait for it, or give this study another store.",
+        ) from error
 
 
-def _loop(states: list[CellState], free: list[str], report: Report | None) -> None:
+def _require_writable(folder: Path) -> None:
+    """InputError for a folder that cannot be made or written in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror or error})",
+            where=str(folder),
+            hint="Choose another store, or make room and a right to write there.",
+        ) from error
+
+
+def _loop(states: list[CellState], free: list[str], report: Report | None, start: Start) -> None:
     running: list[_Running] = []
     waiting = [one for one in states if one.state == "waiting"]
     try:
         while waiting or running:
             while waiting and free:
-                running.append(_start(waiting.pop(0), free.pop(0)))
+                running.append(_start(waiting.pop(0), free.pop(0), start))
             if report:
                 report(states)
             connection.wait(
@@ -171,10 +195,10 @@ def _loop(states: list[CellState], free: list[str], report: Report | None) -> No
                 one.process.join()
 
 
-def _start(state: CellState, device: str) -> _Running:
-    spawn = get_context("spawn")
-    ours, theirs = spawn.Pipe(duplex=False)
-    process = spawn.Process(
+def _start(state: CellState, device: str, start: Start) -> _Running:
+    context = cast(SpawnContext, get_context(start))  # the one for forks from a server is like it
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
         target=_in_process, args=(state.cell, device, theirs), name=state.cell.run_id
     )
     with one_thread_each():
@@ -264,7 +288,7 @@ def _send(messages: Connection, message: tuple[object, ...]) -> None:
 def _keep_traceback(cell: Cell) -> None:
     """For whoever looks into a fault; where it cannot be written the one line must do."""
     with contextlib.suppress(OSError):
-        (cell.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        (cell.folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
 
 
 def _end_with_parent() -> None:

@@ -8,7 +8,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from backend.jobs.training_measures import SAMPLES
 from backend.train.plan import FROM_CHECKPOINT, TrainPlan
@@ -16,17 +24,30 @@ from backend.train.pretrain import PretrainPlan
 from backend.train.recipe import Recipe
 from backend.types import POOLINGS, Pooling
 
+Seed = Annotated[int, Field(ge=0, strict=True)]
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """``epochs = true`` is not one epoch."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise PydanticCustomError("not_a_number", "true and false are no number here")
+        return value
 
 
 _CELL_S_OWN = ("data", "placement", "device", "strict", "pretrained")  # not of all cells
-_AT_LEAST: dict[str, float] = {
-    **dict.fromkeys(("epochs", "batch_size", "accumulate", "patience", "limit"), 1),
-    **dict.fromkeys(("learning_rate", "weight_decay", "dropout", "cka_loss"), 0),
-    "max_text_length": 4,
-    "image_size": 8,
+_RANGES: dict[str, Any] = {
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "patience", "limit"), Field(ge=1)),
+    **dict.fromkeys(("learning_rate", "weight_decay", "cka_loss"), Field(ge=0)),
+    **dict.fromkeys(("warmup", "final_rate"), Field(ge=0, le=1)),
+    "dropout": Field(ge=0, lt=1),
+    "max_text_length": Field(ge=4),
+    "image_size": Field(ge=8),
 }
 
 
@@ -36,8 +57,8 @@ def _fields_of(recipe: type[Recipe], without: Sequence[str]) -> dict[str, Any]:
     for item in fields(recipe):
         if item.name not in without:
             kind = kinds[item.name]
-            if item.name in _AT_LEAST:
-                kind = Annotated[kind, Field(ge=_AT_LEAST[item.name])]
+            if item.name in _RANGES:
+                kind = Annotated[kind, _RANGES[item.name]]
             found[item.name] = (kind, getattr(defaults, item.name))
     return found
 
@@ -49,7 +70,7 @@ class _Measured(_Strict):
 
 class _Pretrained(_Strict):
     data: str
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 if TYPE_CHECKING:
@@ -105,8 +126,8 @@ class SearchOptions(_Strict):
     above_frozen: bool = False
     sampler: Literal["tpe", "random"] = "tpe"
     pruner: Literal["median", "halving", "none"] = "median"
-    seed: Annotated[int, Field(ge=0)] = 0
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    seed: Seed = 0
+    seeds: tuple[Seed, ...] = ()
 
 
 class Study(_Strict):
@@ -115,7 +136,7 @@ class Study(_Strict):
     store: Path
     datasets: Annotated[tuple[Dataset, ...], Field(min_length=1)]
     placements: tuple[str, ...] = ()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     work: Path | None = None
     train: TrainOptions = TrainOptions()
     pretrain: PretrainOptions | None = None

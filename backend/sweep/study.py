@@ -28,7 +28,6 @@ sweep, ``placements`` has a default.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,34 +35,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from backend.data.registry import LAYOUTS
+from backend.data.registry import LAYOUTS, open_source
 from backend.errors import InputError
 from backend.jobs.measure import check_preset
 from backend.jobs.training_measures import SAMPLES, TrainingMeasures
 from backend.projection import METHODS
 from backend.store.paths import check_id
 from backend.sweep.cell import CaptureSettings, Cell, Pretraining
+from backend.sweep.mistakes import Loc, Where, invalid
 from backend.sweep.schema import (
     CaptureOptions,
-    Dataset,
     PretrainOptions,
-    SearchOptions,
     Study,
     TrainOptions,
 )
 from backend.sweep.toml_lines import line_of
 from backend.train.frozen import GIB, CacheOptions
-from backend.train.plan import FROM_CHECKPOINT, TrainPlan, check_plan
+from backend.train.plan import FROM_CHECKPOINT, TrainPlan, check_plan, chosen_tasks
 from backend.train.pretrain import PretrainPlan, check_pretraining
 
-Loc = tuple[str | int, ...]
-
-Where = Callable[[Loc], str]
-"""Says where in the file a key stands, for a person."""
+T = TypeVar("T")
 
 
 def read_study(path: Path, changes: Sequence[str] = ()) -> tuple[Study, list[Cell]]:
@@ -85,13 +80,16 @@ def read_file(path: Path, changes: Sequence[str] = ()) -> tuple[Study, Where]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"not valid TOML ({error})", where=f"study {path}") from error
+        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        place = f"{path}, line {found[1]}" if found else f"study {path}"
+        said = str(error)[: found.start()] if found else str(error)
+        raise InputError(f"not valid TOML: {said}", where=place) from error
 
     def where(loc: Loc) -> str:
         line = line_of(text, loc)
         return f"{path}, line {line}" if line else f"study {path}"
 
-    return _checked(content, changes, where), where
+    return _checked(content, changes, where)
 
 
 def study_of(content: Mapping[str, Any], changes: Sequence[str] = ()) -> tuple[Study, list[Cell]]:
@@ -100,21 +98,33 @@ def study_of(content: Mapping[str, Any], changes: Sequence[str] = ()) -> tuple[S
     def where(loc: Loc) -> str:
         return f"sweep {'.'.join(map(str, loc))}"
 
-    study = _checked(content, changes, where)
-    return study, _cells(study, where)
+    study, or_change = _checked(content, changes, where)
+    return study, _cells(study, or_change)
 
 
-def _checked(content: Mapping[str, Any], changes: Sequence[str], where: Where) -> Study:
-    changed = _changed(content, changes)
+def _checked(
+    content: Mapping[str, Any], changes: Sequence[str], where: Where
+) -> tuple[Study, Where]:
+    """The study, and where its keys stand: those that were changed, on the command line."""
+    changed, given = _changed(content, changes)
+
+    def or_change(loc: Loc) -> str:
+        at = next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in given), None)
+        return f"--set {given[at]}" if at else where(loc)
+
     try:
         study = Study.model_validate(changed)
     except ValidationError as error:
-        raise _invalid(error, where) from error
-    _check_names(study, where)
-    return study
+        raise invalid(error, or_change) from error
+    _check_names(study, or_change)
+    return study, or_change
 
 
-def _changed(content: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+def _changed(
+    content: Mapping[str, Any], changes: Sequence[str]
+) -> tuple[dict[str, Any], dict[Loc, str]]:
+    """The content with its changes, and which of its keys each of them is of."""
+    given: dict[Loc, str] = {}
     out = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
     for change in changes:
         key, equals, value = change.partition("=")
@@ -128,40 +138,11 @@ def _changed(content: Mapping[str, Any], changes: Sequence[str]) -> dict[str, An
         except tomllib.TOMLDecodeError:
             parsed = value.strip()  # a word needs no quotes on a command line
         target = out if len(parts) == 1 else out.setdefault(parts[0], {})
+        if not isinstance(target, dict):
+            raise InputError(f"{parts[0]} is not a table", where=f"--set {change}")
         target[parts[-1]] = parsed
-    return out
-
-
-def _invalid(error: ValidationError, where: Where) -> InputError:
-    # An unknown key first: a key that is missing may be just that one, misspelt.
-    found = sorted(
-        error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
-    )
-    first, *others = found
-    loc = tuple(first["loc"])
-    more = f" (and {len(others)} more)" if others else ""
-    shown = ".".join(str(part) for part in loc)
-    if first["type"] == "extra_forbidden":
-        known = _keys_of(loc)
-        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-        return InputError(f"unknown key {loc[-1]!r}{more}", where=where(loc), hint=hint)
-    if first["type"] == "missing":
-        return InputError(f"{shown} is missing{more}", where=where(loc[:-1]))
-    return InputError(f"{shown}: {first['msg']}{more}", where=where(loc))
-
-
-def _keys_of(loc: Loc) -> list[str]:
-    """The keys that the table of an unknown key may have."""
-    tables: dict[str, type[BaseModel]] = {
-        "train": TrainOptions,
-        "pretrain": PretrainOptions,
-        "capture": CaptureOptions,
-        "search": SearchOptions,
-        "datasets": Dataset,
-    }
-    names = [part for part in loc[:-1] if isinstance(part, str)]
-    return list((tables[names[-1]] if names else Study).model_fields)
+        given[tuple(parts)] = change
+    return out, given
 
 
 def _check_names(study: Study, where: Where) -> None:
@@ -186,8 +167,37 @@ def _check_names(study: Study, where: Where) -> None:
             raise InputError(f"unknown method {method!r}", where=where(("project", at)), hint=hint)
     if len(set(study.seeds)) < len(study.seeds):
         raise InputError("a seed is given twice", where=where(("seeds",)))
+    _check_repeats(study, where)
+    _check_folders(study, where)
     cache = CacheOptions(study.frozen_cache)
     with_line(cache.check, where(("frozen_cache",)))
+
+
+def _check_repeats(study: Study, where: Where) -> None:
+    lists: list[tuple[Loc, Sequence[str]]] = [
+        (("measure",), study.measure),
+        (("project",), study.project),
+        (("capture", "pooling"), study.capture.pooling),
+    ]
+    for at, dataset in enumerate(study.datasets):
+        lists.append((("datasets", at, "capture", "pooling"), dataset.capture.pooling))
+    for loc, names in lists:
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise InputError(f"{twice[0]!r} is given twice", where=where(loc))
+
+
+def _check_folders(study: Study, where: Where) -> None:
+    if not study.store.name:
+        raise InputError(
+            f"{str(study.store)!r} is not the name of a folder of its own",
+            where=where(("store",)),
+            hint="E.g. cache/study.",
+        )
+    if study.folder.resolve().is_relative_to(study.store.resolve()):
+        raise InputError(
+            "lies in the store", where=where(("work",)), hint="Choose a folder beside it."
+        )
 
 
 def _check_layout(data: str, where: str) -> None:
@@ -197,10 +207,10 @@ def _check_layout(data: str, where: str) -> None:
         raise InputError(f"unknown layout {layout!r}", where=where, hint=hint)
 
 
-def with_line(check: Callable[[], object], where: str) -> None:
-    """Run a check; its InputError gets ``where`` in front."""
+def with_line(check: Callable[[], T], where: str) -> T:
+    """What a check gives; its InputError gets ``where`` in front."""
     try:
-        check()
+        return check()
     except InputError as error:
         place = f"{where}: {error.where}" if error.where else where
         raise InputError(error.problem, where=place, hint=error.hint) from error
@@ -298,7 +308,35 @@ def dataset_cells(study: Study, at: int, where: Where) -> DatasetCells:
         table: Loc = ("datasets", at, "train") if own else ("train",)
         with_line(partial(TrainingMeasures, every), where((*table, "measure_every")))
     options = CaptureOptions(**{**_given(study.capture), **_given(dataset.capture)})
+    _check_data(study, at, tuple(train.get("tasks", ())), options, where)
     return DatasetCells(study, at, dataset.label, train, options, every, samples)
+
+
+def _check_data(
+    study: Study, at: int, tasks: tuple[str, ...], options: CaptureOptions, where: Where
+) -> None:
+    """InputError for tasks and a split that a dataset does not have.
+
+    One that cannot be opened is not asked: its cells say so, and those of the others are made.
+    """
+    dataset, line = study.datasets[at], where(("datasets", at, "data"))
+    layout, _, rest = dataset.data.partition(":")
+    if not rest.strip() or layout.strip() == "macros":
+        source = with_line(partial(open_source, dataset.data), line)
+    else:
+        try:
+            source = open_source(dataset.data)
+        except InputError:
+            return
+
+    def of(table: str, key: str) -> str:
+        own = key in _given(getattr(dataset, table))
+        loc: Loc = ("datasets", at, table, key) if own else (table, key)
+        return where(loc) if own or key in _given(getattr(study, table)) else line
+
+    plan = TrainPlan(data=dataset.data, placement="none", tasks=tasks)
+    with_line(partial(chosen_tasks, plan, source), of("train", "tasks"))
+    with_line(partial(source.canonical, options.split), of("capture", "split"))
 
 
 def _cells(study: Study, where: Where) -> list[Cell]:
@@ -311,7 +349,9 @@ def _cells(study: Study, where: Where) -> list[Cell]:
         placements = _placements(make, where)
         for seed in study.seeds:
             for name, plan in placements.items():
-                cell = make.cell(name, plan, seed, study.seeds[0])
+                cell = with_line(
+                    partial(make.cell, name, plan, seed, study.seeds[0]), where(("datasets", at))
+                )
                 if cell.run_id in found:
                     raise InputError(f"two cells would be called {cell.run_id}", where=where(()))
                 found[cell.run_id] = cell
@@ -328,6 +368,8 @@ def _placements(make: DatasetCells, where: Where) -> dict[str, TrainPlan]:
         make.check_start(plan, where)
         with make.blaming(line, where):
             placement = check_plan(plan)
+        if text in layers.values():
+            raise InputError(f"placement {text!r} is given twice", where=line)
         if placement.pairs in layers:
             raise InputError(
                 f"placement {text!r} fuses at the same layers as {layers[placement.pairs]!r} "

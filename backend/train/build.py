@@ -17,7 +17,15 @@ from backend.models.fusion import FusionConfig, FusionModel
 from backend.models.placement import parse_placement
 from backend.models.preprocess import Preprocessor, load_tokenizer, train_tokenizer
 from backend.train.plan import TrainPlan, identity
-from backend.train.recipe import SMALL, SMALL_PATCH, Recipe, frozen_layers, kind_of, small_size
+from backend.train.recipe import (
+    SMALL,
+    SMALL_PATCH,
+    Recipe,
+    frozen_layers,
+    kind_of,
+    small_size,
+    small_vision,
+)
 from backend.types import TaskSpec
 
 _SMALL_RATIO = 2
@@ -136,7 +144,7 @@ def _texts(source: PairSource) -> Iterator[str]:
 def _vision(recipe: Recipe) -> tuple[VisionEncoder, dict[str, Any], dict[str, Any]]:
     name, _, weights = recipe.vision_encoder.partition(":")
     if name == "small":
-        size = small_size(recipe.vision_encoder, {**SMALL, "patch": SMALL_PATCH})
+        size = small_vision(recipe)
         options = {
             "img_size": recipe.pixels,
             "patch_size": size["patch"],
@@ -146,11 +154,6 @@ def _vision(recipe: Recipe) -> tuple[VisionEncoder, dict[str, Any], dict[str, An
             "mlp_ratio": float(_SMALL_RATIO),
             "proj_drop_rate": recipe.dropout,
         }
-        if recipe.pixels % size["patch"]:
-            raise InputError(
-                f"image size {recipe.pixels} is not a multiple of the patch size {size['patch']}",
-                where="vision encoder",
-            )
         base = "vit_tiny_patch16_224"
         described = {"name": base, "options": options}
         return encoders.build_vision(base, options), described, {}

@@ -136,7 +136,9 @@ class Engine(ABC):
         Goes on from the state in ``folder`` and leaves it there after every epoch.
         """
         parts = (self.module, self.optimizer, self.schedule)
-        done = self.progress = state.load(folder, self.identity, *parts, self.accelerator)
+        # Of the same samples, too: the data may have changed since, or been read while it vanished.
+        samples = f"{self.identity} {self.train.digest()} {self.dev.digest()}"
+        done = self.progress = state.load(folder, samples, *parts, self.accelerator)
         if observer:
             device = self.accelerator.device
             observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
@@ -150,7 +152,7 @@ class Engine(ABC):
             if value > done.best_value:
                 done.best_epoch, done.best_value = done.epoch, value
                 done.best_weights = state.snapshot(self.module)
-            state.save(folder, self.identity, done, *parts)
+            state.save(folder, samples, done, *parts)
             if observer:
                 observer.evaluated(done.epoch, value)
         self.module.load_state_dict(done.best_weights, strict=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ class Examples(Dataset[int]):
         self._source = source
         self._pre = preprocessor
         pixels = hashlib.sha256()
+        problems = source.report.count
         self.records = []
         images: list[np.ndarray] | None = []
         for pair in source.pairs(self.split, limit):
@@ -66,6 +68,8 @@ class Examples(Dataset[int]):
                 where=f"data {source.name}",
                 hint=source.report.summary(),
             )
+        if source.report.count > problems:
+            source.require_still_there(self.split, len(self.records))
         self._images = images
         self._pixels_digest = pixels.hexdigest()
         self.labels = {
@@ -105,6 +109,13 @@ class Examples(Dataset[int]):
     def pixels_digest(self) -> str:
         """A digest of the resized images of all samples, in order."""
         return self._pixels_digest
+
+    def digest(self) -> str:
+        """Identifies the samples in their order: ids, texts, labels and pixels."""
+        rows = [[r.sample_id, r.text, list(r.labels.items())] for r in self.records]
+        state = hashlib.sha256(json.dumps(rows, default=list).encode())
+        state.update(self._pixels_digest.encode())
+        return state.hexdigest()
 
     def token_lengths(self) -> tuple[np.ndarray, str]:
         """(n,) real tokens of every sample, and a digest of the token ids in order."""

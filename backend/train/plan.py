@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.dual_stream import checkpoint_digest
+from backend.models.fusion import FusionConfig
 from backend.models.placement import Placement, parse_placement
 from backend.train.alignment import cka_layers
 from backend.train.recipe import Recipe, encoder_depths, frozen_layers, require_one_of
@@ -109,9 +111,24 @@ def check_plan(plan: TrainPlan) -> Placement:
     that the encoders do not have, and encoders that are not there.
     """
     plan.check()
+    sizes = FusionConfig()
+    _check_numbers("co-attention", plan.co_attention, sizes.co_attention)
+    _check_numbers("head", plan.head, sizes.head)
     text, vision = encoder_depths(plan)
     placement = parse_placement(plan.placement, text_depth=text, vision_depth=vision)
     frozen_layers(plan.freeze, text, vision)
     if plan.cka_loss:
         cka_layers(plan.cka_layers, placement, (text, vision))
     return placement
+
+
+def _check_numbers(option: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """InputError for a size that the model does not have, or that is not of its kind."""
+    for name, value in given.items():
+        if name not in known:
+            hint = f"Known: {', '.join(known)}."
+            raise InputError(f"unknown key {name!r}", where=f"--{option}", hint=hint)
+        truth = isinstance(known[name], bool)
+        if not isinstance(value, bool if truth else int | float) or isinstance(value, bool) > truth:
+            kind = "true or false" if truth else "a number"
+            raise InputError(f"{name}: {value!r} is not {kind}", where=f"--{option}")

@@ -126,6 +126,17 @@ def small_size(encoder: str, defaults: dict[str, int]) -> dict[str, int]:
     return size
 
 
+def small_vision(recipe: Recipe) -> dict[str, int]:
+    """The sizes of a ViT from scratch; InputError also for an image that is not whole patches."""
+    size = small_size(recipe.vision_encoder, {**SMALL, "patch": SMALL_PATCH})
+    if recipe.pixels % size["patch"]:
+        raise InputError(
+            f"image size {recipe.pixels} is not a multiple of the patch size {size['patch']}",
+            where="vision encoder",
+        )
+    return size
+
+
 def frozen_layers(freeze: str, text_depth: int, vision_depth: int) -> tuple[int, int]:
     """(text, vision) layers up to which ``freeze`` freezes, -1 for nothing; InputError if none."""
     depths = {"text": text_depth, "vision": vision_depth}
@@ -153,7 +164,7 @@ def encoder_depths(recipe: Recipe) -> tuple[int, int]:
         text = encoders.text_depth(recipe.text_encoder)
     name, _, weights = recipe.vision_encoder.partition(":")
     if name == "small":
-        return text, small_size(recipe.vision_encoder, {**SMALL, "patch": SMALL_PATCH})["depth"]
-    if weights and not Path(weights).is_file():
-        raise InputError("no such file", where=f"vision weights {weights}")
+        return text, small_vision(recipe)["depth"]
+    if weights:
+        encoders.check_weights(Path(weights))
     return text, encoders.vision_depth(name)

@@ -79,7 +79,9 @@ def load(
         return Progress.fresh()
     content = torch.load(path, weights_only=True, map_location="cpu")
     if content["digest"] != digest:
-        log.warning("the unfinished training in %s had other options: starting afresh", folder)
+        log.warning(
+            "the unfinished training in %s had other options or data: starting afresh", folder
+        )
         return Progress.fresh()
     model.load_state_dict(content["trainable"], strict=False)
     optimizer.load_state_dict(content["optimizer"])

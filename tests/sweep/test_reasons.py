@@ -25,6 +25,18 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
             "disk full while writing cache/s: make room",
         ),
         (RuntimeError("write failed: No space left on device (os error 28)"), "disk full"),
+        (OSError(122, "Disk quota exceeded"), "disk full while writing"),
+        (
+            RuntimeError('IoError(Os { code: 122, message: "Disk quota exceeded" })'),
+            "disk full while writing",
+        ),
+        (OSError(12, "Cannot allocate memory"), "out of memory"),
+        (
+            raised_from(InputError("cannot be written", where="s"), OSError(12, "memory")),
+            "out of memory",
+        ),
+        (RuntimeError("can't start new thread"), "out of memory"),
+        (OSError(30, "Read-only file system", "cache/s"), "cannot be written or read: cache/s"),
         (MemoryError(), "out of memory: lower batch_size"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "out of memory"),

@@ -90,12 +90,12 @@ def test_what_a_result_depends_on_is_in_the_digest(tmp_path: Path) -> None:
         ("vision=1,4", "vision=1,5", "1,5", "fusion layer 5 is outside the vision encoder"),
         ("vision=1,4", "vision=1", "text=2,3", "must be equally long"),
         ('"late",', '"text=4;vision=4",\n"late",', '"late"', "fuses at the same layers as"),
-        ("epochs = 2", "epochs = 0", "epochs = 0", "greater than or equal to 1"),
-        ("epochs = 2", "epochs = 'two'", "'two'", "valid integer"),
+        ("epochs = 2", "epochs = 0", "epochs = 0", "train.epochs: 0 is less than 1"),
+        ("epochs = 2", "epochs = 'two'", "'two'", "train.epochs: 'two' is not a whole number"),
         ("text=2;vision=1", "text=5", "freeze", "does not name a layer of a stream"),
         ('depth=4,width=16,heads=2"', 'depth=x"', "depth=x", "'depth=x' is not one of"),
         ("[0, 1]", "[0, 0]", "seeds", "a seed is given twice"),
-        ("[0, 1]", "[0, -1]", "seeds", "greater than or equal to 0"),
+        ("[0, 1]", "[0, -1]", "seeds", "seeds.1: -1 is less than 0"),
         ("macros:n=64", "coco:there", "coco", "unknown layout 'coco'. The layouts are"),
         ('"memes"', '"hm"', "hateful_memes", "two datasets are called 'hm'"),
         ("seeds =", "measure = ['all']\nseeds =", "measure", "unknown preset 'all'"),
@@ -104,9 +104,42 @@ def test_what_a_result_depends_on_is_in_the_digest(tmp_path: Path) -> None:
         ("epochs = 2", "measure_every = 'often'", "often", "neither 'epoch' nor a number"),
         ("epochs = 2", "class_weights = 'some'", "some", "'some' is not one of balanced, none"),
         ("epochs = 2", "cka_loss = 0.2", "cka_loss", "a model without fusion has no fusion"),
-        ('activations = "first"', 'activations = "some"', "some", "Input should be 'all'"),
-        ("seeds = [0, 1]", "seeds = [0, 1", "", "not valid TOML"),
+        (
+            'activations = "first"',
+            'activations = "some"',
+            "some",
+            "'some' is not one of 'all', 'first' or 'none'",
+        ),
+        ("seeds = [0, 1]", "seeds = [0, 1", "datasets", "not valid TOML: "),
         ('store = "cache/study"', "", "", "store is missing"),
+        ('store = "cache/study"', 'store = ""', "store", "'.' is not the name of a folder of"),
+        ("seeds = [0, 1]", "seeds = 0", "seeds = 0", "seeds: 0 is not a list"),
+        ("seeds = [0, 1]", "seeds = [true]", "seeds", "seeds.0: true is not a whole number"),
+        ("seeds =", "work = 'cache/study/w'\nseeds =", "work", "lies in the store"),
+        (
+            "seeds =",
+            "cache_gib = inf\nseeds =",
+            "cache_gib",
+            "inf is not a finite number",
+        ),
+        ("seeds =", "project = ['pca', 'pca']\nseeds =", "project", "'pca' is given twice"),
+        ('"late",', '"late", "late",', "late", "placement 'late' is given twice"),
+        ("epochs = 7", "batch = 7", "batch = 7", "unknown key 'batch'. Did you mean 'batch_size'?"),
+        ("[datasets.train]", "[datasets.trian]", "[datasets.tr", "Did you mean 'train'?"),
+        ('name = "memes"', "nome = 'memes'", "nome", "unknown key 'nome'. Did you mean 'name'?"),
+        ("epochs = 2", "epochs = true", "true", "train.epochs: true is not a number"),
+        ("epochs = 2", "warmup = 5", "warmup", "train.warmup: 5 is more than 1"),
+        ("epochs = 2", "dropout = 1.0", "dropout", "train.dropout: 1.0 is not less than 1"),
+        ("epochs = 2", "tasks = ['sarcasm']", "sarcasm", "no task 'sarcasm'. It has: irony"),
+        ("epochs = 2", "image_size = 50", "vision_enc", "50 is not a multiple of the patch size"),
+        ("epochs = 2", "head = {size = 1}", "head =", "unknown key 'size'. Known: width"),
+        ("epochs = 2", "co_attention = {heads = 'x'}", "co_att", "heads: 'x' is not a number"),
+        ("limit = 10", "split = 'valid_2'", "split", "no split 'valid_2' in macros. There are"),
+        ("limit = 10", "pooling = ['cls', 'cls']", "pooling", "'cls' is given twice"),
+        ("macros:n=64", "macros:m=64", "macros", "no option 'm'. The options are n, dev"),
+        ("hateful_memes:DATA/hm", "folder: ", "folder", "no path. Write folder:PATH"),
+        ('name = "memes"', f'name = "{"x" * 80}"', "[[datasets]]", "is not valid. Use 1 to 80"),
+        ('"small:depth=4,width=16,heads=2"', '"/no/such"', "/no/such", "no such directory"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_line(
@@ -147,6 +180,41 @@ def test_changes_are_stronger_than_the_file(tmp_path: Path) -> None:
     _, cells = read_study(write(tmp_path, WHOLE), ["seeds=[7]", "train.epochs=9"])
     assert {cell.seed for cell in cells} == {7}
     assert cells[0].plan.epochs == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("train.epochs=two", "--set train.epochs=two: train.epochs: 'two' is not a whole number"),
+        ("train.epoch=2", "--set train.epoch=2: unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("train=2", "--set train=2: train: 2 is not a table"),
+        ("seeds=0,1", "--set seeds=0,1: seeds: '0,1' is not a list"),
+        ("seeds.x=1", "--set seeds.x=1: seeds is not a table"),
+        ("placements=['sooner']", "--set placements=['sooner']: placement 'sooner': no placement"),
+        ("train.freeze=text=9", "--set train.freeze=text=9: freeze 'text=9'"),
+        ("datasets.0.data=x", "--set: 'datasets.0.data=x' is not KEY=VALUE"),
+    ],
+)
+def test_what_is_wrong_with_a_change_is_said_of_the_change(
+    tmp_path: Path, change: str, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, WHOLE), [change])
+    assert str(caught.value).startswith(said)
+
+
+def test_weights_are_opened_before_training(tmp_path: Path) -> None:
+    vision = "small:depth=4,width=16,heads=2,patch=16"
+    for file, said in (("gone.safetensors", "no such file"), ("junk.safetensors", "cannot be re")):
+        (tmp_path / "junk.safetensors").write_bytes(b"junk")
+        text = WHOLE.replace(vision, f"vit_tiny_patch16_224:{tmp_path / file}")
+        with pytest.raises(InputError, match=f"line 22: vision weights .*{file}: {said}"):
+            read_study(write(tmp_path, text))
+
+
+def test_a_dataset_that_is_not_there_is_left_to_its_cells(tmp_path: Path) -> None:
+    _, cells = read_study(write(tmp_path, WHOLE), ["train.tasks=['irony']"])
+    assert any(cell.plan.data == "hateful_memes:DATA/hm" for cell in cells)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

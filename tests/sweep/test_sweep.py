@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import random
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -26,53 +23,63 @@ from backend.sweep.cell import Cell, is_done, read_status, run_cell
 from backend.sweep.run import CellState, left_s, run_sweep
 from backend.sweep.study import study_of
 from backend.sweep.table import SweepTable, duration, table_of
+from tests.sweep.kills import draw_kills, kill_cell, moments_in, sweep
 
+SEED = 5  # of the kills' moments
 DATA = "macros:n=48,dev=24,test=24"
 TRAIN = {
-    "text_encoder": "small:depth=3,width=16,heads=2",
-    "vision_encoder": "small:depth=3,width=16,heads=2,patch=16",
-    "epochs": 3,
+    "text_encoder": "small:depth=2,width=16,heads=2",
+    "vision_encoder": "small:depth=2,width=16,heads=2,patch=16",
+    "epochs": 3,  # FIRST_EPOCH of kills.py
     "freeze": "text=1;vision=1",
     "measure_every": "epoch",
 }
 
 
 def cells_in(folder: Path, data: Sequence[str] = (DATA,), **changes: object) -> list[Cell]:
+    """Cells of which the one without fusion keeps no vectors."""
     content = {
         "store": str(folder / "store"),
         "placements": ["none", "late"],
         "datasets": [{"data": one, "name": f"d{i}"} for i, one in enumerate(data)],
         "train": TRAIN,
+        "measure": ["thesis"],  # a tenth of a second
         "project": ["pca"],
         **changes,
     }
-    return study_of(content)[1]
+    return [
+        replace(cell, capture=replace(cell.capture, keep_activations=cell.placement != "none"))
+        for cell in study_of(content)[1]
+    ]
 
 
-def scores(folder: Path) -> dict[str, pd.DataFrame]:
-    store = Store(folder / "store")
-    return {run_id: store.run(run_id).scores() for run_id in store.run_ids()}
+def results(folder: Path) -> dict[str, bytes]:
+    """Every file of every run: scores, vectors, measures, coordinates. Not when it was made."""
+    runs = folder / "store" / "runs"
+    return {
+        path.relative_to(runs).as_posix(): path.read_bytes()
+        for path in sorted(runs.rglob("*"))
+        if path.is_file() and path.name != "run.json"
+    }
 
 
 def assert_same_results(a: Path, b: Path) -> None:
-    """Of every run in ``b``: the same bits as in ``a``."""
-    left, right = scores(a), scores(b)
+    """Of every run in ``b``: the same files as in ``a``, bit by bit."""
+    right = results(b)
+    held = {name.partition("/")[0] for name in right}
+    left = {name: data for name, data in results(a).items() if name.partition("/")[0] in held}
     assert right
-    for run_id, frame in right.items():
-        pd.testing.assert_frame_equal(frame, left[run_id])
-        one, other = (Store(f / "store").run(run_id) for f in (a, b))
-        assert one.measure_keys() == other.measure_keys()
-        assert one.projection_keys() == other.projection_keys()
-        pd.testing.assert_frame_equal(one.training_measures(), other.training_measures())
+    assert left.keys() == right.keys()
+    assert [name for name, data in right.items() if data != left[name]] == []
     assert not verify(Store(b / "store"))
 
 
 @pytest.fixture(scope="module")
 def through(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep that nobody disturbed, two cells side by side."""
+    """A sweep that nobody disturbed, two cells side by side; ``events`` beside it."""
     folder = tmp_path_factory.mktemp("through")
-    states = run_sweep(cells_in(folder), ["cpu", "cpu"])
-    assert [one.state for one in states] == ["done", "done"], [one.reason for one in states]
+    ending = sweep(cells_in(folder), 2, events=folder / "events")
+    assert ending.states == [("done", ""), ("done", "")]
     return folder
 
 
@@ -80,7 +87,7 @@ def test_every_cell_is_a_run_with_scores_measures_and_coordinates(through: Path)
     store = Store(through / "store")
     assert set(store.run_ids()) == {"d0-none-s0", "d0-late-s0"}
     run = store.run("d0-late-s0")
-    assert run.manifest.placement.text == (3,)
+    assert run.manifest.placement.text == (2,)
     assert set(run.scores()["split"]) == {"dev", "test"}
     assert {"cka", "effective_dimension"} <= set(run.measure_names())
     assert len(run.projection_keys()) == 2
@@ -141,71 +148,72 @@ def test_a_run_of_the_same_name_from_other_options_is_not_taken_for_the_cell_s(
     assert not is_done(cell)
 
 
-def test_what_fails_is_marked_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_what_fails_is_marked_and_the_rest_goes_on(through: Path, tmp_path: Path) -> None:
     gone = f"folder:{tmp_path / 'gone'}"
     cells = cells_in(tmp_path, [gone, DATA], placements=["none"])
     cells.append(replace(cells[1], run_id="d1-killed-s0", seed=3))
-    killed: list[int] = []
-
-    def kill_one(states: Sequence[CellState]) -> None:
-        for process in multiprocessing.active_children():
-            begun = states[2].state == "running" and states[2].stage == "train"
-            if process.name == "d1-killed-s0" and begun and process.pid and not killed:
-                killed.append(process.pid)
-                os.kill(process.pid, signal.SIGKILL)
-
-    states = run_sweep(cells, ["cpu", "cpu"], kill_one)
-    assert [one.state for one in states] == ["failed", "done", "failed"]
-    assert "gone" in states[0].reason
-    assert "fault" not in states[0].reason
-    assert "killed (SIGKILL): most likely out of memory" in states[2].reason
+    ending = sweep(cells, 2, report=partial(kill_cell, "d1-killed-s0", "train"))
+    (first, why), (second, _), (third, killed) = ending.states
+    assert [first, second, third] == ["failed", "done", "failed"]
+    assert "gone: no such folder" in why
+    assert "killed (SIGKILL): most likely out of memory" in killed
     assert set(Store(tmp_path / "store").run_ids()) == {"d1-none-s0"}
-    for one in states:
-        status = read_status(one.cell)
+    for cell, said in zip(cells, ending.states, strict=True):
+        status = read_status(cell)
         assert status is not None
-        assert (status.state, status.reason) == (one.state, one.reason)
+        assert (status.state, status.reason) == said
     # Given again, what failed is tried again and what is done is left.
-    again = run_sweep(cells[1:], ["cpu"])
-    assert [(one.state, one.found) for one in again] == [("done", True), ("done", False)]
+    again = sweep(cells[1:], 1)
+    assert again.states == [("done", ""), ("done", "")]
+    assert again.found == ["d1-none-s0"]
 
 
-def test_a_sweep_killed_at_random_moments_gives_the_same_scores(
+def test_a_sweep_killed_ten_times_at_random_moments_gives_the_same_results(
     through: Path, tmp_path: Path
 ) -> None:
-    cells = cells_in(tmp_path, placements=["late"])
-    moments = random.Random(5)
-    # Up to a second after each of these has appeared, however fast the machine is.
-    signs = ("store-work/*/.seed-0.partial", "store-work/*/.seed-0.partial/state.pt")
-    for sign in (*signs, "store-work/*/seed-0", "store/runs/*"):
-        # A fork, because it has torch already; the cells' processes are its own.
-        process = multiprocessing.get_context("fork").Process(
-            target=run_sweep, args=(cells, ["cpu"])
-        )
-        process.start()
-        while process.is_alive() and not list(tmp_path.glob(sign)):
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0.0, 1.0))
-        process.kill()
-        process.join()
-    states = run_sweep(cells, ["cpu"])
-    assert [one.state for one in states] == ["done"], states[0].reason
+    cells = cells_in(tmp_path)
+    kills = draw_kills(moments_in(through / "events"), 10, SEED)
+    shown = f"seed {SEED}: {'; '.join(map(str, kills))}"
+    # One more, of the sweep's own process: its cell sees that, ends, and is waited for.
+    for kill in (*kills[:5], replace(kills[5], whole=False), *kills[5:]):
+        assert sweep(cells, 1, kill=kill).killed_by == signal.SIGKILL, f"at {kill} of {shown}"
+    assert sweep(cells, 1).states == [("done", ""), ("done", "")], shown
     assert_same_results(through, tmp_path)
+    left = [path for path in tmp_path.rglob(".*") if path.suffix != ".lock"]
+    assert not left, shown
 
 
-def test_the_command_ends_with_1_if_a_cell_failed_and_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_ends_with_1_if_a_cell_failed_names_it_and_makes_the_others(
+    through: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = ["--placement", "none", "--data", f"folder:{tmp_path}/gone", "--workers", "1"]
-    words = ["fusionscope", "sweep", *flags, "--store", str(tmp_path / "store"), "--json"]
+    """The command line as it is, with processes that start from nothing."""
+    study = tmp_path / "study.toml"
+    study.write_text(
+        f"""
+        store = "{tmp_path / "store"}"
+        placements = ["late"]
+        measure = ["thesis"]
+        project = ["pca"]
+        datasets = [{{data = "folder:{tmp_path}/gone"}}, {{data = "{DATA}", name = "d0"}}]
+        [train]
+        """
+        + "\n".join(f"{key} = {json.dumps(value)}" for key, value in TRAIN.items())
+    )
+    words = ["fusionscope", "sweep", str(study), "--workers", "2", "--json"]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as left:
         main()
     said = capsys.readouterr()
     assert left.value.code == 1
-    assert "gone-none-s0: failed: " in said.err
-    (row,) = json.loads(said.out)
-    assert (row["run_id"], row["state"]) == ("gone-none-s0", "failed")
-    assert "fault" not in row["reason"]
+    assert "gone-late-s0: failed: " in said.err
+    first, second = json.loads(said.out)
+    assert (first["run_id"], first["state"]) == ("gone-late-s0", "failed")
+    assert f"{tmp_path}/gone: no such folder" in first["reason"]
+    assert (second["run_id"], second["state"]) == ("d0-late-s0", "done")
+    assert_same_results(through, tmp_path)
 
 
 @pytest.mark.parametrize(
