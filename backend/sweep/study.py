@@ -239,7 +239,8 @@ class DatasetCells:
             return None
         given = _given(self.study.pretrain)
         data, seed = given.pop("data"), given.pop("seed", 0)
-        own = {name: self.train[name] for name in FROM_CHECKPOINT if name in self.train}
+        names = [name for name in (*FROM_CHECKPOINT, "head") if name in self.train]
+        own = {name: self.train[name] for name in names if name not in given}
         return Pretraining(PretrainPlan(data, plan.placement, **own, **given), seed)
 
     def check_start(self, plan: TrainPlan, where: Where) -> None:

@@ -14,6 +14,7 @@ from backend.models import encoders
 
 SMALL = {"depth": 12, "width": 48, "heads": 4}
 SMALL_PATCH = 12
+FRESH_RATE, PRETRAINED_RATE = 1e-3, 4e-5
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Recipe:
     saved_precision: str = "float32"
     device: str = "auto"
     co_attention: dict[str, Any] = field(default_factory=dict)
+    head: dict[str, Any] = field(default_factory=dict)
     strict: bool = False
 
     @property
@@ -59,10 +61,15 @@ class Recipe:
         return self.image_size or (48 if kind_of(self.vision_encoder) == "small" else 224)
 
     @property
+    def from_scratch(self) -> bool:
+        """Whether neither encoder is pretrained."""
+        return kind_of(self.vision_encoder) == kind_of(self.text_encoder) == "small"
+
+    @property
     def rate(self) -> float:
         """The peak learning rate."""
-        small = kind_of(self.vision_encoder) == kind_of(self.text_encoder) == "small"
-        return (1e-3 if small else 4e-5) if self.learning_rate is None else self.learning_rate
+        default = FRESH_RATE if self.from_scratch else PRETRAINED_RATE
+        return default if self.learning_rate is None else self.learning_rate
 
     def check(self) -> None:
         """InputError for an option whose value is not one of the known ones."""

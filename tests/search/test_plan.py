@@ -109,10 +109,15 @@ def test_a_sweep_needs_placements(tmp_path: Path) -> None:
     ("old", "new", "at", "said"),
     [
         ("trials = 9", "trails = 9", "trails", "unknown key 'trails'. Did you mean 'trials'?"),
-        ("trials = 9", "trials = 0", "trials = 0", "greater than or equal to 1"),
+        ("trials = 9", "trials = 0", "trials = 0", "search.trials: 0 is less than 1"),
         ("max_fusions = 2", "max_fusions = 4", "max_fusions", "a: 4 fusions do not fit: there are"),
         ("trials = 9", "min_fusions = 3", "max_fusions", "at least 3 and at most 2 fusions"),
-        ("trials = 9", "pruner = 'mean'", "pruner", "Input should be 'median', 'halving' or"),
+        (
+            "trials = 9",
+            "pruner = 'mean'",
+            "pruner",
+            "'mean' is not one of 'median', 'halving' or 'none'",
+        ),
         ("[7, 8]", "[7, 7]", "seeds = [7", "a seed is given twice"),
         ("text=1;", "text=9;", "freeze", "does not name a layer of a stream"),
         ("depth=3", "depth=x", "depth=x", "'depth=x' is not one of"),
