@@ -220,10 +220,10 @@ def main_ok() -> None:
     ("words", "said"),
     [
         ("nowhere.toml", "study nowhere.toml: cannot be read"),
-        ("study.toml --max-fusions 3", "study.toml, line 16: m: 3 fusions do not fit"),
+        ("study.toml --max-fusions 3", "--set search.max_fusions=3: m: 3 fusions do not fit"),
         (
             "study.toml --pruner mean",
-            "search.pruner: Input should be 'median', 'halving' or 'none'",
+            "'mean' is not one of 'median', 'halving' or 'none'",
         ),
         ("study.toml --devices tpu", "no such device"),
         ("study.toml --devices cpu --workers 2", "--devices: cannot be given with --workers"),
