@@ -30,6 +30,7 @@ PAGES = (
     "study",
     "compare",
     "probes",
+    "training",
 )
 TARGETS_S = {page: (1.5, 0.4) if page == "compare" else (1.0, 0.25) for page in PAGES}
 
