@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 from huggingface_hub import constants, try_to_load_from_cache
-from huggingface_hub.utils import HFValidationError, validate_repo_id
+from huggingface_hub.errors import HFValidationError
 
 from backend.errors import InputError
 
@@ -23,12 +23,12 @@ def require_hub(what: str, name: str, probe: str) -> None:
     Raises InputError otherwise, after at most ``TIMEOUT_S`` seconds; at once for what cannot be a
     repository's name, such as a path.
     """
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise InputError("no such directory", where=f"{what} {name}") from error
-    if "/" in name.strip("/") and isinstance(try_to_load_from_cache(name, probe), str):
-        return
+    if "/" in name.strip("/"):
+        try:
+            if isinstance(try_to_load_from_cache(name, probe), str):
+                return
+        except HFValidationError as error:
+            raise InputError("no such directory", where=f"{what} {name}") from error
     if not constants.HF_HUB_OFFLINE:
         request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310
         try:

@@ -191,7 +191,7 @@ def _loop(states: list[CellState], free: list[str], report: Report | None, start
 
 
 def _start(state: CellState, device: str, start: Start) -> _Running:
-    context = get_context(start)
+    context = get_context("fork") if start == "fork" else get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
         target=_in_process, args=(state.cell, device, theirs), name=state.cell.run_id
@@ -270,7 +270,8 @@ def _in_process(cell: Cell, device: str, messages: Connection) -> None:
         _send(messages, ("pruned", str(stop)))
     except Exception as error:  # whatever it is, the rest of the sweep goes on
         _keep_traceback(cell)
-        _send(messages, ("failed", reason_of(error)))
+        files = f"in {cell.folder} or {cell.store}"
+        _send(messages, ("failed", reason_of(error, files)))
     else:
         _send(messages, ("done", ""))
 
