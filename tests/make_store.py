@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from PIL import Image
 from backend.store import Manifest, RunWriter, Store
 from backend.types import LayerRef, Pooling, StreamSpec
 
+Moments = Sequence[tuple[int, int]]
 PLACEMENTS = ("none", "full", "early", "middle", "late")
 TOPICS = ("weather", "work", "food")
 OBJECTS = ("cat", "dog", "car")
@@ -41,12 +42,14 @@ def make_store(
     scores: bool = True,
     shard_size: int = 20,
     dataset: str = "macros",
+    training: Callable[[str, int], Moments] | None = None,
 ) -> Store:
     """Write a store of one run a placement and seed, named ``<placement>-seed<seed>``.
 
     ``keep_activations`` is "first" (the first seed of a placement, as the demo does), "all" or
     "none"; checkpoints and projections follow it ("none" keeps projections of the first seed).
-    All runs share their samples.
+    All runs share their samples. ``training`` gives the (epoch, step) at which a placement and seed
+    was measured while it was trained; none for a run that was not.
     """
     store = Store.create(path)
     samples = make_samples(n)
@@ -61,6 +64,10 @@ def make_store(
                 write_shards(writer, samples, vectors, shard_size)
                 if scores:
                     writer.add_scores(make_scores(placement, seed))
+                if training and (moments := training(placement, seed)):
+                    writer.add_training_measures(
+                        make_training(make_measures(manifest, vectors), moments)
+                    )
                 if measures:
                     writer.add_measures("default", make_measures(manifest, vectors))
                 if projections and first:
@@ -235,6 +242,22 @@ def make_measures(
                 rows.append(_row("effective_dimension", ref, None, pooling, "pca", effective, n))
                 rows.append(_row("participation_ratio", ref, None, pooling, "pca", ratio, n))
     return pd.DataFrame(rows)
+
+
+def make_training(measures: pd.DataFrame, moments: Moments) -> pd.DataFrame:
+    """Training measures at each (epoch, step): CLS rows of consecutive and of matching layers and
+    of dimensions, each value divided by 1 + step / 100.
+    """
+    same = measures["stream_a"].eq(measures["stream_b"])
+    step = measures["layer_b"] - measures["layer_a"]
+    pair = (same & step.eq(1)) | (measures["stream_b"].ne("") & ~same & step.eq(0))
+    rows = measures[measures["pooling"].eq("cls") & (pair | measures["stream_b"].eq(""))]
+    rows = rows[rows["site_a"].eq("block") & rows["site_b"].isin(["block", ""])]
+    parts = [
+        rows.assign(epoch=epoch, step=at, value=rows["value"] / (1 + at / 100))
+        for epoch, at in moments
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def make_projection(

@@ -43,6 +43,7 @@ ImageSizeOption = Annotated[
 TextLengthOption = Annotated[int, typer.Option(min=4, help="Tokens.")]
 EpochsOption = Annotated[int, typer.Option(min=1)]
 BatchOption = Annotated[int, typer.Option(min=1)]
+AccumulateOption = Annotated[int, typer.Option(min=1, help="Batches for one optimiser step.")]
 RateOption = Annotated[float | None, typer.Option(min=0, help="Default 1e-3 (small) or 4e-5.")]
 DecayOption = Annotated[float, typer.Option(min=0)]
 DropoutOption = Annotated[float, typer.Option(min=0, max=0.9)]
@@ -71,6 +72,7 @@ def train(
     max_text_length: TextLengthOption = 64,
     epochs: EpochsOption = 15,
     batch_size: BatchOption = 64,
+    accumulate: AccumulateOption = 1,
     learning_rate: RateOption = None,
     weight_decay: DecayOption = 0.01,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better dev score.")] = 3,
@@ -122,6 +124,7 @@ def train(
         max_text_length=max_text_length,
         epochs=epochs,
         batch_size=batch_size,
+        accumulate=accumulate,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         patience=patience,
@@ -171,6 +174,7 @@ def pretrain(
     max_text_length: TextLengthOption = 64,
     epochs: EpochsOption = 15,
     batch_size: BatchOption = 64,
+    accumulate: AccumulateOption = 1,
     learning_rate: RateOption = None,
     weight_decay: DecayOption = 0.01,
     dropout: DropoutOption = 0.1,
@@ -198,6 +202,7 @@ def pretrain(
         max_text_length=max_text_length,
         epochs=epochs,
         batch_size=batch_size,
+        accumulate=accumulate,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         dropout=dropout,

@@ -24,6 +24,7 @@ from backend.figures.small_multiples import (
 )
 from backend.figures.study import alignment_scatter, effect_forest
 from backend.figures.theme import Series
+from backend.figures.training import training_curves, training_heatmap
 from backend.figures.transitions import alignment_curves, transition_curves
 
 __all__ = [
@@ -45,6 +46,8 @@ __all__ = [
     "probe_curves",
     "projection_map",
     "score_strip",
+    "training_curves",
+    "training_heatmap",
     "transition_curves",
     "transition_differences",
     "transition_panels",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -23,6 +24,7 @@ from backend.figures.theme import (
 )
 from backend.types import StreamSpec
 
+Trace = dict[str, Any]
 _TRACK_PX = 13
 
 
@@ -40,6 +42,7 @@ def curve_figure(
     height: int = 330,
     legend: bool = True,
     band: str = BAND,
+    moving: bool = False,
 ) -> go.Figure:
     """Curves of one stream, one a series, over layers or transitions.
 
@@ -47,7 +50,9 @@ def curve_figure(
     ``x``. One series is drawn in its modality's colour with its fusion layers shaded. Several are
     drawn in their own colours, and a strip below the axis shows where each of them fuses.
     ``where`` words an x position for the hover; ``first`` is the smallest x, ``band`` says in the
-    legend what lies between the columns ``low`` and ``high``.
+    legend what lies between the columns ``low`` and ``high``. The traces begin with those of
+    :func:`series_traces`, series by series: without the empty ones, unless the figure is
+    ``moving`` and its frames must find each at a place that they know.
     """
     shown = [one for one in series if one.stream(stream) is not None]
     overlay = len(shown) > 1
@@ -56,14 +61,16 @@ def curve_figure(
     total = height + track + legend_px - 24
     depth = max((_spec(one, stream).depth for one in shown), default=first)
     # Traces and shapes are collected and set at once: Plotly validates all of them on every call.
-    traces: list[go.Scatter] = []
+    traces: list[Trace | go.Scatter] = []
     shapes: list[dict[str, object]] = []
     for one in shown:
-        spec = _spec(one, stream)
-        colour = one.colour if overlay else style_of(spec).colour
-        rows = points[points["series"].eq(one.key)].sort_values("x")
-        traces += _band(rows, colour, one.key)
-        traces += _line(rows, one, spec, colour, where, digits, y_range, overlay)
+        rows = points[points["series"].eq(one.key)]
+        drawn = series_traces(rows, one, stream, where, y_range, overlay=overlay, digits=digits)
+        traces += [
+            trace
+            for trace in drawn
+            if moving or len(trace["x"]) or trace["mode"] == "lines+markers"
+        ]
     traces += _legend(points, shown, stream, overlay, band) if legend else []
     if overlay:
         for row, one in enumerate(reversed(shown)):
@@ -116,17 +123,26 @@ def _spec(one: Series, stream: str) -> StreamSpec:
     return spec
 
 
-def _line(
+def series_traces(
     rows: pd.DataFrame,
     one: Series,
-    spec: StreamSpec,
-    colour: str,
+    stream: str,
     where: Callable[[int], str],
-    digits: int,
     y_range: tuple[float, float],
+    *,
     overlay: bool,
-) -> list[go.Scatter]:
-    """Mean line with its hovers, and marks at the bottom where the mean is undefined."""
+    digits: int = 3,
+    also: Callable[[int], Sequence[str]] | None = None,
+) -> tuple[Trace, Trace, Trace]:
+    """A series' band, its mean line with hovers, and marks where the mean is undefined.
+
+    Traces as Plotly's settings. ``rows`` are the series' points; the band and the marks may be
+    empty. ``overlay`` says that it stands among others, ``also`` gives further lines for the hover
+    at an x position.
+    """
+    spec = _spec(one, stream)
+    rows = rows.sort_values("x")
+    colour = one.colour if overlay else style_of(spec).colour
     style = style_of(spec)
     head = escape(one.label)
     points = points_of(rows)
@@ -135,51 +151,58 @@ def _line(
         f"<b>{head}</b>, {escape(where(point.x))}"
         + (f" {FUSION_MARK} fusion" if is_fused else "")
         + f"<br>mean {point.mean:.{digits}f}<br>"
-        + "<br>".join([*spread_in_words(point, digits), f"n = {point.n:,}"])
+        + "<br>".join(
+            [
+                *spread_in_words(point, digits),
+                f"n = {point.n:,}",
+                *(escape(line) for line in (also(point.x) if also else ())),
+            ]
+        )
         for point, is_fused in zip(points, fused, strict=True)
     ]
-    line = go.Scatter(
-        x=rows["x"].to_numpy(),
-        y=rows["mean"].to_numpy(),
-        mode="lines+markers",
-        connectgaps=False,
-        line={"color": colour, "width": 2.2, "dash": style.dash},
-        marker={
+    line: Trace = {
+        "type": "scatter",
+        "x": rows["x"].to_numpy(),
+        "y": rows["mean"].to_numpy(),
+        "mode": "lines+markers",
+        "connectgaps": False,
+        "line": {"color": colour, "width": 2.2, "dash": style.dash},
+        "marker": {
             "symbol": marker_of(one, spec) if overlay else style.marker,
             "line": {"width": 1.5, "color": colour} if overlay and one.variant % 2 else {},
             "size": [11 if is_fused else 8 for is_fused in fused],
             "color": colour,
             "opacity": 1,
         },
-        name=head,
-        legendgroup=one.key,
-        hovertext=hover,
-        hoverinfo="text",
-    )
-    gaps = rows[rows["mean"].isna()]
-    if gaps.empty:
-        return [line]
-    marks = go.Scatter(
-        x=gaps["x"].to_numpy(),
-        y=[y_range[0] + 0.02 * (y_range[1] - y_range[0])] * len(gaps),
-        mode="markers",
-        marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}},
-        hovertext=[
+        "name": head,
+        "legendgroup": one.key,
+        "hovertext": hover,
+        "hoverinfo": "text",
+    }
+    gaps = [point for point in points if point.mean != point.mean]
+    marks: Trace = {
+        "type": "scatter",
+        "x": [gap.x for gap in gaps],
+        "y": [y_range[0] + 0.02 * (y_range[1] - y_range[0])] * len(gaps),
+        "mode": "markers",
+        "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}},
+        "hovertext": [
             f"<b>{head}</b>, {escape(where(gap.x))}<br>undefined: "
             f"{escape(gap.reason or 'no reason was stored')}"
-            for gap in points_of(gaps)
+            for gap in gaps
         ],
-        hoverinfo="text",
-        name="undefined",
-        legendgroup=one.key,
-        showlegend=False,
-    )
-    return [line, marks]
+        "hoverinfo": "text",
+        "name": "undefined",
+        "legendgroup": one.key,
+        "showlegend": False,
+    }
+    return _band(rows, colour, one.key), line, marks
 
 
-def _band(rows: pd.DataFrame, colour: str, group: str) -> list[go.Scatter]:
+def _band(rows: pd.DataFrame, colour: str, group: str) -> Trace:
     """Filled polygons between low and high, one for each stretch without gaps."""
-    bands: list[go.Scatter] = []
+    xs: list[float | None] = []
+    ys: list[float | None] = []
     stretch: list[tuple[float, float, float]] = []
     for x, low, high in [
         *zip(rows["x"], rows["low"], rows["high"], strict=True),
@@ -189,21 +212,22 @@ def _band(rows: pd.DataFrame, colour: str, group: str) -> list[go.Scatter]:
             stretch.append((float(x), float(low), float(high)))
             continue
         if len(stretch) > 1 and any(bottom < top for _, bottom, top in stretch):
-            bands.append(
-                go.Scatter(
-                    x=[p[0] for p in stretch] + [p[0] for p in reversed(stretch)],
-                    y=[p[2] for p in stretch] + [p[1] for p in reversed(stretch)],
-                    fill="toself",
-                    fillcolor=rgba(colour, 0.16),
-                    line={"width": 0},
-                    mode="lines",
-                    hoverinfo="skip",
-                    showlegend=False,
-                    legendgroup=group,
-                )
-            )
+            apart = [None] if xs else []
+            xs += [*apart, *(p[0] for p in stretch), *(p[0] for p in reversed(stretch))]
+            ys += [*apart, *(p[2] for p in stretch), *(p[1] for p in reversed(stretch))]
         stretch = []
-    return bands
+    return {
+        "type": "scatter",
+        "x": xs,
+        "y": ys,
+        "fill": "toself",
+        "fillcolor": rgba(colour, 0.16),
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": group,
+    }
 
 
 def _legend(

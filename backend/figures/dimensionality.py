@@ -17,11 +17,13 @@ MEASURES: dict[str, str] = {
 }
 
 
-def dimension_points(frame: pd.DataFrame, stream: str, measure: str) -> pd.DataFrame:
-    """Mean and range over seeds of a one-layer measure, one row a series and layer ``x``."""
+def dimension_points(
+    frame: pd.DataFrame, stream: str, measure: str, by: Sequence[str] = ("series",)
+) -> pd.DataFrame:
+    """Mean and range over seeds of a one-layer measure, a row a value of ``by`` and layer ``x``."""
     rows = frame[frame["measure"].eq(measure) & frame["stream_a"].eq(stream)]
     rows = rows[rows["site_a"].eq("block")]
-    return over_seeds(rows, ["series", "layer_a"]).rename(columns={"layer_a": "x"})
+    return over_seeds(rows, [*by, "layer_a"]).rename(columns={"layer_a": "x"})
 
 
 def dimension_curves(

@@ -124,7 +124,7 @@ def layer_heatmap(
             name="cells",
         )
     )
-    traces += _marks(cells[cells["mean"].isna()], "x-thin", 6, "undefined")
+    traces += gap_marks(cells)
     if above_chance:
         traces += _marks(cells[weak & cells["mean"].notna()], "circle", 3, "not above chance")
     settings = layout(height=height, legend=False) | {
@@ -171,6 +171,11 @@ def _hover(a: LayerRef, b: LayerRef, cell: Point, scale: Scale) -> str:
     if cell.mean < scale.low:
         lines.append(f"below {scale.low:g}: an estimate may be; the colour shows {scale.low:g}")
     return "<br>".join([*lines, *spread_in_words(cell), f"n = {cell.n:,}"])
+
+
+def gap_marks(cells: pd.DataFrame) -> list[object]:
+    """Marks on the cells (``x``, ``y``, ``mean``) whose mean is undefined; none where all are."""
+    return _marks(cells[cells["mean"].isna()], "x-thin", 6, "undefined")
 
 
 def _marks(cells: pd.DataFrame, symbol: str, size: int, name: str) -> list[object]:
@@ -229,29 +234,42 @@ def _outline(
     return [{**box, "line": line} for line in lines]
 
 
-def _axis(streams: Sequence[StreamSpec], model: str, between: str) -> dict[str, object]:
+def layer_ticks(
+    streams: Sequence[StreamSpec], between: str = " ", *, first: int = 0
+) -> dict[str, object]:
+    """Range and ticks of an axis over the layers ``first``..depth of each stream in turn.
+
+    Fusion layers are always labelled and marked; ``between`` parts the number from the mark.
+    """
     values: list[int] = []
     texts: list[str] = []
-    start = 0
+    start = -first
     dense = sum(spec.depth + 1 for spec in streams) > 30
     for spec in streams:
         step = 2 if dense or spec.depth > 16 else 1
-        for layer in range(spec.depth + 1):
+        for layer in range(first, spec.depth + 1):
             fused = layer in spec.fusion_layers
             if fused or layer % step == 0:
                 values.append(start + layer)
                 texts.append(f"{layer}{between}{FUSION_MARK}" if fused else str(layer))
-        start += spec.depth + 1
+        start += spec.depth + 1 - first
+    last = sum(spec.depth + 1 - first for spec in streams)
+    return {
+        "range": [-0.5, last - 0.5],
+        "tickvals": values,
+        "ticktext": texts,
+        "tickangle": 0,
+        "showgrid": False,
+        "fixedrange": True,
+        "ticks": "",
+    }
+
+
+def _axis(streams: Sequence[StreamSpec], model: str, between: str) -> dict[str, object]:
     names = ", then ".join(f"{spec.name} layer" for spec in streams)
     fusing = any(spec.fusion_layers for spec in streams)
     title = f"{names}{f'  ({FUSION_MARK} fusion)' if fusing else ''}"
     return axis(
         f"{model}: {title}" if model else title,
-        range=[-0.5, start - 0.5],
-        tickvals=values,
-        ticktext=texts,
-        tickangle=0,
-        showgrid=False,
-        fixedrange=True,
-        ticks="",
+        **layer_ticks(streams, between),
     )

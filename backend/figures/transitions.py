@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,12 +15,14 @@ from backend.figures.theme import Series, base_figure, escape, style_of
 from backend.types import StreamSpec, matched_layers
 
 
-def transition_points(frame: pd.DataFrame, stream: str, measure: str = "cka") -> pd.DataFrame:
-    """Mean and range over seeds between k-1 and k, one row a series and transition ``x`` = k."""
+def transition_points(
+    frame: pd.DataFrame, stream: str, measure: str = "cka", by: Sequence[str] = ("series",)
+) -> pd.DataFrame:
+    """Mean and range over seeds between k-1 and k, one row a value of ``by`` and ``x`` = k."""
     rows = pairs(frame, stream, stream, measure)
     rows = rows[rows["site_a"].eq("block") & rows["site_b"].eq("block")]
     rows = rows[rows["layer_b"].eq(rows["layer_a"] + 1)]
-    return over_seeds(rows, ["series", "layer_b"]).rename(columns={"layer_b": "x"})
+    return over_seeds(rows, [*by, "layer_b"]).rename(columns={"layer_b": "x"})
 
 
 def fusion_points(frame: pd.DataFrame, stream: str, measure: str = "cka") -> pd.DataFrame:
@@ -95,9 +98,13 @@ def matched_streams(one: Series) -> tuple[StreamSpec, StreamSpec] | None:
 
 
 def alignment_points(
-    frame: pd.DataFrame, deep: StreamSpec, other: StreamSpec, measure: str = "cka"
+    frame: pd.DataFrame,
+    deep: StreamSpec,
+    other: StreamSpec,
+    measure: str = "cka",
+    by: Sequence[str] = ("series",),
 ) -> pd.DataFrame:
-    """The measure between matching layers of two streams, one row a series and layer ``x``.
+    """The measure between matching layers of two streams, one row a value of ``by`` and ``x``.
 
     ``x`` is the layer of the deeper stream (:func:`backend.types.matched_layers`).
     """
@@ -105,7 +112,59 @@ def alignment_points(
     rows = rows[rows["site_a"].eq("block") & rows["site_b"].eq("block")]
     partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
     rows = rows[rows["layer_b"].eq(rows["layer_a"].map(partner))]
-    return over_seeds(rows, ["series", "layer_a"]).rename(columns={"layer_a": "x"})
+    return over_seeds(rows, [*by, "layer_a"]).rename(columns={"layer_a": "x"})
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The layers of several models' two streams side by side, as one axis.
+
+    ``stream`` is the deeper one, ``other`` the one that its layers are matched with.
+    """
+
+    points: pd.DataFrame
+    stream: str
+    other: str
+    partners: dict[int, set[int]]
+
+    @property
+    def x_title(self) -> str:
+        """The words below the axis."""
+        return f"{self.stream} layer, with its matching {self.other} layer (0 = embeddings)"
+
+    def where(self, k: int) -> str:
+        """Words for a position; they name the partner where all models here agree on it."""
+        found = self.partners.get(k, set())
+        matching = f"layer {next(iter(found))}" if len(found) == 1 else "its matching layer"
+        return f"{self.stream} layer {k} and {self.other} {matching}"
+
+
+def matched(
+    frame: pd.DataFrame,
+    series: Sequence[Series],
+    measure: str = "cka",
+    by: Sequence[str] = ("series",),
+) -> Matched | None:
+    """:func:`alignment_points` of all ``series`` with two streams; None where none has.
+
+    Models whose streams have other names or depths are matched each in their own way.
+    """
+    alike: dict[tuple[str, int, str, int], list[Series]] = {}
+    for one in series:
+        if found := matched_streams(one):
+            deep, other = found
+            alike.setdefault((deep.name, deep.depth, other.name, other.depth), []).append(one)
+    if not alike:
+        return None
+    parts = []
+    partners: dict[int, set[int]] = {}
+    for members in alike.values():
+        deep, other = matched_streams(members[0]) or members[0].streams[:2]
+        for a, b in matched_layers(deep, other):
+            partners.setdefault(a.layer, set()).add(b.layer)
+        mine = frame[frame["series"].isin([one.key for one in members])]
+        parts.append(alignment_points(mine, deep, other, measure, by))
+    return Matched(pd.concat(parts, ignore_index=True), deep.name, other.name, partners)
 
 
 def alignment_curves(
@@ -121,37 +180,17 @@ def alignment_curves(
     Where the streams differ in depth, layer k of the deeper one is matched with the layer at the
     same relative depth of the other; the hover names both. Fusion layers are the deeper stream's.
     """
-    alike: dict[tuple[str, int, str, int], list[Series]] = {}
-    for one in series:
-        if found := matched_streams(one):
-            deep, other = found
-            alike.setdefault((deep.name, deep.depth, other.name, other.depth), []).append(one)
-    if not alike:
+    both = matched(frame, series, scale.measure)
+    if both is None:
         return base_figure(height=height)
-    parts = []
-    partners: dict[int, set[int]] = {}
-    for members in alike.values():
-        deep, other = matched_streams(members[0]) or members[0].streams[:2]
-        for a, b in matched_layers(deep, other):
-            partners.setdefault(a.layer, set()).add(b.layer)
-        mine = frame[frame["series"].isin([one.key for one in members])]
-        parts.append(alignment_points(mine, deep, other, scale.measure))
-    points = pd.concat(parts, ignore_index=True)
-
-    def where(k: int) -> str:
-        """Names the partner where all models drawn here agree on it."""
-        found = partners.get(k, set())
-        matching = f"layer {next(iter(found))}" if len(found) == 1 else "its matching layer"
-        return f"{deep.name} layer {k} and {other.name} {matching}"
-
     return curve_figure(
-        points,
+        both.points,
         series,
-        deep.name,
-        x_title=f"{deep.name} layer, with its matching {other.name} layer (0 = embeddings)",
+        both.stream,
+        x_title=both.x_title,
         y_title=y_title(scale, estimator),
-        y_range=y_range(scale, points),
-        where=where,
+        y_range=y_range(scale, both.points),
+        where=both.where,
         first=0,
         height=height,
     )

@@ -136,6 +136,23 @@ def plan_of(placement: str) -> TrainPlan:
     )
 
 
+def folder_of(cell: Cell, work: Path) -> Path:
+    """Where a cell is trained.
+
+    A checkpoint that was finished without training measures (an earlier version made none) is left
+    alone and its cell trained beside it: the weights come out the same, and what was not measured
+    then cannot be made up for.
+    """
+    from backend.jobs.training_measures import read_training_measures
+    from backend.train.loop import checkpoint_dir
+
+    folder = work / cell.placement
+    finished = checkpoint_dir(folder, cell.seed)
+    if finished.exists() and read_training_measures(finished) is None:
+        return work / f"{cell.placement}-measured"
+    return folder
+
+
 def build_cell(cell: Cell, path: Path, work: Path) -> None:
     """One run of the demo, from nothing to the store."""
     from backend.capture.run import CaptureOptions
@@ -146,12 +163,17 @@ def build_cell(cell: Cell, path: Path, work: Path) -> None:
         open_request,
         run_capture,
     )
+    from backend.jobs.training_measures import TrainingMeasures
     from backend.train.loop import train_seed
 
     quiet_libraries()
     kept = cell.seed == KEPT_SEED
     checkpoint = train_seed(
-        plan_of(cell.placement), open_source(DATA), cell.seed, work / cell.placement
+        plan_of(cell.placement),
+        open_source(DATA),
+        cell.seed,
+        folder_of(cell, work),
+        observer=TrainingMeasures("epoch"),
     )
     request = CaptureRequest(
         model=os.path.relpath(checkpoint),

@@ -11,6 +11,7 @@ import urllib.request
 
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from backend.errors import InputError
 
@@ -23,12 +24,12 @@ def require_hub(what: str, name: str, probe: str) -> None:
     Raises InputError otherwise, after at most ``TIMEOUT_S`` seconds; at once for what cannot be a
     repository's name, such as a path.
     """
-    if "/" in name.strip("/"):
-        try:
-            if isinstance(try_to_load_from_cache(name, probe), str):
-                return
-        except HFValidationError as error:
-            raise InputError("no such directory", where=f"{what} {name}") from error
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise InputError("no such directory", where=f"{what} {name}") from error
+    if "/" in name.strip("/") and isinstance(try_to_load_from_cache(name, probe), str):
+        return
     if not constants.HF_HUB_OFFLINE:
         request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310
         try:

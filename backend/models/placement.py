@@ -58,6 +58,13 @@ class Placement:
         """(text layer, vision layer) of each fusion, in order."""
         return tuple(zip(self.text, self.vision, strict=True))
 
+    @property
+    def written(self) -> str:
+        """As :func:`parse_placement` reads it: its name, or its lists where it has none."""
+        if self.name in NAMES:
+            return self.name
+        return f"text={_join(self.text)};vision={_join(self.vision)}"
+
 
 def parse_placement(text: str, *, text_depth: int, vision_depth: int) -> Placement:
     """``"late"`` or ``"text=7,8;vision=4,6"`` for encoders of the given depths.

@@ -36,7 +36,8 @@ OBJECTIVES = ("mlm", "alignment", "image")
 _EXCHANGED = 0.5
 _TO_MASK, _TO_RANDOM = 0.8, 0.1
 _TEMPERATURE = 0.1
-_SAME = 0.9999  # cosine of two patches' embeddings from which on they look the same
+_SAME = 1e-4  # of the largest squared distance from the mean: below it two patches look the same
+_ROUNDING = 1e-10
 _CANDIDATES = 4096  # masked patches that are compared with each other at most
 
 
@@ -89,7 +90,7 @@ class PretrainingModel(nn.Module):
         fusion = self.fusion
         ids, mask, together = input_ids, attention_mask, _all(input_ids)
         if "alignment" in self.objectives:
-            ids, mask, together = exchanged(ids, mask)
+            ids, mask, together = exchanged(ids, mask, pixel_values)
         true_ids, chosen = ids, torch.zeros_like(ids, dtype=torch.bool)
         if "mlm" in self.objectives:
             ids, chosen = hide_words(ids, mask, self.masking)
@@ -134,29 +135,46 @@ class PretrainingModel(nn.Module):
         if len(truth) > _CANDIDATES:
             kept = torch.randperm(len(truth))[:_CANDIDATES].to(truth.device)
             states, truth = states[kept], truth[kept]
-        said = functional.normalize(self.said_patch(states).float(), dim=1)
-        keys = functional.normalize(self.true_patch(truth).float(), dim=1)
-        logits = said @ keys.T / _TEMPERATURE
-        centred = functional.normalize(truth.float() - truth.float().mean(dim=0), dim=1)
-        same = (centred @ centred.T) > _SAME
-        same.fill_diagonal_(fill_value=False)
-        logits = logits.masked_fill(same, float("-inf"))
-        target = torch.arange(len(truth), device=truth.device)
-        loss = functional.cross_entropy(logits, target)
-        return Outcome(loss, (logits.argmax(dim=1) == target).sum(), len(truth))
+        # In full precision: rounded to half, nothing would be like itself to four digits.
+        with torch.autocast(truth.device.type, enabled=False):
+            states, truth = states.float(), truth.float()
+            said = functional.normalize(self.said_patch(states), dim=1)
+            keys = functional.normalize(self.true_patch(truth), dim=1)
+            logits = said @ keys.T / _TEMPERATURE
+            same = look_the_same(truth).fill_diagonal_(fill_value=False)
+            logits = logits.masked_fill(same, float("-inf"))
+            target = torch.arange(len(truth), device=truth.device)
+            loss = functional.cross_entropy(logits, target)
+            return Outcome(loss, (logits.argmax(dim=1) == target).sum(), len(truth))
 
 
-def exchanged(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def exchanged(ids: Tensor, mask: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Give about half of the samples another sample's text.
 
-    (B, T) ids and mask -> the new ones, and (B,) whether text and image still belong together. A
-    sample that gets the very same text from another one still does.
+    (B, T) ids and mask, (B, ...) images -> the new ids and mask, and (B,) whether text and image
+    still belong together: a sample that gets the very same text from another one, or another text
+    of the very same image, still does.
     """
-    moved = torch.nonzero(torch.rand(len(ids)) < _EXCHANGED)[:, 0].to(ids.device)
+    moved = torch.nonzero(torch.rand(len(ids)) < _EXCHANGED)[:, 0]
+    moved = moved[torch.randperm(len(moved))].to(ids.device)  # neighbours may share an image
     source = torch.arange(len(ids), device=ids.device)
     source[moved] = moved.roll(1)
     new_ids, new_mask = ids[source], mask[source]
-    return new_ids, new_mask, ((new_ids == ids) & (new_mask == mask)).all(dim=1)
+    same_text = ((new_ids == ids) & (new_mask == mask)).all(dim=1)
+    return new_ids, new_mask, same_text | (pixels[source] == pixels).flatten(1).all(dim=1)
+
+
+def look_the_same(patches: Tensor) -> Tensor:
+    """(m, d) -> (m, m): whether two differ by less than 1 % of what patches differ by at most.
+
+    By squared distances from centred values, in full precision; what rounding makes of equal
+    patches counts as no difference.
+    """
+    centred = patches - patches.mean(dim=0)
+    norms = centred.square().sum(dim=1)
+    squared = norms[:, None] + norms[None, :] - 2 * centred @ centred.T
+    rounding = _ROUNDING * patches.square().sum(dim=1).max()
+    return squared <= torch.maximum(_SAME * norms.max(), rounding)
 
 
 def hide_words(ids: Tensor, mask: Tensor, masking: Masking) -> tuple[Tensor, Tensor]:

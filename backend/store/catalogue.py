@@ -33,6 +33,8 @@ class Catalogue:
       has no such task, text where runs disagree on its type); no thumbnails
     - ``measures`` and ``projections``: with their ``key``
     - ``scores``
+    - ``training_measures``: measures with ``epoch`` and ``step``; see
+      :meth:`Run.training_measures`
 
     Views follow the store: a run, measure or projection that appears is in the next query. What
     cannot be read is left out and named by :meth:`broken`.
@@ -172,12 +174,24 @@ class Catalogue:
                     if usable(run, path, tables.PROJECTIONS, verify=True)
                 ],
             ),
-            views.scores_view(
+            views.plain_view(
+                "scores",
+                tables.SCORES,
                 [
                     run.paths.scores
                     for run in runs
                     if run.paths.scores.exists() and usable(run, run.paths.scores, tables.SCORES)
-                ]
+                ],
+            ),
+            views.plain_view(
+                "training_measures",
+                tables.TRAINING,
+                [
+                    path
+                    for run in runs
+                    if (path := run.paths.training_measures).exists()
+                    and usable(run, path, tables.TRAINING, verify=True)
+                ],
             ),
         ]
         with self._connection.cursor() as cursor:

@@ -20,6 +20,25 @@ def train_command(manifest: Manifest) -> str:
     return _command("train", *words, "--seeds", str(manifest.seed), "--out", "DIR")
 
 
+def measured_commands(manifest: Manifest, store: str) -> tuple[str, ...]:
+    """Trains the run's model again, measured after every epoch, and makes the run anew from it.
+
+    Into another directory: a finished checkpoint is not trained again. What was computed from the
+    run goes with it, so that is made again as well.
+    """
+    words = shlex.split(train_command(manifest))
+    at = words.index("--out") + 1
+    words[at] = f"{words[at].rstrip('/')}-measured"
+    origin = manifest.origin.model_copy(update={"model": f"{words[at]}/seed-{manifest.seed}"})
+    again = manifest.model_copy(update={"origin": origin})
+    return (
+        shlex.join([*words, "--measure-every", "epoch"]),
+        capture_command(again, store),
+        measure_command(store, [manifest.run_id]),
+        project_command(store, [manifest.run_id]),
+    )
+
+
 def capture_command(manifest: Manifest, store: str, poolings: Sequence[str] = ()) -> str:
     """Captures the run again, same samples and same id, with its activations."""
     dataset = manifest.dataset

@@ -71,12 +71,12 @@ def samples_view(runs: Sequence[Run]) -> str:
     return f"CREATE OR REPLACE VIEW samples AS {' UNION ALL BY NAME '.join(selects)}"
 
 
-def scores_view(files: Sequence[Path]) -> str:
-    """``scores`` of the given files."""
-    select = _empty_select(tables.SCORES)
+def plain_view(name: str, schema: pa.Schema, files: Sequence[Path]) -> str:
+    """``scores`` or ``training_measures`` of the given files, of which a run has one."""
+    select = _empty_select(schema)
     if files:
-        select = _file_select(tables.SCORES.names, files, levels_up=1, with_key=False)
-    return f"CREATE OR REPLACE VIEW scores AS {select}"
+        select = _file_select(schema.names, files, levels_up=1, with_key=False)
+    return f"CREATE OR REPLACE VIEW {name} AS {select}"
 
 
 def keyed_view(name: str, schema: pa.Schema, files: Sequence[Path]) -> str:

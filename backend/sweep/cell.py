@@ -257,7 +257,7 @@ def _pretrain(wanted: Pretraining, folder: Path, device: str, progress: Progress
     """The checkpoint of a pretraining; waits where another cell is making it."""
     from backend.data.registry import open_source
     from backend.train.engine import Step
-    from backend.train.pretrain import pretrain_seed
+    from backend.train.pretrain import pretrain_seed, pretrained_there
 
     def report(step: Step) -> None:
         done = (step.epoch - 1) * step.steps + step.step
@@ -267,6 +267,9 @@ def _pretrain(wanted: Pretraining, folder: Path, device: str, progress: Progress
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(wanted.plan, device=device)
     with FileLock(folder / f"{wanted.name}.lock"):
+        there = pretrained_there(wanted.plan, wanted.seed, folder / wanted.name)
+        if there:
+            return there  # the pairs need not be there any more
         return pretrain_seed(
             plan, open_source(plan.data), wanted.seed, folder / wanted.name, report
         )

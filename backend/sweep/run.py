@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from filelock import FileLock, Timeout
 
@@ -104,12 +105,17 @@ def run_sweep(
                 one.state, one.found, one.fraction = "done", True, 1.0
         _loop(states, list(devices), report, start)
         if all(one.state == "done" for one in states) and not keep_frozen:
-            drop_frozen(work)
+            _drop_frozen(work)
     return states
 
 
 def drop_frozen(work: Path) -> None:
-    """Delete the outputs of frozen layers: only trainings need them."""
+    """Delete the outputs of frozen layers, unless a sweep is running there: it needs them."""
+    with contextlib.suppress(Timeout), FileLock(work / "sweep.lock", timeout=0):
+        _drop_frozen(work)
+
+
+def _drop_frozen(work: Path) -> None:
     shutil.rmtree(work / "frozen", ignore_errors=True)
 
 
@@ -191,7 +197,7 @@ def _loop(states: list[CellState], free: list[str], report: Report | None, start
 
 
 def _start(state: CellState, device: str, start: Start) -> _Running:
-    context = get_context("fork") if start == "fork" else get_context("spawn")
+    context = cast(SpawnContext, get_context(start))  # the one for forks from a server is like it
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
         target=_in_process, args=(state.cell, device, theirs), name=state.cell.run_id

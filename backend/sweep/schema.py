@@ -42,7 +42,7 @@ class _Strict(BaseModel):
 
 _CELL_S_OWN = ("data", "placement", "device", "strict", "pretrained")  # not of all cells
 _RANGES: dict[str, Any] = {
-    **dict.fromkeys(("epochs", "batch_size", "patience", "limit"), Field(ge=1)),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "patience", "limit"), Field(ge=1)),
     **dict.fromkeys(("learning_rate", "weight_decay", "cka_loss"), Field(ge=0)),
     **dict.fromkeys(("warmup", "final_rate"), Field(ge=0, le=1)),
     "dropout": Field(ge=0, lt=1),

@@ -30,7 +30,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,6 @@ from backend.data.registry import LAYOUTS, open_source
 from backend.errors import InputError
 from backend.jobs.measure import check_preset
 from backend.jobs.training_measures import SAMPLES, TrainingMeasures
-from backend.models.placement import Placement
 from backend.projection import METHODS
 from backend.store.paths import check_id
 from backend.sweep.cell import CaptureSettings, Cell, Pretraining
@@ -239,26 +239,32 @@ class DatasetCells:
             return None
         given = _given(self.study.pretrain)
         data, seed = given.pop("data"), given.pop("seed", 0)
-        own = {name: self.train[name] for name in FROM_CHECKPOINT if name in self.train}
+        names = [name for name in (*FROM_CHECKPOINT, "head") if name in self.train]
+        own = {name: self.train[name] for name in names if name not in given}
         return Pretraining(PretrainPlan(data, plan.placement, **own, **given), seed)
 
-    def checked(self, placement: str, line: str, where: Where) -> Placement:
-        """The placement; InputError with the line of what the encoders cannot have.
-
-        That is ``line`` for the placement, the training option's own for everything else.
-        """
-        plan = self.plan(placement)
+    def check_start(self, plan: TrainPlan, where: Where) -> None:
+        """InputError with its line for a pretraining that cannot be."""
         start = self.pretraining(plan)
-        if start:
-            try:
-                check_pretraining(start.plan)
-            except InputError as error:
-                key = _key_in(error.where or "", PretrainOptions)
-                if key in _given(self.study.pretrain):
-                    place = f"{where(('pretrain', key))}: {error.where}"
-                    raise InputError(error.problem, where=place, hint=error.hint) from error
+        if start is None:
+            return
         try:
-            return check_plan(plan)
+            check_pretraining(start.plan)
+        except InputError as error:
+            key = _key_in(error.where or "", PretrainOptions)
+            # What comes from [train] is said of that, by its own check.
+            if key in _given(self.study.pretrain):
+                place = f"{where(('pretrain', key))}: {error.where}"
+                raise InputError(error.problem, where=place, hint=error.hint) from error
+
+    @contextmanager
+    def blaming(self, line: str, where: Where) -> Iterator[None]:
+        """InputErrors of checks on a plan get the line of what is to blame.
+
+        That is ``line`` for a placement, the training option's own for everything else.
+        """
+        try:
+            yield
         except InputError as error:
             blamed = error.where or ""
             own = blamed.startswith("placement")
@@ -359,7 +365,10 @@ def _placements(make: DatasetCells, where: Where) -> dict[str, TrainPlan]:
     layers: dict[object, str] = {}
     for i, text in enumerate(make.study.placements):
         line = where(("placements", i))
-        placement = make.checked(text.strip(), line, where)
+        plan = make.plan(text.strip())
+        make.check_start(plan, where)
+        with make.blaming(line, where):
+            placement = check_plan(plan)
         if text in layers.values():
             raise InputError(f"placement {text!r} is given twice", where=line)
         if placement.pairs in layers:
@@ -369,7 +378,7 @@ def _placements(make: DatasetCells, where: Where) -> dict[str, TrainPlan]:
                 where=line,
             )
         layers[placement.pairs] = text
-        found[placement.name] = make.plan(text.strip())
+        found[placement.name] = plan
     return found
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from backend.sweep.run import CellState, left_s
 
 _MOST_ROWS = 30
-_STYLE = {
+STYLE = {
     "waiting": "dim",
     "running": "bold",
     "done": "green",
@@ -67,7 +67,7 @@ def table_of(states: Sequence[CellState]) -> Table:
         stage = f"{one.state}: {one.stage}" if one.stage else one.state
         table.add_row(
             Text(one.cell.run_id),
-            Text(stage, style=_STYLE[one.state]),
+            Text(stage, style=STYLE[one.state]),
             f"{one.fraction:.0%}" if one.state == "running" else "",
             "before" if one.found else duration(one.seconds) if one.seconds else "",
             duration(one.left_s) if one.left_s is not None else "",
@@ -90,7 +90,7 @@ def _at_work(states: Sequence[CellState]) -> list[CellState]:
 
 
 def _summary(states: Sequence[CellState], slots: int) -> str:
-    counts = {name: sum(one.state == name for one in states) for name in _STYLE}
+    counts = {name: sum(one.state == name for one in states) for name in STYLE}
     parts = [f"{count} {name}" for name, count in counts.items() if count]
     left = left_s(states, slots)
     if left is not None and counts["waiting"] + counts["running"]:

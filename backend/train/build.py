@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from backend.models.encoders import TextEncoder, VisionEncoder
 from backend.models.fusion import FusionConfig, FusionModel
 from backend.models.placement import parse_placement
 from backend.models.preprocess import Preprocessor, load_tokenizer, train_tokenizer
+from backend.models.registry import load_model
 from backend.train.plan import TrainPlan, identity
 from backend.train.recipe import (
     SMALL,
@@ -37,12 +38,8 @@ def build(
     source: PairSource,
     tasks: tuple[TaskSpec, ...],
     seed: int,
-    head: Mapping[str, Any] | None = None,
 ) -> tuple[FusionModel, Preprocessor]:
-    """The model with its fresh parts initialised from ``seed``, and its preprocessing.
-
-    ``head`` are settings of the tasks' heads that differ from the default.
-    """
+    """The model with its fresh parts initialised from ``seed``, and its preprocessing."""
     torch.manual_seed(seed)
     tokenizer, text = _text(recipe, source)
     vision, vision_config, normalisation = _vision(recipe)
@@ -57,7 +54,7 @@ def build(
         text_fusion_layers=placement.text,
         vision_fusion_layers=placement.vision,
         co_attention={**inner, "dropout": recipe.dropout, **recipe.co_attention},
-        head={**({"width": 128} if small else {}), **(head or {})},
+        head={**({"width": 128} if small else {}), **recipe.head},
         tasks=[{"name": t.name, "kind": t.kind, "classes": list(t.classes)} for t in tasks],
         image={"size": recipe.pixels, **normalisation},
         max_text_length=recipe.max_text_length,
@@ -66,6 +63,7 @@ def build(
             "dataset": source.name,
             "seed": seed,
             "plan": recipe.digest(),
+            **({"from_scratch": True} if recipe.from_scratch else {}),
         },
     )
     model = FusionModel(config, text, vision)
@@ -80,7 +78,11 @@ def build_from(
 
     InputError for a checkpoint of another placement: its co-attention was trained elsewhere.
     """
-    start = DualStream.load(plan.pretrained)
+    start = load_model(plan.pretrained)
+    if not isinstance(start, DualStream):
+        raise InputError(
+            f"is a {start.family} model, not one of ours", where=f"--pretrained {plan.pretrained}"
+        )
     old = start.model
     depths = {"text_depth": len(old.text.blocks), "vision_depth": len(old.vision.blocks)}
     placement = parse_placement(plan.placement, **depths)
@@ -105,6 +107,7 @@ def build_from(
             "plan": identity(plan),
             "pretrained_on": before.get("dataset", ""),
             "pretrained_digest": start.digest,
+            **({"from_scratch": True} if before.get("from_scratch") else {}),
         },
     }
     torch.manual_seed(seed)

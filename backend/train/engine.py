@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -30,6 +29,7 @@ from backend.models.devices import choose_device
 from backend.models.fusion import FusionModel
 from backend.models.preprocess import Preprocessor
 from backend.train import state
+from backend.train.compute import Compute
 from backend.train.examples import Examples
 from backend.train.observe import Observer
 from backend.train.recipe import Recipe
@@ -41,7 +41,7 @@ _GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True)
 class Step:
-    """What a progress bar shows: ``step`` of ``steps`` in ``epoch`` of ``epochs`` (both from 1)."""
+    """What a progress bar shows: batch ``step`` of ``steps``, ``epoch`` of ``epochs`` (from 1)."""
 
     seed: int
     epoch: int
@@ -74,10 +74,7 @@ class Engine(ABC):
     def __init__(self, recipe: Recipe, source: PairSource, seed: int) -> None:
         recipe.check()
         self.recipe, self.source, self.seed = recipe, source, seed
-        device = choose_device(recipe.device)
-        self.accelerator = Accelerator(
-            mixed_precision=_precision(recipe.precision, device), cpu=device.type == "cpu"
-        )
+        self.compute = Compute(choose_device(recipe.device), recipe.precision)
         self.progress = state.Progress.fresh()
 
     def prepare(self, identity: str, module: nn.Module) -> None:
@@ -89,9 +86,10 @@ class Engine(ABC):
         self.identity, self.module = identity, module
         trainable = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = AdamW(trainable, lr=recipe.rate, weight_decay=recipe.weight_decay)
-        self.steps = math.ceil(len(self.train) / recipe.batch_size)
+        self.batches = math.ceil(len(self.train) / recipe.batch_size)
+        self.steps = math.ceil(self.batches / recipe.accumulate)
         self.schedule = LambdaLR(self.optimizer, self._rate)
-        module.to(self.accelerator.device)
+        module.to(self.compute.device)
 
     @abstractmethod
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -134,12 +132,12 @@ class Engine(ABC):
 
         Goes on from the state in ``folder`` and leaves it there after every epoch.
         """
-        parts = (self.module, self.optimizer, self.schedule)
+        parts = (self.module, self.optimizer, self.schedule, self.compute)
         # Of the same samples, too: the data may have changed since, or been read while it vanished.
         samples = f"{self.identity} {self.train.digest()} {self.dev.digest()}"
-        done = self.progress = state.load(folder, samples, *parts, self.accelerator)
+        done = self.progress = state.load(folder, samples, *parts)
         if observer:
-            device = self.accelerator.device
+            device = self.compute.device
             observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
             for row in done.history:
                 observer.evaluated(row["epoch"], self.score_of(row))
@@ -159,37 +157,46 @@ class Engine(ABC):
     def _epoch(
         self, epoch: int, report: Report | None, observer: Observer | None
     ) -> dict[str, float]:
-        """Train one; the means over the steps of the loss and of its parts that were given."""
+        """Train one; the means over the batches of the loss and of its parts that were given."""
         self.module.train()
-        total = torch.zeros((), device=self.accelerator.device)
+        total = torch.zeros((), device=self.compute.device)
         kept: dict[str, list[Tensor]] = {}
         metric = self.progress.best_value if self.judged and self.progress.history else None
-        for step, batch in enumerate(self._batches(epoch), start=1):
-            with self.accelerator.autocast():
+        for at, batch in enumerate(self._batches(epoch), start=1):
+            with self.compute.autocast():
                 loss, parts = self.loss(batch)
             if not torch.isfinite(loss):
                 raise InputError(
-                    f"the loss is {loss.item()} in epoch {epoch}, step {step}",
+                    f"the loss is {loss.item()} in epoch {epoch}, batch {at}",
                     where=f"training {self.recipe.data}",
                     hint="Lower --learning-rate, or use --precision no.",
                 )
-            self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(self.module.parameters(), _GRADIENT_NORM)
-            self.optimizer.step()
-            self.schedule.step()
+            self._learn(loss, at, epoch, observer)
             total += loss.detach()
             for name, value in parts.items():
                 kept.setdefault(name, []).append(value.detach())
-            if observer:
-                observer.stepped(epoch, step, self.steps)
             if report:
-                mean = float(total / step)
-                report(Step(self.seed, epoch, self.recipe.epochs, step, self.steps, mean, metric))
+                mean = float(total / at)
+                report(Step(self.seed, epoch, self.recipe.epochs, at, self.batches, mean, metric))
         means = {name: float(torch.stack(values).mean()) for name, values in kept.items()}
         for name, mean in means.items():
             log.info("seed %d, epoch %d: %s %.3f", self.seed, epoch, name, mean)
-        return {"loss": float(total / self.steps), **means}
+        return {"loss": float(total / self.batches), **means}
+
+    def _learn(self, loss: Tensor, at: int, epoch: int, observer: Observer | None) -> None:
+        """Add the gradient of batch ``at`` (from 1), and make a step once there are enough."""
+        group = self.recipe.accumulate
+        first = (at - 1) // group * group + 1
+        together = min(group, self.batches - first + 1)
+        if at == first:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.compute.backward(loss if together == 1 else loss / together)
+        if at < first + together - 1:
+            return
+        if self.compute.step(self.optimizer, self.module.parameters(), _GRADIENT_NORM):
+            self.schedule.step()
+        if observer:
+            observer.stepped(epoch, (at - 1) // group + 1, self.steps)
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Any]]:
         """The epoch's batches in an order that depends on seed and epoch alone."""
@@ -202,7 +209,7 @@ class Engine(ABC):
             collate_fn=self.train.collate,
         )
         for batch in loader:
-            yield to_device(batch, self.accelerator.device)
+            yield to_device(batch, self.compute.device)
 
     def history(self) -> dict[str, Any]:
         """What the checkpoint says of its training, beside the recipe."""
@@ -256,6 +263,9 @@ def run_in(
     except Timeout as error:
         raise InputError("is being trained by another process", where=str(final)) from error
     with held:
+        if final.exists():  # made by another process since the caller looked
+            shutil.rmtree(partial)
+            return finished(final, engine.identity) or final
         if before:
             before(partial)
         engine.run(partial, report, observer)
@@ -270,13 +280,13 @@ def run_in(
     return final
 
 
-def finished(final: Path, identity: Callable[[], str]) -> Path | None:
+def finished(final: Path, identity: str) -> Path | None:
     """The checkpoint if it is there; InputError if it is of another ``identity``."""
     if not final.exists():
         return None
     try:
         config = json.loads((final / "config.json").read_text(encoding="utf-8"))
-        same = config["trained_on"]["plan"] == identity()
+        same = config["trained_on"]["plan"] == identity
     except (OSError, ValueError, KeyError, TypeError):
         same = False
     if not same:
@@ -297,12 +307,3 @@ def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 def write_json(path: Path, content: object) -> None:
     """Indented, with a newline at its end."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _precision(name: str, device: torch.device) -> str:
-    """``auto`` is bfloat16 where the GPU has it, float16 on older ones, full precision on a CPU."""
-    if name != "auto":
-        return name
-    if device.type != "cuda":
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

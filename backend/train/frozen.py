@@ -30,12 +30,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from filelock import FileLock
 from torch import Tensor
 
 from backend.errors import InputError
 from backend.models.fusion import FusionModel
+from backend.train.compute import Compute
 from backend.train.examples import Examples
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def open_frozen(
     layers: Mapping[str, int],
     options: CacheOptions,
     scratch: Path,
-    accelerator: Accelerator,
+    compute: Compute,
 ) -> dict[str, FrozenOutputs]:
     """The outputs of ``layers`` ({stream: layer}) over a split, computed where no file has them.
 
@@ -128,11 +128,11 @@ def open_frozen(
         return {}
     folder = options.folder or scratch
     folder.mkdir(parents=True, exist_ok=True)
-    mixed = accelerator.mixed_precision != "no"
+    mixed = compute.precision != "no"
     name = ("float16" if mixed else "float32") if options.dtype == "auto" else options.dtype
     found = {}
     for stream, layer in layers.items():
-        outputs = _Filling(model, examples, stream, layer, np.dtype(name), accelerator)
+        outputs = _Filling(model, examples, stream, layer, np.dtype(name), compute)
         path = folder / f"{stream}-{layer}-{outputs.key}.npy"
         with FileLock(folder / f"{path.stem}.lock"):
             rows = _read(path, outputs.shape, outputs.dtype)
@@ -155,9 +155,9 @@ class _Filling:
         stream: str,
         layer: int,
         dtype: np.dtype,
-        accelerator: Accelerator,
+        compute: Compute,
     ) -> None:
-        self.model, self.examples, self.accelerator = model, examples, accelerator
+        self.model, self.examples, self.compute = model, examples, compute
         self.stream, self.layer, self.dtype = stream, layer, dtype
         lengths, content = self._content()
         self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -170,8 +170,8 @@ class _Filling:
             "weights": weights_digest(model, stream, layer),
             "content": content,
             "dtype": dtype.name,
-            "precision": str(accelerator.mixed_precision),
-            "device": accelerator.device.type,
+            "precision": str(compute.precision),
+            "device": compute.device.type,
             "torch": torch.__version__,
         }
         self.key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
@@ -231,10 +231,10 @@ class _Filling:
             self.model.train(was)
 
     def _batch(self, indices: Sequence[int]) -> np.ndarray:
-        device = self.accelerator.device
+        device = self.compute.device
         part = self.examples.tokens if self.stream == "text" else self.examples.pixels
         inputs = {name: value.to(device) for name, value in part(indices).items()}
-        with torch.inference_mode(), self.accelerator.autocast():
+        with torch.inference_mode(), self.compute.autocast():
             hidden = self.model.lower(self.stream, self.layer, inputs).float()
         if self.stream == "text":
             hidden = hidden[inputs["attention_mask"].bool()]

@@ -61,7 +61,8 @@ def train_seed(
     """
     cache = cache or CacheOptions()
     cache.check()
-    there = finished(checkpoint_dir(out, seed), lambda: identity(plan))
+    plan.check()
+    there = finished(checkpoint_dir(out, seed), identity(plan))
     if there:
         return there
     training = _Training(plan, source, seed)  # before anything is made on disk
@@ -82,7 +83,7 @@ class _Training(Engine):
         if plan.pretrained:
             made = build_from(plan, source, self.tasks, seed)
         else:
-            made = build(plan, source, self.tasks, seed, plan.head)
+            made = build(plan, source, self.tasks, seed)
         self.model, self.preprocessor = made
         self.train = self._labelled("train", plan.limit)
         self.dev = self._labelled("dev", None)
@@ -111,7 +112,7 @@ class _Training(Engine):
         layers = cacheable_layers(self.model, lowest)
         for examples in (self.train, self.dev):
             examples.frozen = open_frozen(
-                self.model, examples, layers, cache, scratch, self.accelerator
+                self.model, examples, layers, cache, scratch, self.compute
             )
 
     def _forward(
@@ -128,7 +129,7 @@ class _Training(Engine):
         if self.plan.class_weights == "none":
             return {task.name: None for task in self.tasks}
         return {
-            task.name: class_weights(task, self.train.labels[task.name]).to(self.accelerator.device)
+            task.name: class_weights(task, self.train.labels[task.name]).to(self.compute.device)
             for task in self.tasks
         }
 
@@ -167,9 +168,9 @@ class _Training(Engine):
         """All metrics of all tasks on a split, without those that have no labels there."""
         self.model.eval()
         logits: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
-        with torch.inference_mode(), self.accelerator.autocast():
+        with torch.inference_mode(), self.compute.autocast():
             for rows in _chunks(range(len(examples)), _EVALUATION_BATCH):
-                batch = to_device(examples.collate(rows), self.accelerator.device)
+                batch = to_device(examples.collate(rows), self.compute.device)
                 for name, values in (self._forward(batch, examples).logits or {}).items():
                     logits[name].append(values.float().cpu())
         found = []

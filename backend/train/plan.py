@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,14 @@ from backend.models.dual_stream import checkpoint_digest
 from backend.models.fusion import FusionConfig
 from backend.models.placement import Placement, parse_placement
 from backend.train.alignment import cka_layers
-from backend.train.recipe import Recipe, encoder_depths, frozen_layers, require_one_of
+from backend.train.recipe import (
+    FRESH_RATE,
+    PRETRAINED_RATE,
+    Recipe,
+    encoder_depths,
+    frozen_layers,
+    require_one_of,
+)
 from backend.types import TaskSpec
 
 
@@ -36,8 +44,14 @@ class TrainPlan(Recipe):
     class_weights: str = "balanced"
     cka_loss: float = 0.0
     cka_layers: str = ""
-    head: dict[str, Any] = field(default_factory=dict)
     pretrained: str = ""
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate; by default that of the checkpoint's encoders, if there is one."""
+        if self.learning_rate is None and self.pretrained:
+            return FRESH_RATE if _from_scratch(Path(self.pretrained)) else PRETRAINED_RATE
+        return super().rate
 
     def check(self) -> None:
         """InputError for an option whose value is not one of the known ones."""
@@ -76,15 +90,21 @@ def _default(item: Field[Any]) -> Any:
 def starting_from(plan: TrainPlan, checkpoint: str) -> TrainPlan:
     """The plan with a pretrained checkpoint, and without what that brings along."""
     own = {item.name: _default(item) for item in fields(plan) if item.name in FROM_CHECKPOINT}
-    return replace(plan, pretrained=checkpoint, **own)
+    return replace(plan, pretrained=checkpoint, learning_rate=plan.rate, **own)
+
+
+def _from_scratch(checkpoint: Path) -> bool:
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    return bool(config.get("trained_on", {}).get("from_scratch"))
 
 
 def identity(plan: TrainPlan) -> str:
-    """A digest of the plan and of the weights that it starts from, where it names some."""
+    """A digest of the plan and of the weights that it starts from, wherever these lie."""
     if not plan.pretrained:
         return plan.digest()
     start = checkpoint_digest(Path(plan.pretrained))
-    return hashlib.sha256(f"{plan.digest()} {start}".encode()).hexdigest()[:16]
+    own = replace(plan, pretrained="").digest()
+    return hashlib.sha256(f"{own} {start}".encode()).hexdigest()[:16]
 
 
 def chosen_tasks(plan: TrainPlan, source: PairSource) -> tuple[TaskSpec, ...]:

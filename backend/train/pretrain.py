@@ -5,6 +5,7 @@ The objectives are those of :mod:`backend.models.pretraining`; no labels are rea
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ class PretrainPlan(Recipe):
     text_mask: float = 0.15
     image_mask: float = 0.3
 
+    def digest(self) -> str:
+        """As of any recipe, and never that of a training with the same options."""
+        return hashlib.sha256(f"{self.COMMAND} {super().digest()}".encode()).hexdigest()[:16]
+
     def check(self) -> None:
         """InputError for an option whose value cannot be used."""
         super().check()
@@ -82,8 +87,13 @@ def pretrain_seed(
     words and patches each time. The last epoch's weights are kept. An interrupted pretraining goes
     on after its last finished epoch; a finished one of the same plan is returned as it is.
     """
-    there = finished(checkpoint_dir(out, seed), plan.digest)
+    there = pretrained_there(plan, seed, out)
     return there or run_in(out, _Pretraining(plan, source, seed), report)
+
+
+def pretrained_there(plan: PretrainPlan, seed: int, out: Path) -> Path | None:
+    """The finished checkpoint, if it is there; InputError for one of another plan."""
+    return finished(checkpoint_dir(out, seed), plan.digest())
 
 
 class _Pretraining(Engine):
@@ -129,8 +139,8 @@ class _Pretraining(Engine):
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The sum of the objectives' losses, and each of them."""
         found = self.heads(**batch["inputs"])
-        losses = {name: outcome.loss for name, outcome in found.items()}
-        return torch.stack(list(losses.values())).sum(), losses
+        total = torch.stack([outcome.loss for outcome in found.values()]).sum()
+        return total, {name: outcome.loss for name, outcome in found.items() if outcome.n}
 
     def assess(self) -> dict[str, Any]:
         """How it does on dev, for the history."""
@@ -146,12 +156,12 @@ class _Pretraining(Engine):
         loss = dict.fromkeys(self.plan.objectives, 0.0)
         right = dict.fromkeys(self.plan.objectives, 0.0)
         n = dict.fromkeys(self.plan.objectives, 0)
-        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.inference_mode(), self.accelerator.autocast():
-            torch.manual_seed(_DEV_SEED)
+        # All is drawn on the CPU, and nothing else is: a device's own generator goes on as it was.
+        with torch.random.fork_rng([]), torch.inference_mode(), self.compute.autocast():
+            torch.default_generator.manual_seed(_DEV_SEED)
             for start in range(0, len(self.dev), _DEV_BATCH):
                 rows = range(start, min(start + _DEV_BATCH, len(self.dev)))
-                batch = to_device(self.dev.collate(rows), self.accelerator.device)
+                batch = to_device(self.dev.collate(rows), self.compute.device)
                 for name, outcome in self.heads(**batch["inputs"]).items():
                     loss[name] += float(outcome.loss) * outcome.n
                     right[name] += float(outcome.right)

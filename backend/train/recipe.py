@@ -14,6 +14,7 @@ from backend.models import encoders
 
 SMALL = {"depth": 12, "width": 48, "heads": 4}
 SMALL_PATCH = 12
+FRESH_RATE, PRETRAINED_RATE = 1e-3, 4e-5
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Recipe:
     Encoders: ``small`` (from scratch; ``small:depth=6,width=64,heads=4``), or for text a directory
     or hub id, for vision a timm name with an optional weights file (``name:file.safetensors``).
     ``freeze`` is ``none``, ``encoders`` or ``text=4;vision=6`` (embeddings and blocks up to there).
+    ``accumulate`` batches make one step of the optimiser, so that its samples need not fit into
+    memory together (the CKA loss and the exchange of texts stay within a batch).
     ``saved_precision`` is that of the saved weights. ``image_size`` and ``learning_rate`` of None
     are 48 px and 1e-3 for small encoders, 224 px and 4e-5 for pretrained ones.
     """
@@ -37,6 +40,7 @@ class Recipe:
     max_text_length: int = 64
     epochs: int = 15
     batch_size: int = 64
+    accumulate: int = 1
     learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
@@ -48,6 +52,7 @@ class Recipe:
     saved_precision: str = "float32"
     device: str = "auto"
     co_attention: dict[str, Any] = field(default_factory=dict)
+    head: dict[str, Any] = field(default_factory=dict)
     strict: bool = False
 
     @property
@@ -56,10 +61,15 @@ class Recipe:
         return self.image_size or (48 if kind_of(self.vision_encoder) == "small" else 224)
 
     @property
+    def from_scratch(self) -> bool:
+        """Whether neither encoder is pretrained."""
+        return kind_of(self.vision_encoder) == kind_of(self.text_encoder) == "small"
+
+    @property
     def rate(self) -> float:
         """The peak learning rate."""
-        small = kind_of(self.vision_encoder) == kind_of(self.text_encoder) == "small"
-        return (1e-3 if small else 4e-5) if self.learning_rate is None else self.learning_rate
+        default = FRESH_RATE if self.from_scratch else PRETRAINED_RATE
+        return default if self.learning_rate is None else self.learning_rate
 
     def check(self) -> None:
         """InputError for an option whose value is not one of the known ones."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from backend.train.compute import Compute
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def save(
     model: nn.Module,
     optimizer: Optimizer,
     schedule: LRScheduler,
+    compute: Compute,
 ) -> None:
     """Write everything that the next epoch depends on."""
     content = {
@@ -54,6 +56,7 @@ def save(
         "trainable": _trainable(model),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
+        "scale": compute.state_dict(),
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -71,7 +74,7 @@ def load(
     model: nn.Module,
     optimizer: Optimizer,
     schedule: LRScheduler,
-    accelerator: Accelerator,
+    compute: Compute,
 ) -> Progress:
     """Restore the last finished epoch; a fresh start if there is none or it is of another plan."""
     path = folder / _FILE
@@ -86,8 +89,9 @@ def load(
     model.load_state_dict(content["trainable"], strict=False)
     optimizer.load_state_dict(content["optimizer"])
     schedule.load_state_dict(content["schedule"])
+    compute.load_state_dict(content.get("scale", {}))
     torch.set_rng_state(content["rng"])
-    if content["cuda_rng"] and accelerator.device.type == "cuda":
+    if content["cuda_rng"] and compute.device.type == "cuda":
         torch.cuda.set_rng_state_all(content["cuda_rng"])
     return Progress(**content["progress"])
 

@@ -46,7 +46,18 @@ def _measures(
     names: tuple[str, ...],
     preset: str,
 ) -> Table:
-    tables = [_run_measures(path, token, run_id, names, preset) for _, _, run_id, _ in runs]
+    return _of_groups(
+        runs, [_run_measures(path, token, run_id, names, preset) for _, _, run_id, _ in runs]
+    )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _training(path: str, token: str, runs: tuple[tuple[str, str, str, int], ...]) -> Table:
+    return _of_groups(runs, [queries.run_training(path, run_id) for _, _, run_id, _ in runs])
+
+
+def _of_groups(runs: tuple[tuple[str, str, str, int], ...], tables: list[Table]) -> Table:
+    """Tables of runs as one, with what each run's rows belong to."""
     parts = [
         table.frame.assign(series=series, placement=label, seed=seed)
         for (series, label, _, seed), table in zip(runs, tables, strict=True)
@@ -141,10 +152,18 @@ def measures(
     preset: str = "default",
 ) -> Table:
     """Named measures of all runs of the groups, with ``series``, ``placement`` and ``seed``."""
-    runs = tuple(
+    return _measures(store.path, store.token, _runs_of(groups), names, preset)
+
+
+def training(store: StoreView, groups: tuple[RunGroup, ...]) -> Table:
+    """Measures while the groups' models were trained, with ``series``, ``placement``, ``seed``."""
+    return _training(store.path, store.token, _runs_of(groups))
+
+
+def _runs_of(groups: tuple[RunGroup, ...]) -> tuple[tuple[str, str, str, int], ...]:
+    return tuple(
         (group.key, group.label, run.run_id, run.seed) for group in groups for run in group.runs
     )
-    return _measures(store.path, store.token, runs, names, preset)
 
 
 def cross(store: StoreView, run_a: str, run_b: str) -> queries.Cross:

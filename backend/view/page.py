@@ -196,18 +196,24 @@ def pick_measure(
     scale = scale_for(measure, str(rows["params"].iloc[0]), int(rows["n"].min()))
     if len(kinds) < 2:
         return rows, scale, kinds[0] if kinds else ""
+    kind = pick_estimator(view, kinds)
+    return rows[rows["estimator"].eq(kind)], scale, kind
+
+
+def pick_estimator(view: Context, kinds: Sequence[str]) -> str:
+    """The sidebar's estimator; the state's where it is among ``kinds``, else the first one."""
     kind = view.state.estimator if view.state.estimator in kinds else kinds[0]
     with st.sidebar:
         st.segmented_control(
             "Estimator",
-            kinds,
+            list(kinds),
             format_func=lambda name: ESTIMATOR_NAMES[name],
             required=True,
             help="Biased CKA rises when there are few samples for many dimensions; the debiased "
             "one does not, and may fall slightly below 0.",
             **session.bind("estimator", kind),
         )
-    return rows[rows["estimator"].eq(kind)], scale, kind
+    return kind
 
 
 def pick_focus(groups: Sequence[RunGroup], focus: RunGroup) -> None:
@@ -312,9 +318,13 @@ def nothing_yet(what: str, view: Context, command: str) -> None:
 
 def say_missing(what: str, view: Context, command: str) -> None:
     """Say that the chosen runs lack something and which command makes it."""
+    say_commands(what, [shlex.join(["fusionscope", command, "--store", view.store.path])])
+
+
+def say_commands(what: str, lines: Sequence[str]) -> None:
+    """Say that the chosen runs lack something and which command lines make it."""
     st.info(f"The chosen runs have no {what} yet. This makes them:", icon=":material/build:")
-    words = ["fusionscope", command, "--store", view.store.path]
-    st.code(shlex.join(words), language="bash", wrap_lines=True)
+    st.code("\n".join(lines), language="bash", wrap_lines=True)
 
 
 def chart(
@@ -366,7 +376,7 @@ def standalone(figure: go.Figure) -> bytes:
     """A figure as an HTML page of its own, on white; Streamlit's template needs Streamlit."""
     copy = go.Figure(figure)
     copy.update_layout(template="plotly_white", paper_bgcolor="white", plot_bgcolor="white")
-    page: str = copy.to_html(include_plotlyjs=True)
+    page: str = copy.to_html(include_plotlyjs=True, auto_play=False)
     return page.encode()
 
 

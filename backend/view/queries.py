@@ -18,6 +18,8 @@ COLUMNS_FOR_PEOPLE = [
     "placement",
     "run_id",
     "seed",
+    "epoch",
+    "step",
     "measure",
     "stream_a",
     "layer_a",
@@ -79,6 +81,14 @@ def run_measures(path: str, run_id: str, names: Sequence[str], preset: str = "de
         ]
         frame = one_key(run.measures(names, keys), ["measure", "pooling", "estimator"])
         return Table(frame.assign(run_id=run_id))
+    except InputError as error:
+        return Table(pd.DataFrame(), (str(error),))
+
+
+def run_training(path: str, run_id: str) -> Table:
+    """What was measured while one run's model was trained; no rows where nothing was."""
+    try:
+        return Table(Store(path).run(run_id).training_measures().assign(run_id=run_id))
     except InputError as error:
         return Table(pd.DataFrame(), (str(error),))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES
+from backend.figures.training import QUANTITIES
 from backend.measures.parts import PARTS, PRESETS
 from backend.types import POOLINGS, LayerRef
 
@@ -26,6 +27,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "estimator": ESTIMATORS,
     "measure": MEASURES,
     "preset": PRESETS,
+    "played": QUANTITIES,
 }
 _KEY = re.compile(r"[A-Za-z0-9._~ -]{1,240}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -43,7 +45,7 @@ class ViewState:
     ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``cell`` the clicked pair of layers,
     ``colour`` is ``modality``, a task, or ``task:class``. ``dataset``, ``task``, ``metric`` and
     ``baseline`` (a placement) are what the study shows, ``task`` also what is probed for;
-    ``published`` puts the thesis's numbers beside.
+    ``published`` puts the thesis's numbers beside. ``played`` is what is played over a training.
     """
 
     runs: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class ViewState:
     metric: str | None = None
     baseline: str | None = None
     published: bool = False
+    played: str = QUANTITIES[0]
 
     def to_query(self) -> dict[str, str]:
         """The state as query parameters, defaults left out."""

@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from backend.figures import alignment_curves, dimension_curves, transition_curves
 from backend.figures.dimensionality import shared_top
 from backend.figures.seeds import over_seeds
+from backend.figures.theme import SERIES_COLOURS, Series
 from backend.study import published_claims
 from backend.study.report import as_json
 from backend.view import queries
@@ -49,12 +50,18 @@ def measures_of(store: str, groups: tuple[RunGroup, ...]) -> pd.DataFrame:
     return rows[rows["pooling"].eq(POOLING) & wanted]
 
 
+def series_of(groups: tuple[RunGroup, ...]) -> list[Series]:
+    """One dataset a picture: the legend need not name it, and a placement looks alike in all."""
+    names = [group.runs[0].manifest.placement.name for group in groups]
+    return [
+        replace(group.series, label=name, colour=SERIES_COLOURS[at], variant=at)
+        for at, (group, name) in enumerate(zip(groups, names, strict=True))
+    ]
+
+
 def figures_of(rows: pd.DataFrame, groups: tuple[RunGroup, ...]) -> dict[str, list[go.Figure]]:
     """{name: figures that stand side by side}."""
-    # One dataset a picture: the legend need not name it.
-    series = [
-        replace(group.series, label=group.runs[0].manifest.placement.name) for group in groups
-    ]
+    series = series_of(groups)
     streams = [spec.name for spec in series[0].streams]
     cka = rows[rows["measure"].eq("cka")]
     top = shared_top(rows, streams, "effective_dimension")

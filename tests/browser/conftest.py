@@ -111,7 +111,10 @@ def open_at(browser) -> Iterator[Callable]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "pageerror",
+            lambda error: None if _plotlys_own(error) else errors.append(str(error)),
+        )
         page.on(
             "console",
             lambda message: (
@@ -133,6 +136,11 @@ def open_at(browser) -> Iterator[Callable]:
 def _streamlits_own(message) -> bool:
     """Opened below a page's address, Streamlit first asks for its own files below it, in vain."""
     return "404" in message.text and "/_stcore/" in message.location.get("url", "")
+
+
+def _plotlys_own(error) -> bool:
+    """An animation that is paused rejects its promise, which Plotly leaves open, with nothing."""
+    return str(error) == "undefined"
 
 
 def settle(page) -> None:

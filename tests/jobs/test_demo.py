@@ -124,6 +124,34 @@ def test_the_fifteen_scores_are_on_the_test_split(store: Store) -> None:
         assert set(stored["split"]) == {"dev", "test"}
 
 
+def test_a_cell_is_measured_after_every_epoch_while_it_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AskedError(Exception):  # what comes after training takes minutes
+        pass
+
+    def train_seed(*given: object, **also: object) -> Path:
+        raise AskedError(given[2:], also)
+
+    monkeypatch.setattr("backend.train.loop.train_seed", train_seed)
+    monkeypatch.setattr(
+        "backend.jobs.training_measures.TrainingMeasures", lambda every: f"every {every}"
+    )
+    with pytest.raises(AskedError) as asked:
+        demo.build_cell(demo.Cell("late", 1), tmp_path / "store", tmp_path)
+    assert asked.value.args == ((1, tmp_path / "late"), {"observer": "every epoch"})
+
+
+def test_a_checkpoint_finished_without_training_measures_is_trained_again_beside_it(
+    tmp_path: Path,
+) -> None:
+    cell = demo.Cell("late", 1)
+    assert demo.folder_of(cell, tmp_path) == tmp_path / "late"
+    (tmp_path / "late" / "seed-1").mkdir(parents=True)
+    assert demo.folder_of(cell, tmp_path) == tmp_path / "late-measured"
+    assert demo.folder_of(demo.Cell("late", 2), tmp_path) == tmp_path / "late"
+
+
 def test_an_unfinished_demo_names_the_cells_that_it_lacks(tmp_path: Path) -> None:
     assert len(demo.missing_cells(tmp_path / "gone")) == 15
     (tmp_path / "runs" / "macros-late-s1").mkdir(parents=True)

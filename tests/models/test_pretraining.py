@@ -11,6 +11,7 @@ from backend.models.pretraining import (
     PretrainingModel,
     exchanged,
     hide_words,
+    look_the_same,
 )
 from tests.tiny import tiny_batch, tiny_model
 
@@ -46,7 +47,7 @@ def test_exchanged_texts_are_those_of_other_samples_and_known_to_be() -> None:
     mask = torch.ones_like(ids)
     shares = []
     for _ in range(50):
-        new, new_mask, together = exchanged(ids, mask)
+        new, new_mask, together = exchanged(ids, mask, torch.arange(100.0)[:, None])
         assert sorted(new[:, 0].tolist()) == sorted(ids[:, 0].tolist())  # none lost, none doubled
         assert ((new == ids).all(dim=1) == together).all()
         assert (new_mask == 1).all()
@@ -56,7 +57,20 @@ def test_exchanged_texts_are_those_of_other_samples_and_known_to_be() -> None:
 
 def test_a_text_exchanged_for_one_of_the_same_words_still_belongs() -> None:
     ids = torch.full((8, 3), 7)
-    assert exchanged(ids, torch.ones_like(ids))[2].all()
+    assert exchanged(ids, torch.ones_like(ids), torch.arange(8.0)[:, None])[2].all()
+
+
+def test_another_text_of_the_same_image_still_belongs() -> None:
+    """Five captions an image, in a row: neighbours must not be told apart from each other."""
+    torch.manual_seed(0)
+    ids = torch.arange(100)[:, None]
+    image = torch.arange(20.0).repeat_interleave(5)[:, None, None]
+    wrong = []
+    for _ in range(20):
+        new, _, together = exchanged(ids, torch.ones_like(ids), image)
+        assert (together == (new[:, 0] // 5 == ids[:, 0] // 5)).all()
+        wrong.append(float((~together).float().mean()))
+    assert abs(sum(wrong) / 20 - 0.5 * 96 / 100) < 0.05  # partners are drawn from everywhere
 
 
 def test_only_pairs_that_belong_together_count_for_the_masked_objectives(
@@ -65,7 +79,9 @@ def test_only_pairs_that_belong_together_count_for_the_masked_objectives(
     model = pretraining()
     batch = tiny_batch(n=6)
 
-    def none_belongs(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def none_belongs(
+        ids: torch.Tensor, mask: torch.Tensor, _: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         return ids, mask, torch.zeros(len(ids), dtype=torch.bool)
 
     monkeypatch.setattr("backend.models.pretraining.exchanged", none_belongs)
@@ -105,15 +121,29 @@ def test_without_objectives_hidden_the_pass_is_the_models_own() -> None:
     assert torch.allclose(found.loss, torch.nn.functional.softplus(-logit))
 
 
-def test_equal_patches_are_no_negatives_of_each_other() -> None:
-    """Of ten patches nine are the same: guessing any of these must not be wrong."""
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_patches_that_look_the_same_are_no_negatives_of_each_other(
+    dtype: torch.dtype | None,
+) -> None:
+    """Nine plain patches and one other: whoever tells plain from other is always right."""
     model = pretraining(("image",))
+    model.said_patch, model.true_patch = torch.nn.Identity(), torch.nn.Identity()
     torch.manual_seed(0)
     truth = torch.randn(2, 16)[[0] * 9 + [1]]
-    outcome = model._patches(torch.randn(10, 16), truth)
-    assert outcome.n == 10
-    alone = model._patches(torch.randn(10, 16), truth[:1].expand(10, 16))
-    assert alone.loss.abs() < 1e-6  # nothing to be told apart from
+    with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        outcome = model._patches(truth, truth)
+        plain = model._patches(torch.randn(8, 16), truth[:1].expand(8, 16))
+    assert (int(outcome.right), outcome.n) == (10, 10)
+    assert outcome.loss < 0.01
+    assert plain.loss == 0  # nothing to be told apart from
+
+
+def test_patches_that_differ_a_little_do_not_look_the_same() -> None:
+    torch.manual_seed(0)
+    patches = 5 + torch.randn(40, 16)  # what all have in common does not make them alike
+    assert (look_the_same(patches) == torch.eye(40, dtype=torch.bool)).all()
+    patches[1] = patches[0] + 1e-4
+    assert look_the_same(patches)[0].nonzero()[:, 0].tolist() == [0, 1]
 
 
 def learned(objective: str, layers: tuple[int, ...], steps: int, rate: float) -> float:
@@ -142,8 +172,8 @@ def learned(objective: str, layers: tuple[int, ...], steps: int, rate: float) ->
 
 def test_alignment_is_learned_with_fusion_and_cannot_be_without() -> None:
     """A linear head on two CLS vectors that never met sees no pairs, only texts and images."""
-    assert learned("alignment", (2, 3), 250, 3e-3) > 0.85
-    assert learned("alignment", (), 250, 3e-3) < 0.75
+    assert learned("alignment", (2, 3), 300, 3e-3) > 0.85
+    assert learned("alignment", (), 300, 3e-3) < 0.75
 
 
 @pytest.mark.parametrize(("objective", "chance"), [("mlm", 1 / 55), ("image", 1 / 14)])

@@ -226,3 +226,11 @@ def test_an_encoder_that_is_not_there_is_refused_before_training(tmp_path: Path)
     text = WHOLE.replace("small:depth=4,width=16,heads=2,patch=16", "vit_huge_patch99", 1)
     with pytest.raises(InputError, match="line 22: vision encoder: timm has no model"):
         read_study(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["study.toml", "thesis.toml"])
+def test_the_study_files_of_the_documentation_are_valid(name: str) -> None:
+    folder = Path(__file__).parents[2] / "docs/study"
+    small = ["train.text_encoder=small:depth=12", "train.vision_encoder=small:depth=12,patch=16"]
+    study, cells = read_study(folder / name, small)
+    assert len(cells) == len(study.datasets) * len(study.placements) * 3

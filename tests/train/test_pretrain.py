@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
 from backend.cli import main
 from backend.data.registry import open_source
@@ -17,7 +18,7 @@ from backend.jobs.capture import CaptureRequest, open_request
 from backend.models.registry import load_model
 from backend.train.engine import Step
 from backend.train.loop import train_seed
-from backend.train.plan import TrainPlan
+from backend.train.plan import TrainPlan, starting_from
 from backend.train.pretrain import PretrainPlan, pretrain_seed
 
 DATA = "macros:n=64,dev=32,test=32"
@@ -147,6 +148,52 @@ def test_a_pretraining_that_cannot_be_is_one_line(
     with pytest.raises(InputError, match=message):
         pretrain_seed(replace(PLAN, **changes), open_source(DATA), 0, tmp_path)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_rate_is_that_of_the_checkpoints_encoders(pretrained: Path, tmp_path: Path) -> None:
+    assert plan(pretrained).rate == 1e-3  # small encoders, from scratch
+    config = json.loads((pretrained / "config.json").read_text())
+    del config["trained_on"]["from_scratch"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert plan(tmp_path).rate == 4e-5
+    trained = TrainPlan(data=DATA, placement="late", text_encoder="minilm", vision_encoder="vit")
+    assert starting_from(trained, str(pretrained)).rate == 4e-5
+    assert plan(tmp_path, learning_rate=0.5).rate == 0.5
+
+
+def test_a_pretraining_is_not_taken_for_a_training_of_the_same_options(tmp_path: Path) -> None:
+    options = {"data": DATA, "placement": "late", "epochs": 1, "batch_size": 32, "device": "cpu"}
+    small = {"text_encoder": PLAN.text_encoder, "vision_encoder": PLAN.vision_encoder}
+    pretrain_seed(PretrainPlan(**options, **small), open_source(DATA), 0, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="already exists, from other options"):
+        train_seed(TrainPlan(**options, **small), open_source(DATA), 0, tmp_path)  # type: ignore[arg-type]
+
+
+def test_what_a_training_started_from_may_lie_elsewhere_later(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = train_seed(plan(pretrained), open_source(DATA), 0, tmp_path)
+    monkeypatch.chdir(pretrained.parent)
+    assert train_seed(plan(Path("seed-0")), open_source(DATA), 0, tmp_path) == done
+    with pytest.raises(InputError, match="is not a checkpoint"):  # not: of other options
+        train_seed(plan(tmp_path / "gone"), open_source(DATA), 0, tmp_path)
+
+
+def test_another_kind_of_checkpoint_is_refused(tmp_path: Path) -> None:
+    BertModel(
+        BertConfig(hidden_size=8, num_attention_heads=2, intermediate_size=8)
+    ).save_pretrained(tmp_path / "bert")
+    with pytest.raises(InputError, match="bert"):
+        train_seed(plan(tmp_path / "bert", placement="none"), open_source(DATA), 0, tmp_path)
+
+
+def test_one_process_may_train_in_another_precision_than_it_pretrained_in(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    train_seed(plan(pretrained, precision="bf16"), open_source(DATA), 0, tmp_path)
+    again = replace(PLAN, epochs=1, precision="bf16", accumulate=3)
+    folder = pretrain_seed(again, open_source(DATA), 0, tmp_path / "bf16")
+    assert all(torch.isfinite(one).all() for one in weights(folder).values())
 
 
 def test_data_without_labels_and_without_dev_is_enough(

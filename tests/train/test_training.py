@@ -239,3 +239,36 @@ def test_an_unfinished_training_on_other_samples_is_not_taken_up(
         train_seed(PLAN, other, 0, tmp_path, stop)
     assert (tmp_path / ".seed-0.partial/state.pt").is_file()
     assert same(train_seed(PLAN, source(), 0, tmp_path), trained)
+
+
+def test_batches_that_are_accumulated_make_the_steps_of_one_large_batch(tmp_path: Path) -> None:
+    """Without dropout the gradient of a mean does not depend on how its samples are cut up."""
+    plan = replace(PLAN, placement="none", epochs=2, dropout=0.0, head={"dropout": 0.0})
+    plan = replace(plan, class_weights="none", tasks=("object",))
+    large = weights(train_seed(replace(plan, batch_size=32), source(), 0, tmp_path / "large"))
+    cut = replace(plan, batch_size=8, accumulate=4)
+    steps: list[Step] = []
+    small = weights(train_seed(cut, source(), 0, tmp_path / "small", steps.append))
+    assert [step.steps for step in steps] == [8] * 16
+    assert all(torch.allclose(small[name], large[name], atol=2e-4) for name in large)
+    other = weights(train_seed(replace(cut, accumulate=1), source(), 0, tmp_path / "other"))
+    assert not all(torch.allclose(other[name], large[name], atol=2e-4) for name in large)
+
+
+def test_the_last_step_of_an_epoch_may_be_of_fewer_batches(tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=1, batch_size=24, accumulate=2)  # 64 samples: 24 + 24, 16
+
+    told: list[tuple[int, ...]] = []
+
+    class Told:
+        def begin(self, *_: object) -> None: ...
+
+        def stepped(self, *step: int) -> None:
+            told.append(step)
+
+        def evaluated(self, *_: object) -> None: ...
+
+        def finish(self, _: Path) -> None: ...
+
+    train_seed(plan, source(), 0, tmp_path, observer=Told())
+    assert told == [(1, 1, 2), (1, 2, 2)]

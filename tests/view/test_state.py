@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.figures.training import QUANTITIES
 from backend.types import LayerRef
 from backend.view.state import DIMENSIONS, MEASURES, ViewState, read_ref, write_ref
 
@@ -37,6 +38,7 @@ states = st.builds(
     baseline=st.none() | free,
     published=st.booleans(),
     preset=st.sampled_from(["default", "thesis"]),
+    played=st.sampled_from(QUANTITIES),
     dims=st.lists(st.sampled_from(DIMENSIONS), max_size=3, unique=True).map(tuple),
 )
 
@@ -108,6 +110,7 @@ def test_a_state_reads_well_in_the_url():
         ("runs", ","),
         ("split", "yes"),
         ("published", "maybe"),
+        ("played", "football"),
         ("sample", "x" * 9_000),
         ("sample", "a\x00b"),
         ("nonsense", "1"),

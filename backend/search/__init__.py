@@ -1,0 +1,1 @@
+"""The search over fusion placements: Optuna suggests, a sweep's cells answer."""
