@@ -217,6 +217,10 @@ def test_the_table_of_a_study_in_every_format(run, study_store: Path) -> None:
         run("table", "--store", study_store, "--format", "json", "--metric", "auroc").out
     )
     assert {row["metric"] for row in only["rows"]} == {"auroc"}
+    beside = run("table", "--store", study_store, "--published").out
+    assert beside.startswith(run("table", "--store", study_store).out)
+    assert "Nothing here was published under the same metric" in beside  # these are macros
+    assert "Probing Layer-wise Alignment Depth" in beside
 
 
 def test_the_findings_of_a_study_beside_the_published_ones(run, study_store: Path) -> None:

@@ -24,14 +24,18 @@ def table(
     baseline: Annotated[
         str, typer.Option("--baseline", help="Placement to compare the others with, by seed.")
     ] = "",
+    published: Annotated[
+        bool, typer.Option("--published", help="Show the thesis's numbers beside, apart from all.")
+    ] = False,
 ) -> None:
     """Placements x tasks: mean ± sd over seeds, the best marked; differences to a baseline."""
-    from backend.study import build_table, render
-    from backend.view.study import opened, score_frame
+    from backend.study import build_table, published_beside, render
+    from backend.view.study import layouts, opened, score_frame
 
     overview = opened(str(store))
     made = build_table(score_frame(overview.runs), metrics=metric or (), baseline=baseline)
-    typer.echo(render(made, form))
+    theirs = published_beside(made, layouts(overview.runs)) if published else None
+    typer.echo(render(made, form, theirs))
     for broken in overview.broken:
         err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
 

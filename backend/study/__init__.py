@@ -9,6 +9,7 @@ from backend.study.dimensions import early_fusion_compresses_vision
 from backend.study.findings import CLAIMS, Claim, ClaimResult, Finding, Part, examine
 from backend.study.formats import FORMATS, render
 from backend.study.reference import (
+    published_beside,
     published_claims,
     published_curves,
     published_scores,
@@ -16,7 +17,7 @@ from backend.study.reference import (
 )
 from backend.study.runs import SCORE_COLUMNS, StudyRun, study_runs
 from backend.study.scores import late_wins
-from backend.study.table import Cell, Column, Difference, Row, StudyTable, build_table
+from backend.study.table import Cell, Column, Difference, Published, Row, StudyTable, build_table
 from backend.study.transitions import drops_at_fusion
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Difference",
     "Finding",
     "Part",
+    "Published",
     "Row",
     "StudyRun",
     "StudyTable",
@@ -40,6 +42,7 @@ __all__ = [
     "early_fusion_compresses_vision",
     "examine",
     "late_wins",
+    "published_beside",
     "published_claims",
     "published_curves",
     "published_scores",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.figures.scores import metric_name
-from backend.study.table import Cell, Column, Difference, StudyTable
+from backend.study.table import Cell, Column, Difference, Published, StudyTable
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -44,17 +44,24 @@ def markdown(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", _one_line(text))
 
 
-def render(table: StudyTable, form: str) -> str:
-    """The table in one of :data:`FORMATS`, without a final line break; InputError for another."""
+def render(table: StudyTable, form: str, published: Published | None = None) -> str:
+    """The table in one of :data:`FORMATS`, without a final line break; InputError for another.
+
+    With ``published``, its numbers stand in columns of their own, named so, beside those that they
+    can be compared with, and all of them in a table below; CSV has the columns only.
+    """
     if form not in FORMATS:
         raise InputError(
             f"{form!r} is not a format", where="--format", hint=f"Use one of {', '.join(FORMATS)}"
         )
-    return FORMATS[form](table)
+    return FORMATS[form](table, published)
 
 
-def tidy(table: StudyTable) -> pd.DataFrame:
-    """One row a placement and task, with the difference to the baseline where there is one."""
+def tidy(table: StudyTable, published: Published | None = None) -> pd.DataFrame:
+    """One row a placement and task, with the difference to the baseline where there is one.
+
+    With ``published``, also its mean, sd, number of seeds and source, empty where it has none.
+    """
     rows = []
     for row in table.rows:
         for column in table.columns:
@@ -75,6 +82,14 @@ def tidy(table: StudyTable) -> pd.DataFrame:
             if table.baseline:
                 found = table.difference(row, column)
                 one |= _difference_row(table.baseline, found)
+            if published:
+                theirs = published.beside.get((row, column))
+                one |= {
+                    "published_mean": theirs.mean if theirs else math.nan,
+                    "published_sd": theirs.sd if theirs else math.nan,
+                    "published_seeds": theirs.n if theirs else 0,
+                    "published_source": published.source if theirs else "",
+                }
             rows.append(one)
     return pd.DataFrame(rows)
 
@@ -92,27 +107,41 @@ def _difference_row(baseline: str, found: Difference | None) -> dict[str, object
     }
 
 
-def _csv(table: StudyTable) -> str:
-    return tidy(table).to_csv(index=False).rstrip("\n")
+def _csv(table: StudyTable, published: Published | None) -> str:
+    return tidy(table, published).to_csv(index=False).rstrip("\n")
 
 
-def _json(table: StudyTable) -> str:
-    rows = [
+def _json(table: StudyTable, published: Published | None) -> str:
+    content: dict[str, object] = {
+        "baseline": table.baseline or None,
+        "rows": _records(table, published),
+        "notes": list(table.notes),
+    }
+    if published:
+        theirs = published.table
+        content["published"] = {"source": published.source, "rows": _records(theirs)}
+    return json.dumps(content, indent=2)
+
+
+def _records(table: StudyTable, published: Published | None = None) -> list[dict[str, object]]:
+    return [
         {
-            key: None if isinstance(value, float) and math.isnan(value) else value
+            str(key): None if isinstance(value, float) and math.isnan(value) else value
             for key, value in row.items()
         }
-        for row in tidy(table).to_dict("records")
+        for row in tidy(table, published).to_dict("records")
     ]
-    return json.dumps(
-        {"baseline": table.baseline or None, "rows": rows, "notes": list(table.notes)}, indent=2
-    )
 
 
-def heads(table: StudyTable) -> list[str]:
+def heads(table: StudyTable, published: Published | None = None) -> list[str]:
     """A column's name in words: the dataset only where there are several."""
     several = len({column.dataset for column in table.columns}) > 1
-    return [_head(column, several) for column in table.columns]
+    found = []
+    for column in table.columns:
+        found.append(_head(column, several))
+        if published and published.has(column):
+            found.append(f"{found[-1]}, published")
+    return found
 
 
 def _head(column: Column, several: bool) -> str:
@@ -120,16 +149,39 @@ def _head(column: Column, several: bool) -> str:
     return " ".join(filter(None, [*words, column.task, metric_name(column.metric)]))
 
 
-def grid(table: StudyTable, show: Callable[[Cell], str], empty: str = "–") -> list[list[str]]:
-    """Rows of label, seeds and one cell a column, as ``show`` writes it."""
-    return [
-        [row.label, table.seeds(row)]
-        + [
-            empty if (cell := table.cell(row, column)) is None else show(cell)
-            for column in table.columns
-        ]
-        for row in table.rows
-    ]
+def grid(
+    table: StudyTable,
+    show: Callable[[Cell], str],
+    empty: str = "–",
+    published: Published | None = None,
+) -> list[list[str]]:
+    """Rows of label, seeds and one cell a column, as ``show`` writes it, as many as `heads`."""
+
+    def shown(cell: Cell | None) -> str:
+        return empty if cell is None else show(cell)
+
+    rows = []
+    for row in table.rows:
+        cells = [row.label, table.seeds(row)]
+        for column in table.columns:
+            cells.append(shown(table.cell(row, column)))
+            if published and published.has(column):
+                cells.append(shown(published.beside.get((row, column))))
+        rows.append(cells)
+    return rows
+
+
+def published_caption(published: Published) -> str:
+    """What the published numbers are, and that they take no part in anything else."""
+    lead = (
+        "Columns named published are"
+        if published.beside
+        else "Nothing here was published under the same metric on the same dataset. Below are"
+    )
+    return (
+        f"{lead} not of these runs: they are in no mean, no mark of the best and no difference. "
+        f"{published.source}"
+    )
 
 
 def difference_grid(table: StudyTable, empty: str = "–") -> list[list[str]]:
@@ -161,17 +213,23 @@ def difference_method(table: StudyTable) -> str:
     return f"Mean [95 % t interval] over the seeds that both have, paired by seed.{chance}"
 
 
-def _text(table: StudyTable) -> str:
+def _text(table: StudyTable, published: Published | None) -> str:
     def show(cell: Cell) -> str:
         return cell.text + (BEST if cell.best else " ")
 
-    lines = _aligned(["placement", "seeds", *heads(table)], grid(table, show))
+    head = ["placement", "seeds", *heads(table, published)]
+    lines = _aligned(head, grid(table, show, published=published))
     lines += ["", f"mean ± sd over seeds; {BEST} best of its column"]
     if table.baseline:
         rows = [list(map(_one_line, row)) for row in difference_grid(table)]
         lines += ["", *_aligned(["placement", *heads(table)], rows), ""]
         lines.append(_one_line(difference_caption(table)))
     lines += [f"note: {_one_line(note)}" for note in table.notes]
+    if published:
+        theirs = published.table
+        lines += ["", "published numbers"]
+        lines += _aligned(["placement", "seeds", *heads(theirs)], grid(theirs, show))
+        lines += ["", _one_line(published_caption(published))]
     return "\n".join(lines)
 
 
@@ -186,12 +244,8 @@ def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _markdown(table: StudyTable) -> str:
-    def show(cell: Cell) -> str:
-        return f"**{cell.text}**" if cell.best else cell.text
-
-    rows = [[markdown(row[0]), *row[1:]] for row in grid(table, show)]
-    lines = _pipes(["placement", "seeds", *map(markdown, heads(table))], rows)
+def _markdown(table: StudyTable, published: Published | None) -> str:
+    lines = _markdown_grid(table, published)
     lines += ["", "Mean ± sd over seeds; the best of a column in bold."]
     if table.baseline:
         rows = [
@@ -200,7 +254,18 @@ def _markdown(table: StudyTable) -> str:
         lines += ["", *_pipes(["placement", *map(markdown, heads(table))], rows), ""]
         lines.append(markdown(difference_caption(table)))
     lines += [f"\n{markdown(note)}." for note in table.notes]
+    if published:
+        lines += ["", "Published numbers:", "", *_markdown_grid(published.table)]
+        lines += ["", markdown(published_caption(published))]
     return "\n".join(lines)
+
+
+def _markdown_grid(table: StudyTable, published: Published | None = None) -> list[str]:
+    def show(cell: Cell) -> str:
+        return f"**{cell.text}**" if cell.best else cell.text
+
+    rows = [[markdown(row[0]), *row[1:]] for row in grid(table, show, published=published)]
+    return _pipes(["placement", "seeds", *map(markdown, heads(table, published))], rows)
 
 
 def _plain_brackets(text: str) -> str:
@@ -212,20 +277,26 @@ def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in out]
 
 
-def _latex_table(table: StudyTable) -> str:
-    def show(cell: Cell) -> str:
-        inner = f"{cell.mean:.3f}" + ("" if math.isnan(cell.sd) else rf" \pm {cell.sd:.3f}")
-        return rf"$\mathbf{{{inner}}}$" if cell.best else f"${inner}$"
-
-    rows = [[latex(row[0]), latex(row[1]), *row[2:]] for row in grid(table, show, "--")]
-    lines = ["% needs \\usepackage{booktabs}"]
-    lines += _tabular(["placement", "seeds", *map(latex, heads(table))], rows)
+def _latex_table(table: StudyTable, published: Published | None) -> str:
+    lines = ["% needs \\usepackage{booktabs}", *_latex_grid(table, published)]
     if table.baseline:
         rows = [[latex(row[0]), *map(_latex_difference, row[1:])] for row in difference_grid(table)]
         lines += ["", f"% {_one_line(difference_caption(table))}"]
         lines += _tabular(["placement", *map(latex, heads(table))], rows)
     lines += [f"% {_one_line(note)}" for note in table.notes]
+    if published:
+        lines += ["", "% Published numbers", *_latex_grid(published.table)]
+        lines.append(f"% {_one_line(published_caption(published))}")
     return "\n".join(lines)
+
+
+def _latex_grid(table: StudyTable, published: Published | None = None) -> list[str]:
+    def show(cell: Cell) -> str:
+        inner = f"{cell.mean:.3f}" + ("" if math.isnan(cell.sd) else rf" \pm {cell.sd:.3f}")
+        return rf"$\mathbf{{{inner}}}$" if cell.best else f"${inner}$"
+
+    rows = [[latex(row[0]), latex(row[1]), *row[2:]] for row in grid(table, show, "--", published)]
+    return _tabular(["placement", "seeds", *map(latex, heads(table, published))], rows)
 
 
 def _latex_difference(text: str) -> str:
@@ -245,7 +316,7 @@ def _one_line(text: object) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
-FORMATS: dict[str, Callable[[StudyTable], str]] = {
+FORMATS: dict[str, Callable[[StudyTable, Published | None], str]] = {
     "text": _text,
     "csv": _csv,
     "json": _json,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,7 +20,7 @@ from backend.study.alignment import NAMES, POINT_COLUMNS, alignment_tracks_score
 from backend.study.findings import ALIGNMENT, CLAIMS, SCORES, ClaimResult, judge
 from backend.study.scores import OTHERS, WINNER, advantage
 from backend.study.statistics import welch_estimate
-from backend.study.table import DIGITS, Cell, Column, Row, StudyTable
+from backend.study.table import DIGITS, Cell, Column, Published, Row, StudyTable
 
 SOURCE = (
     'Bachelor thesis "Probing Layer-wise Alignment Depth in Multimodal Transformers": BERT-base + '
@@ -96,15 +97,31 @@ def published_dataset(layout: str) -> str | None:
 
 def published_cell(layout: str, metric: str, placement: str) -> Cell | None:
     """The thesis's score of a placement under the same metric on the same dataset, or None."""
-    dataset = published_dataset(layout)
+    dataset, name = published_dataset(layout), _as_written(placement)
     return next(
         (
             Cell(one.mean, one.sd, one.seeds)
             for one in published_scores()
-            if (one.dataset, one.metric, one.placement) == (dataset, metric, placement)
+            if (one.dataset, one.metric, _as_written(one.placement)) == (dataset, metric, name)
         ),
         None,
     )
+
+
+def _as_written(placement: str) -> str:
+    """``searched_1``, which the thesis writes as two words."""
+    return placement.replace(" ", "_")
+
+
+def published_beside(table: StudyTable, layouts: Mapping[str, str]) -> Published:
+    """The thesis's numbers for a table; ``layouts`` is {dataset as the table calls it: layout}."""
+    cells = {
+        (row, column): cell
+        for row in table.rows
+        for column in table.columns
+        if (cell := published_cell(layouts.get(column.dataset, ""), column.metric, row.placement))
+    }
+    return Published(SOURCE, cells, published_table())
 
 
 def published_table() -> StudyTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -100,6 +100,23 @@ class StudyTable:
         counts = [cell.n for (at, _), cell in self.cells.items() if at == row]
         low, high = min(counts, default=0), max(counts, default=0)
         return str(low) if low == high else f"{low}-{high}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Numbers of somebody else, to be shown with a table and to take no part in it.
+
+    ``beside`` are those of the same placement on the same dataset under the same metric as a cell;
+    ``table`` is all of them; ``source`` says whose they are.
+    """
+
+    source: str
+    beside: Mapping[tuple[Row, Column], Cell]
+    table: StudyTable
+
+    def has(self, column: Column) -> bool:
+        """Whether any row has a number beside it in the column."""
+        return any(at == column for _, at in self.beside)
 
 
 def score_text(mean: float, sd: float) -> str:

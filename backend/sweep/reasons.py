@@ -17,11 +17,11 @@ _MEMORY = (
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
-def reason_of(error: BaseException) -> str:
-    """One line for whatever a cell raised."""
+def reason_of(error: BaseException, files: str) -> str:
+    """One line for whatever a cell raised; ``files`` is what it may have been writing."""
     chain = list(_chain(error))
     if any(_is_full(one) for one in chain):
-        where = error.where if isinstance(error, InputError) and error.where else "a cell's files"
+        where = error.where if isinstance(error, InputError) and error.where else files
         return f"disk full while writing {where}: make room and start the sweep again"
     if any(_is_memory(one) for one in chain):
         return "out of memory: lower batch_size or image_size, or run fewer cells at once"

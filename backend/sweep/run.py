@@ -276,7 +276,8 @@ def _in_process(cell: Cell, device: str, messages: Connection) -> None:
         _send(messages, ("pruned", str(stop)))
     except Exception as error:  # whatever it is, the rest of the sweep goes on
         _keep_traceback(cell)
-        _send(messages, ("failed", reason_of(error)))
+        files = f"in {cell.folder} or {cell.store}"
+        _send(messages, ("failed", reason_of(error, files)))
     else:
         _send(messages, ("done", ""))
 

@@ -259,10 +259,10 @@ def run_in(
     partial.mkdir(parents=True, exist_ok=True)
     lock = FileLock(partial / "lock")
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError("is being trained by another process", where=str(final)) from error
-    with lock:
+    with held:
         if final.exists():  # made by another process since the caller looked
             shutil.rmtree(partial)
             return finished(final, engine.identity) or final

@@ -22,7 +22,7 @@ from backend.study import (
 )
 from backend.study.findings import chosen
 from backend.study.formats import difference_grid, heads
-from backend.study.reference import published_cell
+from backend.study.reference import published_beside
 from backend.study.runs import blocks
 from backend.view import queries, store_access
 from backend.view.groups import Overview, RunGroup, RunInfo
@@ -173,16 +173,16 @@ def markdown_table(
         "placement": [literal(row.label) for row in table.rows],
         "seeds": [table.seeds(row) for row in table.rows],
     }
+    theirs = published_beside(table, layout_of)
     for column, head in zip(table.columns, heads(table), strict=True):
         cells = [table.cell(row, column) for row in table.rows]
         out[literal(head)] = [
             "–" if cell is None else f"**{cell.text}**" if cell.best else cell.text
             for cell in cells
         ]
-        layout = layout_of.get(column.dataset, "")
-        theirs = [published_cell(layout, column.metric, row.placement) for row in table.rows]
-        if published and any(theirs):
-            out[f"{literal(head)}, thesis"] = [cell.text if cell else "–" for cell in theirs]
+        if published and theirs.has(column):
+            found = [theirs.beside.get((row, column)) for row in table.rows]
+            out[f"{literal(head)}, thesis"] = [cell.text if cell else "–" for cell in found]
     return pd.DataFrame(out)
 
 

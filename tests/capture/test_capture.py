@@ -272,3 +272,29 @@ def test_a_thumbnail_is_small_and_keeps_the_shape() -> None:
     import io
 
     assert Image.open(io.BytesIO(data)).size == (64, 16)
+
+
+def test_data_that_vanish_during_a_capture_make_no_run_and_are_captured_from_the_start(
+    request_for: Callable[..., CaptureRequest], tmp_path: Path, small_shards: None
+) -> None:
+    data, away = tmp_path / "data", tmp_path / "away"
+    (data / "img").mkdir(parents=True)
+    rows = ["id,image,text,split"]
+    for i in range(20):
+        Image.new("RGB", (16, 16), (10 * i, 20, 90)).save(data / "img" / f"{i}.png")
+        rows.append(f"{i},img/{i}.png,a cat,test")
+    (data / "captions.csv").write_text("\n".join(rows))
+    request = request_for(data=f"folder:{data}", run_id="r")
+    opened = open_request(request)
+
+    def then_gone(done: int) -> None:
+        if done >= 8 and not away.exists():
+            (data / "img").rename(away)
+
+    with pytest.raises(
+        InputError, match=r"data data: vanished while it was read: of .* 0 are left"
+    ):
+        run_capture(request, opened, progress=then_gone)
+    assert Store(request.store).run_ids() == ()
+    away.rename(data / "img")
+    assert capture(request).run("r").n == 20

@@ -19,7 +19,7 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(28, "No space left on device"), "disk full while writing a cell's files"),
+        (OSError(28, "No space left on device"), "disk full while writing its files"),
         (
             raised_from(InputError("cannot be written", where="cache/s"), OSError(28, "full")),
             "disk full while writing cache/s: make room",
@@ -46,8 +46,8 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
     ],
 )
 def test_reasons(error: Exception, said: str) -> None:
-    assert reason_of(error).startswith(said)
-    assert "\n" not in reason_of(error)
+    assert reason_of(error, "its files").startswith(said)
+    assert "\n" not in reason_of(error, "its files")
 
 
 def test_reasons_of_a_process_that_said_nothing() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from backend.data.base import PairSource
@@ -16,6 +17,7 @@ from backend.errors import InputError
 from backend.models.registry import load_model
 from backend.train.loop import Step, train_seed
 from backend.train.plan import TrainPlan
+from backend.types import Record
 
 PLAN = TrainPlan(
     data="macros:n=64,dev=32,test=32",
@@ -181,6 +183,62 @@ def test_the_command_of_a_plan_names_what_differs_from_the_defaults() -> None:
 def test_new_options_at_their_default_keep_old_digests() -> None:
     assert PLAN.digest() == replace(PLAN, device="auto").digest()
     assert PLAN.digest() != replace(PLAN, epochs=4).digest()
+
+
+def folder_of_pictures(root: Path, n: int = 30) -> PairSource:
+    """Every third of them train, dev and test."""
+    (root / "img").mkdir(parents=True)
+    rows = ["id,image,text,split,label"]
+    for i in range(n):
+        Image.new("RGB", (48, 48), (8 * i, 20, 90)).save(root / "img" / f"{i}.png")
+        split = ("train", "dev", "test")[i % 3]
+        rows.append(f"{i},img/{i}.png,word {i},{split},{i // 3 % 2}")
+    (root / "captions.csv").write_text("\n".join(rows))
+    return open_source(f"folder:{root}")
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_data_that_vanish_while_they_are_read_are_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    pictures = folder_of_pictures(tmp_path / "data")
+    decode = pictures.image
+
+    def then_gone(record: Record) -> Image.Image:
+        image = decode(record)
+        if record.split == split and int(record.sample_id) > 9 and (tmp_path / "data/img").exists():
+            (tmp_path / "data/img").rename(tmp_path / "away")
+        return image
+
+    monkeypatch.setattr(pictures, "image", then_gone)
+    plan = replace(PLAN, data=f"folder:{tmp_path / 'data'}", epochs=1)
+    said = rf"data data: vanished while it was read: of \d samples of split '{split}' 0 are left"
+    with pytest.raises(InputError, match=said):
+        train_seed(plan, pictures, 0, tmp_path / "out")
+    assert not (tmp_path / "out/seed-0").exists()
+
+
+def test_a_picture_that_cannot_be_read_is_no_vanished_dataset(tmp_path: Path) -> None:
+    pictures = folder_of_pictures(tmp_path / "data")
+    (tmp_path / "data/img/3.png").write_bytes(b"no picture")
+    plan = replace(PLAN, data=f"folder:{tmp_path / 'data'}", epochs=1)
+    assert train_seed(plan, pictures, 0, tmp_path / "out").is_dir()
+
+
+def test_an_unfinished_training_on_other_samples_is_not_taken_up(
+    tmp_path: Path, trained: Path
+) -> None:
+    """Such as on those that could be read before a disk was unplugged."""
+
+    def stop(step: Step) -> None:
+        if step.epoch == 2:
+            raise KeyboardInterrupt
+
+    other = open_source("macros:n=64,dev=32,test=32,seed=1")
+    with pytest.raises(KeyboardInterrupt):
+        train_seed(PLAN, other, 0, tmp_path, stop)
+    assert (tmp_path / ".seed-0.partial/state.pt").is_file()
+    assert same(train_seed(PLAN, source(), 0, tmp_path), trained)
 
 
 def test_batches_that_are_accumulated_make_the_steps_of_one_large_batch(tmp_path: Path) -> None:
