@@ -320,3 +320,21 @@ class RunWriter:
         self._building.dir.rename(self._final.dir)
         fsync_dir(self._store.runs)
         self.committed = True
+
+
+def clear_finished(store: StorePaths, run_id: str) -> None:
+    """Remove what a writer that was killed just after its run appeared had no time to remove.
+
+    Nothing where the run is not there, or another process is writing it.
+    """
+    partial = store.partial(run_id)
+    if not store.run(run_id).dir.is_dir() or not partial.is_dir():
+        return
+    lock = FileLock(store.lock(run_id))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return
+    shutil.rmtree(partial)
+    store.lock(run_id).unlink(missing_ok=True)
+    lock.release()

@@ -19,6 +19,7 @@ from backend.errors import InputError
 from backend.store import Store
 from backend.store.files import published, remove_leftovers
 from backend.store.paths import StorePaths
+from backend.store.writer import clear_finished
 
 if TYPE_CHECKING:
     from backend.jobs.capture import CaptureRequest
@@ -189,6 +190,7 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
     request = _request(cell, checkpoint, device)
     opened = open_request(request)
     if cell.run_id in store.run_ids():
+        clear_finished(store.paths, cell.run_id)
         there = store.run(cell.run_id)
         if not there.manifest.same_work(opened.manifest.with_n(there.n)):
             raise InputError(

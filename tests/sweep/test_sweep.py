@@ -59,7 +59,8 @@ def results(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(runs).as_posix(): path.read_bytes()
         for path in sorted(runs.rglob("*"))
-        if path.is_file() and path.name != "run.json"
+        # What lies beside the runs is no run's: a killed capture leaves its lock there.
+        if path.is_file() and path.name != "run.json" and path.parent != runs
     }
 
 
