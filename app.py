@@ -6,6 +6,7 @@ import streamlit as st
 
 from backend.view.brand import LOGO
 from backend.view.empty import explain
+from backend.view.groups import counted_groups
 from backend.view.navigation import pages
 from backend.view.page import configure, pick_runs, prepare, provide
 from backend.view.words import counted, literal
@@ -24,8 +25,7 @@ with st.sidebar:
     st.caption("Store")
     st.code(view.store.name, language=None, wrap_lines=True)
     st.caption(
-        f"{counted(len(view.overview.runs), 'run')} in "
-        f"{counted(len(view.overview.groups), 'placement')}",
+        f"{counted(len(view.overview.runs), 'run')} of {counted_groups(view.overview.groups)}",
         help=literal(view.store.path),
     )
     pick_runs(view)

@@ -1,10 +1,10 @@
-"""Compare: two to four placements or runs side by side, and one minus the other."""
+"""Compare: two to four runs side by side, and one minus the other."""
 
 import pandas as pd
 import streamlit as st
 
 from backend.view import cache
-from backend.view.compare import columns_of, depths_differ
+from backend.view.compare import columns_of, depths_differ, stream_names
 from backend.view.contrast import (
     Measured,
     pick_block,
@@ -14,6 +14,7 @@ from backend.view.contrast import (
     show_difference_matrix,
     show_differences,
 )
+from backend.view.groups import noun
 from backend.view.maps import maps_of, of_pooling, show_maps
 from backend.view.page import (
     PAIRWISE,
@@ -23,8 +24,10 @@ from backend.view.page import (
     for_people,
     pick_measure,
     pick_pooling,
+    pick_streams,
     say_ignored,
     say_missing,
+    say_pooling,
 )
 from backend.view.side_by_side import (
     dimension_rows,
@@ -38,21 +41,27 @@ from backend.view.words import listed, literal
 
 view = context()
 st.title("Compare")
-st.caption(
-    "One column a placement (its seeds averaged) or run, the same scales in each. The sidebar "
-    "chooses them; run ids after `runs=` in the address choose single runs."
-)
 columns = columns_of(averaged(view))
 groups = columns.groups
+averaging = " (its seeds averaged)" if any(group.placed for group in groups) else ""
+st.caption(
+    f"One column a {noun(groups)}{averaging}, the same scales in each. The sidebar chooses them; "
+    "run ids after `runs=` in the address choose single runs."
+)
+pair = pick_streams(view, groups)
+streams = stream_names(groups, pair)
 if columns.left_out:
     st.caption(
         "Four stand side by side at most; left out: "
         + listed(f"**{literal(group.label)}**" for group in columns.left_out)
     )
 if len(groups) < 2:
-    st.info("Choose a second placement in the sidebar to compare with.", icon=":material/compare:")
+    st.info(
+        f"Choose a second {noun(view.overview.groups)} in the sidebar to compare with.",
+        icon=":material/compare:",
+    )
 show_heads(view, groups)
-if differing := depths_differ(groups):
+if differing := depths_differ(groups, pair):
     st.caption(
         f"The runs have different numbers of {literal(listed(differing))} layers: each curve keeps "
         "its own layer axis, and the maps show layers at the same relative depth."
@@ -63,16 +72,17 @@ shown = {}
 rows, dims, dimension, pooling = pd.DataFrame(), pd.DataFrame(), "", ""
 held = {name for names in cache.measure_names(view.store, groups).values() for name in names}
 if held & set(PAIRWISE):
-    rows, scale, estimator = pick_measure(view, groups)
+    rows, scale, estimator = pick_measure(view, groups, streams)
     pooling = str(rows["pooling"].iloc[0])
+    say_pooling(groups, streams, pooling)
     st.header("Transitions")
     st.caption(f"{literal(scale.meaning)} In every small figure: {legend_in_words(groups)}")
-    figures |= show_transitions(view, groups, rows, scale, estimator)
-    figures |= show_alignment(view, groups, rows, scale, estimator)
+    figures |= show_transitions(view, groups, rows, scale, estimator, streams)
+    figures |= show_alignment(view, groups, rows, scale, estimator, pair)
     st.header("Dimensionality")
     dims, dimension = dimension_rows(view, groups, pooling)
     if dimension:
-        figures |= show_dimensions(view, groups, dims, dimension)
+        figures |= show_dimensions(view, groups, dims, dimension, streams)
 else:
     say_missing("measures", view, "measure")
 
@@ -85,10 +95,10 @@ st.caption(
 maps = maps_of(view, groups)
 if maps:
     if not pooling:
-        pooling = pick_pooling(view, list(dict.fromkeys(maps[0].frame["pooling"])))
+        pooling = pick_pooling(view, list(dict.fromkeys(maps[0].frame["pooling"])), groups, streams)
     maps = of_pooling(maps, pooling)
 if maps:
-    drawn, shown = show_maps(view, maps)
+    drawn, shown = show_maps(view, maps, pair)
     figures |= drawn
 
 if len(groups) > 1:
@@ -97,10 +107,10 @@ if len(groups) > 1:
     shown |= {"focus": a.key, "against": b.key}
     if len(rows):
         st.caption(f"Curves: every column minus {literal(b.label)}. {seeds_in_words(rows, a, b)}")
-        measured = Measured(rows, scale, estimator, dims, dimension)
+        measured = Measured(rows, scale, estimator, dims, dimension, pair)
         figures |= show_differences(view, groups, b, measured)
     st.subheader(f"Layer by layer: {literal(a.label)} and {literal(b.label)}")
-    block_name, block = pick_block(view, a, b)
+    block_name, block = pick_block(view, a, b, pair)
     shown |= {"block": block_name}
     if len(rows):
         figures |= show_difference_matrix(view, a, b, measured, block)
@@ -108,4 +118,4 @@ if len(groups) > 1:
     figures |= show_cross(view, groups, a, b, block, pooling or "cls")
 say_ignored(view, **shown)
 if len(rows):
-    downloads("compare", for_people(pd.concat([rows, dims])), figures)
+    downloads("compare", for_people(pd.concat([rows, dims]), groups), figures)

@@ -8,14 +8,16 @@ from backend.view import cache, session
 from backend.view.dimensions import MEASURES, SHOWN_FIRST
 from backend.view.page import (
     averaged,
-    chart,
     context,
     downloads,
     for_people,
     identity,
     nothing_yet,
+    panel,
     pick_pooling,
     problems,
+    say_notes,
+    say_pooling,
 )
 from backend.view.tables import by_layer
 from backend.view.words import listed, literal
@@ -34,7 +36,7 @@ problems(table)
 if table.frame.empty or not table.frame["measure"].isin(list(MEASURES)).any():
     nothing_yet("measures of dimension", view, "measure")
 rows = table.frame[table.frame["measure"].isin(list(MEASURES))]
-pooling = pick_pooling(view, list(dict.fromkeys(rows["pooling"])))
+pooling = pick_pooling(view, list(dict.fromkeys(rows["pooling"])), groups, view.stream_names)
 rows = rows[rows["pooling"].eq(pooling)]
 held = [name for name in MEASURES if rows["measure"].eq(name).any()]
 chosen = [name for name in view.state.dims or SHOWN_FIRST if name in held] or held[:1]
@@ -47,6 +49,7 @@ if len(held) > 1:
         **session.bind("dims", chosen, tuple),
     )
 rows = rows[rows["measure"].isin(chosen)]
+say_pooling(groups, view.stream_names, pooling)
 
 figures = {}
 names = listed(group.label for group in groups)
@@ -71,11 +74,13 @@ for measure, (title, meaning, y_title) in MEASURES.items():
                         )
                     ),
                 )
-                chart(
+                panel(
                     figure,
                     key=f"{measure}-{stream}",
                     alt=f"{title} of the {stream} stream over its layers for {names}",
+                    what=stream,
                 )
+                say_notes(groups, stream)
 with st.expander("Means over seeds by layer", icon=":material/table:"):
     st.dataframe(by_layer(rows, groups), hide_index=True, width="stretch", alt="Means by layer")
-downloads("dimensionality", for_people(rows), figures)
+downloads("dimensionality", for_people(rows, groups), figures)

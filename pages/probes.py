@@ -7,15 +7,18 @@ from backend.figures.probes import MEASURE, METRIC_NAMES
 from backend.view import cache, session
 from backend.view.page import (
     averaged,
-    chart,
     context,
     downloads,
     for_people,
     identity,
     nothing_yet,
+    panel,
     pick_pooling,
+    pick_streams,
     problems,
     say_ignored,
+    say_notes,
+    say_pooling,
 )
 from backend.view.words import listed, literal
 
@@ -35,7 +38,8 @@ table = cache.measures(view.store, groups, (MEASURE,))
 problems(table)
 if table.frame.empty or not table.frame["estimator"].isin(list(kinds)).any():
     nothing_yet("linear probes", view, "measure")
-pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
+poolings = list(dict.fromkeys(table.frame["pooling"]))
+pooling = pick_pooling(view, poolings, groups, view.stream_names)
 rows = table.frame[table.frame["pooling"].eq(pooling)]
 held = [name for name in kinds if rows["estimator"].eq(name).any()]
 task = view.state.task if view.state.task in held else held[0]
@@ -56,29 +60,39 @@ if lacking:
 metric = METRIC_NAMES[kinds[task]]
 names = listed(group.label for group in probed)
 panels = {stream: stream for stream in view.stream_names}
-if rows["stream_b"].ne("").any():
-    panels |= {"both streams": None}
+pair = pick_streams(view, probed)
+joint = rows[rows["stream_a"].isin(pair or ()) & rows["stream_b"].isin(pair or ())]
+if len(joint):
+    panels |= {f"{listed(pair or ())} together": None}
+say_pooling(probed, view.stream_names, pooling)
 figures = {}
 with st.grid(2, min_column_width=420):
     for title, stream in panels.items():
         with st.container(border=True):
-            st.markdown(f"**{literal(title)}**" + ("" if stream else ", matching layers together"))
+            st.markdown(f"**{literal(title)}**" + ("" if stream else ", matching layers"))
             figures[title] = figure = cache.figure(
                 view.store,
                 "probes",
-                (identity(probed), task, pooling, stream),
+                (identity(probed), task, pooling, stream, pair),
                 lambda stream=stream: probe_curves(
-                    rows, [group.series for group in probed], stream, metric=metric, height=300
+                    rows,
+                    [group.series for group in probed],
+                    stream,
+                    metric=metric,
+                    pair=pair,
+                    height=300,
                 ),
             )
-            chart(
+            panel(
                 figure,
                 key=f"probe-{title.replace(' ', '-')}",
                 alt=f"Linear probe of {task} ({metric}) by layer of {title} for {names}",
+                what=title,
             )
+            say_notes(probed, *((stream,) if stream else pair or ()))
 remarks = list(dict.fromkeys(text for text in rows["warnings"] if text))
 if remarks:
     with st.expander("Remarks", icon=":material/info:"):
         for text in remarks[:20]:
             st.text(text)
-downloads(f"probes-{task}", for_people(rows), figures)
+downloads(f"probes-{task}", for_people(rows, probed), figures)

@@ -16,6 +16,7 @@ from backend.view.layers import (
     points_at,
     refs_of,
 )
+from backend.view.maps import pick_what
 from backend.view.page import (
     chart,
     context,
@@ -23,8 +24,11 @@ from backend.view.page import (
     nothing_yet,
     pick_focus,
     pick_pooling,
+    pick_streams,
     problems,
     say_ignored,
+    say_notes,
+    say_pooling,
     step_layers,
 )
 from backend.view.words import listed, literal
@@ -42,16 +46,21 @@ problems(table)
 problems(labels)
 if table.frame.empty or labels.frame.empty:
     st.stop()
-pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
+poolings = list(dict.fromkeys(table.frame["pooling"]))
+pooling = pick_pooling(view, poolings, [group], view.stream_names)
 frame = table.frame[table.frame["pooling"].eq(pooling)]
 method = "umap" if frame["method"].eq("umap").any() else str(frame["method"].iloc[0])
 frame = frame[frame["method"].eq(method)]
 streams = [spec for spec in group.series.streams if frame["stream"].eq(spec.name).any()]
 tasks = run.manifest.tasks
-colours = colourings(tasks, streams)
+pair = pick_streams(view, [group])
+by_name = {spec.name: spec for spec in streams}
+first = next((name for name in pair or () if name in by_name), streams[0].name)
+stream = view.state.stream if view.state.stream in by_name else first
+together = [spec for spec in streams if spec.name in {stream, *(pair or ())}]
+colours = colourings(tasks, together, group.series.streams)
 colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
-stream = view.state.stream if view.state.stream in [s.name for s in streams] else streams[0].name
-refs = refs_of(frame, stream)
+refs = refs_of(frame, by_name[stream])
 ref = nearest_ref(refs, view.state.layer)
 
 st.caption(
@@ -68,28 +77,16 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     pick_focus(having, group)
     if len(runs) > 1:
         st.segmented_control("Seed", list(runs), required=True, **session.bind("seed", run.seed))
-    st.segmented_control(
-        "Stream",
-        [spec.name for spec in streams],
-        format_func=literal,
-        required=True,
-        **session.bind("stream", stream),
-    )
-    st.selectbox(
-        "Colour",
-        list(colours),
-        format_func=lambda key: colours[key].title,
-        width=240,
-        **session.bind("colour", colour.key),
-    )
-step_layers(refs, ref, group.series.stream(stream))
+    pick_what(list(by_name), stream, colours, colour)
+step_layers(refs, ref, by_name[stream])
+say_pooling([group], [spec.name for spec in group.series.streams], pooling)
 
 parts = [points_at(frame, ref)]
 if colour.key == MODALITY_COLOUR:
-    others = [spec.name for spec in streams if spec.name != stream]
-    parts += [points_at(frame, nearest_ref(refs_of(frame, name), ref.label)) for name in others]
+    others = [spec for spec in together if spec.name != stream]
+    parts += [points_at(frame, nearest_ref(refs_of(frame, spec), ref.label)) for spec in others]
 points = coloured(pd.concat(parts, ignore_index=True), labels.frame, tasks, colour.key)
-shown_streams = [spec.name for spec in streams] if len(parts) > 1 else [stream]
+shown_streams = [spec.name for spec in together] if len(parts) > 1 else [stream]
 ranges = projection_ranges(frame[frame["stream"].isin(shown_streams)])
 known = bool(labels.frame["sample_id"].eq(view.state.sample).any())
 sample_id = view.state.sample if known else str(points["sample_id"].iloc[0])
@@ -132,6 +129,7 @@ with grid.cell(column_span=3), st.container(border=True):
         alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
         on_click=clicked,
     )
+    say_notes([group], *shown_streams)
     if len(points) > RASTER_ABOVE:
         st.caption(f"Above {RASTER_ABOVE:,} samples their density is drawn, without classes.")
     if len(parts) > 1:

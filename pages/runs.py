@@ -1,4 +1,4 @@
-"""Runs: every placement with its drawing, its scores over seeds, and what is missing."""
+"""Runs: every placement and model with its drawing, its scores, and what is missing."""
 
 import pandas as pd
 import streamlit as st
@@ -8,9 +8,9 @@ from backend.figures.placement import describe
 from backend.figures.scores import metric_name
 from backend.view import cache
 from backend.view.empty import list_broken
-from backend.view.groups import RunGroup
+from backend.view.groups import RunGroup, counted_groups, noun, nouns
 from backend.view.missing import missing_of, present_in_words
-from backend.view.page import chart, context, downloads, identity
+from backend.view.page import chart, context, downloads, identity, say_notes
 from backend.view.scores import best_of, headline_metrics, score_rows, score_table
 from backend.view.words import counted, listed, literal, mean_sd
 
@@ -21,11 +21,16 @@ groups = view.overview.groups
 datasets = {(g.manifest.dataset.name, g.manifest.dataset.split) for g in groups}
 
 st.title("Runs")
+placed = any(group.placed for group in groups)
 st.caption(
-    f"{counted(len(view.overview.runs), 'run')}: "
-    f"{counted(len(groups), 'placement')} on "
+    f"{counted(len(view.overview.runs), 'run')}: {counted_groups(groups)} on "
     + literal(listed(sorted(f"{name} ({split})" for name, split in datasets)))
-    + ". Runs that differ only in their seed are one card; scores are mean ± sd over seeds."
+    + "."
+    + (
+        " Runs that differ only in their seed are one card; scores are mean ± sd over seeds."
+        if placed
+        else ""
+    )
 )
 list_broken(view.overview)
 
@@ -50,23 +55,24 @@ if metrics:
                 chart(
                     figure,
                     key=f"score-{task}-{metric}",
-                    alt=f"{task} {metric} of every placement. {best}",
+                    alt=f"{task} {metric} of every {noun(groups)}. {best}",
                 )
                 st.caption(literal(best))
     with st.container(horizontal=True, vertical_alignment="center"):
         table = score_table(scores, groups)
-        downloads("scores", scores, figures, label="Download scores")
+        named = scores.rename(columns={"label": noun(groups)})
+        downloads("scores", named, figures, label="Download scores")
     with st.expander("Table of all scores", icon=":material/table:"):
-        st.dataframe(table, hide_index=True, width="stretch", alt="Scores of every placement")
+        st.dataframe(table, hide_index=True, width="stretch", alt=f"Scores of every {noun(groups)}")
 
 
 def card(group: RunGroup) -> None:
-    """One placement."""
+    """One placement or model."""
     manifest = group.manifest
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(literal(group.label), anchor=False)
-        seeds = listed(group.seeds)
-        st.badge(f"{'seed' if len(group.seeds) == 1 else 'seeds'} {seeds}", color="gray")
+        if group.seeds:
+            st.badge(group.seeds_in_words, color="gray")
     chart(
         cache.figure(
             view.store,
@@ -75,8 +81,9 @@ def card(group: RunGroup) -> None:
             lambda: placement_drawing(group.series.streams),
         ),
         key=f"placement-{group.key}",
-        alt=f"Placement {group.label}: {describe(group.series.streams)}",
+        alt=f"{noun([group]).capitalize()} {group.label}: {describe(group.series.streams)}",
     )
+    say_notes([group], *(spec.name for spec in group.series.streams))
     mine = scores[scores["series"].eq(group.key)]
     if len(mine) and metrics:
         with st.container(horizontal=True):
@@ -87,7 +94,7 @@ def card(group: RunGroup) -> None:
                     mean_sd(values),
                     help=literal(f"mean ± sd over {counted(len(values), 'seed')}"),
                 )
-    else:
+    elif group.placed:
         st.caption("No scores were stored for these runs.")
     st.caption(
         f"{literal(manifest.model.name)} · {literal(manifest.dataset.name)} "
@@ -97,7 +104,7 @@ def card(group: RunGroup) -> None:
     with st.expander("Every run", icon=":material/format_list_numbered:"):
         per_run = pd.DataFrame(
             [
-                {"run": run.run_id, "seed": run.seed, "n": run.n}
+                {"run": run.run_id, **({"seed": run.seed} if group.seeds else {}), "n": run.n}
                 | {f"{s.task} {metric_name(s.metric)}": s.value for s in run.own_scores()}
                 for run in group.runs
             ]
@@ -112,8 +119,11 @@ def card(group: RunGroup) -> None:
                 st.code(item.command, language="bash", wrap_lines=True)
 
 
-st.subheader("Placements")
-st.caption("Filled boxes fuse: the co-attention runs on entry to them. Lines join paired layers.")
+st.subheader(nouns(groups).capitalize())
+st.caption(
+    "Filled boxes take another stream in, on entry or inside; point at one to see how. Lines join "
+    "layers of two streams that read each other."
+)
 pages = -(-len(groups) // CARDS_A_PAGE)
 number = st.pagination(pages, key="runs-page") if pages > 1 else 1
 with st.grid(2, min_column_width=400, gap="medium"):

@@ -7,10 +7,11 @@ import streamlit as st
 from backend.figures.scores import metric_name
 from backend.study import build_table, published_claims
 from backend.view import cache, session
-from backend.view.page import context, pick_pooling, problems, say_ignored
+from backend.view.groups import noun
+from backend.view.page import context, pick_pooling, pick_streams, problems, say_ignored
 from backend.view.study import MEASURES, datasets, groups_of, layouts, left_out, score_frame
 from backend.view.study_cards import no_measures, no_scores, show_claims, show_table
-from backend.view.words import literal
+from backend.view.words import listed, literal
 
 ALL = "all"
 OWN = "own"
@@ -19,8 +20,8 @@ view = context()
 runs = view.overview.runs
 st.title("Study")
 st.caption(
-    "Which placement wins, by how much, and what these runs say of the thesis's claims. All runs "
-    "of the dataset count, whatever is chosen in the sidebar."
+    f"Which {noun(view.overview.groups)} wins, by how much, and what these runs say of the "
+    "thesis's claims. All runs of the dataset count, whatever is chosen in the sidebar."
 )
 names = datasets(runs)
 dataset = view.state.dataset if view.state.dataset in names else names[0]
@@ -32,10 +33,10 @@ task = view.state.task if view.state.task in tasks else ALL
 shown = scores if task == ALL else scores[scores["task"].eq(task)]
 metrics = list(dict.fromkeys(shown["metric"]))
 metric = view.state.metric if view.state.metric in metrics else OWN
-placements = list(
-    dict.fromkeys(group.manifest.placement.name or "no placement" for group in groups)
-)
-baseline = view.state.baseline if view.state.baseline in placements else placements[0]
+placed = tuple(group for group in groups if group.placed)
+placements = list(dict.fromkeys(group.name for group in placed))
+asked = view.state.baseline
+baseline = asked if asked in placements else next(iter(placements), None)
 say_ignored(
     view,
     dataset=dataset,
@@ -67,42 +68,62 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             width=180,
             **session.bind("metric", metric, lambda name: None if name == OWN else name),
         )
-    st.selectbox(
-        "Baseline",
-        placements,
-        width=180,
-        help="The placement that the others are compared with, seed by seed.",
-        **session.bind("baseline", baseline),
-    )
-    st.toggle(
-        "Published numbers",
-        help="The thesis's own scores, and its claims asked of them, beside yours.",
-        **session.bind("published", view.state.published),
-    )
+    if placements:
+        st.selectbox(
+            "Baseline",
+            placements,
+            width=180,
+            help="The placement that the others are compared with, seed by seed.",
+            **session.bind("baseline", baseline),
+        )
+        st.toggle(
+            "Published numbers",
+            help="The thesis's own scores, and its claims asked of them, beside yours.",
+            **session.bind("published", view.state.published),
+        )
 
 st.header("Scores")
 if shown["value"].notna().any():
-    held = baseline if shown["placement"].eq(baseline).any() else ""
+    trained = shown.loc[~shown["released"], "placement"]
+    held = baseline if baseline and trained.eq(baseline).any() else ""
     table = build_table(shown, metrics=[] if metric == OWN else [metric], baseline=held)
     show_table(view, table, layouts(runs))
+elif placed:
+    no_scores(placed)
 else:
-    no_scores(groups)
+    st.info(
+        "These models were released by others, and no scores were stored for them: "
+        f"{literal(listed(group.label for group in groups))}.",
+        icon=":material/info:",
+    )
 
 st.header("Findings")
+if not placed:
+    st.info(
+        "The thesis's claims are about where fusion is trained in: they take runs of models that "
+        "fusionscope train has made. Compare shows these models side by side.",
+        icon=":material/info:",
+    )
+    st.stop()
 st.caption(
     f"The thesis's claims as statistics, on {literal(dataset)}. “No clear difference” is not “no "
     "difference”: with few seeds only large effects show."
 )
 for note in left_out(runs, dataset):
     st.warning(literal(note), icon=":material/rule:")
-loaded = cache.measures(view.store, groups, MEASURES)
+if len(placed) < len(groups):
+    others = listed(group.label for group in groups if not group.placed)
+    st.caption(literal(f"Released models take no part in the claims: {others}."))
+pair = pick_streams(view, placed)
+loaded = cache.measures(view.store, placed, MEASURES)
 problems(loaded)
 pooling = "cls"
 if loaded.frame.empty:
-    no_measures(view, groups)
+    no_measures(view, placed)
 else:
-    pooling = pick_pooling(view, list(dict.fromkeys(loaded.frame["pooling"])))
-claims, points = cache.claims(view.store, dataset, pooling, "debiased", loaded.frame)
+    poolings = list(dict.fromkeys(loaded.frame["pooling"]))
+    pooling = pick_pooling(view, poolings, placed, pair or ())
+claims, points = cache.claims(view.store, dataset, pooling, "debiased", pair, loaded.frame)
 if task != ALL:
     points = points[points["task"].eq(task)]
     claims = tuple(
@@ -112,4 +133,5 @@ if task != ALL:
         )
         for one in claims
     )
-show_claims(view, claims, published_claims() if view.state.published else (), points, groups)
+published = published_claims() if view.state.published else ()
+show_claims(view, claims, published, points, placed, pair)

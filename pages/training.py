@@ -15,8 +15,10 @@ from backend.view.page import (
     identity,
     pick_focus,
     pick_pooling,
+    pick_streams,
     problems,
     say_ignored,
+    say_notes,
 )
 from backend.view.training import (
     WORDS,
@@ -48,13 +50,14 @@ groups = tuple(group for group in chosen if frame["series"].eq(group.key).any())
 with st.container(horizontal=True, vertical_alignment="bottom"):
     quantity = pick_quantity(view, frame)
     stream = "" if quantity == ALIGNMENT else pick_stream(view, groups)
+pair = pick_streams(view, groups) if quantity == ALIGNMENT else None
 if stream:
     say_ignored(view, stream=stream)
 title, meaning = WORDS[quantity]
 st.caption(literal(meaning))
 rows, estimator = rows_of(view, frame, quantity)
 top = shared_top(rows, view.stream_names, quantity)
-what = (quantity, stream, pooling, estimator, top)
+what = (quantity, stream, pair, pooling, estimator, top)
 of = f" of the {stream} stream" if stream else ""
 
 figures = {}
@@ -68,6 +71,7 @@ with st.container(border=True):
             [group.series for group in groups],
             quantity,
             stream,
+            pair=pair,
             estimator=estimator,
             y_max=top,
         ),
@@ -80,6 +84,7 @@ with st.container(border=True):
         "steps, and the heatmap below holds the same values",
     )
     st.caption(literal(" ".join(remarks(groups, rows))))
+    say_notes(groups, *(pair or (stream,)))
 
 st.header("The whole training at once")
 focus = view.focus(groups)
@@ -91,7 +96,7 @@ with st.container(border=True):
         "training-heatmap",
         (identity([focus]), what),
         lambda: training_heatmap(
-            rows, focus.series, quantity, stream, estimator=estimator, y_max=top
+            rows, focus.series, quantity, stream, pair=pair, estimator=estimator, y_max=top
         ),
     )
     chart(
@@ -100,4 +105,4 @@ with st.container(border=True):
         alt=f"{title}{of} of {focus.label}: layers on the rows, steps of the training on the "
         "columns",
     )
-downloads(f"training-{quantity}", for_people(rows), figures)
+downloads(f"training-{quantity}", for_people(rows, groups), figures)

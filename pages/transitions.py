@@ -8,12 +8,15 @@ from backend.view.cells import blocks_of
 from backend.view.matrix import show_matrix
 from backend.view.page import (
     averaged,
-    chart,
     context,
     downloads,
     for_people,
     identity,
+    panel,
     pick_measure,
+    pick_streams,
+    say_notes,
+    say_pooling,
 )
 from backend.view.words import listed, literal
 
@@ -21,22 +24,24 @@ view = context()
 st.title("Transitions")
 st.caption(
     "How much each block changes its stream: the samples at layer k-1 against the same samples at "
-    "layer k. Transition k crosses a fusion where the streams exchange information on entry to "
-    "block k."
+    "layer k. Transition k crosses a fusion where block k, or what comes before it, takes another "
+    "stream in."
 )
 groups = averaged(view)
-rows, scale, estimator = pick_measure(view, groups)
+pair = pick_streams(view, groups)
+rows, scale, estimator = pick_measure(view, groups, view.stream_names)
 st.caption(literal(scale.meaning))
 st.toggle(
     "Split fusion transitions",
-    help="At a fusion layer k, also show what the co-attention did (k-1 to k.fusion) and what the "
-    "rest of the block did (k.fusion to k).",
+    help="At a fusion layer k, also show what taking the other stream in did (k-1 to k.fusion) and "
+    "what the rest of the block did (k.fusion to k).",
     **session.bind("split", view.state.split),
 )
 figures = {}
 shown_runs = identity(groups)
 names = listed(group.label for group in groups)
 pooling = str(rows["pooling"].iloc[0])
+say_pooling(groups, view.stream_names, pooling)
 with st.grid(2, min_column_width=420):
     for stream in view.stream_names:
         with st.container(border=True):
@@ -57,13 +62,15 @@ with st.grid(2, min_column_width=420):
                     estimator=estimator,
                 ),
             )
-            chart(
+            panel(
                 figure,
                 key=f"curve-{stream}",
                 alt=f"{scale.label} of consecutive layers of the {stream} stream for {names}",
+                what=stream,
             )
+            say_notes(groups, stream)
 
 st.header("Every layer with every other")
 focus = view.focus(groups)
-figures |= show_matrix(view, groups, rows, scale, blocks_of(focus), focus)
-downloads(f"{scale.measure}-transitions", for_people(rows), figures)
+figures |= show_matrix(view, groups, rows, scale, blocks_of(focus, pair), focus)
+downloads(f"{scale.measure}-transitions", for_people(rows, groups), figures)

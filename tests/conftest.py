@@ -13,6 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--family``: see docs/new-family.md."""
+    parser.addoption(
+        "--family",
+        metavar="NAME",
+        help="run the conformance suite on one family: a module of tests/models/families, or a "
+        "dotted one with tiny()",
+    )
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder with real data and weights; tests that want it skip where it is absent."""

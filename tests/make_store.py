@@ -9,6 +9,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ import pyarrow as pa
 from PIL import Image
 
 from backend.store import Manifest, RunWriter, Store
-from backend.types import LayerRef, Pooling, StreamSpec
+from backend.store.identity import default_run_id
+from backend.store.streams import StreamInfo
+from backend.types import LayerRef, Meet, Pooling, Site, StreamSpec
 
 Moments = Sequence[tuple[int, int]]
+RELEASED = ("one", "two", "three")
 PLACEMENTS = ("none", "full", "early", "middle", "late")
 TOPICS = ("weather", "work", "food")
 OBJECTS = ("cat", "dog", "car")
@@ -80,6 +84,117 @@ def make_store(
     return store
 
 
+def make_released_store(
+    path: Path,
+    models: Sequence[str] = RELEASED,
+    n: int = 48,
+    *,
+    poolings: Sequence[Pooling] = ("cls", "mean"),
+    dtype: str = "float32",
+    keep_activations: bool = True,
+    measures: bool = True,
+    projections: bool = True,
+    shard_size: int = 20,
+) -> Store:
+    """Add a run a released model to the store at ``path``, which may hold others.
+
+    No placement, no seed, no scores. Models are those of :func:`released_streams`, runs are named
+    ``macros-tiny-one-<digest>`` and so on, with the samples of :func:`make_store`.
+    """
+    store = Store.create(path)
+    samples = make_samples(n)
+    for model in models:
+        manifest = make_released_manifest(model, poolings, dtype)
+        vectors = make_vectors(manifest, n)
+        with store.writer(manifest) as writer:
+            write_shards(writer, samples, vectors, shard_size)
+            if measures:
+                writer.add_measures("default", make_measures(manifest, vectors))
+            if projections:
+                writer.add_projection("pca", make_projection(manifest, vectors, samples))
+            writer.commit(keep_activations=keep_activations)
+    return store
+
+
+def released_streams(model: str) -> tuple[StreamSpec, ...]:
+    """The streams of a small released model.
+
+    - ``one``: ``text`` alone, four layers.
+    - ``two``: ``vision`` and ``text`` of other depth and width, which meet in the loss: each has
+      ``norm`` and ``projected`` after its last layer, as CLIP has.
+    - ``three``: ``vision``, which has no ``cls`` and grows wider, with a ``projected`` vector; a
+      ``text`` encoder with another; and ``text_decoder``, which reads vision at layers 2 and 3.
+    """
+    if model == "one":
+        return (StreamSpec.of("text", "text", 4, 12),)
+    if model == "two":
+        return (
+            StreamSpec(
+                "vision",
+                "vision",
+                (*_layers(4, 12), Site(4, 12, "norm", True), Site(4, 8, "projected", True)),
+                (Meet(4, "loss", "text", "4.projected"),),
+            ),
+            StreamSpec(
+                "text",
+                "text",
+                (*_layers(3, 10), Site(3, 10, "norm"), Site(3, 8, "projected", True)),
+                (Meet(3, "loss", "vision", "3.projected"),),
+            ),
+        )
+    decoder = [Site(0, 14), Site(1, 14)]
+    for k in (2, 3):
+        decoder += [Site(k, 14, "cross"), Site(k, 14)]
+    return (
+        StreamSpec(
+            "vision",
+            "vision",
+            (*_layers(4, 8, 8, 12, 12, 16), Site(4, 6, "projected", True)),
+            (Meet(4, "loss", "text", "4.projected"),),
+            ("mean",),
+            "Its last layer is read by the projection alone.",
+        ),
+        StreamSpec(
+            "text",
+            "text",
+            (*_layers(4, 10), Site(4, 6, "projected", True)),
+            (Meet(4, "loss", "vision", "4.projected"),),
+        ),
+        StreamSpec(
+            "text_decoder",
+            "text",
+            tuple(decoder),
+            tuple(Meet(k, "cross", "vision", f"{k}.cross") for k in (2, 3)),
+        ),
+    )
+
+
+def make_released_manifest(
+    model: str = "two",
+    poolings: Sequence[Pooling] = ("cls", "mean"),
+    dtype: str = "float32",
+    *,
+    name: str = "",
+    digest: str = "",
+) -> Manifest:
+    """The manifest of a model that was not trained here: neither placement nor seed."""
+    name, digest = name or f"tiny-{model}", digest or f"{len(model):08x}{model}"
+    raw = make_manifest(poolings=poolings, dtype=dtype).model_dump(mode="json")
+    raw |= {
+        "run_id": default_run_id("macros", None, None, name, digest),
+        "model": {
+            "name": name,
+            "family": f"{model}-stream",
+            "digest": digest,
+            "streams": [StreamInfo.of(spec).model_dump() for spec in released_streams(model)],
+        },
+        "placement": None,
+        "seed": None,
+        "origin": {"model": f"hub/{name}", "data": "macros"},
+    }
+    return Manifest.model_validate(raw)
+
+
 def make_manifest(
     run_id: str = "late-seed0",
     placement: str = "late",
@@ -92,17 +207,17 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of a two-stream run; ``early`` fuses in the second quarter of its layers."""
     layers = fusion_layers(placement, depth)
-    stream = {"depth": depth, "width": width, "fusion_layers": layers}
+    streams = [
+        StreamSpec.of(name, name, depth, width, layers, reads=other)
+        for name, other in (("vision", "text"), ("text", "vision"))
+    ]
     return Manifest.model_validate(
         {
             "run_id": run_id,
             "model": {
                 "name": f"tiny-{placement}",
                 "family": "fusion",
-                "streams": [
-                    {"name": "vision", "modality": "vision", **stream},
-                    {"name": "text", "modality": "text", **stream},
-                ],
+                "streams": [StreamInfo.of(spec).model_dump() for spec in streams],
             },
             "placement": {"name": placement, "text": layers, "vision": layers},
             "seed": seed,
@@ -160,7 +275,7 @@ def make_samples(n: int, *, start: int = 0) -> pa.Table:
 def make_vectors(
     manifest: Manifest, n: int, *, start: int = 0
 ) -> dict[tuple[LayerRef, Pooling], np.ndarray]:
-    """Activations of every site and pooling: a shared latent enters a stream where it fuses.
+    """Activations of every site and pooling: another stream's latent enters where it is met.
 
     Row i depends only on the run and ``start + i``, so shards can be made one by one. Vision's CLS
     at layer 0 is constant, as in a real ViT.
@@ -169,21 +284,24 @@ def make_vectors(
     latent = {spec.name: _rows(f"{spec.name} latent", start, n, 6) for spec in manifest.streams}
     for spec in manifest.streams:
         own = latent[spec.name]
-        other = next(values for name, values in latent.items() if name != spec.name)
+        reads = {meet.reads for meet in spec.meets}
+        other = sum((latent[name] for name in latent if name in reads), np.zeros_like(own))
         fused = 0.0
-        for ref in spec.sites:
+        for site, ref in zip(spec.sites, spec.refs, strict=True):
             if ref.layer in spec.fusion_layers:
-                fused += 0.5 if ref.site == "fusion" else 0.3
+                fused += 0.3 if site.name == "block" else 0.5
             salt = f"{manifest.run_id} {spec.name} {ref.label}"
-            signal = own @ _matrix(f"{spec.name} {ref.layer // 2}", 6, spec.width)
-            drift = own @ _matrix(salt, 6, spec.width)
-            joint = other @ _matrix(f"{salt} other", 6, spec.width)
-            values = signal + 0.4 * drift + fused * joint
+            signal = own @ _matrix(f"{spec.name} {ref.layer // 2}", 6, site.width)
+            drift = own @ _matrix(salt, 6, site.width)
+            joint = other @ _matrix(f"{salt} other", 6, site.width)
+            values = signal + 0.4 * drift + (0.8 if site.name == "projected" else fused) * joint
             for pooling in manifest.poolings:
+                if pooling not in spec.poolings_of(ref):
+                    continue
                 noise = 0.2 if pooling == "mean" else 0.4
-                array = values + noise * _rows(f"{salt} {pooling}", start, n, spec.width)
+                array = values + noise * _rows(f"{salt} {pooling}", start, n, site.width)
                 if (spec.modality, ref.layer, pooling) == ("vision", 0, "cls"):
-                    array = np.broadcast_to(_matrix(salt, 1, spec.width), array.shape)
+                    array = np.broadcast_to(_matrix(salt, 1, site.width), array.shape)
                 vectors[ref, pooling] = np.ascontiguousarray(array, dtype=manifest.dtype)
     return vectors
 
@@ -229,11 +347,15 @@ def make_measures(
         }
         n = len(next(iter(vectors.values())))
         for a, b in _pairs(manifest.streams):
+            if a not in prepared or b not in prepared:
+                continue
             for estimator in ("biased", "debiased"):
                 value = _cka(prepared[a], prepared[b], estimator)
                 rows.append(_row("cka", a, b, pooling, estimator, value, n))
         for spec in manifest.streams:
-            for ref in spec.sites:
+            for ref in spec.refs:
+                if ref not in prepared:
+                    continue
                 spectrum = np.linalg.svd(prepared[ref], compute_uv=False) ** 2
                 total = spectrum.sum()
                 share = np.cumsum(spectrum) / total if total > 0 else spectrum
@@ -296,11 +418,22 @@ def _pairs(streams: Sequence[StreamSpec]) -> list[tuple[LayerRef, LayerRef]]:
     for at, first in enumerate(streams):
         layers = first.layers
         pairs += [(a, b) for i, a in enumerate(layers) for b in layers[i:]]
-        for k in first.fusion_layers:
-            fused = LayerRef(first.name, k, "fusion")
-            pairs += [(LayerRef(first.name, k - 1), fused), (fused, LayerRef(first.name, k))]
-        pairs += [(a, b) for second in streams[at + 1 :] for a in layers for b in second.layers]
+        refs = first.refs
+        pairs += [(a, b) for a, b in pairwise(refs) if (a.site, b.site) != ("block", "block")]
+        for second in streams[at + 1 :]:
+            pairs += [(a, b) for a in layers for b in second.layers]
+            pairs += [
+                (a, b)
+                for a in refs[refs.index(layers[-1]) + 1 :]
+                for b in second.refs[second.refs.index(second.layers[-1]) + 1 :]
+                if a.site == b.site
+            ]
     return pairs
+
+
+def _layers(depth: int, *widths: int) -> list[Site]:
+    """Layers 0..depth, of one width or each of its own."""
+    return [Site(k, widths[k] if len(widths) > 1 else widths[0]) for k in range(depth + 1)]
 
 
 def _prepare(x: np.ndarray) -> np.ndarray:
@@ -333,7 +466,7 @@ def _row(
     n: int,
 ) -> dict[str, object]:
     undefined = bool(np.isnan(value))
-    constant = "layer 0 of vision is constant: the CLS token does not depend on the image yet"
+    constant = "layer 0 of vision is constant: the summary token does not depend on the image yet"
     with_null = measure == "cka" and not undefined
     return {
         "measure": measure,

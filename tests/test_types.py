@@ -6,7 +6,7 @@ from backend.types import StreamSpec, matched_layers
 
 
 def spec(name, depth):
-    return StreamSpec(name, "vision", depth, 8)
+    return StreamSpec.of(name, "vision", depth, 8)
 
 
 def numbers(a, b):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from backend.models.fusion import FusionConfig, FusionModel
-from backend.models.preprocess import Preprocessor, train_tokenizer
+from backend.models.dual_stream.adapter import DualStream
+from backend.models.dual_stream.model import FusionConfig, FusionModel
+from backend.models.dual_stream.preprocess import Preprocessor, train_tokenizer
 
 TASKS = (
     {"name": "irony", "kind": "binary", "classes": ["sincere", "ironic"]},
@@ -61,6 +62,13 @@ def tiny_config(
 def tiny_model(text: Sequence[int] = (), vision: Sequence[int] = (), **sizes: int) -> FusionModel:
     torch.manual_seed(0)
     return FusionModel(tiny_config(text, vision, **sizes)).eval()
+
+
+def tiny_adapter(text: Sequence[int] = (), vision: Sequence[int] = ()) -> DualStream:
+    """The tiny model with a tokenizer, as an adapter."""
+    model = tiny_model(text, vision)
+    tokenizer = train_tokenizer(["the cat and a dog on a red thing"], vocabulary=64)
+    return DualStream(model, Preprocessor(tokenizer, model.config.image, 32), "tiny")
 
 
 def tiny_batch(n: int = 6, length: int = 9) -> dict[str, torch.Tensor]:

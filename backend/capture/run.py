@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from PIL import Image
-from torch import Tensor
 
-from backend.capture.recorder import Recorder, Vectors
+from backend.capture.sinks import PooledSink, Vectors
+from backend.capture.tap import Tap
 from backend.data.base import Pair, PairSource
 from backend.errors import InputError
-from backend.models.adapter import Adapter
+from backend.models.adapter import Adapter, Inputs
 from backend.models.devices import choose_device
 from backend.store import Manifest, RunWriter
 from backend.types import Label, LayerRef, Pooling, Record, TaskSpec
@@ -57,8 +57,8 @@ class Batch:
     """A few samples, ready for the model."""
 
     records: list[Record]
-    thumbnails: list[bytes]
-    inputs: dict[str, Tensor]
+    thumbnails: list[bytes | None]
+    inputs: Inputs
 
 
 class Buffer(Protocol):
@@ -108,22 +108,25 @@ def capture(
     problems = source.report.count
     left = None if options.limit is None else max(0, options.limit - writer.n_written)
     buffer = buffer or _ShardBuffer(writer, shard_rows(manifest, options.batch_size))
+    pooled = PooledSink(manifest.poolings, manifest.dtype)
+    cut = _CutTexts()
     if progress:
         progress(writer.n_written)
     with (
         ThreadPoolExecutor(1, "decode") as decoder,
         buffer as shards,
-        Recorder(adapter, manifest.poolings, manifest.dtype) as record,
+        Tap(adapter, pooled) as tap,
     ):
         usable = source.decoded(records)
         limited = usable if left is None else islice(usable, left)
         for batch in _ahead(decoder, _batches(adapter, limited, options)):
-            inputs = {name: value.to(device) for name, value in batch.inputs.items()}
-            vectors, _ = record(inputs)
-            shards.add(batch, vectors)
+            tap(batch.inputs.to(device))
+            shards.add(batch, pooled.vectors())
+            cut.add(batch)
             if progress:
                 progress(writer.n_written + shards.pending)
         shards.flush()
+    cut.tell(adapter.name)
     if source.report.count > problems:
         try:
             source.require_still_there(manifest.dataset.split, writer.n_written)
@@ -141,8 +144,12 @@ def capture(
 
 def shard_rows(manifest: Manifest, batch_size: int) -> int:
     """Samples a shard: a bounded number of bytes, whole batches."""
-    item = np.dtype(manifest.dtype).itemsize * len(manifest.poolings)
-    sample = item * sum(len(s.sites) * s.width for s in manifest.streams)
+    values = sum(
+        spec.width_of(ref) * len(set(spec.poolings_of(ref)) & set(manifest.poolings))
+        for spec in manifest.streams
+        for ref in spec.refs
+    )
+    sample = np.dtype(manifest.dtype).itemsize * max(1, values)
     rows = min(_SHARD_ROWS, max(1, _SHARD_BYTES // sample))
     return max(1, rows // batch_size) * batch_size
 
@@ -176,12 +183,33 @@ def _remaining(source: PairSource, split: str, last: str | None) -> Iterator[Rec
 
 def _batches(adapter: Adapter, pairs: Iterator[Pair], options: CaptureOptions) -> Iterator[Batch]:
     while chunk := list(islice(pairs, options.batch_size)):
-        records, images = [pair.record for pair in chunk], [pair.image for pair in chunk]
+        samples = [pair.sample for pair in chunk]
         yield Batch(
-            records,
-            [thumbnail(image, options.thumbnail_px) for image in images],
-            adapter.batch(images, [record.text for record in records]),
+            [pair.record for pair in chunk],
+            [thumbnail(s.images[0], options.thumbnail_px) if s.images else None for s in samples],
+            adapter.encode(samples),
         )
+
+
+class _CutTexts:
+    """Counts the texts that the model could not take whole, so that it is never done silently."""
+
+    def __init__(self) -> None:
+        self.texts = self.tokens = self.of = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count one batch."""
+        self.of += len(batch.records)
+        self.texts += int((batch.inputs.cut > 0).sum())
+        self.tokens += int(batch.inputs.cut.sum())
+
+    def tell(self, model: str) -> None:
+        """Say how much was cut, if anything was."""
+        if self.texts:
+            log.warning(
+                "%d of %d texts are longer than %s takes: %d tokens at their ends were cut off",
+                *(self.texts, self.of, model, self.tokens),
+            )
 
 
 def _ahead(pool: ThreadPoolExecutor, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -211,7 +239,7 @@ class _ShardBuffer:
         self._rows = rows
         self._pool = ThreadPoolExecutor(1, "write")
         self._writing: Future[None] | None = None
-        self._samples: list[tuple[Record, bytes]] = []
+        self._samples: list[tuple[Record, bytes | None]] = []
         self._parts: list[Vectors] = []
         self._in_flight = 0
 
@@ -255,14 +283,16 @@ class _ShardBuffer:
             self._writing = None
 
     def _write_shard(
-        self, samples: Sequence[tuple[Record, bytes]], parts: Sequence[Vectors]
+        self, samples: Sequence[tuple[Record, bytes | None]], parts: Sequence[Vectors]
     ) -> None:
         keys: list[tuple[LayerRef, Pooling]] = list(parts[0])
         vectors = {key: np.concatenate([part[key] for part in parts]) for key in keys}
         self._writer.write_shard(samples_table(samples, self._writer.manifest.tasks), vectors)
 
 
-def samples_table(samples: Sequence[tuple[Record, bytes]], tasks: Sequence[TaskSpec]) -> pa.Table:
+def samples_table(
+    samples: Sequence[tuple[Record, bytes | None]], tasks: Sequence[TaskSpec]
+) -> pa.Table:
     """Records and their thumbnails as the store's samples: labels by name, not by number."""
     records = [record for record, _ in samples]
     columns: dict[str, list[object]] = {

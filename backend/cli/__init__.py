@@ -10,11 +10,19 @@ import typer
 from rich.logging import RichHandler
 
 from backend import __version__
-from backend.cli import dashboard, data, models, search, stores, study  # each adds its commands
+from backend.cli import (  # each adds its commands
+    dashboard,
+    data,
+    families,
+    models,
+    search,
+    stores,
+    study,
+)
 from backend.cli.base import app, err
 from backend.errors import InputError
 
-__all__ = ["app", "dashboard", "data", "main", "models", "search", "stores", "study"]
+__all__ = ["app", "dashboard", "data", "families", "main", "models", "search", "stores", "study"]
 
 
 def _version(wanted: bool) -> None:

@@ -29,6 +29,9 @@ StoreOption = Annotated[Path, typer.Option("--store", help="Directory of the sto
 DataOption = Annotated[
     str, typer.Option("--data", help="LAYOUT:PATH, or macros for the generated set.")
 ]
+RevisionOption = Annotated[
+    str | None, typer.Option("--revision", help="Of a hub id: branch, tag or commit.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535)]
 AddressOption = Annotated[

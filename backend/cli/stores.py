@@ -14,6 +14,7 @@ from backend.cli.base import (
     DataOption,
     DeviceOption,
     JsonOption,
+    RevisionOption,
     StoreOption,
     StrictOption,
     app,
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def capture(
-    model: Annotated[str, typer.Option(help="A save_pretrained directory.")],
+    model: Annotated[str, typer.Option(help="A checkpoint directory or a hub id.")],
     data: DataOption,
     store: StoreOption,
+    revision: RevisionOption = None,
     split: Annotated[
         str, typer.Option(help="train, dev, test or the dataset's own name.")
     ] = "test",
@@ -47,7 +49,10 @@ def capture(
     limit: Annotated[int | None, typer.Option(min=1, help="Samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
-    run_id: Annotated[str | None, typer.Option(help="Default: dataset-placement-seed.")] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(help="Default: the dataset with placement and seed, or with the model."),
+    ] = None,
     with_checkpoint: Annotated[
         bool, typer.Option("--with-checkpoint", help="Copy the checkpoint into the run.")
     ] = False,
@@ -81,6 +86,7 @@ def capture(
     quiet_libraries()
     request = CaptureRequest(
         model=model,
+        revision=revision,
         data=data,
         store=str(store),
         split=split,
@@ -231,11 +237,15 @@ def _each_run(
 
 
 def _print_runs(listing: Listing) -> None:
-    """One line a run, a column a task: the metric by which it is judged (--json has all)."""
+    """One line a run, a column a task: the metric by which it is judged (--json has all).
+
+    A released model has its name where others have their placement, and no seed.
+    """
     tasks = {task.name: task for run in listing.runs for task in run.manifest.tasks}
+    placed = all(run.manifest.placement is not None for run in listing.runs)
     columns = [f"{task.name}\n{task.metric}" for task in tasks.values()]
     table = Table(
-        *(Column(name, no_wrap=True) for name in ("run", "placement")),
+        *(Column(name, no_wrap=True) for name in ("run", "placement" if placed else "model")),
         *("seed", "n", "dataset", *columns),
         box=SIMPLE,
         padding=(0, 1, 0, 0),
@@ -251,25 +261,19 @@ def _print_runs(listing: Listing) -> None:
             for task in tasks.values()
         ]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
-        cells = [row[key] for key in ("run_id", "placement", "seed", "n", "dataset")]
+        seed = "–" if row["seed"] is None else row["seed"]
+        cells = [row["run_id"], row["label"], seed, row["n"], row["dataset"]]
         table.add_row(*map(str, cells), *shown)
     out.print(table)
 
 
 def _run_json(row: dict[str, Any]) -> dict[str, Any]:
+    from backend.store.streams import stream_summary
+
     kept = ("run_id", "model", "placement", "seed", "dataset", "n")
     return {
         **{key: row[key] for key in kept},
-        "streams": [
-            {
-                "name": s.name,
-                "modality": s.modality,
-                "depth": s.depth,
-                "width": s.width,
-                "fusion_layers": list(s.fusion_layers),
-            }
-            for s in row["streams"]
-        ],
+        "streams": [stream_summary(spec) for spec in row["streams"]],
         "poolings": list(row["poolings"]),
         "scores": row["scores"],
     }
@@ -280,10 +284,13 @@ def _print_plan(manifest: Manifest) -> None:
     from backend.jobs.streaming import StreamPlan
 
     plan = StreamPlan.of(manifest)
+    summed: dict[str, list[str]] = {}
+    for pooling, part in plan.poolings.items():
+        what = f"{counted(len(part.refs), 'layer')} and {counted(len(part.pairs), 'pair')}"
+        summed.setdefault(what, []).append(pooling)
+    parts = listed([f"{what} of {listed(names)} vectors" for what, names in summed.items()])
     out.print(
-        f"streaming {counted(len(plan.refs), 'layer')} and {counted(len(plan.pairs), 'pair')} of "
-        f"{listed(manifest.poolings)} vectors: {plan.nbytes / 2**20:,.1f} MiB of sums, however "
-        "many samples",
+        f"streaming {parts}: {plan.nbytes / 2**20:,.1f} MiB of sums, however many samples",
         soft_wrap=True,
         highlight=False,
     )

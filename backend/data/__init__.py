@@ -1,6 +1,6 @@
 """Reading image-text datasets: one module a layout, all of them streams of the same pairs."""
 
-from backend.data.base import Pair, PairSource, UnreadableImage
+from backend.data.base import Pair, PairSource, UnreadableFile
 from backend.data.check import check, check_all
 from backend.data.registry import LAYOUTS, open_source
 from backend.data.report import Problem, Report
@@ -11,7 +11,7 @@ __all__ = [
     "PairSource",
     "Problem",
     "Report",
-    "UnreadableImage",
+    "UnreadableFile",
     "check",
     "check_all",
     "open_source",

@@ -1,4 +1,4 @@
-"""What every dataset layout offers: splits, records, images, pairs, and a report of what is wrong.
+"""What every dataset layout offers: splits, records, samples, and a report of what is wrong.
 
 A source streams. It holds no sample in memory; what grows with the dataset is one 8-byte digest
 an id while a split is being read (to find duplicates).
@@ -15,13 +15,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from backend.data.report import Problem, Report, printable
+from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.types import Label, Record, TaskSpec
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Pair", "PairSource", "Problem", "Report", "UnreadableImage"]
+__all__ = ["Pair", "PairSource", "Problem", "Report", "UnreadableFile"]
 
 # What a user may call a split, and in which order the layouts' own names are preferred for it.
 SPLIT_NAMES: dict[str, tuple[str, ...]] = {
@@ -31,16 +32,16 @@ SPLIT_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-class UnreadableImage(InputError):  # noqa: N818 (named like the other InputErrors a caller sees)
-    """An image that exists but cannot be decoded, or is too large to be decoded safely."""
+class UnreadableFile(InputError):  # noqa: N818 (named like the other InputErrors a caller sees)
+    """An image, recording or file of regions that is there but cannot be read, or not safely."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A record with its decoded RGB image."""
+    """A record with what it names, decoded: its text, and its image, recording and regions."""
 
     record: Record
-    image: Image.Image
+    sample: Sample
 
 
 class PairSource(ABC):
@@ -49,7 +50,7 @@ class PairSource(ABC):
     Attributes: ``layout`` (the registry's name), ``name`` (what to call this dataset), ``tasks``
     (what its labels predict), ``strict`` (stop at the first problem) and ``report`` (what was
     skipped). A subclass sets ``layout``, ``name`` and ``tasks`` and writes :meth:`splits`,
-    :meth:`_records` and :meth:`image`.
+    :meth:`_records` and :meth:`image`; :meth:`sample` where it has more than text and image.
     """
 
     layout: str
@@ -73,7 +74,11 @@ class PairSource(ABC):
 
     @abstractmethod
     def image(self, record: Record) -> Image.Image:
-        """Decode a record's image to RGB, or raise :class:`UnreadableImage`."""
+        """Decode a record's image to RGB, or raise :class:`UnreadableFile`."""
+
+    def sample(self, record: Record) -> Sample:
+        """The record's text and image; a layout that has more says so itself."""
+        return Sample(record.text, () if record.image is None else (self.image(record),))
 
     def canonical(self, split: str) -> str:
         """The split of this dataset that a user means by ``split``.
@@ -124,9 +129,9 @@ class PairSource(ABC):
         )
 
     def pairs(self, split: str, limit: int | None = None) -> Iterator[Pair]:
-        """Stream at most ``limit`` pairs with decoded images; unreadable images are skipped.
+        """Stream at most ``limit`` decoded pairs; those with an unreadable file are skipped.
 
-        ``limit`` counts good pairs, so an unreadable image is made up for by the next record.
+        ``limit`` counts good pairs, so an unreadable file is made up for by the next record.
         """
         return islice(self.decoded(self._records(self.canonical(split))), _checked(limit))
 
@@ -145,17 +150,17 @@ class PairSource(ABC):
         return state.hexdigest()[:16]
 
     def decoded(self, records: Iterable[Record]) -> Iterator[Pair]:
-        """The records with their images; an unreadable image is reported and left out."""
+        """The records as samples; one with an unreadable file is reported and left out."""
         for record in records:
             try:
-                image = self.image(record)
-            except UnreadableImage as error:
+                sample = self.sample(record)
+            except UnreadableFile as error:
                 file, _, row = record.source.rpartition(" row ")
                 at = int(row) if row.isdecimal() else row
                 problem = Problem(file or row, at if file else "", record.sample_id, error.problem)
                 self.report.add(problem)
                 continue
-            yield Pair(record, image)
+            yield Pair(record, sample)
 
     def _named(self, task: str, label: Label) -> list[str] | None:
         """A label as class names, so that a fingerprint does not depend on other classes."""

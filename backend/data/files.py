@@ -1,37 +1,40 @@
-"""What the layouts on disk share: a folder, rows that name images in it, and one set of checks."""
+"""What the layouts on disk share: a folder, rows that name files in it, and one set of checks."""
 
 from __future__ import annotations
 
 import os
 import stat
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from backend.data.base import PairSource, UnreadableImage
+from backend.data.base import PairSource, UnreadableFile
 from backend.data.report import Problem, digest8, printable
 from backend.data.rows import Bad, RowError, check_id, check_text
+from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.types import Label, Record
 
 if TYPE_CHECKING:
     from PIL import Image
 
+Read = TypeVar("Read")
+
 
 @dataclass(frozen=True)
 class Row:
     """One row as a layout's file has it, nothing checked yet.
 
-    ``image`` is a path relative to the dataset's folder; ``raw`` is what the layout's
-    ``labels`` method reads; ``group`` names rows that a carved split must keep together.
+    ``image`` is a path relative to the dataset's folder; ``raw`` is what the layout's own
+    methods read; ``group`` names rows that a carved split must keep together.
     """
 
     row: int | str
     sample_id: object
     text: object
-    image: object
+    image: object = None
     raw: Any = None
     group: str | None = None
     text_name: str = "text"
@@ -98,6 +101,10 @@ class FileSource(PairSource):
     def _labels(self, raw: Any) -> dict[str, Label]:
         """A row's labels; tasks without a label are absent. Raises RowError."""
 
+    def _files(self, row: Row) -> dict[str, Path]:
+        """A row's files: of ``image``, ``audio`` and ``regions`` those it has. Raises RowError."""
+        return {"image": self.locate(row.image)}
+
     def splits(self) -> tuple[str, ...]:
         """The splits that are there, in the layout's order."""
         return tuple(self.parts)
@@ -108,17 +115,36 @@ class FileSource(PairSource):
 
     def image(self, record: Record) -> Image.Image:
         """Decode the record's image file to RGB, upright; see ``backend.data.images``."""
-        from backend.data.images import DecodeError, decode_file
+        from backend.data.images import decode_file
 
-        if not isinstance(record.image, Path):
-            raise TypeError(f"{record.sample_id} has no image file")
+        return self._read(record, "image", record.image, decode_file)
+
+    def sample(self, record: Record) -> Sample:
+        """The record's text, and whatever of image, recording and regions it names."""
+        sample = super().sample(record)
+        if record.audio is not None:
+            from backend.data.audio import read_wav
+
+            sample = replace(sample, audio=self._read(record, "audio", record.audio, read_wav))
+        if record.regions is not None:
+            from backend.data.regions import read_regions
+
+            regions = self._read(record, "regions", record.regions, read_regions)
+            sample = replace(sample, regions=regions)
+        return sample
+
+    def _read(self, record: Record, what: str, path: object, read: Callable[[Path], Read]) -> Read:
+        """What a record's file holds; UnreadableFile names the file and says why not."""
+        from backend.data.images import DecodeError
+
+        if not isinstance(path, Path):
+            raise TypeError(f"{record.sample_id} has no {what} file")
         try:
-            return decode_file(record.image)
+            return read(path)
         except DecodeError as error:
-            inside = record.image.is_relative_to(self.root)
-            shown = record.image.relative_to(self.root) if inside else record.image
-            raise UnreadableImage(
-                f"unreadable image: {printable(shown.as_posix())}: {error}", where=record.source
+            shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+            raise UnreadableFile(
+                f"unreadable {what}: {printable(shown.as_posix())}: {error}", where=record.source
             ) from error
 
     def locate(self, relative: object, what: str = "image") -> Path:
@@ -165,13 +191,17 @@ class FileSource(PairSource):
                     continue
                 if digest8(sample_id) in seen:
                     raise RowError("duplicate id")
+                text, labels = check_text(row.text, row.text_name), self._labels(row.raw)
+                files = self._files(row)
                 record = Record(
                     sample_id=sample_id,
-                    text=check_text(row.text, row.text_name),
-                    labels=self._labels(row.raw),
-                    image=self.locate(row.image),
+                    text=text,
+                    labels=labels,
                     split=split,
                     source=f"{file} row {row.row}",
+                    image=files.get("image"),
+                    audio=files.get("audio"),
+                    regions=files.get("regions"),
                 )
             except RowError as error:
                 self.report.add(Problem(file, row.row, sample_id, error.reason))

@@ -1,13 +1,16 @@
-"""Any image-text set: a folder with images and one table of captions.
+"""Any set of captioned images or recordings: a folder with these and one table of captions.
 
 ::
 
     <folder>/captions.csv  or  captions.jsonl  or  captions.parquet
-    <folder>/...images, named in the table by their path relative to the folder
+    <folder>/...files, named in the table by their path relative to the folder
 
-Columns: ``id``, ``image``, ``text``; optional ``split``; optional labels: ``label_<task>``, a plain
-``label``, or the columns that the user names. Other columns are passed over. What kind of task a
-label column holds is read off its values: see ``backend.data.labels.LabelColumn``.
+Columns: ``id``, ``image``, ``text``; optional ``audio`` (WAV files: ``backend.data.audio``) and
+``regions`` (what a detector made of the image: ``backend.data.regions``); optional ``split``;
+optional labels: ``label_<task>``, a plain ``label``, or the columns that the user names. Other
+columns are passed over. A table of recordings needs no ``image``. Every row names a file in each of
+these columns that the table has. What kind of task a label column holds is read off its values: see
+``backend.data.labels.LabelColumn``.
 
 Opening a folder reads the table through once (streamed) for its splits and classes.
 
@@ -40,7 +43,7 @@ _TASK = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 
 class Folder(FileSource):
-    """Captioned images; its tasks are whatever its label columns hold."""
+    """Captioned images or recordings; its tasks are whatever its label columns hold."""
 
     layout = "folder"
 
@@ -52,11 +55,17 @@ class Folder(FileSource):
         id_column: str = "id",
         image_column: str = "image",
         text_column: str = "text",
+        audio_column: str = "audio",
+        regions_column: str = "regions",
         split_column: str = "split",
         label_columns: Sequence[str] | None = None,
     ) -> None:
-        self._id, self._image, self._text = id_column, image_column, text_column
-        self._split = split_column
+        self._id, self._text, self._split = id_column, text_column, split_column
+        self._file_columns = {
+            "image": image_column,
+            "audio": audio_column,
+            "regions": regions_column,
+        }
         self._wanted = label_columns
         super().__init__(path, strict=strict)
 
@@ -121,7 +130,10 @@ class Folder(FileSource):
                     yield Bad(number, "no split", str(row.get(self._id) or ""))
                 if split != part.key:
                     continue
-            yield Row(number, row.get(self._id), row.get(self._text), row.get(self._image), raw=row)
+            yield Row(number, row.get(self._id), row.get(self._text), raw=row)
+
+    def _files(self, row: Row) -> dict[str, Path]:
+        return {what: self.locate(row.raw.get(c), what) for what, c in self._named_files.items()}
 
     def _labels(self, raw: Any) -> dict[str, Label]:
         labels = {c.name: c.label(raw.get(c.column)) for c in self._labelled}
@@ -136,7 +148,8 @@ class Folder(FileSource):
         if columns:
             self._require(columns, path)
             labelled = {name: LabelColumn(name, t) for name, t in self._tasks_of(columns).items()}
-            self._needed = {self._id, self._image, self._text, self._split, *labelled}
+            files = self._file_columns.values()
+            self._needed = {self._id, self._text, self._split, *files, *labelled}
         fixed = bool(columns)
         for item in table_rows(path, {self._split, *labelled} if fixed else None):
             if isinstance(item, Bad):
@@ -160,6 +173,7 @@ class Folder(FileSource):
                 )
         self._require(columns, path)
         self._labelled = list(labelled.values())
+        self._named_files = {w: c for w, c in self._file_columns.items() if c in columns}
         usual = [name for names in SPLIT_NAMES.values() for name in names if name in splits]
         return columns, [*usual, *sorted(name for name in splits if name not in usual)]
 
@@ -167,7 +181,10 @@ class Folder(FileSource):
         """Refuse a table without the columns that it must have, naming those that it has."""
         if not columns:
             raise InputError("no rows", where=path.name)
-        wanted = [self._id, self._image, self._text, *(self._wanted or ())]
+        files = self._file_columns
+        image_free = files["audio"] in columns and files["regions"] not in columns
+        images = [] if image_free else [files["image"]]
+        wanted = [self._id, *images, self._text, *(self._wanted or ())]
         missing = [repr(name) for name in wanted if name not in columns]
         if missing:
             plural = "s" if len(missing) > 1 else ""

@@ -30,7 +30,7 @@ _DAMAGE = (
 
 
 class DecodeError(Exception):
-    """Why an image cannot be decoded, as one short line."""
+    """Why a file of a sample cannot be decoded, as one short line."""
 
 
 def decode(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from backend.figures.meets import fusion_at, fusion_of, losses_of, marked
 from backend.figures.seeds import BAND, points_of, spread_in_words
 from backend.figures.theme import (
     FUSION_MARK,
@@ -20,7 +21,6 @@ from backend.figures.theme import (
     layout,
     marker_of,
     rgba,
-    style_of,
 )
 from backend.types import StreamSpec
 
@@ -43,16 +43,18 @@ def curve_figure(
     legend: bool = True,
     band: str = BAND,
     moving: bool = False,
+    named: pd.DataFrame | None = None,
 ) -> go.Figure:
     """Curves of one stream, one a series, over layers or transitions.
 
     ``points`` has the columns of :func:`backend.figures.seeds.over_seeds` plus ``series`` and
-    ``x``. One series is drawn in its modality's colour with its fusion layers shaded. Several are
+    ``x``. One series is drawn in its stream's colour with its fusion layers shaded. Several are
     drawn in their own colours, and a strip below the axis shows where each of them fuses.
     ``where`` words an x position for the hover; ``first`` is the smallest x, ``band`` says in the
     legend what lies between the columns ``low`` and ``high``. The traces begin with those of
     :func:`series_traces`, series by series: without the empty ones, unless the figure is
-    ``moving`` and its frames must find each at a place that they know.
+    ``moving`` and its frames must find each at a place that they know. ``named`` are points beside
+    the layers, as of :func:`backend.figures.sites.layer_sites`.
     """
     shown = [one for one in series if one.stream(stream) is not None]
     overlay = len(shown) > 1
@@ -71,6 +73,9 @@ def curve_figure(
             for trace in drawn
             if moving or len(trace["x"]) or trace["mode"] == "lines+markers"
         ]
+    beside = named if named is not None else points.iloc[:0]
+    if len(beside):
+        traces += [_named(beside, one, stream, overlay=overlay, digits=digits) for one in shown]
     traces += _legend(points, shown, stream, overlay, band) if legend else []
     if overlay:
         for row, one in enumerate(reversed(shown)):
@@ -78,7 +83,7 @@ def curve_figure(
             traces.append(strip)
             shapes += blocks
     elif shown:
-        shapes += _shading(_spec(shown[0], stream))
+        shapes += _shading(_spec(shown[0], stream), shown[0].styles[stream].colour)
     settings = layout(height=total, legend=legend)
     # Without a legend it is one of several side by side, and narrow: half as many ticks.
     step = (1 if depth <= 16 else 2 if depth <= 32 else 4) * (1 if legend or depth <= 8 else 2)
@@ -95,7 +100,7 @@ def curve_figure(
         "shapes": shapes,
         "xaxis": axis(
             x_title,
-            range=[first - 0.5, depth + 0.5],
+            range=[first - 0.5, max([depth, *(beside["position"] if len(beside) else ())]) + 0.5],
             tickvals=list(range(-(-first // step) * step, depth + 1, step)),
             tickangle=0,
             fixedrange=True,
@@ -142,23 +147,25 @@ def series_traces(
     """
     spec = _spec(one, stream)
     rows = rows.sort_values("x")
-    colour = one.colour if overlay else style_of(spec).colour
-    style = style_of(spec)
+    style = one.styles[stream]
+    colour = one.colour if overlay else style.colour
     head = escape(one.label)
     points = points_of(rows)
-    fused = [point.x in spec.fusion_layers for point in points]
+    fused = [fusion_at(spec, point.x) for point in points]
+    last = (losses_of(spec), spec.note)
     hover = [
         f"<b>{head}</b>, {escape(where(point.x))}"
-        + (f" {FUSION_MARK} fusion" if is_fused else "")
+        + escape(marked(fusion))
         + f"<br>mean {point.mean:.{digits}f}<br>"
         + "<br>".join(
             [
                 *spread_in_words(point, digits),
                 f"n = {point.n:,}",
                 *(escape(line) for line in (also(point.x) if also else ())),
+                *(escape(text) for text in last if text and point.x == spec.depth),
             ]
         )
-        for point, is_fused in zip(points, fused, strict=True)
+        for point, fusion in zip(points, fused, strict=True)
     ]
     line: Trace = {
         "type": "scatter",
@@ -170,7 +177,7 @@ def series_traces(
         "marker": {
             "symbol": marker_of(one, spec) if overlay else style.marker,
             "line": {"width": 1.5, "color": colour} if overlay and one.variant % 2 else {},
-            "size": [11 if is_fused else 8 for is_fused in fused],
+            "size": [11 if fusion else 8 for fusion in fused],
             "color": colour,
             "opacity": 1,
         },
@@ -197,6 +204,48 @@ def series_traces(
         "showlegend": False,
     }
     return _band(rows, colour, one.key), line, marks
+
+
+def _named(
+    named: pd.DataFrame, one: Series, stream: str, *, overlay: bool, digits: int
+) -> go.Scatter:
+    """Open markers at a series' named sites, each with its name beside it."""
+    rows = named[named["series"].eq(one.key)].sort_values("position")
+    colour = one.colour if overlay else one.styles[stream].colour
+    words = zip(rows["where"], points_of(rows), strict=True)
+    return go.Scatter(
+        x=rows["position"].to_numpy(),
+        y=rows["mean"].to_numpy(),
+        mode="markers" if overlay else "markers+text",
+        marker={
+            "symbol": f"{one.styles[stream].marker}-open",
+            "size": 10,
+            "color": colour,
+            "line": {"width": 2},
+        },
+        text=[escape(label.partition(".")[2]) for label in rows["label"]],
+        textposition="top center",
+        textfont={"color": NEUTRAL, "size": 11},
+        name=escape(f"{one.label}, named sites"),
+        legendgroup=one.key,
+        showlegend=False,
+        hovertext=[
+            f"<b>{escape(one.label)}</b>, {escape(where)}<br>"
+            + (
+                f"undefined: {escape(point.reason or 'no reason was stored')}"
+                if point.mean != point.mean
+                else "<br>".join(
+                    [
+                        f"mean {point.mean:.{digits}f}",
+                        *spread_in_words(point, digits),
+                        f"n = {point.n:,}",
+                    ]
+                )
+            )
+            for where, point in words
+        ],
+        hoverinfo="text",
+    )
 
 
 def _band(rows: pd.DataFrame, colour: str, group: str) -> Trace:
@@ -239,9 +288,9 @@ def _legend(
     if counts:
         seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         entries.append((f"mean of {seeds} seeds, {band}", rgba(NEUTRAL, 0.35)))
-    if not overlay and shown and _spec(shown[0], stream).fusion_layers:
-        colour = style_of(_spec(shown[0], stream)).colour
-        entries.append((f"{FUSION_MARK} fusion", rgba(colour, 0.22)))
+    if not overlay and shown and (fusion := fusion_of(_spec(shown[0], stream))):
+        colour = shown[0].styles[stream].colour
+        entries.append((f"{FUSION_MARK} {escape(fusion)}", rgba(colour, 0.22)))
     return [
         go.Scatter(
             x=[None],
@@ -255,8 +304,7 @@ def _legend(
     ]
 
 
-def _shading(spec: StreamSpec) -> list[dict[str, object]]:
-    colour = style_of(spec).colour
+def _shading(spec: StreamSpec, colour: str) -> list[dict[str, object]]:
     return [
         {
             "type": "rect",
@@ -294,7 +342,7 @@ def _strip(one: Series, spec: StreamSpec, row: int) -> tuple[go.Scatter, list[di
         marker={"size": 4, "color": rgba(one.colour, 0.5), "symbol": "circle"},
         hovertext=[
             f"<b>{escape(one.label)}</b>, {escape(spec.name)} layer {k}: "
-            + ("fusion on entry" if k in spec.fusion_layers else "no fusion")
+            + (escape(fusion_at(spec, k)) or "no fusion")
             for k in layers
         ],
         hoverinfo="text",

@@ -18,8 +18,9 @@ import plotly.graph_objects as go
 from backend.figures.curves import curve_figure
 from backend.figures.dimensionality import MEASURES, dimension_points
 from backend.figures.heatmap import layer_heatmap
+from backend.figures.pairing import Pair
 from backend.figures.scales import SCALES, Scale, difference_scale
-from backend.figures.seeds import INTERVAL_BAND, position
+from backend.figures.seeds import INTERVAL_BAND, turned
 from backend.figures.theme import Series, base_figure, escape
 from backend.figures.transitions import (
     alignment_points,
@@ -45,7 +46,8 @@ def paired_seeds(frame: pd.DataFrame, a: str, b: str) -> tuple[int, ...]:
 
 
 def _seeds(frame: pd.DataFrame, key: str) -> set[int]:
-    return {int(seed) for seed in frame.loc[frame["series"].eq(key), "seed"].unique()}
+    """A run without a seed has none in common with any other."""
+    return {int(seed) for seed in frame.loc[frame["series"].eq(key), "seed"].dropna().unique()}
 
 
 def differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -56,7 +58,7 @@ def differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
     """
     rows = _oriented(frame)
     theirs = rows[rows["series"].eq(reference)]
-    seeds = set(theirs["seed"])
+    seeds = _seeds(frame, reference)
     parts = []
     mine = rows[rows["series"].ne(reference)]
     alone = {key for key in mine["series"].unique() if not seeds & _seeds(mine, key)}
@@ -139,16 +141,18 @@ def alignment_differences(
     series: Sequence[Series],
     reference: Series,
     *,
+    pair: Pair | None = None,
     scale: Scale = SCALES["cka"],
     estimator: str = "",
     height: int = 330,
 ) -> go.Figure:
-    """A measure of matching layers of the two streams, each series minus ``reference``.
+    """A measure of matching layers of two streams, each series minus ``reference``.
 
-    Only series whose streams are as deep as the reference's are drawn; see
-    :func:`backend.figures.alignment_curves` for which layers match.
+    ``pair`` names the two; without one it is the reference's default pair. Only series whose
+    streams are as deep as the reference's are drawn; see :func:`backend.figures.alignment_curves`
+    for which layers match.
     """
-    matched = matched_streams(reference)
+    matched = matched_streams(reference, pair)
     if matched is None:
         return base_figure(height=height)
     deep, other = matched
@@ -283,15 +287,12 @@ def _zero(found: pd.DataFrame, reference: Series, spec: StreamSpec, first: int) 
 def _oriented(rows: pd.DataFrame) -> pd.DataFrame:
     """Each unordered pair written the same way, and once a seed."""
     out = rows.copy()
-    at = {side: position(rows[f"layer_{side}"], rows[f"site_{side}"]) for side in ("a", "b")}
     same = rows["stream_a"].eq(rows["stream_b"])
-    turned = rows["stream_b"].ne("") & (
-        (same & at["a"].gt(at["b"])) | (rows["stream_a"] > rows["stream_b"])
-    )
+    swap = rows["stream_b"].ne("") & ((same & turned(rows)) | (rows["stream_a"] > rows["stream_b"]))
     for name in ("stream", "layer", "site"):
         first, second = rows[f"{name}_a"], rows[f"{name}_b"]
-        out[f"{name}_a"] = first.where(~turned, second)
-        out[f"{name}_b"] = second.where(~turned, first)
+        out[f"{name}_a"] = first.where(~swap, second)
+        out[f"{name}_b"] = second.where(~swap, first)
     return out[_COLUMNS].drop_duplicates([*_CELL, "series", "seed"])
 
 
@@ -303,5 +304,12 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fused_in_either(spec: StreamSpec, a: Series, b: Series) -> StreamSpec:
-    layers = {k for one in (a, b) if (own := one.stream(spec.name)) for k in own.fusion_layers}
-    return replace(spec, fusion_layers=tuple(k for k in layers if k <= spec.depth))
+    """The stream with the meets of both runs, each at its layer itself."""
+    meets = {
+        meet.layer: replace(meet, site=str(meet.layer))
+        for one in (a, b)
+        if (own := one.stream(spec.name))
+        for meet in own.meets
+        if meet.how != "loss" and meet.layer <= spec.depth
+    }
+    return replace(spec, meets=tuple(meets.values()))

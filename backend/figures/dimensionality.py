@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
 from backend.figures.seeds import over_seeds
+from backend.figures.sites import layer_sites
 from backend.figures.theme import Series
 
 MEASURES: dict[str, str] = {
@@ -54,14 +55,13 @@ def dimension_curves(
         first=0,
         digits=1,
         height=height,
+        named=layer_sites(frame, series, stream, measure),
     )
 
 
 def shared_top(frame: pd.DataFrame, streams: Sequence[str], measure: str) -> float:
-    """The largest value over several streams, for ``y_max``."""
-    rows = frame[
-        frame["measure"].eq(measure) & frame["stream_a"].isin(streams) & frame["site_a"].eq("block")
-    ]
+    """The largest value over several streams and all their sites, for ``y_max``."""
+    rows = frame[frame["measure"].eq(measure) & frame["stream_a"].isin(streams)]
     top = rows["value"].max() if len(rows) else float("nan")
     return float(top) if top == top else 1.0
 

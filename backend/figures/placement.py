@@ -1,26 +1,37 @@
-"""A fusion placement drawn as rows of layer boxes, one row a stream."""
+"""Where a model's streams meet, drawn as rows of layer boxes, one row a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import plotly.graph_objects as go
 
-from backend.figures.theme import FUSION_MARK, NEUTRAL, escape, layout, rgba, style_of
+from backend.figures.meets import fusion_at, fusion_of, losses_of
+from backend.figures.pairing import TEXT_LIKE, VISION_LIKE
+from backend.figures.theme import (
+    FUSION_MARK,
+    NEUTRAL,
+    StreamStyle,
+    escape,
+    layout,
+    rgba,
+    styles_of,
+)
 from backend.types import StreamSpec
 
-_ORDER = {"vision": 0, "fused": 1, "text": 2}
 _HALF = 0.4
 
 
 def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = None) -> go.Figure:
     """Boxes 1..depth a stream (vision on top), fusion layers filled, paired ones connected.
 
-    The i-th fusion layer of one stream is paired with the i-th of the next row. Streams may have
-    different depths: a box stands at its own layer number, so a shallow stream ends earlier.
+    Where two streams read each other, the i-th layer at which one reads the other is paired with
+    the i-th of the other. Streams may have different depths: a box stands at its own layer number,
+    so a shallow stream ends earlier.
     """
-    rows = sorted(streams, key=lambda spec: (_ORDER[spec.modality], spec.name))
+    rows = sorted(streams, key=_rank)
+    styles = styles_of(streams)
     tops = {spec.name: float(len(rows) - 1 - index) for index, spec in enumerate(rows)}
     # Set together: Plotly validates the whole figure again on every addition.
     shapes: list[dict[str, object]] = [
@@ -31,12 +42,13 @@ def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = Non
             "x1": b,
             "y1": tops[lower.name] + 0.3,
             "line": {"color": NEUTRAL, "width": 2},
+            "layer": "below",
         }
-        for upper, lower in pairwise(rows)
-        for a, b in zip(upper.fusion_layers, lower.fusion_layers, strict=False)
+        for upper, lower in combinations(rows, 2)
+        for a, b in _paired(upper, lower)
     ]
     for spec in rows:
-        shapes += _boxes(spec, tops[spec.name])
+        shapes += _boxes(spec, tops[spec.name], styles[spec.name])
     deepest = max((spec.depth for spec in rows), default=0)
     quiet = {"showgrid": False, "zeroline": False, "tickmode": "array", "fixedrange": True}
     settings = layout(height=height or 46 + 44 * len(rows), legend=False) | {
@@ -62,19 +74,34 @@ def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = Non
 
 
 def describe(streams: Sequence[StreamSpec]) -> str:
-    """The placement in words, for readers who do not see the drawing."""
+    """The drawing in words, for readers who do not see it."""
     parts = []
     for spec in streams:
         layers = ", ".join(map(str, spec.fusion_layers))
-        parts.append(
-            f"{spec.name}: {spec.depth} layers, "
-            + (f"fusion at {layers}" if layers else "no fusion")
-        )
+        how = fusion_of(spec).removeprefix("fusion: ")
+        words = [f"fusion at {layers} ({how})" if layers else "no fusion", losses_of(spec)]
+        parts.append(f"{spec.name}: {spec.depth} layers, {', '.join(filter(None, words))}")
     return "; ".join(parts)
 
 
-def _boxes(spec: StreamSpec, y: float) -> list[dict[str, object]]:
-    style = style_of(spec)
+def _rank(spec: StreamSpec) -> int:
+    """Vision on top, text at the bottom, every other modality between them."""
+    return 0 if spec.modality == VISION_LIKE[0] else 2 if spec.modality in TEXT_LIKE else 1
+
+
+def _paired(a: StreamSpec, b: StreamSpec) -> Iterator[tuple[int, int]]:
+    """Layers at which two streams read each other, in order."""
+    yield from zip(_reading(a, b), _reading(b, a), strict=False)
+
+
+def _reading(spec: StreamSpec, other: StreamSpec) -> list[int]:
+    """Layers at which ``spec`` takes ``other`` in; a name that a store does not give may be any."""
+    return sorted(
+        {meet.layer for meet in spec.meets if meet.how != "loss" and meet.reads in ("", other.name)}
+    )
+
+
+def _boxes(spec: StreamSpec, y: float, style: StreamStyle) -> list[dict[str, object]]:
     boxes: list[dict[str, object]] = []
     for layer in range(1, spec.depth + 1):
         fused = layer in spec.fusion_layers
@@ -88,6 +115,8 @@ def _boxes(spec: StreamSpec, y: float) -> list[dict[str, object]]:
                 "y1": y + 0.3,
                 "line": line,
                 "fillcolor": style.colour if fused else rgba(style.colour, 0.06),
+                # Else the boxes hide the marks in them.
+                "layer": "below",
             }
         )
     return boxes
@@ -109,18 +138,20 @@ def _labels(spec: StreamSpec, y: float, rows: Sequence[StreamSpec]) -> go.Scatte
 
 
 def _hover(spec: StreamSpec, layer: int, rows: Sequence[StreamSpec]) -> str:
-    name = f"{escape(spec.name)} layer {layer}"
-    if layer not in spec.fusion_layers:
-        return name
-    at = spec.fusion_layers.index(layer)
+    lines = [f"{spec.name} layer {layer}"]
+    if fusion := fusion_at(spec, layer):
+        lines[0] += f", {fusion}"
     partners = [
-        f"{escape(other.name)} layer {other.fusion_layers[at]}"
+        f"{other.name} layer {theirs}"
         for other in rows
-        if other is not spec and at < len(other.fusion_layers)
+        if other is not spec
+        for own, theirs in _paired(spec, other)
+        if own == layer
     ]
-    return f"{name}: fusion on entry" + (
-        f"<br>paired with {', '.join(partners)}" if partners else ""
-    )
+    lines += [f"paired with {', '.join(partners)}"] if partners else []
+    if layer == spec.depth:
+        lines += [text for text in (losses_of(spec), spec.note) if text]
+    return "<br>".join(map(escape, lines))
 
 
 def _ticks(deepest: int) -> list[int]:

@@ -8,10 +8,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
+from backend.figures.pairing import Pair
 from backend.figures.scales import Scale
 from backend.figures.seeds import over_seeds
+from backend.figures.sites import layer_sites
 from backend.figures.theme import NEUTRAL, Series
 from backend.figures.transitions import alignment_curves
+from backend.types import BLOCK
 
 MEASURE = "linear_probe"
 
@@ -22,7 +25,7 @@ METRIC_NAMES = {"binary": "AUROC", "multiclass": "accuracy", "multilabel": "macr
 def probe_points(frame: pd.DataFrame, stream: str) -> pd.DataFrame:
     """Mean and range over seeds of the probes of one stream alone, a row a series and layer."""
     rows = frame[frame["measure"].eq(MEASURE) & frame["stream_a"].eq(stream)]
-    rows = rows[rows["stream_b"].eq("")]
+    rows = rows[rows["stream_b"].eq("") & rows["site_a"].eq(BLOCK)]
     return over_seeds(rows, ["series", "layer_a"]).rename(columns={"layer_a": "x"})
 
 
@@ -32,18 +35,20 @@ def probe_curves(
     stream: str | None,
     *,
     metric: str,
+    pair: Pair | None = None,
     height: int = 330,
 ) -> go.Figure:
     """The cross-validated score over the layers of ``stream``, mean and range over seeds.
 
-    ``stream`` None: of the concatenated vectors of matching layers of two streams, over the layers
-    of the deeper one. ``frame`` holds the store's rows of one task and pooling with ``series`` and
-    ``seed`` added. The scale is fixed from 0 to 1; chance is a dotted line where it is known.
+    ``stream`` None: of the concatenated vectors of matching layers of the streams of ``pair``, over
+    the layers of the deeper one. ``frame`` holds the store's rows of one task and pooling with
+    ``series`` and ``seed`` added. The scale is fixed from 0 to 1; chance is a dotted line where it
+    is known.
     """
     scale = Scale(MEASURE, f"linear probe, {metric}", "")
     if stream is None:
         joint = frame[frame["stream_b"].ne("")]
-        figure = alignment_curves(joint, series, scale=scale, height=height)
+        figure = alignment_curves(joint, series, pair=pair, scale=scale, height=height)
         return _with_chance(figure, joint)
     figure = curve_figure(
         probe_points(frame, stream),
@@ -55,6 +60,7 @@ def probe_curves(
         where=lambda k: f"{stream} layer {k}",
         first=0,
         height=height,
+        named=layer_sites(frame, series, stream, MEASURE),
     )
     return _with_chance(figure, frame[frame["stream_a"].eq(stream) & frame["stream_b"].eq("")])
 

@@ -1,4 +1,4 @@
-"""Scores of placements: one row a placement, a dot a seed, a bar for the mean."""
+"""Scores of runs: one row a placement or model, a dot a seed, a diamond for the mean."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def score_strip(
                     "line": {"width": 1.5},
                 },
                 hovertext=[
-                    f"<b>{label}</b>, seed {seed}<br>{value:.4f}"
+                    f"<b>{label}</b>{'' if pd.isna(seed) else f', seed {seed}'}<br>{value:.4f}"
                     for seed, value in zip(mine["seed"], mine["value"], strict=True)
                 ],
                 hoverinfo="text",

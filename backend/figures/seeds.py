@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from backend.types import BLOCK, LayerRef
+
 BAND = "band min to max"
 INTERVAL_BAND = "band 95 % interval"
 SIGNIFICANT = 0.05
@@ -49,26 +51,33 @@ def points_of(rows: pd.DataFrame) -> list[Point]:
     return [Point(*values) for values in zip(*columns, strict=True)]
 
 
-def position(layer: pd.Series, site: pd.Series) -> pd.Series:
-    """Where a layer lies on the layer axis: 4 is 4.0, 4.fusion is 3.5."""
-    return layer.astype("float64") - site.eq("fusion") * 0.5
+def in_order(a: LayerRef, b: LayerRef) -> tuple[LayerRef, LayerRef]:
+    """Two sites of one stream in the order of :func:`pairs`: by layer, named sites first."""
+    first, second = sorted((a, b), key=lambda ref: (ref.layer, ref.site == BLOCK, ref.site))
+    return first, second
+
+
+def turned(frame: pd.DataFrame) -> pd.Series:
+    """Rows of two sites of one stream that are not :func:`in_order`."""
+    plain = {side: frame[f"site_{side}"].eq(BLOCK) for side in ("a", "b")}
+    late = (plain["a"] & ~plain["b"]) | (
+        plain["a"].eq(plain["b"]) & (frame["site_a"] > frame["site_b"])
+    )
+    return frame["layer_a"].gt(frame["layer_b"]) | (frame["layer_a"].eq(frame["layer_b"]) & late)
 
 
 def pairs(frame: pd.DataFrame, stream_a: str, stream_b: str, measure: str = "cka") -> pd.DataFrame:
-    """Rows of a measure between two streams, ``stream_a`` first, plus ``pos_a`` and ``pos_b``.
+    """Rows of a measure between two streams, ``stream_a`` first.
 
-    The store keeps each unordered pair once. Within one stream the earlier layer comes first.
+    The store keeps each unordered pair once. Within one stream the sites are :func:`in_order`.
     """
     rows = frame[frame["measure"].eq(measure)]
     forward = rows["stream_a"].eq(stream_a) & rows["stream_b"].eq(stream_b)
     backward = rows["stream_a"].eq(stream_b) & rows["stream_b"].eq(stream_a)
     out = rows[forward | backward].copy()
-    out["pos_a"] = position(out["layer_a"], out["site_a"])
-    out["pos_b"] = position(out["layer_b"], out["site_b"])
-    within = stream_a == stream_b
-    swap = out["pos_a"] > out["pos_b"] if within else out["stream_a"].ne(stream_a)
-    for left, right in (("layer", "layer"), ("site", "site"), ("stream", "stream"), ("pos", "pos")):
-        a, b = f"{left}_a", f"{right}_b"
+    swap = turned(out) if stream_a == stream_b else out["stream_a"].ne(stream_a)
+    for name in ("layer", "site", "stream"):
+        a, b = f"{name}_a", f"{name}_b"
         first, second = out[a].copy(), out[b].copy()
         out[a] = first.where(~swap, second)
         out[b] = second.where(~swap, first)

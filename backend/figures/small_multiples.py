@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
 from backend.figures.dimensionality import MEASURES, dimension_points
+from backend.figures.pairing import Pair
 from backend.figures.scales import SCALES, Scale
 from backend.figures.theme import Series
 from backend.figures.transitions import (
@@ -63,25 +64,27 @@ def alignment_panels(
     frame: pd.DataFrame,
     series: Sequence[Series],
     *,
+    pair: Pair | None = None,
     scale: Scale = SCALES["cka"],
     estimator: str = "",
     height: int = HEIGHT_PX,
 ) -> Panels:
-    """{series key: a measure of matching layers of the two streams} of every series with two.
+    """{series key: a measure of matching layers of two streams} of every series that has them.
 
-    Which layers match is said at :func:`backend.figures.alignment_curves`.
+    ``pair`` names the two; without one each series has its own default pair. Which layers match is
+    said at :func:`backend.figures.alignment_curves`.
     """
-    matched = {one.key: (one, pair) for one in series if (pair := matched_streams(one))}
+    matched = {one.key: (one, both) for one in series if (both := matched_streams(one, pair))}
     if not matched:
         return {}
-    shapes = {_shape(pair): pair for _, pair in matched.values()}
+    shapes = {_shape(both): both for _, both in matched.values()}
     points = {
         shape: alignment_points(
             frame[frame["series"].isin([k for k, (_, p) in matched.items() if _shape(p) == shape])],
-            *pair,
+            *both,
             scale.measure,
         )
-        for shape, pair in shapes.items()
+        for shape, both in shapes.items()
     }
     extent = y_range(scale, pd.concat(list(points.values())))
     panels = {}

@@ -1,34 +1,55 @@
 """One palette for every figure, readable on a light and on a dark page.
 
 Colours are mid-tones that keep at least 3:1 contrast on white and on the dark background, taken
-from the family that Okabe and Ito chose for colour-blind readers. A modality is told three times:
-by colour, by marker and by dash. Backgrounds are transparent and font colours are left to the page.
+from the family that Okabe and Ito chose for colour-blind readers. A stream is told three times: by
+colour, by marker and by dash. Backgrounds are transparent and font colours are left to the page.
 """
 
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
 
 import plotly.graph_objects as go
 
-from backend.types import Modality, StreamSpec
+from backend.types import StreamSpec
 
 
 @dataclass(frozen=True)
-class ModalityStyle:
-    """How a modality looks wherever it is drawn."""
+class StreamStyle:
+    """How a stream looks wherever it is drawn."""
 
     colour: str
     marker: str
     dash: str
 
 
-MODALITY: dict[Modality, ModalityStyle] = {
-    "vision": ModalityStyle("#2F7FC1", "circle", "solid"),
-    "text": ModalityStyle("#D97706", "square", "dash"),
-    "fused": ModalityStyle("#8B6CC9", "triangle-up", "dot"),
+STYLES: dict[str, StreamStyle] = {
+    "vision": StreamStyle("#2F7FC1", "circle", "solid"),
+    "text": StreamStyle("#D97706", "square", "dash"),
+    "fused": StreamStyle("#8B6CC9", "triangle-up", "dot"),
+    "image": StreamStyle("#0F9D76", "diamond", "dashdot"),
+    "query": StreamStyle("#C9619B", "cross", "longdash"),
+    "audio": StreamStyle("#2E9DB5", "pentagon", "longdashdot"),
+    "text_decoder": StreamStyle("#C2453D", "triangle-down", "6px,2px"),
 }
+"""By a stream's name, else by its modality; any other word gets a style of the fallback ones."""
+
+_FALLBACK_COLOURS = ("#A88B00", "#A0623D", "#7A7F87", *(one.colour for one in STYLES.values()))
+_FALLBACK_MARKERS = ("star", "hexagon", "bowtie", "hourglass", "x", "triangle-left", "star-square")
+_FALLBACK_DASHES = ("12px,3px", "2px,6px", "9px,3px,2px,3px")
+# 10 colours, 7 markers and 3 dashes: 210 steps before a style comes again.
+_FALLBACKS = tuple(
+    StreamStyle(
+        _FALLBACK_COLOURS[at % len(_FALLBACK_COLOURS)],
+        _FALLBACK_MARKERS[at % len(_FALLBACK_MARKERS)],
+        _FALLBACK_DASHES[at % len(_FALLBACK_DASHES)],
+    )
+    for at in range(210)
+)
 
 # None of them is blue or orange: those are vision's and text's.
 SERIES_COLOURS: tuple[str, ...] = (
@@ -99,6 +120,11 @@ class Series:
         """The stream of that name, or None where this model has none."""
         return next((spec for spec in self.streams if spec.name == name), None)
 
+    @cached_property
+    def styles(self) -> dict[str, StreamStyle]:
+        """{stream: its style} among this model's streams."""
+        return styles_of(self.streams)
+
 
 def escape(text: object) -> str:
     """Text for a hover label or a legend: Plotly renders a subset of HTML, users' text must not."""
@@ -111,16 +137,36 @@ def rgba(colour: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha:g})"
 
 
-def style_of(stream: StreamSpec) -> ModalityStyle:
-    """The style of a stream's modality."""
-    return MODALITY[stream.modality]
+def styles_of(streams: Sequence[StreamSpec]) -> dict[str, StreamStyle]:
+    """{stream name: style}, no two of them alike, whatever the streams' modalities.
+
+    A stream has the style of its name, else that of its modality if no other stream has it, else
+    the first free one of the fallback styles, counted from a place that its name decides. So a
+    name looks the same in every model that has no other claim to its style.
+    """
+    styles = {spec.name: STYLES[spec.name] for spec in streams if spec.name in STYLES}
+    for spec in streams:
+        if spec.name in styles:
+            continue
+        own = STYLES.get(spec.modality)
+        styles[spec.name] = own if own and own not in styles.values() else _free(spec.name, styles)
+    return styles
+
+
+def _free(name: str, styles: dict[str, StreamStyle]) -> StreamStyle:
+    start = crc32(name.encode()) % len(_FALLBACKS)
+    ordered = [*_FALLBACKS[start:], *_FALLBACKS[:start]]
+    taken = list(styles.values())
+    colours, markers = {one.colour for one in taken}, {one.marker for one in taken}
+    apart = (one for one in ordered if one.colour not in colours and one.marker not in markers)
+    return next(apart, None) or next(one for one in ordered if one not in taken)
 
 
 def marker_of(series: Series, stream: StreamSpec) -> str:
-    """The modality's marker in the series' variant, so that colour is never the only cue."""
-    style = style_of(stream)
-    variants = _VARIANTS if style.marker in ("circle", "square") else _VARIANTS[:3]
-    return style.marker + variants[series.variant % len(variants)]
+    """The stream's marker in the series' variant, so that colour is never the only cue."""
+    marker = series.styles[stream.name].marker
+    variants = _VARIANTS if marker in ("circle", "square", "diamond") else _VARIANTS[:3]
+    return marker + variants[series.variant % len(variants)]
 
 
 def base_figure(*, height: int, legend: bool = True) -> go.Figure:

@@ -115,7 +115,7 @@ class Lag:
 class _Recorded:
     """When one run was measured: (step, epoch), in order."""
 
-    seed: int
+    seed: int | None
     records: tuple[tuple[int, int], ...]
     ends_epochs: bool
 
@@ -150,7 +150,8 @@ def lags_of(frame: pd.DataFrame, moments: Sequence[Moment]) -> dict[tuple[str, i
             (int(step), int(epoch))
             for step, epoch in mine[["step", "epoch"]].itertuples(index=False, name=None)
         )
-        run = _Recorded(int(mine["seed"].iloc[0]), records, ends_epochs(mine))
+        seed = mine["seed"].iloc[0]
+        run = _Recorded(None if pd.isna(seed) else int(seed), records, ends_epochs(mine))
         runs.setdefault(str(series), []).append(run)
     return {
         (series, moment.step): lag
@@ -176,7 +177,7 @@ def ends_epochs(rows: pd.DataFrame) -> bool:
 
 
 def _lag(runs: Sequence[_Recorded], step: int) -> Lag:
-    seeds: dict[str, list[int]] = {}
+    seeds: dict[str, list[int | None]] = {}
     ended = 0
     for run in runs:
         words, over = run.at(step)
@@ -192,8 +193,10 @@ def _lag(runs: Sequence[_Recorded], step: int) -> Lag:
     return Lag(text, f"{ended} of {len(runs)} seeds stopped" if ended else "")
 
 
-def _seeds(which: Sequence[int]) -> str:
-    names = [str(seed) for seed in sorted(which)]
+def _seeds(which: Sequence[int | None]) -> str:
+    names = [str(seed) for seed in sorted(seed for seed in which if seed is not None)]
+    if len(names) < len(which):
+        names.append("none")
     if len(names) == 1:
         return f"seed {names[0]}"
     return f"seeds {', '.join(names[:-1])} and {names[-1]}"

@@ -17,6 +17,8 @@ import plotly.graph_objects as go
 from backend.figures.curves import Trace, curve_figure, series_traces
 from backend.figures.dimensionality import MEASURES, dimension_points
 from backend.figures.heatmap import gap_marks, layer_ticks
+from backend.figures.meets import fusion_at, marked
+from backend.figures.pairing import Pair
 from backend.figures.scales import SCALES, Scale
 from backend.figures.seeds import points_of, spread_in_words
 from backend.figures.theme import (
@@ -29,7 +31,6 @@ from backend.figures.theme import (
     layout,
     number,
     rgba,
-    style_of,
 )
 from backend.figures.timeline import Lag, Moment, at_moments, lags_of, moments_of
 from backend.figures.transitions import (
@@ -81,6 +82,7 @@ def training_curves(
     quantity: str,
     stream: str,
     *,
+    pair: Pair | None = None,
     estimator: str = "",
     y_max: float | None = None,
     height: int = 380,
@@ -88,14 +90,14 @@ def training_curves(
     """A quantity over the layers, one frame a recorded step, with Play, Pause and a slider.
 
     ``quantity`` is one of :data:`QUANTITIES`, ``stream`` the one whose layers are drawn (for
-    ``alignment`` it is the deeper one, whatever is given). Curves are as in
+    ``alignment`` it is the deeper one of ``pair``, whatever is given). Curves are as in
     :func:`backend.figures.transition_curves`, :func:`alignment_curves` and
     :func:`dimension_curves`; the axes span all steps, and ``y_max`` raises the upper end of a
     dimension. The last step is shown first. Faint dotted lines are the untrained models. A series
     none of whose runs goes on is pale, and the legend says since when.
     """
     moments = shown_moments(frame) if len(frame) else ()
-    drawn = _curves(at_moments(frame, moments), series, quantity, stream, estimator, y_max)
+    drawn = _curves(at_moments(frame, moments), series, quantity, stream, pair, estimator, y_max)
     if drawn is None or not moments:
         return base_figure(height=height)
     shown = [one for one in series if one.stream(drawn.stream) is not None]
@@ -162,6 +164,7 @@ def training_heatmap(
     quantity: str,
     stream: str,
     *,
+    pair: Pair | None = None,
     estimator: str = "",
     y_max: float | None = None,
     height: int = 460,
@@ -173,7 +176,7 @@ def training_heatmap(
     """
     mine = frame[frame["series"].eq(one.key)]
     moments = shown_moments(mine) if len(mine) else ()
-    drawn = _curves(at_moments(mine, moments), [one], quantity, stream, estimator, y_max)
+    drawn = _curves(at_moments(mine, moments), [one], quantity, stream, pair, estimator, y_max)
     spec = one.stream(drawn.stream) if drawn else None
     if drawn is None or spec is None or not moments:
         return base_figure(height=height, legend=False)
@@ -233,6 +236,7 @@ def _curves(
     series: Sequence[Series],
     quantity: str,
     stream: str,
+    pair: Pair | None,
     estimator: str,
     y_max: float | None,
 ) -> _Curves | None:
@@ -251,7 +255,7 @@ def _curves(
             digits=3,
         )
     if quantity == ALIGNMENT:
-        both = matched(frame, series, "cka", _KEYS)
+        both = matched(frame, series, "cka", _KEYS, pair)
         if both is None:
             return None
         return _Curves(
@@ -305,7 +309,7 @@ def _references(
         rows = untrained[untrained["series"].eq(one.key)].sort_values("x")
         if spec is None or rows.empty:
             continue
-        colour = one.colour if len(shown) > 1 else style_of(spec).colour
+        colour = one.colour if len(shown) > 1 else one.styles[spec.name].colour
         out.append(
             go.Scatter(
                 x=rows["x"].to_numpy(),
@@ -396,7 +400,7 @@ def _cell_hovers(
         cells["series"].tolist(), cells["at"].tolist(), points_of(cells), strict=True
     ):
         moment = moments[int(at)]
-        fused = f" {FUSION_MARK} fusion" if point.x in spec.fusion_layers else ""
+        fused = escape(marked(fusion_at(spec, point.x)))
         lag = lags.get((series, moment.step), Lag())
         head = f"<b>{escape(drawn.where(point.x))}</b>{fused}<br>{moment.label}"
         held = [escape(lag.text)] if lag.text else []

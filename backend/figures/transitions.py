@@ -9,10 +9,18 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
+from backend.figures.pairing import Pair, default_pair, paired
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale
 from backend.figures.seeds import over_seeds, pairs
-from backend.figures.theme import Series, base_figure, escape, style_of
-from backend.types import StreamSpec, matched_layers
+from backend.figures.sites import (
+    between,
+    fusion_sites,
+    having,
+    matching_sites,
+    transition_sites,
+)
+from backend.figures.theme import Series, base_figure, escape
+from backend.types import StreamSpec
 
 
 def transition_points(
@@ -25,15 +33,23 @@ def transition_points(
     return over_seeds(rows, [*by, "layer_b"]).rename(columns={"layer_b": "x"})
 
 
-def fusion_points(frame: pd.DataFrame, stream: str, measure: str = "cka") -> pd.DataFrame:
-    """The two halves of a fusion transition: ``half`` is "fusion" (k-1 to k.fusion) or "block"."""
+def fusion_points(
+    frame: pd.DataFrame, series: Sequence[Series], stream: str, measure: str = "cka"
+) -> pd.DataFrame:
+    """The halves of fusion transitions: ``half`` is "fusion" (up to where the other stream has come
+    in) or "block" (from there on), ``x`` the transition.
+    """
     rows = pairs(frame, stream, stream, measure)
-    into = rows[rows["site_b"].eq("fusion") & rows["site_a"].eq("block")]
-    into = into[into["layer_a"].eq(into["layer_b"] - 1)].assign(half="fusion")
-    out = rows[rows["site_a"].eq("fusion") & rows["site_b"].eq("block")]
-    out = out[out["layer_a"].eq(out["layer_b"])].assign(half="block")
-    both = pd.concat([into, out])
-    return over_seeds(both, ["series", "layer_b", "half"]).rename(columns={"layer_b": "x"})
+    parts = [rows.iloc[:0].assign(half="", x=0)]
+    for one, spec in having(series, stream):
+        mine = rows[rows["series"].eq(one.key)]
+        for ref in fusion_sites(spec):
+            at = spec.refs.index(ref)
+            for half, other in (("fusion", at - 1), ("block", at + 1)):
+                if other < len(spec.refs):
+                    here = mine[between(mine, spec.refs[other], ref)]
+                    parts.append(here.assign(half=half, x=ref.layer))
+    return over_seeds(pd.concat(parts), ["series", "x", "half"])
 
 
 def transition_curves(
@@ -50,8 +66,10 @@ def transition_curves(
 
     ``frame`` holds the store's rows of one pooling and one estimator with the columns
     ``series`` (a :class:`Series` key) and ``seed`` added. Transition k is shaded where k is a
-    fusion layer of this stream. ``split_fusion`` adds, at each of them, the measure between k-1 and
-    k.fusion and between k.fusion and k: what the co-attention did, and the block after it.
+    fusion layer of this stream; a named site such as ``12.norm`` stands at its place beside the
+    layers, with the site before it. ``split_fusion`` adds, at each fusion layer, the measure
+    between k-1 and k.fusion and between k.fusion and k: what brings the other stream in, and the
+    block after it.
     """
     points = transition_points(frame, stream, scale.measure)
     figure = curve_figure(
@@ -64,11 +82,12 @@ def transition_curves(
         where=lambda k: f"{stream} {k - 1} to {k}",
         first=1,
         height=height,
+        named=transition_sites(frame, series, stream, scale.measure),
     )
     if split_fusion:
-        halves = fusion_points(frame, stream, scale.measure)
+        halves = fusion_points(frame, series, stream, scale.measure)
         for half, symbol, words in (
-            ("fusion", "triangle-left-open", "k-1 to k.fusion (co-attention)"),
+            ("fusion", "triangle-left-open", "k-1 to k.fusion (another stream comes in)"),
             ("block", "triangle-right-open", "k.fusion to k (rest of the block)"),
         ):
             _add_half(figure, halves[halves["half"].eq(half)], series, stream, symbol, words)
@@ -89,43 +108,62 @@ def y_range(scale: Scale, points: pd.DataFrame) -> tuple[float, float]:
     return lowest - margin, scale.high + margin
 
 
-def matched_streams(one: Series) -> tuple[StreamSpec, StreamSpec] | None:
-    """The deeper and the other one of a model's first two streams; None where there is one."""
-    if len(one.streams) < 2:
+def matched_streams(one: Series, pair: Pair | None = None) -> tuple[StreamSpec, StreamSpec] | None:
+    """The deeper and the other stream of ``pair``; None where the model lacks one of them.
+
+    Without a pair, of the model's own :func:`backend.figures.pairing.default_pair`.
+    """
+    both = paired(one.streams, pair)
+    if both is None:
         return None
-    first, second = one.streams[:2]
+    first, second = both
     return (first, second) if first.depth >= second.depth else (second, first)
+
+
+def shown_pair(series: Sequence[Series], pair: Pair | None) -> Pair | None:
+    """The pair, else the default one of the first series with two streams; None without one."""
+    defaults = (default_pair(one.streams) for one in series)
+    return pair or next((names for names in defaults if names), None)
 
 
 def alignment_points(
     frame: pd.DataFrame,
-    deep: StreamSpec,
+    axis: StreamSpec,
     other: StreamSpec,
     measure: str = "cka",
     by: Sequence[str] = ("series",),
 ) -> pd.DataFrame:
     """The measure between matching layers of two streams, one row a value of ``by`` and ``x``.
 
-    ``x`` is the layer of the deeper stream (:func:`backend.types.matched_layers`).
+    ``x`` is the layer of ``axis``, matched with the layer of ``other`` at the same relative depth.
     """
-    rows = pairs(frame, deep.name, other.name, measure)
+    rows = pairs(frame, axis.name, other.name, measure)
     rows = rows[rows["site_a"].eq("block") & rows["site_b"].eq("block")]
-    partner = {a.layer: b.layer for a, b in matched_layers(deep, other)}
-    rows = rows[rows["layer_b"].eq(rows["layer_a"].map(partner))]
+    rows = rows[rows["layer_b"].eq(rows["layer_a"].map(partners(axis, other)))]
     return over_seeds(rows, [*by, "layer_a"]).rename(columns={"layer_a": "x"})
+
+
+def partners(axis: StreamSpec, other: StreamSpec) -> dict[int, int]:
+    """{layer of ``axis``: the layer of ``other`` at the same relative depth, halves rounded up}.
+
+    Where ``axis`` is the deeper one these are :func:`backend.types.matched_layers`.
+    """
+    deep = max(axis.depth, 1)
+    return {k: (2 * k * other.depth + deep) // (2 * deep) for k in range(axis.depth + 1)}
 
 
 @dataclass(frozen=True)
 class Matched:
     """The layers of several models' two streams side by side, as one axis.
 
-    ``stream`` is the deeper one, ``other`` the one that its layers are matched with.
+    ``stream`` is the one of the axis, ``other`` the one that its layers are matched with.
     """
 
     points: pd.DataFrame
     stream: str
     other: str
     partners: dict[int, set[int]]
+    named: pd.DataFrame
 
     @property
     def x_title(self) -> str:
@@ -144,43 +182,59 @@ def matched(
     series: Sequence[Series],
     measure: str = "cka",
     by: Sequence[str] = ("series",),
+    pair: Pair | None = None,
 ) -> Matched | None:
-    """:func:`alignment_points` of all ``series`` with two streams; None where none has.
+    """:func:`alignment_points` of all ``series`` that have the pair; None where none has.
 
-    Models whose streams have other names or depths are matched each in their own way.
+    The axis is the first one's deeper stream; models whose streams differ in depth are matched each
+    in their own way. ``pair`` as in :func:`alignment_curves`.
     """
-    alike: dict[tuple[str, int, str, int], list[Series]] = {}
-    for one in series:
-        if found := matched_streams(one):
-            deep, other = found
-            alike.setdefault((deep.name, deep.depth, other.name, other.depth), []).append(one)
-    if not alike:
+    pair = shown_pair(series, pair)
+    deeper = [both for one in series if pair and (both := matched_streams(one, pair))]
+    if not deeper:
         return None
+    axis, other = (spec.name for spec in deeper[0])
+    matched_series = [
+        (one, *both) for one in series if (both := paired(one.streams, (axis, other)))
+    ]
+    shapes: dict[tuple[int, int], list[str]] = {}
+    for one, a, b in matched_series:
+        shapes.setdefault((a.depth, b.depth), []).append(one.key)
     parts = []
-    partners: dict[int, set[int]] = {}
-    for members in alike.values():
-        deep, other = matched_streams(members[0]) or members[0].streams[:2]
-        for a, b in matched_layers(deep, other):
-            partners.setdefault(a.layer, set()).add(b.layer)
-        mine = frame[frame["series"].isin([one.key for one in members])]
-        parts.append(alignment_points(mine, deep, other, measure, by))
-    return Matched(pd.concat(parts, ignore_index=True), deep.name, other.name, partners)
+    matching: dict[int, set[int]] = {}
+    for keys in shapes.values():
+        a, b = next((a, b) for one, a, b in matched_series if one.key == keys[0])
+        for layer, partner in partners(a, b).items():
+            matching.setdefault(layer, set()).add(partner)
+        mine = frame[frame["series"].isin(keys)]
+        parts.append(alignment_points(mine, a, b, measure, by))
+    return Matched(
+        pd.concat(parts, ignore_index=True),
+        axis,
+        other,
+        matching,
+        matching_sites(frame, matched_series, measure),
+    )
 
 
 def alignment_curves(
     frame: pd.DataFrame,
     series: Sequence[Series],
     *,
+    pair: Pair | None = None,
     scale: Scale = SCALES["cka"],
     estimator: str = "",
     height: int = 360,
 ) -> go.Figure:
-    """A measure between matching layers of the two streams, over the layers of the deeper one.
+    """A measure between matching layers of two streams, over the layers of the deeper one.
 
-    Where the streams differ in depth, layer k of the deeper one is matched with the layer at the
-    same relative depth of the other; the hover names both. Fusion layers are the deeper stream's.
+    ``pair`` names the two; without one it is the default pair of the first series that has two
+    streams. Series that lack one of the two are not drawn. Sites of the same name in both streams
+    stand at their place beside the layers. Where the streams differ in depth, layer k of the deeper
+    one is matched with the layer at the same relative depth of the other; the hover names both.
+    Fusion layers are the deeper stream's.
     """
-    both = matched(frame, series, scale.measure)
+    both = matched(frame, series, scale.measure, pair=pair)
     if both is None:
         return base_figure(height=height)
     return curve_figure(
@@ -193,6 +247,7 @@ def alignment_curves(
         where=both.where,
         first=0,
         height=height,
+        named=both.named,
     )
 
 
@@ -219,7 +274,7 @@ def _add_half(
                 marker={
                     "symbol": symbol,
                     "size": 10,
-                    "color": one.colour if overlay else style_of(spec).colour,
+                    "color": one.colour if overlay else one.styles[stream].colour,
                     "line": {"width": 2},
                 },
                 name=escape(words),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,18 +19,19 @@ from backend.jobs.streaming import StreamBuffer
 from backend.jobs.training_measures import read_training_measures
 from backend.measures.stream_suite import LEAST_SAMPLES
 from backend.models.adapter import Adapter
-from backend.models.registry import load_model
+from backend.models.registry import open_model
 from backend.store import Manifest, RunWriter, Store
+from backend.store.identity import default_run_id, distinct_run_id
 from backend.store.manifest import (
     DatasetInfo,
     Dtype,
     ModelInfo,
     OriginInfo,
     PlacementInfo,
-    StreamInfo,
     TaskInfo,
     utc_now,
 )
+from backend.store.streams import StreamInfo
 from backend.types import POOLINGS, Pooling
 
 _PACKAGES = ("torch", "transformers", "timm", "numpy", "pyarrow")
@@ -41,6 +41,8 @@ _PACKAGES = ("torch", "transformers", "timm", "numpy", "pyarrow")
 class CaptureRequest:
     """What to capture, from what, into which run. ``run_id`` defaults to what it is made of.
 
+    ``model`` is a checkpoint directory or, with an optional ``revision``, a model of the hub.
+
     ``streaming``: the layers are summed while the model runs and none is kept; see
     :mod:`backend.jobs.streaming`.
     """
@@ -48,6 +50,7 @@ class CaptureRequest:
     model: str
     data: str
     store: str
+    revision: str | None = None
     split: str = "test"
     poolings: tuple[str, ...] = POOLINGS
     dtype: str = "float32"
@@ -93,7 +96,7 @@ def open_request(request: CaptureRequest) -> Opened:
         )
     source = open_source(request.data, strict=request.strict)
     split = source.canonical(request.split)
-    adapter = load_model(request.model)
+    adapter = open_model(request.model, revision=request.revision)
     expected = sum(1 for _ in source.records(split, request.options.limit))
     if request.streaming and expected < LEAST_SAMPLES:
         raise InputError(
@@ -127,19 +130,19 @@ def run_capture(
     keeps no activations and has none to offer to ``before_commit``.
     """
     adapter, source = opened.adapter, opened.source
-    folder = Path(request.model)
+    folder = adapter.folder
     store = Store.create(request.store)
     with store.writer(opened.manifest, replace=request.replace) as writer:
         sums = StreamBuffer(writer, request.options.batch_size) if request.streaming else None
         capture(adapter, source, writer, request.options, progress, sums)
-        trained_here = adapter.trained_on == source.name
-        found = read_scores(folder) if trained_here else None
-        if found is not None:
-            writer.add_scores(found)
-        measured = read_training_measures(folder) if trained_here else None
-        if measured is not None:
-            writer.add_training_measures(measured)
-        if request.keep_checkpoint:
+        if folder is not None and adapter.trained_on == source.name:
+            scores = read_scores(folder)
+            if scores is not None:
+                writer.add_scores(scores)
+            measured = read_training_measures(folder)
+            if measured is not None:
+                writer.add_training_measures(measured)
+        if folder is not None and request.keep_checkpoint:
             writer.add_checkpoint(folder)
         if sums:
             sums.add_measures()
@@ -152,31 +155,19 @@ def _manifest(
     request: CaptureRequest, adapter: Adapter, source: PairSource, split: str
 ) -> Manifest:
     placement = adapter.placement
-    seed = adapter.seed or 0
-    placed = placement.name if placement else "none"
     return Manifest(
-        run_id=request.run_id or _id(source.name, placed, f"s{seed}"),
+        run_id=request.run_id or _free_id(request, adapter, source.name),
         model=ModelInfo(
             name=adapter.name,
             family=adapter.family,
             digest=adapter.digest,
-            streams=tuple(
-                StreamInfo(
-                    name=s.name,
-                    modality=s.modality,
-                    depth=s.depth,
-                    width=s.width,
-                    fusion_layers=s.fusion_layers,
-                )
-                for s in adapter.streams
-            ),
+            revision=adapter.revision,
+            streams=tuple(StreamInfo.of(spec) for spec in adapter.streams),
         ),
-        placement=PlacementInfo(
-            name=placed,
-            text=placement.text if placement else (),
-            vision=placement.vision if placement else (),
-        ),
-        seed=seed,
+        placement=PlacementInfo(name=placement.name, text=placement.text, vision=placement.vision)
+        if placement
+        else None,
+        seed=adapter.seed,
         dataset=DatasetInfo(
             name=source.name,
             layout=source.layout,
@@ -187,7 +178,7 @@ def _manifest(
                 TaskInfo(name=t.name, kind=t.kind, classes=t.classes) for t in source.tasks.values()
             ),
         ),
-        poolings=cast(tuple[Pooling, ...], request.poolings),
+        poolings=_poolings(request, adapter),
         dtype=cast(Dtype, request.dtype),
         streaming=request.streaming,
         versions={
@@ -196,9 +187,34 @@ def _manifest(
         },
         created=utc_now(),
         origin=OriginInfo(
-            model=request.model, data=request.data, train=train_command(Path(request.model))
+            model=request.model,
+            data=request.data,
+            train=train_command(adapter.folder) if adapter.folder else "",
         ),
     )
+
+
+def _poolings(request: CaptureRequest, adapter: Adapter) -> tuple[Pooling, ...]:
+    """Those that were asked for and that any stream has; InputError where that is none."""
+    has = {p for spec in adapter.streams for ref in spec.refs for p in spec.poolings_of(ref)}
+    poolings = tuple(pooling for pooling in POOLINGS if pooling in {*request.poolings} & has)
+    if not poolings:
+        raise InputError(
+            f"none of its streams has a summary token, so there is no {request.poolings[0]}",
+            where=f"model {adapter.name}",
+            hint=f"Use --pooling {','.join(sorted(has))}.",
+        )
+    return poolings
+
+
+def _free_id(request: CaptureRequest, adapter: Adapter, dataset: str) -> str:
+    """What model and data are called; where another model's run is called so, with the digest."""
+    placed = adapter.placement.name if adapter.placement else None
+    run_id = default_run_id(dataset, placed, adapter.seed, adapter.name, adapter.digest)
+    holder = Store.create(request.store).holder(run_id)
+    if holder in (None, adapter.digest) or request.replace:
+        return run_id
+    return distinct_run_id(run_id, adapter.digest)
 
 
 def train_command(checkpoint: Path) -> str:
@@ -211,7 +227,3 @@ def train_command(checkpoint: Path) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError("training.json is broken", where=str(checkpoint)) from error
     return shlex.join([*words, "--out", str(checkpoint.parent)])
-
-
-def _id(*parts: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).lstrip(".")[:80]

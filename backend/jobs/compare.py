@@ -18,7 +18,7 @@ from backend.jobs.measure import layers_of
 from backend.jobs.sources import check_poolings, content_key, in_run
 from backend.measures.cross import cross_cka
 from backend.store import Run, RunPair, Store, assert_comparable
-from backend.types import POOLINGS, Pooling
+from backend.types import BLOCK, POOLINGS, LayerRef, Pooling
 
 VERSION = 1
 """Raised whenever the same vectors would give other rows; part of every key."""
@@ -78,7 +78,9 @@ def missing_comparisons(
         if comparison_key(pooling) not in store.pair(a.run_id, b.run_id).measure_keys()
     ]
     for run in runs:
-        _check_vectors(run, [t.pooling for t in tasks if run.run_id in (t.run_a, t.run_b)])
+        for task in tasks:
+            if run.run_id in (task.run_a, task.run_b):
+                _require_layers(run, task.pooling)
     return tasks
 
 
@@ -88,7 +90,7 @@ def comparison_key(pooling: Pooling) -> str:
 
 
 def _shared_poolings(a: Run, b: Run) -> list[Pooling]:
-    shared = [p for p in POOLINGS if p in a.manifest.poolings and p in b.manifest.poolings]
+    shared = [p for p in POOLINGS if p in _layer_poolings(a) and p in _layer_poolings(b)]
     if not shared:
         raise InputError(
             f"runs {a.run_id} and {b.run_id} have no pooling in common",
@@ -97,11 +99,18 @@ def _shared_poolings(a: Run, b: Run) -> list[Pooling]:
     return shared
 
 
-def _check_vectors(run: Run, poolings: Sequence[Pooling]) -> None:
-    captured = {pooling for _, pooling in run.captured()}
-    for pooling in poolings:
-        if pooling not in captured:
-            run.vectors(run.streams[0].name, 0, pooling)  # raises: the run knows the command best
+def _require_layers(run: Run, pooling: Pooling) -> None:
+    """InputError, with what to do about it, where a run has no plain layer to compare."""
+    layers = [ref for ref, own in run.manifest.captures if own == pooling and ref.site == BLOCK]
+    captured = {ref for ref, own in run.captured() if own == pooling}
+    if captured.isdisjoint(layers):
+        ref = layers[0] if layers else LayerRef(run.streams[0].name, 0)
+        run.vectors(ref.stream, ref, pooling)  # raises: the run knows the command best
+
+
+def _layer_poolings(run: Run) -> set[Pooling]:
+    """The poolings that any plain layer of a run has: only these are compared across runs."""
+    return {pooling for ref, pooling in run.manifest.captures if ref.site == BLOCK}
 
 
 def _perform(store: Store, task: Task) -> None:

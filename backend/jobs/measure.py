@@ -237,7 +237,7 @@ def layers_of(source: VectorSource, pooling: Pooling) -> Layers:
             for ref, vectors in stream_vectors(source, spec.name, pooling).items()
         },
         pooling,
-        {spec.name: str(spec.modality) for spec in source.streams},
+        {spec.name: spec.modality for spec in source.streams},
         labels=source.labels(),
     )
 
@@ -265,8 +265,6 @@ def _named(driving: pd.DataFrame, source: VectorSource, pooling: Pooling) -> pd.
     """Driving samples by id, as the store keeps them."""
     ids = source.sample_ids()
     return driving.assign(
-        site_a="block",
-        site_b="block",
         pooling=pooling,
         sample_id=ids[driving["sample"].to_numpy()],
     ).drop(columns="sample")

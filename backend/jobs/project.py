@@ -41,10 +41,11 @@ def project_run(
 ) -> list[str]:
     """Add the coordinates that ``run`` lacks, a key a pooling; the keys written.
 
-    All captured sites of a stream (blocks and fusion outputs, in order) share their axes; streams
-    have axes of their own. What is present is not computed again. A pooling without vectors is
-    skipped with a warning that names the capture command. InputError for an unknown method or
-    pooling, and for vectors that cannot be projected (naming run, stream and layer).
+    All captured sites of a stream (layers and named sites, in order) share their axes; streams have
+    axes of their own, and those that lack a pooling are left out of it. What is present is not
+    computed again. A pooling without vectors is skipped with a warning that names the capture
+    command. InputError for an unknown method or pooling, and for vectors that cannot be projected
+    (naming run, stream and layer).
     """
     checked = _checked(method)
     present = run.projection_keys()

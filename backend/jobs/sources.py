@@ -112,7 +112,7 @@ def check_poolings(wanted: Sequence[str] | None) -> None:
 def stream_vectors(
     source: VectorSource, stream: str, pooling: Pooling
 ) -> dict[LayerRef, np.ndarray]:
-    """{layer: (n, d)} of everything captured of one stream, in order of position."""
+    """{site: (n, d)} of everything captured of one stream, in order of position."""
     return {ref: source.vectors(stream, ref, pooling) for ref in source.layers(stream, pooling)}
 
 
@@ -124,16 +124,27 @@ def missing_poolings(
     Where the vectors are missing a warning says so and names the command that would make them.
     """
     check_poolings(wanted)
-    lacking = [pooling for pooling in wanted or run.manifest.poolings if lacks(pooling)]
+    possible = dict.fromkeys(pooling for _, pooling in run.manifest.captures)
+    asked = wanted or [pooling for pooling in run.manifest.poolings if pooling in possible]
+    lacking = [pooling for pooling in asked if lacks(pooling)]
     captured = {pooling for _, pooling in run.captured()}
     for pooling in lacking:
         if pooling not in captured:
-            stream = run.streams[0].name
             try:
-                run.vectors(stream, 0, pooling)  # raises: the run knows the command best
+                require_vectors(run, pooling)
             except InputError as error:
                 log.warning("skipped %s vectors of run %s: %s", pooling, run.run_id, error)
     return [pooling for pooling in lacking if pooling in captured]
+
+
+def require_vectors(run: Run, pooling: Pooling) -> None:
+    """InputError, with what to do about it, where a run has no vectors of a pooling at all."""
+    captured = {own for _, own in run.captured()}
+    if pooling in captured:
+        return
+    first = LayerRef(run.streams[0].name, 0)
+    ref = next((ref for ref, own in run.manifest.captures if own == pooling), first)
+    run.vectors(ref.stream, ref, pooling)  # raises: the run knows the command best
 
 
 @contextmanager

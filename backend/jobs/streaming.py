@@ -13,23 +13,23 @@ The disk holds the sums twice until the commit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from backend.capture.recorder import Vectors
 from backend.capture.run import Batch, samples_table
+from backend.capture.sinks import Vectors
 from backend.errors import InputError
 from backend.jobs.sources import content_key
 from backend.measures import CKAStream
-from backend.measures.stream_suite import stream_suite, streamed_pairs
+from backend.measures.stream_suite import stream_suite, streamed_pairs, streamed_refs
 from backend.measures.stream_sums import stream_nbytes, tracked_pairs
 from backend.measures.suite import site_name
 from backend.store import Manifest, RunWriter
-from backend.types import LayerRef, Pooling, Record
+from backend.types import LayerRef, Pooling, Record, StreamSpec
 
 log = logging.getLogger(__name__)
 
@@ -47,28 +47,44 @@ _STATE_BYTES_A_SAMPLE = 64 * 2**10  # what writing the sums may cost, spread ove
 
 
 @dataclass(frozen=True)
-class StreamPlan:
-    """Which layers are summed with which: sites in the model's order, pairs of their indices."""
+class PoolingPlan:
+    """What is summed of one pooling: the sites that have it, and pairs of their indices."""
 
-    manifest: Manifest
     refs: tuple[LayerRef, ...]
+    widths: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, manifest: Manifest) -> StreamPlan:
-        """Consecutive layers, fusion outputs with their neighbours, matching layers of streams."""
-        refs = tuple(ref for spec in manifest.streams for ref in spec.sites)
-        return cls(manifest, refs, tuple(streamed_pairs(manifest.streams)))
+    def of(cls, streams: Sequence[StreamSpec], pooling: Pooling) -> PoolingPlan:
+        """Consecutive layers, named sites with their neighbours, matching layers of streams."""
+        refs = streamed_refs(streams, pooling)
+        specs = {spec.name: spec for spec in streams}
+        widths = tuple(specs[ref.stream].width_of(ref) for ref in refs)
+        return cls(refs, widths, tuple(streamed_pairs(streams, pooling)))
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Width of each site."""
-        return tuple(self.manifest.stream(ref.stream).width for ref in self.refs)
+    def fits(self, stream: CKAStream, n: int) -> bool:
+        """Whether these are this plan's sums over ``n`` samples."""
+        tracked = tuple(tracked_pairs(self.pairs, len(self.refs)))
+        return (stream.n, stream.widths, stream.tracked) == (n, self.widths, tracked)
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """Which sites are summed with which, by pooling; without poolings that no site has."""
+
+    manifest: Manifest
+    poolings: Mapping[Pooling, PoolingPlan]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> StreamPlan:
+        """What a run is summed by."""
+        plans = {p: PoolingPlan.of(manifest.streams, p) for p in manifest.poolings}
+        return cls(manifest, {pooling: plan for pooling, plan in plans.items() if plan.refs})
 
     @property
     def nbytes(self) -> int:
         """Bytes of the sums of all poolings, however many samples there are."""
-        return stream_nbytes(self.widths, self.pairs) * len(self.manifest.poolings)
+        return sum(stream_nbytes(plan.widths, plan.pairs) for plan in self.poolings.values())
 
     def shard_rows(self, batch_size: int) -> int:
         """Samples a shard, whole batches: more where the sums that go with it are larger."""
@@ -77,12 +93,7 @@ class StreamPlan:
 
     def fresh(self) -> Streams:
         """Empty sums."""
-        return {pooling: CKAStream(pairs=self.pairs) for pooling in self.manifest.poolings}
-
-    def fits(self, stream: CKAStream, n: int) -> bool:
-        """Whether these are this plan's sums over ``n`` samples."""
-        tracked = tuple(tracked_pairs(self.pairs, len(self.refs)))
-        return (stream.n, stream.widths, stream.tracked) == (n, self.widths, tracked)
+        return {pooling: CKAStream(pairs=plan.pairs) for pooling, plan in self.poolings.items()}
 
 
 class StreamBuffer:
@@ -96,7 +107,7 @@ class StreamBuffer:
         self._writer = writer
         self._plan = StreamPlan.of(writer.manifest)
         self._rows = self._plan.shard_rows(batch_size)
-        self._samples: list[tuple[Record, bytes]] = []
+        self._samples: list[tuple[Record, bytes | None]] = []
         self._gathered: list[Vectors] = []
         self._summed = 0  # of the samples
         self.streams = self._resume()
@@ -128,10 +139,10 @@ class StreamBuffer:
 
     def add_measures(self) -> list[str]:
         """Add the measures of everything summed to the run, a key a pooling; the keys."""
-        modalities = {spec.name: str(spec.modality) for spec in self._writer.streams}
+        modalities = {spec.name: spec.modality for spec in self._writer.streams}
         keys = []
         for pooling, stream in self.streams.items():
-            plan = self._plan
+            plan = self._plan.poolings[pooling]
             rows = stream_suite(
                 stream, plan.refs, plan.pairs, pooling, modalities=modalities, threshold=THRESHOLD
             )
@@ -146,10 +157,9 @@ class StreamBuffer:
         records = [record for record, _ in self._samples[self._summed :]]
         self._summed = len(self._samples)
         for pooling, stream in self.streams.items():
-            layers = [
-                np.concatenate([part[ref, pooling] for part in parts]) for ref in self._plan.refs
-            ]
-            _refuse_non_finite(layers, self._plan.refs, pooling, records)
+            refs = self._plan.poolings[pooling].refs
+            layers = [np.concatenate([part[ref, pooling] for part in parts]) for ref in refs]
+            _refuse_non_finite(layers, refs, pooling, records)
             stream.update(layers)
 
     def _write(self) -> None:
@@ -184,7 +194,7 @@ class StreamBuffer:
     def _load(self, count: int, n: int) -> Streams | None:
         """The sums after ``count`` shards, of all poolings; None where they are not to be had."""
         found: Streams = {}
-        for pooling in self._writer.manifest.poolings:
+        for pooling, plan in self._plan.poolings.items():
             path = self._path(count, pooling)
             if not path.exists():
                 return None
@@ -193,7 +203,7 @@ class StreamBuffer:
             except InputError as error:
                 log.warning("%s", error)
                 return None
-            if not self._plan.fits(stream, n):
+            if not plan.fits(stream, n):
                 return None
             found[pooling] = stream
         return found
@@ -203,9 +213,9 @@ class StreamBuffer:
 
     def _forget(self, keep: set[int]) -> None:
         """Delete all but the sums after so many shards, and what a killed process left."""
-        kept = {self._path(k, pooling) for k in keep for pooling in self._writer.manifest.poolings}
+        current = {self._path(k, pooling) for k in keep for pooling in self._plan.poolings}
         for path in self._writer.state().iterdir():
-            if path not in kept:
+            if path not in current:
                 path.unlink()
 
 

@@ -17,13 +17,19 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from backend.capture.recorder import Recorder
+from backend.capture.sinks import PooledSink
+from backend.capture.tap import Tap
 from backend.errors import InputError
 from backend.measures import CKAStream
-from backend.measures.stream_suite import LEAST_SAMPLES, stream_suite, streamed_pairs
-from backend.models.dual_stream import DualStream
-from backend.models.fusion import FusionModel
-from backend.models.preprocess import Preprocessor
+from backend.measures.stream_suite import (
+    LEAST_SAMPLES,
+    stream_suite,
+    streamed_pairs,
+    streamed_refs,
+)
+from backend.models.dual_stream.adapter import DualStream
+from backend.models.dual_stream.model import FusionModel
+from backend.models.dual_stream.preprocess import Preprocessor
 from backend.store import tables
 from backend.store.files import published
 from backend.train.examples import Examples
@@ -33,7 +39,6 @@ log = logging.getLogger(__name__)
 
 FILE = "training_measures.parquet"
 SAMPLES = 256
-_POOLING: Pooling = "cls"
 _BATCH = 64
 
 
@@ -97,19 +102,25 @@ class TrainingMeasures:
 
     def _measure(self, epoch: int, step: int) -> None:
         streams = self._model.streams
-        refs = tuple(ref for spec in streams for ref in spec.sites)
-        pairs = streamed_pairs(streams)
+        # An encoder without a summary token is measured by its mean, and the other one with it.
+        pooling: Pooling = "cls" if all("cls" in spec.poolings for spec in streams) else "mean"
+        refs = streamed_refs(streams, pooling)
+        pairs = streamed_pairs(streams, pooling)
+        pooled = PooledSink((pooling,))
         sums = CKAStream(pairs=pairs)
         # The pass draws no random numbers; whatever a model family does, training must not see it.
         devices = [self._device] if self._device.type == "cuda" else []
-        with torch.random.fork_rng(devices), Recorder(self._adapter, (_POOLING,)) as record:
+        with torch.random.fork_rng(devices), Tap(self._adapter, pooled) as tap:
             for start in range(0, len(self._indices), _BATCH):
                 chosen = self._indices[start : start + _BATCH]
-                inputs = {**self._dev.tokens(chosen), **self._dev.pixels(chosen)}
-                vectors, _ = record({k: v.to(self._device) for k, v in inputs.items()})
-                sums.update([vectors[ref, _POOLING] for ref in refs])
-        modalities = {spec.name: str(spec.modality) for spec in streams}
-        rows = stream_suite(sums, refs, pairs, _POOLING, modalities=modalities)
+                inputs = self._adapter.inputs(
+                    {**self._dev.tokens(chosen), **self._dev.pixels(chosen)}
+                )
+                tap(inputs.to(self._device))
+                vectors = pooled.vectors()
+                sums.update([vectors[ref, pooling] for ref in refs])
+        modalities = {spec.name: spec.modality for spec in streams}
+        rows = stream_suite(sums, refs, pairs, pooling, modalities=modalities)
         rows.insert(0, "epoch", epoch)
         rows.insert(1, "step", step)
         self._frames.append(rows)

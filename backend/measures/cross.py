@@ -48,6 +48,8 @@ def cross_cka(a: Layers, b: Layers, names: tuple[str, str] = ("a", "b")) -> pd.D
 
 def _rows(a: Layers, b: Layers, names: tuple[str, str]) -> Iterator[dict[str, object]]:
     left, right = a.blocks, b.blocks
+    if not left or not right:
+        return  # a model may have no layer with this pooling
     constant = {
         (side, ref): f"{name}: {constant_layer_reason(ref, layers.pooling, layers.modalities)}"
         for side, layers, name in zip((0, 1), (a, b), names, strict=True)

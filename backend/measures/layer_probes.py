@@ -1,4 +1,4 @@
-"""Linear probes of every block, and of matching layers of two streams side by side."""
+"""Linear probes of every layer, and of matching layers of two streams side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from backend.errors import InputError
 from backend.measures.base import constant_reason
 from backend.measures.probes import linear_probe
 from backend.measures.result import Result
-from backend.measures.suite import constant_layer_reason, in_order, site_name, tidy_row
+from backend.measures.suite import (
+    constant_layer_reason,
+    end_pairs,
+    in_order,
+    site_name,
+    tidy_row,
+)
 from backend.types import NO_LABEL, LayerRef, StreamSpec, TaskSpec, matched_layers
 
 if TYPE_CHECKING:
@@ -34,14 +40,14 @@ class Target:
 
 
 def probe_rows(layers: Layers) -> Iterator[dict[str, object]]:
-    """A tidy row a task and block, and a task and pair of matching layers, one after the other.
+    """A tidy row a task and layer, and a task and pair of matching layers, one after the other.
 
     ``estimator`` is the name of the task. A row of two layers is the probe of both vectors, one
     after the other; the vision stream's is first. Classes (labels, if there are several a sample)
     with fewer than ``FOLDS`` samples cannot be cross-validated and are left out with a warning.
     """
     targets = [target_of(task, labels) for task, labels in layers.labels.items() if task.classes]
-    places: list[tuple[LayerRef, ...]] = [(ref,) for ref in layers.blocks]
+    places: list[tuple[LayerRef, ...]] = [(ref,) for ref in [*layers.blocks, *layers.at_ends]]
     places += matching(layers)
     for target in targets:
         for place in places:
@@ -49,21 +55,19 @@ def probe_rows(layers: Layers) -> Iterator[dict[str, object]]:
 
 
 def matching(layers: Layers) -> list[tuple[LayerRef, LayerRef]]:
-    """Matching blocks of every two streams, of those that were captured; the vision stream first.
+    """Matching layers of every two streams, of those that were captured; the vision stream first.
 
-    Where depths differ, a layer of the shallower stream has several partners.
+    Where depths differ, a layer of the shallower stream has several partners. Namesakes after the
+    last layers (:func:`backend.measures.suite.end_pairs`) match, too.
     """
     blocks = layers.blocks
     specs = [
-        StreamSpec(name, "fused", max(ref.layer for ref in blocks if ref.stream == name), 1)
+        StreamSpec.of(name, name, max(ref.layer for ref in blocks if ref.stream == name), 1)
         for name in in_order((ref.stream for ref in blocks), layers.modalities)
     ]
-    return [
-        (a, b)
-        for one, other in combinations(specs, 2)
-        for a, b in matched_layers(one, other)
-        if a in layers.arrays and b in layers.arrays
-    ]
+    matched = [pair for one, other in combinations(specs, 2) for pair in matched_layers(one, other)]
+    captured = [(a, b) for a, b in matched if a in layers.arrays and b in layers.arrays]
+    return [*captured, *end_pairs(layers.refs, layers.modalities)]
 
 
 def target_of(task: TaskSpec, labels: NDArray[np.integer]) -> Target:

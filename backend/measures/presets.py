@@ -54,11 +54,12 @@ from backend.measures.suite import (
     cka_with_drivers,
     constant_layer_reason,
     dimension_rows,
+    end_pairs,
     pairs,
     site_name,
     tidy_row,
 )
-from backend.types import POOLINGS, LayerRef, Pooling, TaskSpec
+from backend.types import BLOCK, POOLINGS, LayerRef, Pooling, TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +89,8 @@ class Layers:
 
     @property
     def n(self) -> int:
-        """Samples."""
-        return len(next(iter(self.arrays.values())))
+        """Samples; 0 without layers."""
+        return len(next(iter(self.arrays.values()), ()))
 
     @property
     def refs(self) -> list[LayerRef]:
@@ -107,13 +108,19 @@ class Layers:
 
     @property
     def blocks(self) -> list[LayerRef]:
-        """Without the fusion outputs."""
-        return [ref for ref in self.arrays if ref.site == "block"]
+        """The layers without the named sites."""
+        return [ref for ref in self.arrays if ref.site == BLOCK]
+
+    @property
+    def at_ends(self) -> list[LayerRef]:
+        """The named sites that are compared with those of another stream, in the model's order."""
+        compared = {ref for pair in end_pairs(self.refs, self.modalities) for ref in pair}
+        return [ref for ref in self.arrays if ref in compared]
 
     @property
     def crossing(self) -> list[tuple[LayerRef, LayerRef]]:
-        """Every block of a stream with every block of another, the vision stream first."""
-        refs = self.blocks
+        """Every pair of sites of two streams that is compared, the vision stream first."""
+        refs = self.refs
         return [
             (refs[i], refs[j])
             for i, j in pairs(refs, self.modalities)
@@ -178,33 +185,44 @@ Pair = Callable[..., Result]
 
 
 def _matrix_rows(layers: Layers, matrix: Matrix, pair: Pair, **options: Any) -> Iterator[Row]:
-    """All pairs of blocks from one matrix, and each fusion output with its neighbours."""
+    """All pairs of layers from one matrix, and the named sites one by one."""
     blocks = layers.blocks
     names = [site_name(ref) for ref in blocks]
-    result = matrix([layers.arrays[ref] for ref in blocks], labels=names, **options)
+    result = (
+        matrix([layers.arrays[ref] for ref in blocks], labels=names, **options) if blocks else None
+    )
     widths = {ref: int(layers.arrays[ref].shape[1]) for ref in layers.arrays}
     at = {ref: i for i, ref in enumerate(blocks)}
     refs = layers.refs
     for i, j in pairs(refs, layers.modalities):
         a, b = refs[i], refs[j]
-        if a in at and b in at:
+        if result is not None and a in at and b in at:
             cell = result.cell(at[a], at[b], (widths[a], widths[b]))
-            others = [name for name in names if name not in (names[at[a]], names[at[b]])]
-            told = [text for text in cell.warnings if not any(name in text for name in others)]
-            yield _tidy(layers, replace(cell, warnings=tuple(told)), a, b)
+            own = {names[at[a]], names[at[b]]}
+            told = [text for text in cell.warnings if mentioned(text, names) <= own]
+            yield _row(layers, replace(cell, warnings=tuple(told)), a, b)
         else:
             yield _tidy(layers, pair(layers.arrays[a], layers.arrays[b], **options), a, b)
 
 
+def mentioned(text: str, names: Sequence[str]) -> set[str]:
+    """Which of ``names`` a text holds, whole: ``layer 1 of text_decoder`` is no ``... of text``."""
+    # Of names that begin alike the longest comes first, and ends where no name can go on.
+    longest = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return set(re.findall(rf"(?:{longest})(?![A-Za-z0-9_-])", text))
+
+
 def _tidy(layers: Layers, result: Result, a: LayerRef, b: LayerRef | None = None) -> Row:
-    """A row, with layers called by their names, and the note on left-out samples."""
+    """The row of a result that calls its layers x and y, with the layers' names."""
     names = {"x": site_name(a), "y": site_name(b) if b else "y"}
-    result = replace(
-        result,
-        pooling=layers.pooling,
-        warnings=tuple(_called(text, names) for text in result.warnings),
-        reason=_called(result.reason, names),
-    )
+    warnings = tuple(_called(text, names) for text in result.warnings)
+    named = replace(result, warnings=warnings, reason=_called(result.reason, names))
+    return _row(layers, named, a, b)
+
+
+def _row(layers: Layers, result: Result, a: LayerRef, b: LayerRef | None) -> Row:
+    """A row, with the reason of constant layers and the note on left-out samples."""
+    result = replace(result, pooling=layers.pooling)
     if result.reason:
         known = [
             constant_layer_reason(ref, layers.pooling, layers.modalities)
@@ -304,9 +322,10 @@ def _retrieval(layers: Layers) -> Iterator[Row]:
         x, y = layers.arrays[a], layers.arrays[b]
         found = retrieval(x, y, ks=ks) if ks else None
         dims = (int(x.shape[1]), int(y.shape[1]))
+        one, other = _gallery_names(a.stream, b.stream)
         for direction, results in (
-            ("image_to_text", found.x_to_y if found else {}),
-            ("text_to_image", found.y_to_x if found else {}),
+            (f"{one}_to_{other}", found.x_to_y if found else {}),
+            (f"{other}_to_{one}", found.y_to_x if found else {}),
         ):
             for k, result in results.items():
                 named = replace(result, measure=f"recall_at_{k}", estimator=direction)
@@ -317,11 +336,17 @@ def _retrieval(layers: Layers) -> Iterator[Row]:
                 yield _tidy(layers, none, a, b)
 
 
+def _gallery_names(a: str, b: str) -> tuple[str, str]:
+    """What two streams are called in directions of retrieval: what is found is an image."""
+    one, other = ("image" if name == "vision" else name for name in (a, b))
+    return (one, other) if one != other else (a, b)
+
+
 def _gap(layers: Layers) -> Iterator[Row]:
     for a, b in layers.crossing:
         for measure in (modality_gap, alignment):
             yield _tidy(layers, measure(layers.arrays[a], layers.arrays[b]), a, b)
-    for ref in layers.blocks:
+    for ref in [*layers.blocks, *layers.at_ends]:
         yield _tidy(layers, uniformity(layers.arrays[ref]), ref)
 
 
@@ -376,7 +401,8 @@ def _thesis_neighbours(layers: Layers) -> Iterator[Row]:
 
 def _thesis_dimension(layers: Layers) -> Iterator[Row]:
     unit = thesis_layers(layers)
-    yield from dimension_rows(unit.arrays, unit.pooling, modalities=unit.modalities)
+    if unit.arrays:
+        yield from dimension_rows(unit.arrays, unit.pooling, modalities=unit.modalities)
 
 
 DEFAULT: tuple[Part, ...] = (

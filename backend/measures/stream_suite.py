@@ -1,8 +1,8 @@
 """The rows that a capture without vectors can still give, from sums over its samples.
 
-A subset of :mod:`backend.measures.suite` in the same form: CKA of consecutive layers, of each
-fusion output with its neighbours, and of matching layers of every two streams; effective dimension
-and participation ratio of every site.
+A subset of :mod:`backend.measures.suite` in the same form: CKA of consecutive layers, of each named
+site with its neighbours and its namesakes, and of matching layers of every two streams; effective
+dimension and participation ratio of every site.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from backend.errors import InputError
 from backend.measures.dimension import check_threshold
 from backend.measures.stream import CKAStream
-from backend.measures.suite import fusion_pairs, in_order, site_facts, tidy_frame
+from backend.measures.suite import in_order, named_pairs, site_facts, tidy_frame
 from backend.types import LayerRef, Pooling, StreamSpec, matched_layers
 
 if TYPE_CHECKING:
@@ -23,21 +23,26 @@ if TYPE_CHECKING:
 LEAST_SAMPLES = 4
 
 
-def streamed_pairs(streams: Sequence[StreamSpec]) -> list[tuple[int, int]]:
-    """The pairs that are summed, as indices into the sites of all ``streams`` one after another.
+def streamed_pairs(streams: Sequence[StreamSpec], pooling: Pooling) -> list[tuple[int, int]]:
+    """The pairs that are summed, as indices into :func:`streamed_refs`.
 
     In the order of the module's docstring; of two streams the vision stream comes first.
     """
-    refs = [ref for spec in streams for ref in spec.sites]
+    refs = streamed_refs(streams, pooling)
     at = {ref: i for i, ref in enumerate(refs)}
-    named = {spec.name: spec for spec in streams}
-    ordered = [
-        named[name] for name in in_order(named, {spec.name: spec.modality for spec in streams})
-    ]
-    found = [(at[a], at[b]) for spec in ordered for a, b in pairwise(spec.layers)]
+    modalities = {spec.name: spec.modality for spec in streams}
+    by_name = {spec.name: spec for spec in streams}
+    ordered = [by_name[name] for name in in_order(by_name, modalities)]
+    compared = [pair for spec in ordered for pair in pairwise(spec.layers)]
     for one, other in combinations(ordered, 2):
-        found += [(at[a], at[b]) for a, b in matched_layers(one, other)]
-    return [*found, *fusion_pairs(refs)]
+        compared += matched_layers(one, other)
+    indices = [(at[a], at[b]) for a, b in compared if a in at and b in at]
+    return [*indices, *named_pairs(refs, modalities)]
+
+
+def streamed_refs(streams: Sequence[StreamSpec], pooling: Pooling) -> tuple[LayerRef, ...]:
+    """The sites that have a pooling, of all ``streams`` one after another."""
+    return tuple(ref for spec in streams for ref in spec.refs if pooling in spec.poolings_of(ref))
 
 
 def stream_suite(

@@ -1,11 +1,13 @@
 """All default measures of one model under one pooling, as the tidy rows that the store keeps.
 
-Pairs of layers: every two layers of a stream (each unordered pair once, the diagonal too), every
-layer of one stream with every layer of another, and each fusion output with its neighbours
-(k-1 with k.fusion, k.fusion with k). Linear CKA of each pair is given biased and debiased with the
-exact null and the bootstrap interval of each, and of the debiased one the p-value (up to the size
-that :func:`suite` names), corrected after Holm over all pairs of different sites of the same two
-streams (``p_corrected``). Single layers: effective dimension and participation ratio of every site.
+Pairs of sites: every two layers of a stream (each unordered pair once, the diagonal too), every
+layer of one stream with every layer of another, each named site with its neighbours (k-1 with
+k.fusion, k.fusion with k), and the named sites after a stream's last layer with those of the same
+name in another stream (``projected`` with ``projected``). Linear CKA of each pair is given biased
+and debiased with the exact null and the bootstrap interval of each, and of the debiased one the
+p-value (up to the size that :func:`suite` names), corrected after Holm over all pairs of different
+sites of the same two streams (``p_corrected``). Single layers: effective dimension and
+participation ratio of every site.
 
 :func:`drivers` says which samples carry the similarity of two streams.
 """
@@ -16,7 +18,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, combinations_with_replacement, product
+from itertools import combinations, combinations_with_replacement, pairwise, product, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +49,7 @@ from backend.measures.parallel import map_pieces
 from backend.measures.pvalues import holm
 from backend.measures.result import NAN, Result
 from backend.measures.samples import SampleSums, sample_sums
-from backend.types import LayerRef, Pooling
+from backend.types import BLOCK, LayerRef, Pooling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,8 +80,10 @@ COLUMNS: dict[str, str] = {
 DRIVER_COLUMNS: dict[str, str] = {
     "stream_a": "str",
     "layer_a": "int32",
+    "site_a": "str",
     "stream_b": "str",
     "layer_b": "int32",
+    "site_b": "str",
     "rank": "int32",
     "sample": "int64",
     "share": "float64",
@@ -93,10 +97,7 @@ P_VALUE_WORK = 1e13
 
 ESTIMATORS: tuple[Estimator, ...] = ("biased", "debiased")
 
-_INPUTS = {"vision": "image", "text": "text"}
-
-
-_RANK = {"vision": 0, "text": 1}
+_INPUTS = {"vision": "image", "text": "text", "audio": "recording"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +124,10 @@ def suite(
 ) -> pd.DataFrame:
     """Every default measure of ``layers``, {LayerRef: (n, d) array} over the same n >= 4 samples.
 
-    One row a value, columns as in ``COLUMNS``; of two streams the vision stream is ``stream_a``.
-    ``modalities`` maps stream names to modalities and defaults to the names. InputError names the
-    layer whose array cannot be used.
+    The sites of a stream are given in the order of the computation, which says what is beside a
+    named one. One row a value, columns as in ``COLUMNS``; of two streams the vision stream is
+    ``stream_a``, else the one that was given first. ``modalities`` maps stream names to modalities
+    and defaults to the names. InputError names the layer whose array cannot be used.
     Cost: ½n²Σd + L²n² multiply-adds for CKA, 1000 resamples of n numbers a pair and one
     eigen-decomposition a layer; memory the arrays again, centred, and 16n bytes a pair.
 
@@ -143,7 +145,7 @@ def drivers(
     modalities: Mapping[str, str] | None = None,
     count: int = DRIVERS,
 ) -> pd.DataFrame:
-    """The samples that drive each pair of blocks of two streams, columns as in ``DRIVER_COLUMNS``.
+    """The samples that drive each pair of sites of two streams, columns as in ``DRIVER_COLUMNS``.
 
     For every pair 2·``count`` rows: ``rank`` 1, 2, ... have the highest shares of debiased CKA
     (:func:`backend.measures.cka_contributions`), -1, -2, ... the lowest; ``sample`` is the row of
@@ -151,7 +153,8 @@ def drivers(
     there are n/2 of either. Cost and errors: those of CKA in :func:`suite`.
     """
     modalities = modalities or {}
-    refs = [ref for ref in layers if ref.site == "block"]
+    at_ends = {ref for pair in end_pairs(list(layers), modalities) for ref in pair}
+    refs = [ref for ref in layers if ref.site == BLOCK or ref in at_ends]
     prepared = prepare_layers(
         [layers[ref] for ref in refs], [site_name(ref) for ref in refs], min_samples=4
     )
@@ -294,10 +297,10 @@ def tidy_frame(
 
 def constant_layer_reason(ref: LayerRef, pooling: Pooling, modalities: Mapping[str, str]) -> str:
     """Why a layer whose samples all have the same vector has no measures."""
-    if ref.layer == 0 and pooling == "cls":
+    if (ref.layer, ref.site, pooling) == (0, BLOCK, "cls"):
         source = _INPUTS.get(modalities.get(ref.stream, ref.stream), "input")
         return (
-            f"layer 0 of {ref.stream} is constant: the CLS token does not depend on the "
+            f"layer 0 of {ref.stream} is constant: the summary token does not depend on the "
             f"{source} yet"
         )
     return constant_reason(site_name(ref))
@@ -313,34 +316,61 @@ def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple
     streams = in_order((ref.stream for ref in refs), modalities)
     blocks = {
         name: sorted(
-            (i for i, ref in enumerate(refs) if ref.stream == name and ref.site == "block"),
+            (i for i, ref in enumerate(refs) if ref.stream == name and ref.site == BLOCK),
             key=lambda i: refs[i].layer,
         )
         for name in streams
     }
-    found = [p for name in streams for p in combinations_with_replacement(blocks[name], 2)]
+    compared = [p for name in streams for p in combinations_with_replacement(blocks[name], 2)]
     for a, b in combinations(streams, 2):
-        found += product(blocks[a], blocks[b])
-    return [*found, *fusion_pairs(refs)]
+        compared += product(blocks[a], blocks[b])
+    return [*compared, *named_pairs(refs, modalities)]
 
 
 def in_order(streams: Iterable[str], modalities: Mapping[str, str]) -> list[str]:
     """Each stream once, vision first: of two streams the earlier one is ``stream_a``."""
-    return sorted(
-        dict.fromkeys(streams),
-        key=lambda name: _RANK.get(modalities.get(name, name), len(_RANK)),
-    )
+    return sorted(dict.fromkeys(streams), key=lambda name: modalities.get(name, name) != "vision")
 
 
-def fusion_pairs(refs: Sequence[LayerRef]) -> list[tuple[int, int]]:
-    """Indices of each fusion output with its neighbours: k-1 with k.fusion, k.fusion with k."""
-    found: list[tuple[int, int]] = []
+def named_pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Indices of the pairs of named sites: with their neighbours, and with namesakes at the ends.
+
+    Neighbours are beside each other among the ``refs`` of a stream and at most a layer apart: k-1
+    with k.fusion, k.fusion with k. Namesakes are :func:`end_pairs`.
+    """
     at = {ref: i for i, ref in enumerate(refs)}
-    for ref in sorted((r for r in refs if r.site == "fusion"), key=lambda r: (r.stream, r.layer)):
-        before, after = LayerRef(ref.stream, ref.layer - 1), LayerRef(ref.stream, ref.layer)
-        found += [(at[before], at[ref])] if before in at else []
-        found += [(at[ref], at[after])] if after in at else []
-    return found
+    compared = []
+    for stream in sorted({ref.stream for ref in refs}):
+        own = [ref for ref in refs if ref.stream == stream]
+        compared += [
+            (at[a], at[b])
+            for a, b in pairwise(own)
+            if (a.site, b.site) != (BLOCK, BLOCK) and abs(b.layer - a.layer) <= 1
+        ]
+    return [*compared, *((at[a], at[b]) for a, b in end_pairs(refs, modalities))]
+
+
+def end_pairs(
+    refs: Sequence[LayerRef], modalities: Mapping[str, str]
+) -> list[tuple[LayerRef, LayerRef]]:
+    """The named sites after the last layers of two streams that have the same name.
+
+    The model itself has brought them there to be compared: CLIP's ``projected`` of either stream.
+    """
+    streams = in_order((ref.stream for ref in refs), modalities)
+    return [
+        (a, b)
+        for one, other in combinations(streams, 2)
+        for a in ends(refs, one)
+        for b in ends(refs, other)
+        if a.site == b.site
+    ]
+
+
+def ends(refs: Sequence[LayerRef], stream: str) -> list[LayerRef]:
+    """The named sites after a stream's last layer, such as ``12.norm`` and ``12.projected``."""
+    own = [ref for ref in refs if ref.stream == stream]
+    return list(takewhile(lambda ref: ref.site != BLOCK, reversed(own)))[::-1]
 
 
 def _cka_rows(
@@ -416,7 +446,7 @@ def _driver_frame(refs: Sequence[LayerRef], sums: SampleSums, count: int) -> pd.
     crossing = set(_crossing(refs, sums.pairs)) if count else set()
     columns = [column for column, pair in enumerate(sums.pairs) if pair in crossing]
     rows = [
-        (refs[i].stream, refs[i].layer, refs[j].stream, refs[j].layer, rank, sample, share[sample])
+        (*_place(refs[i]), *_place(refs[j]), rank, sample, share[sample])
         for (i, j), share in (
             (sums.pairs[column], found)
             for column, found in zip(columns, shares(sums, columns).T, strict=True)
@@ -424,6 +454,10 @@ def _driver_frame(refs: Sequence[LayerRef], sums: SampleSums, count: int) -> pd.
         for rank, sample in extremes(share, count)
     ]
     return pd.DataFrame(rows, columns=list(DRIVER_COLUMNS)).astype(DRIVER_COLUMNS)
+
+
+def _place(ref: LayerRef) -> tuple[str, int, str]:
+    return ref.stream, ref.layer, ref.site
 
 
 def _dimension_rows(

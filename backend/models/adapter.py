@@ -1,44 +1,84 @@
-"""What capture needs to know of a model, whatever its family.
+"""What everything else needs to know of a model, whatever its family.
 
-A new family is one file with an :class:`Adapter` and one line in ``registry.py``.
+A new family is one file in ``families/`` with an :class:`Adapter` and one line in ``registry.py``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Self
 
-from PIL import Image
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from backend.data.sample import Sample
+from backend.errors import InputError
 from backend.models.placement import Placement
-from backend.types import LayerRef, StreamSpec, TaskSpec
+from backend.models.points import AttentionPoint, Point, Rewrite
+from backend.models.roles import Origins
+from backend.types import LayerRef, Meet, StreamSpec, TaskSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A batch, ready for the model.
+
+    ``tensors`` are what the forward pass takes; ``roles`` (B, T) say per stream what each token is
+    (:class:`backend.models.roles.Role`), ``origins`` where it comes from. ``cut`` (B,) counts the
+    tokens of each sample that did not fit into the model and were left out.
+    """
+
+    tensors: dict[str, Tensor]
+    roles: dict[str, Tensor]
+    origins: dict[str, Origins] = field(default_factory=dict)
+    cut: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def to(self, device: torch.device) -> Inputs:
+        """The same batch with its tensors and roles on ``device``."""
+        return replace(
+            self,
+            tensors={name: value.to(device) for name, value in self.tensors.items()},
+            roles={name: value.to(device) for name, value in self.roles.items()},
+        )
+
+    def __len__(self) -> int:
+        return len(next(iter(self.roles.values())))
 
 
 @dataclass(frozen=True)
-class HookPoint:
-    """Where a layer can be read: the module whose forward output holds it, and how to get it out.
+class AttentionKey:
+    """Which attention: of the tokens of ``ref.stream`` at layer ``ref``, reading stream ``reads``.
 
-    ``select`` takes the module's output and returns the stream's tokens, (B, T, d).
+    A meet has ``reads`` = the other stream, self-attention the stream itself.
     """
 
-    module: nn.Module
-    select: Callable[[Any], Tensor]
+    ref: LayerRef
+    reads: str
 
 
 class Adapter(ABC):
     """A loaded model with named streams."""
 
-    family: str
+    family: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset({"image", "text"})
+    """What every sample must have: any of image, text, audio, regions."""
+
     name: str
     streams: tuple[StreamSpec, ...]
-    placement: Placement | None = None
+    placement: Placement | None = None  # of models that we trained: a released model has none
     seed: int | None = None
     tasks: tuple[TaskSpec, ...] = ()
     trained_on: str = ""  # the dataset's name, where the checkpoint says it
     digest: str = ""  # of weights and configuration
+    revision: str = ""  # the hub's commit, where the model is from the hub
+    folder: Path | None = None  # where its files are, if it was opened from files
+    unsupported: Mapping[str, str] = {}
+    """{capability: why not}, of ``attention``, ``gates``, ``cut`` and the like."""
 
     @property
     @abstractmethod
@@ -46,20 +86,68 @@ class Adapter(ABC):
         """The model that runs."""
 
     @abstractmethod
-    def points(self) -> Mapping[LayerRef, HookPoint]:
+    def points(self) -> Mapping[LayerRef, Point]:
         """Every site of every stream, in the streams' order."""
 
     @abstractmethod
-    def batch(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Tensor]:
-        """Inputs of :meth:`forward`, on the CPU."""
+    def encode(self, samples: Sequence[Sample]) -> Inputs:
+        """Samples -> a batch on the CPU. InputError where one lacks what the model needs."""
 
     @abstractmethod
-    def counted(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor | int]:
-        """Which tokens of a stream the mean pools: a (B, T) mask, or how many leading to leave out.
+    def forward(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Run the model: its outputs by name, such as the logits of each task; may be empty."""
 
-        Padding never counts, and CLS and register tokens do not either.
-        """
+    def attention(self) -> Mapping[AttentionKey, AttentionPoint]:
+        """Every attention map that can be had: of all meets, and self-attention."""
+        return {}
 
-    @abstractmethod
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run the model: the logits of each task (empty for a model without heads)."""
+    def gates(self) -> dict[LayerRef, Tensor]:
+        """Learned gates at meets, as they multiply what comes in: scalars or (d,)."""
+        return {}
+
+    def cut(self, stream: str, meet: Meet) -> tuple[Rewrite, ...]:
+        """What keeps the other stream from entering at ``meet``, everything else as it was."""
+        raise InputError(
+            f"a meet of stream {stream} cannot be cut",
+            where=f"model {self.name}",
+            hint=self.unsupported.get("cut", ""),
+        )
+
+    @contextmanager
+    def showing_attention(self) -> Iterator[None]:
+        """Within it the forward pass computes attention maps (which is slower); then as before."""
+        yield
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the model's weights."""
+        return next(p.dtype for p in self.module.parameters() if p.is_floating_point())
+
+    def stream(self, name: str) -> StreamSpec:
+        """The stream of that name; InputError names those that there are."""
+        for spec in self.streams:
+            if spec.name == name:
+                return spec
+        known = ", ".join(spec.name for spec in self.streams)
+        raise InputError(f"no stream {name!r}", where=f"model {self.name}", hint=f"It has: {known}")
+
+    def require(self, samples: Sequence[Sample]) -> None:
+        """InputError for the first sample that lacks something that this model needs."""
+        for at, sample in enumerate(samples):
+            have = {
+                "image": bool(sample.images),
+                "text": True,
+                "audio": sample.audio is not None,
+                "regions": sample.regions is not None,
+            }
+            for need in sorted(self.needs):
+                if not have[need]:
+                    raise InputError(
+                        f"sample {at + 1} has no {need}, which {self.family} models need",
+                        where=f"model {self.name}",
+                    )
+
+    def to(self, device: torch.device) -> Self:
+        """Move the model."""
+        self.module.to(device)
+        return self

@@ -1,21 +1,71 @@
-"""Whether the model hub can be reached, asked once and quickly.
+"""The model hub: whether it answers, asked once and quickly, and a model's files from it.
 
 The client library retries a dead hub for most of a minute before it gives up; a user who mistyped
-a directory should hear of it at once.
+a directory should hear of it at once. What went wrong is told by the type of the client's error.
 """
 
 from __future__ import annotations
 
+import glob
+import re
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
-from huggingface_hub import constants, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import (
+    HfApi,
+    constants,
+    scan_cache_dir,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    CacheNotFound,
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    IncompleteSnapshotError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from backend.errors import InputError
+from backend.models.weights import INDEX, SINGLE, first_line, no_weights, shard_names
 
 TIMEOUT_S = 4.0
+
+_SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+"""Configuration, tokenizer and processor; never code or pickles."""
+
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+
+
+class CachedModel(NamedTuple):
+    """A snapshot in the local cache of the hub; ``revision`` is its commit."""
+
+    name: str
+    revision: str
+    folder: Path
+
+
+def hub_answers() -> bool:
+    """Whether the hub can be asked; False at once offline, else after at most ``TIMEOUT_S``."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    answers: list[bool] = []
+    # In a thread, as looking up the host's name has no time limit of its own.
+    asking = threading.Thread(target=lambda: answers.append(_asked()), daemon=True)
+    asking.start()
+    asking.join(TIMEOUT_S)
+    return any(answers)
 
 
 def require_hub(what: str, name: str, probe: str) -> None:
@@ -24,27 +74,159 @@ def require_hub(what: str, name: str, probe: str) -> None:
     Raises InputError otherwise, after at most ``TIMEOUT_S`` seconds; at once for what cannot be a
     repository's name, such as a path.
     """
+    _check_name(name, f"{what} {name}")
+    if "/" in name.strip("/") and isinstance(try_to_load_from_cache(name, probe), str):
+        return
+    if not hub_answers():
+        raise _unreachable(f"{what} {name}")
+
+
+class HubModel(NamedTuple):
+    """A model of the hub with its small files in ``folder``; ``revision`` is the commit.
+
+    ``files`` are the names of all its files, None where only the local cache could be asked.
+    """
+
+    name: str
+    revision: str
+    folder: Path
+    files: frozenset[str] | None
+
+
+def find_model(name: str, revision: str | None = None) -> HubModel:
+    """A hub model's configuration, tokenizer and processor, in the local cache after that.
+
+    ``revision`` is a branch, tag or commit, by default ``main``. Without a network what is in the
+    cache is taken. InputError says whether the hub cannot be reached, the model or the revision
+    does not exist, or it is gated.
+    """
+    where = f"model {name}"
+    _check_name(name, where)
+    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+        raise InputError(f"{revision!r} is no revision", where=where)
+    if not hub_answers():
+        folder = _cached(name, revision, where)
+        return HubModel(name, folder.name, folder, None)
+    with _one_line_errors(name, revision):
+        info = HfApi().model_info(name, revision=revision, timeout=TIMEOUT_S)
+        # Only the files of the repository's root: others are the same model for other programs.
+        folder = Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=list(_SMALL), ignore_patterns=["*/*"]
+            )
+        )
+    files = frozenset(file.rfilename for file in info.siblings or ())
+    return HubModel(name, folder.name, folder, files)
+
+
+def fetch_weights(model: HubModel) -> None:
+    """Bring a model's safetensors into its folder; InputError where it has none."""
+    if model.files is None:
+        return
+    where = f"model {model.name}"
+    if SINGLE in model.files:
+        wanted = [SINGLE]
+    elif INDEX in model.files:
+        wanted = shard_names(model.folder / INDEX, where)
+    else:
+        raise no_weights(model.files, where)
+    with _one_line_errors(model.name, model.revision):
+        snapshot_download(
+            model.name,
+            revision=model.revision,
+            allow_patterns=[glob.escape(file) for file in wanted],
+        )
+
+
+def cached_models() -> Iterator[CachedModel]:
+    """Every snapshot of a model in the local cache, whole or not, by name."""
+    try:
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return
+    for repository in sorted(repositories, key=lambda r: r.repo_id):
+        if repository.repo_type == "model":
+            for found in sorted(repository.revisions, key=lambda r: r.commit_hash):
+                yield CachedModel(repository.repo_id, found.commit_hash, found.snapshot_path)
+
+
+@contextmanager
+def _one_line_errors(name: str, revision: str | None) -> Iterator[None]:
+    """What the hub's client raises, as one line for people."""
+    where = f"model {name}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise InputError(
+            "is gated on the hub",
+            where=where,
+            hint=f"Accept its terms on {constants.ENDPOINT}/{name} and set HF_TOKEN to a token of "
+            "that account.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            "is neither a local directory nor a model on the hub that may be read",
+            where=where,
+            hint="Check the spelling; a private model needs HF_TOKEN.",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(
+            f"has no revision {revision!r} on the hub",
+            where=where,
+            hint="Give a branch, a tag or a whole commit hash.",
+        ) from error
+    except DisabledRepoError as error:
+        raise InputError("is disabled on the hub", where=where) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise InputError(
+            f"the hub answers with status {status}",
+            where=where,
+            hint="Check HF_TOKEN." if status in (401, 403) else "Try again later.",
+        ) from error
+    except (HTTPError, LocalEntryNotFoundError) as error:
+        raise _unreachable(where) from error
+    except OSError as error:
+        raise InputError(f"cannot be downloaded ({first_line(error)})", where=where) from error
+
+
+def _asked() -> bool:
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310
+    try:
+        urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return True  # it answers, if with an error
+    except OSError:
+        return False
+    return True
+
+
+def _cached(name: str, revision: str | None, where: str) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except IncompleteSnapshotError as error:
+        # It lacks files of the repository, perhaps none that are needed: the loader will tell.
+        return Path(error.snapshot_path)
+    except LocalEntryNotFoundError as error:
+        raise _unreachable(where) from error
+
+
+def _check_name(name: str, where: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise InputError("no such directory", where=f"{what} {name}") from error
-    if "/" in name.strip("/") and isinstance(try_to_load_from_cache(name, probe), str):
-        return
-    if not constants.HF_HUB_OFFLINE:
-        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310
-        try:
-            urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
-            return
-        except urllib.error.HTTPError:
-            return  # it answers, if with an error
-        except OSError as error:
-            raise _unreachable(what, name) from error
-    raise _unreachable(what, name)
+        raise InputError("no such directory", where=where) from error
 
 
-def _unreachable(what: str, name: str) -> InputError:
+def _unreachable(where: str) -> InputError:
+    if constants.HF_HUB_OFFLINE:
+        return InputError(
+            "is not a local directory, is not in the hub's local cache, and the hub is switched "
+            "off (HF_HUB_OFFLINE)",
+            where=where,
+        )
     return InputError(
         "is not a local directory and the model hub cannot be reached",
-        where=f"{what} {name}",
+        where=where,
         hint="Give a local directory or file, or check the network.",
     )

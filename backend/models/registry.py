@@ -1,42 +1,186 @@
-"""Which family a checkpoint is of, and who loads it: one line a family."""
+"""Which family a checkpoint is of, and who opens it: one line a family, imported when asked for.
+
+Other packages add families by entry points of the group ``fusionscope.families``: the name is the
+``model_type`` of config.json, the value ``package.module:Class`` with an adapter that has ``load``.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
+import importlib
+import inspect
+import logging
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Protocol, cast
 
 from backend.errors import InputError
-from backend.models.adapter import Adapter
-from backend.models.dual_stream import DualStream
-from backend.models.fusion import FusionConfig
 
-FAMILIES: dict[str, Callable[[str], Adapter]] = {
-    FusionConfig.model_type: DualStream.load,
+if TYPE_CHECKING:
+    from backend.models.adapter import Adapter
+    from backend.models.loading import Checkpoint
+
+GROUP = "fusionscope.families"
+
+_log = logging.getLogger(__name__)
+
+
+class Loads(Protocol):
+    """An adapter's class."""
+
+    def load(self, checkpoint: Checkpoint) -> Adapter:
+        """Open a checkpoint; InputError says in one line what is wrong with it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """``target`` is ``module:Class``, ``sentence`` what the family is.
+
+    ``plugin`` names the package that brought it, where that is not ours.
+    """
+
+    target: str
+    sentence: str
+    plugin: str = ""
+
+
+FAMILIES: dict[str, Family] = {
+    "fusionscope-fusion": Family(
+        "backend.models.dual_stream.adapter:DualStream",
+        "Our own: a text and a vision encoder with co-attention at chosen layers.",
+    ),
+    "clip": Family(
+        "backend.models.families.clip:Clip",
+        "Two towers that meet in a contrastive loss.",
+    ),
+    "siglip": Family(
+        "backend.models.families.siglip:Siglip",
+        "Two towers that meet in a pairwise sigmoid loss.",
+    ),
+    "siglip2": Family(
+        "backend.models.families.siglip:Siglip2",
+        "SigLIP with images of any aspect ratio as padded patches.",
+    ),
+    "vision-text-dual-encoder": Family(
+        "backend.models.families.vision_text_dual:VisionTextDual",
+        "Any two encoders joined by CLIP's objective.",
+    ),
+    "chinese_clip": Family(
+        "backend.models.families.chinese_clip:ChineseClip",
+        "CLIP's image tower beside a Chinese BERT.",
+    ),
+    "lxmert": Family(
+        "backend.models.families.lxmert:Lxmert",
+        "Text and image regions that meet in cross-attention modules which both share.",
+    ),
+    "vilt": Family(
+        "backend.models.families.vilt:Vilt",
+        "One transformer over words and patches together.",
+    ),
+    "idefics": Family(
+        "backend.models.families.idefics:Idefics",
+        "Gated cross-attention to images in a frozen language model (open Flamingo).",
+    ),
+    "blip-2": Family(
+        "backend.models.families.blip2:Blip2",
+        "Learned queries read the image and are handed to a language model.",
+    ),
+    "llava": Family(
+        "backend.models.families.llava:Llava",
+        "An image tower's tokens among the words of a language model.",
+    ),
+    "paligemma": Family(
+        "backend.models.families.paligemma:PaliGemma",
+        "Image tokens before a prompt, in a language model that reads both ways there.",
+    ),
+    "whisper": Family(
+        "backend.models.families.whisper:Whisper",
+        "A text decoder that reads an audio encoder by cross-attention.",
+    ),
 }
 
 
-def load_model(name: str) -> Adapter:
-    """Load a checkpoint directory by the ``model_type`` in its config.json.
+def families() -> dict[str, Family]:
+    """Ours and those of installed packages; nothing of them is imported. Ours win."""
+    return {**{plugin.name: _announced(plugin) for plugin in _plugins()}, **FAMILIES}
 
-    Raises InputError when there is none, it is not readable, or its family is not known.
-    """
-    where = f"model {name}"
-    config = Path(name) / "config.json"
-    if not config.is_file():
+
+def shadowed() -> dict[str, str]:
+    """{model_type: a sentence} for plug-ins that are not used, as the family is ours already."""
+    return {
+        plugin.name: f"{_package(plugin)} brings a family {plugin.name} too; our own is used."
+        for plugin in _plugins()
+        if plugin.name in FAMILIES
+    }
+
+
+def family_class(model_type: str, where: str) -> Loads:
+    """The adapter class of a family; InputError where nobody knows it or its plug-in is broken."""
+    available = families()
+    if model_type not in available:
         raise InputError(
-            "is not a checkpoint directory (no config.json in it)",
+            f"models of type {model_type!r} are not supported",
             where=where,
-            hint="Give a directory that `fusionscope train` or save_pretrained wrote.",
+            hint=f"Supported: {', '.join(available)}. A new family is one file and one line, here "
+            f"or in a package of its own (entry point {GROUP}): docs/new-family.md.",
         )
+    family = available[model_type]
+    if not family.plugin:
+        return cast(Loads, _import(family.target))
     try:
-        family = json.loads(config.read_text(encoding="utf-8"))["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError("config.json is broken or has no model_type", where=where) from error
-    if family not in FAMILIES:
-        raise InputError(
-            f"models of type {family!r} are not supported",
-            where=where,
-            hint=f"Supported: {', '.join(FAMILIES)}.",
-        )
-    return FAMILIES[family](name)
+        made = _import(family.target)
+    except Exception as error:  # a plug-in's module may raise anything
+        raise _broken(family, f"{type(error).__name__}: {error}") from error
+    if not inspect.isclass(made) or not callable(getattr(made, "load", None)):
+        raise _broken(family, "it is not a class with load")
+    return cast(Loads, made)
+
+
+def open_model(name: str, *, revision: str | None = None, device: str = "cpu") -> Adapter:
+    """Open a checkpoint directory or a model of the hub, on a device.
+
+    ``revision`` is a branch, tag or commit of the hub. InputError says in one line why it cannot
+    be opened.
+    """
+    from backend.models.devices import choose_device
+    from backend.models.loading import open_checkpoint
+
+    chosen = choose_device(device)
+    where = f"model {name}"
+    checkpoint = open_checkpoint(
+        name, revision=revision, accept=lambda model_type: family_class(model_type, where)
+    )
+    for model_type, sentence in shadowed().items():
+        if model_type == checkpoint.model_type:
+            _log.warning(sentence)
+    adapter = family_class(checkpoint.model_type, where).load(checkpoint)
+    adapter.digest, adapter.revision = checkpoint.digest, checkpoint.revision
+    adapter.folder = checkpoint.folder
+    return adapter.to(chosen)
+
+
+def _plugins() -> list[EntryPoint]:
+    return sorted(entry_points(group=GROUP), key=lambda plugin: plugin.name)
+
+
+def _package(plugin: EntryPoint) -> str:
+    return f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else plugin.value
+
+
+def _announced(plugin: EntryPoint) -> Family:
+    about = plugin.dist.metadata if plugin.dist else None
+    told = about["Summary"] if about is not None and "Summary" in about else ""
+    return Family(plugin.value, told or f"From {_package(plugin)}.", _package(plugin))
+
+
+def _import(target: str) -> object:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _broken(family: Family, reason: str) -> InputError:
+    return InputError(
+        f"cannot be used ({' '.join(reason.split())[:200]})",
+        where=f"plug-in {family.target} of {family.plugin}",
+        hint="Update or uninstall that package.",
+    )

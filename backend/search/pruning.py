@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.trial import FrozenTrial
 
-    from backend.models.fusion import FusionModel
-    from backend.models.preprocess import Preprocessor
+    from backend.models.dual_stream.model import FusionModel
+    from backend.models.dual_stream.preprocess import Preprocessor
     from backend.train.examples import Examples
 
 _COMPARED = 5  # finished trials before the median is one

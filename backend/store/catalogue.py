@@ -195,7 +195,7 @@ class Catalogue:
             ),
         ]
         with self._connection.cursor() as cursor:
-            cursor.register("_listing", views.runs_table(listing.frame()))
+            cursor.register("_listing", views.runs_table(listing))
             try:
                 cursor.execute("BEGIN")
                 cursor.execute("CREATE OR REPLACE TABLE runs AS SELECT * FROM _listing")

@@ -9,27 +9,35 @@ from backend.store.manifest import Manifest
 
 
 def train_command(manifest: Manifest) -> str:
-    """How the run's checkpoint was trained, as recorded; else what its placement asks for."""
+    """How the run's checkpoint was trained, as recorded; else what its placement asks for.
+
+    Empty for a released model, which was not trained here.
+    """
     if manifest.origin.train:
         return manifest.origin.train
     placement = manifest.placement
+    if placement is None:
+        return ""
     where = placement.name
     if not where.isalpha() and placement.text:
         where = f"text={_join(placement.text)};vision={_join(placement.vision)}"
     words = ["--data", _data(manifest), "--placement", where or "none"]
-    return _command("train", *words, "--seeds", str(manifest.seed), "--out", "DIR")
+    seeds = [] if manifest.seed is None else ["--seeds", str(manifest.seed)]
+    return _command("train", *words, *seeds, "--out", "DIR")
 
 
 def measured_commands(manifest: Manifest, store: str) -> tuple[str, ...]:
     """Trains the run's model again, measured after every epoch, and makes the run anew from it.
 
     Into another directory: a finished checkpoint is not trained again. What was computed from the
-    run goes with it, so that is made again as well.
+    run goes with it, so that is made again as well. None for a released model.
     """
     words = shlex.split(train_command(manifest))
+    if not words:
+        return ()
     at = words.index("--out") + 1
     words[at] = f"{words[at].rstrip('/')}-measured"
-    origin = manifest.origin.model_copy(update={"model": f"{words[at]}/seed-{manifest.seed}"})
+    origin = manifest.origin.model_copy(update={"model": f"{words[at]}/seed-{manifest.seed or 0}"})
     again = manifest.model_copy(update={"origin": origin})
     return (
         shlex.join([*words, "--measure-every", "epoch"]),
@@ -41,10 +49,11 @@ def measured_commands(manifest: Manifest, store: str) -> tuple[str, ...]:
 
 def capture_command(manifest: Manifest, store: str, poolings: Sequence[str] = ()) -> str:
     """Captures the run again, same samples and same id, with its activations."""
-    dataset = manifest.dataset
+    dataset, revision = manifest.dataset, manifest.model.revision
     return _command(
         "capture",
         *("--model", manifest.origin.model or "MODEL"),
+        *(("--revision", revision) if revision else ()),
         *("--data", _data(manifest), "--split", dataset.split, "--limit", str(dataset.n)),
         *("--pooling", _join(poolings or manifest.poolings), "--dtype", manifest.dtype),
         *("--store", store, "--run-id", manifest.run_id, "--replace"),

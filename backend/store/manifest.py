@@ -7,65 +7,44 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from backend.errors import InputError
-from backend.store.paths import ID_PATTERN
-from backend.types import Modality, Pooling, StreamSpec, TaskKind, TaskSpec
+from backend.store.identity import model_label
+from backend.store.streams import Form, Id, StreamInfo, captures
+from backend.store.upgrade import from_version_1
+from backend.types import LayerRef, Pooling, StreamSpec, TaskKind, TaskSpec
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Dtype = Literal["float32", "float16"]
-Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 # Lists become tuples even in strict mode, so that callers may pass either.
 Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class StreamInfo(_Model):
-    """One stream of the model; see :class:`backend.types.StreamSpec`."""
-
-    name: Id
-    modality: Modality
-    depth: int = Field(ge=0)
-    width: int = Field(ge=1)
-    fusion_layers: Layers = ()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        self.spec()
-        return self
-
-    def spec(self) -> StreamSpec:
-        """The same as the value that the rest of the program uses."""
-        return StreamSpec(self.name, self.modality, self.depth, self.width, self.fusion_layers)
-
-
-class ModelInfo(_Model):
+class ModelInfo(Form):
     """Which model: a name for people, its family, and its streams in order.
 
     ``digest`` identifies weights and configuration, so that an interrupted capture does not go on
-    with another checkpoint of the same name.
+    with another checkpoint of the same name; ``revision`` is the commit of a model from the hub.
     """
 
     name: str
     family: str
     digest: str = ""
+    revision: str = ""
     streams: Annotated[tuple[StreamInfo, ...], Field(strict=False, min_length=1)]
 
 
-class PlacementInfo(_Model):
-    """Where the streams fuse: a name and the 1-based layers per stream."""
+class PlacementInfo(Form):
+    """Where we made the streams fuse: a name and the 1-based layers per stream."""
 
     name: str
     text: Layers = ()
     vision: Layers = ()
 
 
-class TaskInfo(_Model):
+class TaskInfo(Form):
     """One task of the data set; its labels are the column ``label_<name>``."""
 
     name: Id
@@ -73,7 +52,7 @@ class TaskInfo(_Model):
     classes: Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class DatasetInfo(_Model):
+class DatasetInfo(Form):
     """Which samples. ``n`` is 0 until the run is committed."""
 
     name: str
@@ -84,7 +63,7 @@ class DatasetInfo(_Model):
     tasks: Annotated[tuple[TaskInfo, ...], Field(strict=False)] = ()
 
 
-class OriginInfo(_Model):
+class OriginInfo(Form):
     """Where the run came from, as the user gave it; empty where there was nothing.
 
     ``model`` and ``data`` are the strings of the capture, ``train`` the command line that made the
@@ -96,18 +75,19 @@ class OriginInfo(_Model):
     train: str = ""
 
 
-class Manifest(_Model):
+class Manifest(Form):
     """The content of run.json.
 
-    ``streaming`` marks a run whose layers were summed while the model ran and never kept. It stands
-    in run.json only where it is true.
+    ``placement`` and ``seed`` are of models that were trained here; a released model has neither,
+    and a missing placement is not the placement ``none``. ``streaming`` marks a run whose layers
+    were summed while the model ran and never kept; it stands in run.json only where it is true.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     run_id: Id
     model: ModelInfo
-    placement: PlacementInfo
-    seed: int
+    placement: PlacementInfo | None
+    seed: int | None
     dataset: DatasetInfo
     poolings: Annotated[tuple[Pooling, ...], Field(strict=False)]
     dtype: Dtype
@@ -132,19 +112,37 @@ class Manifest(_Model):
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} holds a name twice: {names}")
-        for stream in self.model.streams:
-            placed = {"text": self.placement.text, "vision": self.placement.vision}.get(stream.name)
-            if placed is not None and sorted(placed) != sorted(stream.fusion_layers):
-                raise ValueError(
-                    f"placement.{stream.name} {list(placed)} differs from the stream's "
-                    f"fusion_layers {list(stream.fusion_layers)}"
-                )
+        if self.placement is not None:
+            placed = {"text": self.placement.text, "vision": self.placement.vision}
+            for spec in self.streams:
+                layers = placed.get(spec.name)
+                if layers is not None and sorted(layers) != list(spec.fusion_layers):
+                    raise ValueError(
+                        f"placement.{spec.name} {list(layers)} differs from the stream's "
+                        f"fusion layers {list(spec.fusion_layers)}"
+                    )
         return self
+
+    @property
+    def label(self) -> str:
+        """What to call the model in tables and legends: its placement, else its own name.
+
+        A released model that is called like a placement is told apart: ``"late (model)"``.
+        """
+        return model_label(self.model.name) if self.placement is None else self.placement.name
 
     @property
     def streams(self) -> tuple[StreamSpec, ...]:
         """The model's streams in order."""
-        return tuple(stream.spec() for stream in self.model.streams)
+        return tuple(stream.spec for stream in self.model.streams)
+
+    @property
+    def captures(self) -> tuple[tuple[LayerRef, Pooling], ...]:
+        """Every site and pooling that the run has vectors of, where it keeps any.
+
+        By stream, pooling and position; a stream may lack a pooling of the run.
+        """
+        return captures(self.streams, self.poolings)
 
     def stream(self, name: str) -> StreamSpec:
         """The stream of that name; InputError names the ones that exist."""
@@ -184,11 +182,16 @@ class Manifest(_Model):
             ) from error
         if not isinstance(raw, dict):
             raise InputError("not a run manifest: expected a JSON object", where=where)
-        _check_version(raw.get("schema_version"), where)
+        version = _checked_version(raw.get("schema_version"), where)
         try:
+            if version == 1:
+                text = json.dumps(from_version_1(raw))
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise InputError(_describe(error), where=where) from error
+            within = "model.streams" if error.title != cls.__name__ else ""
+            raise InputError(_describe(error, within), where=where) from error
+        except ValueError as error:
+            raise InputError(f"model.streams: {error}", where=where) from error
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -207,7 +210,7 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _check_version(version: Any, where: str) -> None:
+def _checked_version(version: Any, where: str) -> int:
     if version is None:
         raise InputError("missing field schema_version", where=where)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -219,13 +222,14 @@ def _check_version(version: Any, where: str) -> None:
             where=where,
             hint="Upgrade with: pip install --upgrade fusionscope",
         )
+    return version
 
 
-def _describe(error: ValidationError) -> str:
+def _describe(error: ValidationError, within: str) -> str:
     """Every problem of a manifest in one line, each with the field that it is in."""
     parts = []
     for item in error.errors(include_url=False):
-        field = ".".join(str(part) for part in item["loc"]) or "manifest"
+        field = ".".join(str(part) for part in (within, *item["loc"]) if part != "") or "manifest"
         if item["type"] == "missing":
             parts.append(f"missing field {field}")
         elif item["type"] == "extra_forbidden":

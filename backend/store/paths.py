@@ -18,6 +18,8 @@ ID_PATTERN = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}"
 
 PARTIAL_PREFIX = ".partial-"
 DELETED_PREFIX = ".deleted-"
+WORK = "work.json"
+"""The manifest of an unfinished run, in its partial directory."""
 
 _ID = re.compile(ID_PATTERN)
 

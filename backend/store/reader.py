@@ -18,7 +18,7 @@ from backend.store.compare import nearest
 from backend.store.files import fsync_dir
 from backend.store.manifest import Manifest
 from backend.store.pair import RunPair, stored_pairs
-from backend.store.paths import DELETED_PREFIX, StorePaths, check_id
+from backend.store.paths import DELETED_PREFIX, WORK, StorePaths, check_id
 from backend.store.run import Run
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Listing:
 
     def frame(self) -> pd.DataFrame:
         """A fresh table of the rows; see :meth:`Store.runs`."""
-        return pd.DataFrame(copy.deepcopy(list(self.rows)), columns=list(RUN_COLUMNS))
+        frame = pd.DataFrame(copy.deepcopy(list(self.rows)), columns=list(RUN_COLUMNS))
+        return frame.astype({"seed": "Int64"})
 
 
 class Store:
@@ -137,10 +138,29 @@ class Store:
     def runs(self) -> pd.DataFrame:
         """One row a readable run, sorted by id; the columns are :data:`RUN_COLUMNS`.
 
+        ``placement`` and ``seed`` are missing for a released model, ``label`` is what to call it.
         ``streams`` is a tuple of StreamSpec, ``poolings``, ``measures`` and ``projections`` tuples
         of names, ``scores`` a dict (see :meth:`Run.score_summary`).
         """
         return self.listing().frame()
+
+    def holder(self, run_id: str) -> str | None:
+        """Whose run has this id, finished or unfinished: the digest of its model.
+
+        None where the id is free, empty where the run cannot be read or does not say.
+        """
+        finished = self.paths.run(run_id)
+        partial = self.paths.partial(run_id)
+        if finished.dir.is_dir():
+            path = finished.manifest
+        elif partial.is_dir():
+            path = partial / WORK
+        else:
+            return None
+        try:
+            return Manifest.read(path).model.digest
+        except InputError:
+            return ""  # taken all the same
 
     def writer(self, manifest: Manifest, *, replace: bool = False) -> RunWriter:
         """A context manager that writes one run; see :class:`backend.store.writer.RunWriter`."""
@@ -183,6 +203,7 @@ RUN_COLUMNS = (
     "run_id",
     "model",
     "family",
+    "label",
     "placement",
     "seed",
     "dataset",
@@ -207,7 +228,8 @@ def _row(run: Run) -> dict[str, object]:
         "run_id": run.run_id,
         "model": manifest.model.name,
         "family": manifest.model.family,
-        "placement": manifest.placement.name,
+        "label": manifest.label,
+        "placement": None if manifest.placement is None else manifest.placement.name,
         "seed": manifest.seed,
         "dataset": manifest.dataset.name,
         "split": manifest.dataset.split,

@@ -124,22 +124,12 @@ class Run:
     # Vectors
 
     def captured(self) -> tuple[tuple[LayerRef, Pooling], ...]:
-        """Every layer and pooling that has vectors, in the order of streams, layers, poolings."""
-        found = [
-            parsed
-            for stem in parquet_keys(self.paths.activations)
-            if (parsed := parse_activation_name(stem)) is not None
-        ]
-        order = {spec.name: at for at, spec in enumerate(self.streams)}
-        return tuple(
-            sorted(
-                (item for item in found if item[0].stream in order),
-                key=lambda item: (order[item[0].stream], item[1], item[0].position),
-            )
-        )
+        """Every site and pooling that has vectors, by stream, pooling and position."""
+        present = set(map(parse_activation_name, parquet_keys(self.paths.activations)))
+        return tuple(capture for capture in self.manifest.captures if capture in present)
 
     def layers(self, stream: str, pooling: Pooling = "cls") -> tuple[LayerRef, ...]:
-        """The captured layers of a stream under one pooling, in order of position."""
+        """The captured sites of a stream under one pooling, in order of position."""
         self.manifest.stream(stream)
         return tuple(r for r, p in self.captured() if r.stream == stream and p == pooling)
 
@@ -153,17 +143,18 @@ class Run:
     ) -> np.ndarray:
         """(n, d) float32, C-contiguous, rows in sample order, the caller's own copy.
 
-        ``layer`` is a number, ``"4"``, ``"4.fusion"`` or a LayerRef of ``stream``. Vectors stored
-        as float16 are widened. A layer that was not captured raises InputError with what exists
-        and the command that would make it.
+        ``layer`` is a number, ``"4"``, ``"4.fusion"`` or a LayerRef of ``stream``; d is the width
+        of that site. Vectors stored as float16 are widened. A layer that was not captured raises
+        InputError with what exists and the command that would make it.
         """
         ref = as_layer(stream, layer)
         spec = self.manifest.stream(stream)
         path = self.paths.activation(ref, pooling)
-        if not path.exists():
+        if ref not in spec.refs or not path.exists():
             raise self._missing_vectors(ref, pooling)
-        out = np.empty((self.n, spec.width), dtype=np.float32)
-        expected = tables.vector_type(spec.width, self.manifest.dtype)
+        width = spec.width_of(ref)
+        out = np.empty((self.n, width), dtype=np.float32)
+        expected = tables.vector_type(width, self.manifest.dtype)
         row = 0
         for column in tables.iter_row_groups(path, "vector"):
             if column.type != expected:
@@ -179,6 +170,9 @@ class Run:
         return out
 
     def _missing_vectors(self, ref: LayerRef, pooling: Pooling) -> InputError:
+        spec = self.manifest.stream(ref.stream)
+        if ref in spec.refs and pooling not in spec.poolings_of(ref):
+            return _no_such_pooling(spec, ref, pooling)
         captured = self.captured()
         if not captured:
             return InputError(
@@ -188,7 +182,7 @@ class Run:
         if pooling not in poolings:
             return InputError(
                 f"run {self.run_id} has no {pooling} vectors of {ref.stream}, only "
-                f"{', '.join(poolings) or 'none'}",
+                f"{_or_none(poolings)}",
                 hint=f"Make them: {self._command(pooling)}",
             )
         labels = ", ".join(r.label for r in self.layers(ref.stream, pooling))
@@ -340,6 +334,22 @@ class Run:
                 table = table.filter(keep)
             parts.append(table.add_column(0, "key", pa.array([key] * len(table), pa.string())))
         return tables.to_pandas(pa.concat_tables(parts))
+
+
+def _no_such_pooling(spec: StreamSpec, ref: LayerRef, pooling: Pooling) -> InputError:
+    """Why a site has no vectors of a pooling whatever is captured, and which to use."""
+    poolings = spec.poolings_of(ref)
+    if poolings != spec.poolings:
+        why = f"{spec.name} layer {ref.label} is one vector that the model has pooled itself"
+    elif pooling == "cls":
+        why = f"stream {spec.name} has no summary token"
+    else:
+        why = f"stream {spec.name} has {_or_none(poolings)}"
+    return InputError(f"{why}, so no {pooling}", hint=f"Use {_or_none(poolings)}")
+
+
+def _or_none(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _all_equal(values: dict[str, object]) -> pc.Expression | None:

@@ -154,18 +154,21 @@ class Shards:
         self, name: str, ref: LayerRef, pooling: Pooling, array: np.ndarray, rows: int
     ) -> pa.Array:
         spec = self.manifest.stream(ref.stream)
-        if ref not in spec.sites:
+        if ref not in spec.refs:
             raise ValueError(f"{name}: stream {ref.stream} has no layer {ref.label}")
         if pooling not in self.manifest.poolings:
             raise ValueError(f"{name}: the manifest's poolings are {self.manifest.poolings}")
-        if array.shape != (rows, spec.width):
-            raise ValueError(f"{name}: shape {array.shape}, expected {(rows, spec.width)}")
+        if pooling not in spec.poolings_of(ref):
+            raise ValueError(f"{name}: the layer's poolings are {spec.poolings_of(ref)}")
+        width = spec.width_of(ref)
+        if array.shape != (rows, width):
+            raise ValueError(f"{name}: shape {array.shape}, expected {(rows, width)}")
         if array.dtype != np.dtype(self.manifest.dtype):
             raise ValueError(
                 f"{name}: dtype {array.dtype}, the manifest says {self.manifest.dtype}"
             )
         values = pa.array(np.ascontiguousarray(array).reshape(-1))
-        kind = tables.vector_type(spec.width, self.manifest.dtype)
+        kind = tables.vector_type(width, self.manifest.dtype)
         return pa.FixedSizeListArray.from_arrays(values, type=kind)
 
     def column(self, name: str) -> Iterator[pa.ChunkedArray]:

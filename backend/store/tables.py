@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from backend.errors import InputError
 from backend.store.files import published
 from backend.store.manifest import Manifest
-from backend.types import TaskSpec
+from backend.types import LayerRef, TaskSpec
 
 _WHERE = [("stream", pa.string()), ("layer", pa.int32()), ("site", pa.string())]
 
@@ -73,7 +73,6 @@ _LABEL_TYPES = {
     "multiclass": pa.string(),
     "multilabel": pa.list_(pa.string()),
 }
-_SITES = ("block", "fusion")
 
 
 def samples_schema(manifest: Manifest) -> pa.Schema:
@@ -124,7 +123,7 @@ def to_table(rows: pd.DataFrame | pa.Table, schema: pa.Schema, what: str) -> pa.
 
 
 def measures_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
-    """Validated measures: a NaN value has a reason and a value has none; sites are known."""
+    """Validated measures: a NaN value has a reason and a value has none; sites have names."""
     return _reasoned(to_table(rows, MEASURES, "measures"))
 
 
@@ -139,15 +138,15 @@ def _reasoned(table: pa.Table) -> pa.Table:
     if (undefined != reasoned).any():
         row = int(np.flatnonzero(undefined != reasoned)[0])
         raise ValueError(f"measures: row {row} must have a reason exactly when its value is NaN")
-    _check_values(table, "site_a", _SITES, "measures")
-    _check_values(table, "site_b", (*_SITES, ""), "measures")
+    _check_sites(table, "site_a", "measures")
+    _check_sites(table, "site_b", "measures", empty=True)
     return table
 
 
 def projections_table(rows: pd.DataFrame) -> pa.Table:
-    """Validated projections: finite coordinates at known sites."""
+    """Validated projections: finite coordinates at sites."""
     table = to_table(rows, PROJECTIONS, "projections")
-    _check_values(table, "site", _SITES, "projections")
+    _check_sites(table, "site", "projections")
     for axis in ("x", "y"):
         if not np.isfinite(table[axis].to_numpy()).all():
             raise ValueError(f"projections: column {axis} holds NaN or infinite values")
@@ -155,10 +154,10 @@ def projections_table(rows: pd.DataFrame) -> pa.Table:
 
 
 def drivers_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
-    """Validated driving samples: known sites, finite shares."""
+    """Validated driving samples: sites, finite shares."""
     table = to_table(rows, DRIVERS, "drivers")
     for column in ("site_a", "site_b"):
-        _check_values(table, column, _SITES, "drivers")
+        _check_sites(table, column, "drivers")
     if not np.isfinite(table["share"].to_numpy()).all():
         raise ValueError("drivers: column share holds NaN or infinite values")
     return table
@@ -262,10 +261,21 @@ def _to_array(values: Any, kind: pa.DataType) -> pa.Array:
     return pa.array(values, type=kind, from_pandas=not pa.types.is_floating(kind))
 
 
-def _check_values(table: pa.Table, column: str, allowed: tuple[str, ...], what: str) -> None:
-    unknown = set(table[column].unique().to_pylist()) - set(allowed)
-    if unknown:
-        raise ValueError(f"{what}: column {column} holds {sorted(unknown)}, expected {allowed}")
+def _check_sites(table: pa.Table, column: str, what: str, *, empty: bool = False) -> None:
+    for name in table[column].unique().to_pylist():
+        if not (is_site_name(name) or (empty and not name)):
+            raise ValueError(
+                f"{what}: column {column} holds {name!r}, expected 'block' or a site's name"
+            )
+
+
+def is_site_name(name: str) -> bool:
+    """Whether ``name`` can be that of a site."""
+    try:
+        LayerRef("", 0, name)
+    except ValueError:
+        return False
+    return True
 
 
 def _corrupt(path: Path, error: Exception) -> InputError:

@@ -16,9 +16,15 @@ import pyarrow.compute as pc
 from backend.errors import InputError
 from backend.store import tables
 from backend.store.pair import RunPair, stored_pairs
-from backend.store.paths import DELETED_PREFIX, PARTIAL_PREFIX, parse_activation_name
+from backend.store.paths import (
+    DELETED_PREFIX,
+    PARTIAL_PREFIX,
+    activation_name,
+    parse_activation_name,
+)
 from backend.store.reader import Store
 from backend.store.run import Run
+from backend.types import BLOCK
 
 
 @dataclass(frozen=True)
@@ -97,21 +103,24 @@ def _check_activations(run: Run, ids: pa.Array) -> Problems:
         name = f"activations/{path.name}"
         parsed = parse_activation_name(path.stem) if path.suffix == ".parquet" else None
         specs = [] if parsed is None else [s for s in run.streams if s.name == parsed[0].stream]
-        if parsed is None or not specs or parsed[0] not in specs[0].sites:
+        if parsed is None or not specs or parsed[0] not in specs[0].refs:
             yield name, "not a layer of this run's streams"
             continue
+        ref, pooling = parsed
         present.add(parsed)
-        if parsed[1] not in run.manifest.poolings:
-            yield name, f"pooling {parsed[1]} is not in run.json"
+        if pooling not in run.manifest.poolings:
+            yield name, f"pooling {pooling} is not in run.json"
+        elif pooling not in specs[0].poolings_of(ref):
+            yield name, f"run.json says that this layer has no {pooling}"
         try:
-            problem = _check_vectors(path, ids, specs[0].width, run.manifest.dtype)
+            problem = _check_vectors(path, ids, specs[0].width_of(ref), run.manifest.dtype)
         except InputError as error:
             problem = str(error)
         if problem:
             yield name, problem
-    wanted = {(r, p) for s in run.streams for r in s.sites for p in run.manifest.poolings}
-    for ref, pooling in sorted(wanted - present, key=str):
-        yield f"activations/{ref.stream}-{ref.label}-{pooling}.parquet", "file is missing"
+    for ref, pooling in run.manifest.captures:
+        if (ref, pooling) not in present:
+            yield f"activations/{activation_name(ref, pooling)}.parquet", "file is missing"
 
 
 def _check_vectors(path: Path, ids: pa.Array, width: int, dtype: str) -> str:
@@ -140,23 +149,33 @@ def _check_vectors(path: Path, ids: pa.Array, width: int, dtype: str) -> str:
 
 
 def _check_measures(run: Run) -> Problems:
-    depths = {spec.name: spec.depth for spec in run.streams} | {"": -1}
+    places = _places(run)
     for key in run.measure_keys():
-        problems = _check_table(run.paths.measure(key), (depths, depths), run.n)
+        problems = _check_table(run.paths.measure(key), (places, places | {_NOWHERE}), run.n)
         yield from ((f"measures/{key}.parquet", problem) for problem in problems)
 
 
-def _check_table(
-    path: Path, depths: tuple[dict[str, int], dict[str, int]], n: int
-) -> Iterator[str]:
-    """What is wrong with measures between streams of those depths, on either side, of n samples."""
+Place = tuple[str, int, str]
+"""Stream, layer and site as the keyed tables write them."""
+
+Sides = tuple[frozenset[Place], frozenset[Place]]
+
+_NOWHERE: Place = ("", -1, "")  # the second place of a measure of one layer
+
+
+def _places(run: Run) -> frozenset[Place]:
+    return frozenset((ref.stream, ref.layer, ref.site) for s in run.streams for ref in s.refs)
+
+
+def _check_table(path: Path, places: Sides, n: int) -> Iterator[str]:
+    """What is wrong with measures between those places, of either side, of n samples."""
     try:
         table = tables.read_checked(path, tables.MEASURES)
         tables.measures_table(table)
     except (InputError, ValueError) as error:
         yield str(error)
         return
-    yield from _unknown_layers(table, depths)
+    yield from _unknown_layers(table, places)
     if len(table) and pc.max(table["n"]).as_py() > n:
         yield f"n = {pc.max(table['n'])}, but the run has {n} samples"
 
@@ -184,10 +203,10 @@ def _check_pair(pair: RunPair, folder: str) -> Iterator[Finding]:
     for stale in pair.stale():
         problem = f"made from {' and '.join(stale.replaced)} before it was replaced; can be removed"
         yield Finding("", f"{folder}/{stale.path.name}", problem, "information")
-    depths = tuple({spec.name: spec.depth for spec in run.streams} for run in (pair.a, pair.b))
+    places = _places(pair.a), _places(pair.b)
     for key in pair.measure_keys():
         path = pair.path(key)
-        for problem in _check_table(path, (depths[0], depths[1]), min(pair.a.n, pair.b.n)):
+        for problem in _check_table(path, places, min(pair.a.n, pair.b.n)):
             yield Finding("", f"{folder}/{path.name}", problem)
 
 
@@ -199,16 +218,14 @@ def _readable(store: Store, run_id: str) -> bool:
     return True
 
 
-def _unknown_layers(
-    table: pa.Table, depths: tuple[dict[str, int], dict[str, int]]
-) -> Iterator[str]:
-    for side, known in zip(("a", "b"), depths, strict=True):
-        places = table.group_by([f"stream_{side}", f"layer_{side}"]).aggregate([])
-        for stream, layer in zip(*(column.to_pylist() for column in places), strict=True):
-            # A measure of one layer has no second place: stream "" and layer -1.
-            lowest = 0 if stream else -1
-            if stream not in known or not lowest <= layer <= known[stream]:
-                yield f"{stream} layer {layer} is not a layer of this run"
+def _unknown_layers(table: pa.Table, places: Sides) -> Iterator[str]:
+    for side, declared in zip(("a", "b"), places, strict=True):
+        columns = [f"stream_{side}", f"layer_{side}", f"site_{side}"]
+        named = table.group_by(columns).aggregate([]).select(columns)
+        for stream, layer, site in zip(*(column.to_pylist() for column in named), strict=True):
+            if (stream, layer, site) not in declared:
+                label = layer if site in (BLOCK, "") else f"{layer}.{site}"
+                yield f"{stream} layer {label} is not a layer of this run"
 
 
 def _check_drivers(run: Run, ids: pa.Array) -> Problems:
@@ -220,8 +237,8 @@ def _check_drivers(run: Run, ids: pa.Array) -> Problems:
         except (InputError, ValueError) as error:
             yield name, str(error)
             continue
-        depths = {spec.name: spec.depth for spec in run.streams}
-        yield from ((name, problem) for problem in _unknown_layers(table, (depths, depths)))
+        places = _places(run)
+        yield from ((name, problem) for problem in _unknown_layers(table, (places, places)))
         yield from _unknown_samples(name, table, ids)
 
 

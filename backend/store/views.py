@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 
 from backend.store import tables
+from backend.store.reader import Listing
 from backend.store.run import Run
+from backend.store.streams import stream_summary
 
 _RUNS = pa.schema(
     [
-        *[(name, pa.string()) for name in ("run_id", "model", "family", "placement")],
+        *[(name, pa.string()) for name in ("run_id", "model", "family", "label", "placement")],
         ("seed", pa.int64()),
         *[(name, pa.string()) for name in ("dataset", "split")],
         ("n", pa.int64()),
@@ -40,14 +40,13 @@ _SQL_TYPES = {
 }
 
 
-def runs_table(listing: pd.DataFrame) -> pa.Table:
-    """The rows of :meth:`Store.runs` with types that SQL knows."""
-    rows = listing.to_dict("records")
-    for row in rows:
-        row["streams"] = json.dumps([asdict(spec) for spec in row["streams"]])
-        for name in ("poolings", "measures", "projections"):
-            row[name] = list(row[name])
-    return pa.Table.from_pylist([{k: row[k] for k in _RUNS.names} for row in rows], schema=_RUNS)
+def runs_table(listing: Listing) -> pa.Table:
+    """The rows of a store's listing with types that SQL knows."""
+    rows = []
+    for run, row in zip(listing.runs, listing.rows, strict=True):
+        streams = json.dumps([stream_summary(spec) for spec in run.streams])
+        rows.append({**{name: row[name] for name in _RUNS.names}, "streams": streams})
+    return pa.Table.from_pylist(rows, schema=_RUNS)
 
 
 def samples_view(runs: Sequence[Run]) -> str:

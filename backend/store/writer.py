@@ -27,6 +27,7 @@ from backend.store.files import fsync_dir, fsync_tree, published
 from backend.store.labels import Labels, labels_of
 from backend.store.manifest import Manifest
 from backend.store.paths import (
+    WORK,
     RunPaths,
     StorePaths,
     activation_name,
@@ -111,7 +112,7 @@ class RunWriter:
             replaced.rename(self._final.dir)
 
     def _open_partial(self) -> None:
-        work = self._partial / "work.json"
+        work = self._partial / WORK
         if self._partial.exists() and not self._is_same_work(work):
             log.warning("discarding unfinished work on run %s: it differs", self.manifest.run_id)
             shutil.rmtree(self._partial)
@@ -201,7 +202,7 @@ class RunWriter:
         """Append samples and all their layers; they are safe once this returns.
 
         ``samples`` has the columns of samples.parquet (``thumbnail`` may be left out); each array
-        of ``vectors`` is (rows, width of its stream) of the manifest's dtype. NaN and infinite
+        of ``vectors`` is (rows, width of its site) of the manifest's dtype. NaN and infinite
         values are kept: measures name them. A wrong shape, dtype, column or set of layers raises
         ValueError, a repeated sample id InputError; nothing is written then.
         """
@@ -215,7 +216,7 @@ class RunWriter:
     def layers(self, stream: str, pooling: Pooling = "cls") -> tuple[LayerRef, ...]:
         """The written layers of a stream under one pooling, in order of position."""
         found = [r for r, p in self.captured() if r.stream == stream and p == pooling]
-        return tuple(sorted(found, key=lambda ref: ref.position))
+        return tuple(sorted(found, key=self.manifest.stream(stream).position))
 
     def vectors(
         self, stream: str, layer: int | str | LayerRef, pooling: Pooling = "cls"
@@ -226,7 +227,8 @@ class RunWriter:
             raise InputError(
                 f"run {self.manifest.run_id}: {activation_name(ref, pooling)} was not written"
             )
-        out = np.empty((self.n_written, self.manifest.stream(stream).width), dtype=np.float32)
+        width = self.manifest.stream(stream).width_of(ref)
+        out = np.empty((self.n_written, width), dtype=np.float32)
         row = 0
         for column in self.shards.column(activation_name(ref, pooling)):
             row = tables.fill_vectors(out, row, column)

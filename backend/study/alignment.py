@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from backend.figures.pairing import Pair, paired
 from backend.figures.scores import metric_name
 from backend.study.findings import (
     ALIGNMENT,
@@ -42,14 +43,17 @@ POINT_COLUMNS = (
 
 
 def alignment_points(
-    runs: Sequence[StudyRun], scores: pd.DataFrame, measures: pd.DataFrame
+    runs: Sequence[StudyRun],
+    scores: pd.DataFrame,
+    measures: pd.DataFrame,
+    pair: Pair | None = None,
 ) -> pd.DataFrame:
     """One row a placement, task and measure: mean alignment and mean score over its seeds.
 
-    Alignment is the measure between the last layers of the vision and the text stream. Only runs
-    that have both count, on the samples that most runs share.
+    Alignment is the measure between the last layers of the two streams of ``pair``; without one, of
+    each run's default pair. Only runs that have both count, on the samples that most runs share.
     """
-    found = last_alignment(measures, runs)
+    found = last_alignment(measures, runs, pair)
     judged = scores[scores["judged"].astype(bool)]
     kept = {run.run_id for block in blocks(runs) for run in block.runs}
     rows = judged[judged["run_id"].isin(kept)].merge(found, on="run_id", how="inner")
@@ -67,16 +71,17 @@ def alignment_points(
     )
 
 
-def last_alignment(measures: pd.DataFrame, runs: Sequence[StudyRun]) -> pd.DataFrame:
-    """``run_id``, ``measure``, ``alignment`` between the last layers of vision and text."""
+def last_alignment(
+    measures: pd.DataFrame, runs: Sequence[StudyRun], pair: Pair | None = None
+) -> pd.DataFrame:
+    """``run_id``, ``measure``, ``alignment`` between the last layers of the two streams."""
     columns = ["run_id", "measure", "alignment"]
     if measures.empty:
         return pd.DataFrame(columns=columns)
     ends = []
     for run in runs:
-        vision, text = run.of_modality("vision"), run.of_modality("text")
-        if vision is not None and text is not None:
-            a, b = (vision.name, vision.depth), (text.name, text.depth)
+        if both := paired(run.streams, pair):
+            a, b = ((spec.name, spec.depth) for spec in both)
             ends += [(run.run_id, *a, *b), (run.run_id, *b, *a)]
     places = ["run_id", "stream_a", "layer_a", "stream_b", "layer_b"]
     wanted = pd.DataFrame(ends, columns=places)

@@ -125,6 +125,8 @@ def _log_ratios(
         spec = run.of_modality(modality)
         if run.placement != placement or spec is None or not spec.fusion_layers:
             continue
+        if run.seed is None:
+            continue
         shown = spec
         curve = curves.get((run.run_id, spec.name), {})
         for other in plain:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from backend.figures.pairing import Pair
 from backend.measures.pvalues import holm
 from backend.study.runs import StudyRun, where
 from backend.study.statistics import NAN, Estimate, mean_estimate
@@ -246,12 +247,14 @@ def examine(
     *,
     pooling: str = "cls",
     estimator: str = "debiased",
+    pair: Pair | None = None,
     points: pd.DataFrame | None = None,
 ) -> tuple[ClaimResult, ...]:
     """Every claim, asked of these runs.
 
     ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`; ``measures`` the store's columns plus
     ``run_id``, with what the claims need (:attr:`Claim.needs`). ``estimator`` is that of CKA.
+    ``pair`` names the streams whose alignment is asked for (each run's default pair without one).
     ``points`` are the ``alignment_points`` of the same runs, where they are known already.
     """
     from backend.study.alignment import alignment_points, alignment_tracks_score
@@ -260,7 +263,7 @@ def examine(
     from backend.study.transitions import drops_at_fusion
 
     rows = chosen(measures, pooling, estimator)
-    found = alignment_points(runs, scores, rows) if points is None else points
+    found = alignment_points(runs, scores, rows, pair) if points is None else points
     return (
         drops_at_fusion(runs, rows),
         early_fusion_compresses_vision(runs, rows),

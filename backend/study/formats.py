@@ -69,7 +69,7 @@ def tidy(table: StudyTable, published: Published | None = None) -> pd.DataFrame:
             if cell is None:
                 continue
             one: dict[str, object] = {
-                "placement": row.placement,
+                table.heading: row.placement,
                 "setting": row.setting,
                 "dataset": column.dataset,
                 "task": column.task,
@@ -193,7 +193,7 @@ def difference_grid(table: StudyTable, empty: str = "–") -> list[list[str]]:
             for column in table.columns
         ]
         for row in table.rows
-        if row.placement != table.baseline
+        if row.placement != table.baseline and not row.released
     ]
 
 
@@ -217,18 +217,18 @@ def _text(table: StudyTable, published: Published | None) -> str:
     def show(cell: Cell) -> str:
         return cell.text + (BEST if cell.best else " ")
 
-    head = ["placement", "seeds", *heads(table, published)]
+    head = [table.heading, "seeds", *heads(table, published)]
     lines = _aligned(head, grid(table, show, published=published))
     lines += ["", f"mean ± sd over seeds; {BEST} best of its column"]
     if table.baseline:
         rows = [list(map(_one_line, row)) for row in difference_grid(table)]
-        lines += ["", *_aligned(["placement", *heads(table)], rows), ""]
+        lines += ["", *_aligned([table.heading, *heads(table)], rows), ""]
         lines.append(_one_line(difference_caption(table)))
     lines += [f"note: {_one_line(note)}" for note in table.notes]
     if published:
         theirs = published.table
         lines += ["", "published numbers"]
-        lines += _aligned(["placement", "seeds", *heads(theirs)], grid(theirs, show))
+        lines += _aligned([theirs.heading, "seeds", *heads(theirs)], grid(theirs, show))
         lines += ["", _one_line(published_caption(published))]
     return "\n".join(lines)
 
@@ -251,7 +251,7 @@ def _markdown(table: StudyTable, published: Published | None) -> str:
         rows = [
             [markdown(row[0]), *map(_plain_brackets, row[1:])] for row in difference_grid(table)
         ]
-        lines += ["", *_pipes(["placement", *map(markdown, heads(table))], rows), ""]
+        lines += ["", *_pipes([table.heading, *map(markdown, heads(table))], rows), ""]
         lines.append(markdown(difference_caption(table)))
     lines += [f"\n{markdown(note)}." for note in table.notes]
     if published:
@@ -265,7 +265,7 @@ def _markdown_grid(table: StudyTable, published: Published | None = None) -> lis
         return f"**{cell.text}**" if cell.best else cell.text
 
     rows = [[markdown(row[0]), *row[1:]] for row in grid(table, show, published=published)]
-    return _pipes(["placement", "seeds", *map(markdown, heads(table, published))], rows)
+    return _pipes([table.heading, "seeds", *map(markdown, heads(table, published))], rows)
 
 
 def _plain_brackets(text: str) -> str:
@@ -282,7 +282,7 @@ def _latex_table(table: StudyTable, published: Published | None) -> str:
     if table.baseline:
         rows = [[latex(row[0]), *map(_latex_difference, row[1:])] for row in difference_grid(table)]
         lines += ["", f"% {_one_line(difference_caption(table))}"]
-        lines += _tabular(["placement", *map(latex, heads(table))], rows)
+        lines += _tabular([table.heading, *map(latex, heads(table))], rows)
     lines += [f"% {_one_line(note)}" for note in table.notes]
     if published:
         lines += ["", "% Published numbers", *_latex_grid(published.table)]
@@ -296,7 +296,7 @@ def _latex_grid(table: StudyTable, published: Published | None = None) -> list[s
         return rf"$\mathbf{{{inner}}}$" if cell.best else f"${inner}$"
 
     rows = [[latex(row[0]), latex(row[1]), *row[2:]] for row in grid(table, show, "--", published)]
-    return _tabular(["placement", "seeds", *map(latex, heads(table, published))], rows)
+    return _tabular([table.heading, "seeds", *map(latex, heads(table, published))], rows)
 
 
 def _latex_difference(text: str) -> str:

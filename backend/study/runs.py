@@ -14,6 +14,7 @@ SCORE_COLUMNS = (
     "dataset",
     "setting",
     "placement",
+    "released",
     "run_id",
     "seed",
     "task",
@@ -22,7 +23,10 @@ SCORE_COLUMNS = (
     "judged",
     "value",
 )
-"""A tidy frame of scores: a row a run, task and metric; ``judged`` marks the task's own metric."""
+"""A tidy frame of scores: a row a run, task and metric; ``judged`` marks the task's own metric.
+
+``placement`` names the run; of a ``released`` model it is the model's name, and ``seed`` is NA.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,18 @@ class StudyRun:
 
     ``dataset`` is the dataset's name, with as much more as it takes to tell two apart; ``setting``
     is the model's name where the study holds several models, else "". ``samples`` is the same for
-    runs on the same samples.
+    runs on the same samples. A ``released`` model has no placement: ``placement`` is its own name,
+    it stands in tables and takes no part in claims.
     """
 
     run_id: str
     dataset: str
     setting: str
     placement: str
-    seed: int
+    seed: int | None
     samples: str
     streams: tuple[StreamSpec, ...]
+    released: bool = False
 
     @property
     def fuses(self) -> bool:
@@ -65,18 +71,19 @@ def study_runs(manifests: Iterable[Manifest]) -> tuple[StudyRun, ...]:
         StudyRun(
             run_id=one.run_id,
             dataset=datasets[_data_key(one)],
-            setting=_model(one) if several else "",
-            placement=one.placement.name or "no placement",
+            setting=_model(one) if several and one.placement is not None else "",
+            placement=one.label or "no placement",
             seed=one.seed,
             samples=f"{one.dataset.fingerprint} {one.dataset.n}",
             streams=one.streams,
+            released=one.placement is None,
         )
         for one in all_of_them
     )
 
 
 def placement_order(name: str) -> tuple[int, str]:
-    """Sorts placements: none, full, earliest, early, middle, late, asymmetric, others by name."""
+    """Sorts names: none, full, earliest, early, middle, late, asymmetric, others by name."""
     return (NAMES.index(name) if name in NAMES else len(NAMES), name)
 
 
@@ -101,9 +108,14 @@ def where(dataset: str, setting: str) -> str:
 
 
 def blocks(runs: Sequence[StudyRun]) -> tuple[Block, ...]:
-    """Runs by dataset and setting; those on other samples than most are left out, and named."""
+    """Runs of placements by dataset and setting; released models are not among them.
+
+    Those on other samples than most are left out, and named.
+    """
     found: dict[tuple[str, str], list[StudyRun]] = {}
     for run in runs:
+        if run.released:
+            continue
         found.setdefault((run.dataset, run.setting), []).append(run)
     out = []
     for (dataset, setting), members in found.items():
@@ -141,5 +153,6 @@ def _has_several_models(manifests: Sequence[Manifest]) -> bool:
     """Whether one placement on one dataset was run with more than one model."""
     models: dict[tuple[object, ...], set[str]] = {}
     for one in manifests:
-        models.setdefault((_data_key(one), one.placement.name), set()).add(_model(one))
+        if one.placement is not None:
+            models.setdefault((_data_key(one), one.placement.name), set()).add(_model(one))
     return any(len(names) > 1 for names in models.values())

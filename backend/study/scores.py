@@ -23,7 +23,7 @@ def late_wins(scores: pd.DataFrame) -> ClaimResult:
     """
     findings: list[Finding] = []
     notes: list[str] = []
-    judged = scores[scores["judged"].astype(bool)]
+    judged = scores[scores["judged"].astype(bool) & ~scores["released"].astype(bool)]
     if judged.empty:
         notes.append("No run has scores.")
     for key, rows in judged.groupby(["dataset", "setting"], sort=False):
@@ -55,7 +55,7 @@ def late_wins(scores: pd.DataFrame) -> ClaimResult:
 
 def seed_scores(rows: pd.DataFrame, placement: str) -> dict[int, float]:
     """{seed: score} of a placement."""
-    mine = rows[rows["placement"].eq(placement)]
+    mine = rows[rows["placement"].eq(placement) & rows["seed"].notna()]
     return per_seed(zip(mine["seed"].tolist(), mine["value"].tolist(), strict=True))
 
 

@@ -28,10 +28,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One placement, of one model where the study holds several."""
+    """One placement, of one model where the study holds several; or a ``released`` model."""
 
     placement: str
     setting: str = ""
+    released: bool = False
 
     @property
     def label(self) -> str:
@@ -87,6 +88,13 @@ class StudyTable:
     baseline: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def heading(self) -> str:
+        """What the rows are: placement, model, or "placement or model"."""
+        kinds = {False: "placement", True: "model"}
+        held = {row.released for row in self.rows}
+        return " or ".join(word for released, word in kinds.items() if released in held)
+
     def cell(self, row: Row, column: Column) -> Cell | None:
         """The scores of a row in a column, or None."""
         return self.cells.get((row, column))
@@ -96,7 +104,9 @@ class StudyTable:
         return self.differences.get((row, column))
 
     def seeds(self, row: Row) -> str:
-        """``3``, or ``2-3`` where the row's cells differ in their number of seeds."""
+        """``3``, or ``2-3`` where its cells differ in their number; "–" for a released model."""
+        if row.released:
+            return "–"
         counts = [cell.n for (at, _), cell in self.cells.items() if at == row]
         low, high = min(counts, default=0), max(counts, default=0)
         return str(low) if low == high else f"{low}-{high}"
@@ -145,11 +155,12 @@ def build_table(
             hint="Scores come with a trained checkpoint: fusionscope train, then capture",
         )
     shown = _chosen(scores, metrics)
-    if baseline and baseline not in set(scores["placement"]):
+    placements = set(scores.loc[~scores["released"].astype(bool), "placement"])
+    if baseline and baseline not in placements:
         raise InputError(
             f"no run has the placement {baseline!r}",
             where="--baseline",
-            hint=f"There are: {', '.join(sorted(set(scores['placement']), key=placement_order))}",
+            hint=f"There are: {', '.join(sorted(placements, key=placement_order)) or 'none'}",
         )
     undefined = shown["value"].isna()
     notes = [
@@ -158,8 +169,11 @@ def build_table(
     ]
     shown = shown[~undefined]
     rows = sorted(
-        {Row(*pair) for pair in zip(shown["placement"], shown["setting"], strict=True)},
-        key=lambda row: (placement_order(row.placement), row.setting),
+        {
+            Row(*names)
+            for names in zip(shown["placement"], shown["setting"], shown["released"], strict=True)
+        },
+        key=lambda row: (row.released, placement_order(row.placement), row.setting),
     )
     kinds = dict.fromkeys(zip(shown["dataset"], shown["task"], shown["metric"], strict=True))
     columns = sorted((Column(*kind) for kind in kinds), key=lambda column: column.dataset)
@@ -172,9 +186,7 @@ def build_table(
             & shown["metric"].eq(column.metric)
         ]
         notes += _said(mine, column)
-        values = {
-            row: seed_scores(mine[mine["setting"].eq(row.setting)], row.placement) for row in rows
-        }
+        values = {row: _values(mine, row) for row in rows}
         cells |= {(row, column): cell for row, cell in _cells(values, column).items()}
         if baseline:
             differences |= {
@@ -183,6 +195,14 @@ def build_table(
     return StudyTable(
         tuple(rows), tuple(columns), cells, differences, baseline, tuple(dict.fromkeys(notes))
     )
+
+
+def _values(rows: pd.DataFrame, row: Row) -> dict[int, float]:
+    """{seed: score} of a row; {0, 1, ...: score} of a released model's runs, which have no seed."""
+    mine = rows[rows["setting"].eq(row.setting) & rows["released"].eq(row.released)]
+    if row.released:
+        return dict(enumerate(mine.loc[mine["placement"].eq(row.placement), "value"].tolist()))
+    return seed_scores(mine, row.placement)
 
 
 def _chosen(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -208,7 +228,8 @@ def _said(rows: pd.DataFrame, column: Column) -> list[str]:
             f"{column.dataset}, {column.task} {column.metric}: scores of several splits "
             f"({', '.join(map(str, splits))}) stand in one column"
         )
-    twice = rows[rows.duplicated(["placement", "setting", "seed"], keep=False)]
+    seeded = rows[rows["seed"].notna()]
+    twice = seeded[seeded.duplicated(["placement", "setting", "seed"], keep=False)]
     for placement, seed in dict.fromkeys(zip(twice["placement"], twice["seed"], strict=True)):
         notes.append(
             f"{column.dataset}: {placement} has several runs of seed {seed}; their mean counts once"
@@ -233,7 +254,7 @@ def _differences(values: dict[Row, dict[int, float]], baseline: str) -> dict[Row
     estimates = {
         row: paired(by_seed, values.get(Row(baseline, row.setting), {}))
         for row, by_seed in values.items()
-        if row.placement != baseline and by_seed
+        if row.placement != baseline and not row.released and by_seed
     }
     corrected = holm([one.p for one in estimates.values()]).tolist()
     return {

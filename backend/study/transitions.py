@@ -86,7 +86,7 @@ def _contrasts(
     for run in sorted(block.runs, key=lambda run: placement_order(run.placement)):
         for spec in run.streams:
             curve = curves.get((run.run_id, spec.name), {})
-            if not spec.fusion_layers or not curve:
+            if not spec.fusion_layers or not curve or run.seed is None:
                 continue
             value = contrast(curve, spec.fusion_layers)
             if value != value:

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from backend.data.base import PairSource
 from backend.errors import InputError
-from backend.models import encoders
-from backend.models.dual_stream import DualStream
-from backend.models.encoders import TextEncoder, VisionEncoder
-from backend.models.fusion import FusionConfig, FusionModel
+from backend.models.dual_stream import encoders
+from backend.models.dual_stream.adapter import DualStream
+from backend.models.dual_stream.encoders import Summary, TextEncoder, VisionEncoder
+from backend.models.dual_stream.model import FusionConfig, FusionModel
+from backend.models.dual_stream.preprocess import Preprocessor, load_tokenizer, train_tokenizer
 from backend.models.placement import parse_placement
-from backend.models.preprocess import Preprocessor, load_tokenizer, train_tokenizer
-from backend.models.registry import load_model
+from backend.models.registry import open_model
+from backend.models.texts import special_ids
 from backend.train.plan import TrainPlan, identity
 from backend.train.recipe import (
     SMALL,
@@ -43,6 +45,9 @@ def build(
     torch.manual_seed(seed)
     tokenizer, text = _text(recipe, source)
     vision, vision_config, normalisation = _vision(recipe)
+    _require_room(recipe, tokenizer, text)
+    facts = text.check(_shown(recipe.text_encoder, "bert"))
+    vision.check(_shown(recipe.vision_encoder, "vit"))
     placement = parse_placement(
         recipe.placement, text_depth=len(text.blocks), vision_depth=len(vision.blocks)
     )
@@ -58,6 +63,9 @@ def build(
         tasks=[{"name": t.name, "kind": t.kind, "classes": list(t.classes)} for t in tasks],
         image={"size": recipe.pixels, **normalisation},
         max_text_length=recipe.max_text_length,
+        text_summary=_summary(facts.causal, tokenizer),
+        special_tokens=special_ids(tokenizer),
+        pad_texts=facts.mixes_padding,
         trained_on={
             "model": _name_of(recipe),
             "dataset": source.name,
@@ -68,7 +76,35 @@ def build(
     )
     model = FusionModel(config, text, vision)
     _freeze(recipe, model)
-    return model, Preprocessor(tokenizer, config.image, recipe.max_text_length)
+    return model, Preprocessor(
+        tokenizer, config.image, recipe.max_text_length, pad=facts.mixes_padding
+    )
+
+
+def _require_room(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, text: TextEncoder) -> None:
+    """InputError where the encoder has no vector for a token or a position that will come."""
+    where = f"text encoder {recipe.text_encoder}"
+    words = int(text.model.config.vocab_size)
+    if len(tokenizer) > words:
+        raise InputError(
+            f"its tokenizer has {len(tokenizer):,} tokens, its weights know {words:,}",
+            where=where,
+            hint="Use the tokenizer that the weights were trained with.",
+        )
+    positions = getattr(text.model.config, "max_position_embeddings", None)
+    if positions and recipe.max_text_length > positions:
+        raise InputError(
+            f"texts of {recipe.max_text_length} tokens are more than the {positions} that it takes",
+            where=where,
+            hint=f"Use --max-text-length {positions}.",
+        )
+
+
+def _summary(causal: bool, tokenizer: PreTrainedTokenizerBase) -> Summary:
+    """By which token texts are read: the last of a causal encoder, else CLS if there is one."""
+    if causal:
+        return "last"
+    return "mean" if tokenizer.cls_token_id is None else "first"
 
 
 def build_from(
@@ -78,7 +114,7 @@ def build_from(
 
     InputError for a checkpoint of another placement: its co-attention was trained elsewhere.
     """
-    start = load_model(plan.pretrained)
+    start = open_model(plan.pretrained)
     if not isinstance(start, DualStream):
         raise InputError(
             f"is a {start.family} model, not one of ours", where=f"--pretrained {plan.pretrained}"
@@ -96,6 +132,8 @@ def build_from(
     settings = {
         **{name: getattr(old.config, name) for name in ("text", "vision", "image")},
         **{name: getattr(old.config, name) for name in ("co_attention", "max_text_length")},
+        **{name: getattr(old.config, name) for name in ("text_summary", "special_tokens")},
+        "pad_texts": old.config.pad_texts,
         "text_fusion_layers": old.config.text_fusion_layers,
         "vision_fusion_layers": old.config.vision_fusion_layers,
         "head": {**old.config.head, **plan.head},

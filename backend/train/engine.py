@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader
 from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.devices import choose_device
-from backend.models.fusion import FusionModel
-from backend.models.preprocess import Preprocessor
+from backend.models.dual_stream.model import FusionModel
+from backend.models.dual_stream.preprocess import Preprocessor
 from backend.train import state
 from backend.train.compute import Compute
 from backend.train.examples import Examples

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from backend.data.base import PairSource
 from backend.errors import InputError
-from backend.models.preprocess import Preprocessor
+from backend.models.dual_stream.preprocess import Preprocessor
 from backend.types import Label, TaskSpec
 
 if TYPE_CHECKING:
@@ -55,8 +55,13 @@ class Examples(Dataset[int]):
         self.records = []
         images: list[np.ndarray] | None = []
         for pair in source.pairs(self.split, limit):
+            if not pair.sample.images:
+                raise InputError(
+                    f"sample {pair.record.sample_id} has no image, which training needs",
+                    where=f"data {source.name}",
+                )
             self.records.append(pair.record)
-            resized = preprocessor.resize(pair.image)
+            resized = preprocessor.resize(pair.sample.images[0])
             pixels.update(resized.tobytes())
             if images is not None:
                 images.append(resized)
@@ -123,7 +128,7 @@ class Examples(Dataset[int]):
         lengths = []
         for record in self.records:
             tokens = self._pre.tokens([record.text])
-            ids = tokens["input_ids"][tokens["attention_mask"].bool()].numpy()
+            ids = tokens.ids[tokens.mask.bool()].numpy()
             lengths.append(len(ids))
             state.update(f"{len(ids)} ".encode())
             state.update(ids.tobytes())
@@ -131,7 +136,8 @@ class Examples(Dataset[int]):
 
     def tokens(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask`` of some samples, padded to the longest."""
-        return self._pre.tokens([self.records[i].text for i in indices])
+        tokens = self._pre.tokens([self.records[i].text for i in indices])
+        return {"input_ids": tokens.ids, "attention_mask": tokens.mask}
 
     def pixels(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """``pixel_values`` of some samples."""

@@ -34,13 +34,13 @@ from filelock import FileLock
 from torch import Tensor
 
 from backend.errors import InputError
-from backend.models.fusion import FusionModel
+from backend.models.dual_stream.model import FusionModel
 from backend.train.compute import Compute
 from backend.train.examples import Examples
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same inputs would give other files; part of every name."""
 
 DTYPES = ("auto", "off", "float32", "float16")
@@ -99,16 +99,16 @@ def cacheable_layers(model: FusionModel, lowest: Mapping[str, int]) -> dict[str,
     """{stream: the highest layer that training does not touch}, where that is at least layer 1.
 
     Frozen, below the stream's first fusion, and not above ``lowest``, the lowest layer of a stream
-    that somebody wants to read.
+    that somebody wants to read. None of an encoder whose blocks hand on more than hidden states.
     """
     fused = {"text": model.placement.text, "vision": model.placement.vision}
-    found = {}
+    layers = {}
     for stream, upto in model.frozen.items():
         below = min([upto, *(k - 1 for k in fused[stream][:1])])
         layer = min(below, lowest.get(stream, below))
-        if layer >= 1:
-            found[stream] = layer
-    return found
+        if layer >= 1 and model.encoder(stream).facts.resumable:
+            layers[stream] = layer
+    return layers
 
 
 def open_frozen(
@@ -161,7 +161,7 @@ class _Filling:
         self.stream, self.layer, self.dtype = stream, layer, dtype
         lengths, content = self._content()
         self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        encoder = model.text if stream == "text" else model.vision
+        encoder = model.encoder(stream)
         self.shape = (int(self.offsets[-1]), encoder.width)
         parts = {
             "version": VERSION,
@@ -185,8 +185,8 @@ class _Filling:
         examples = self.examples
         if self.stream == "text":
             return examples.token_lengths()
-        side, patch = examples.image_size, self.model.vision.model.patch_embed.grid_size
-        tokens = self.model.vision.prefix + patch[0] * patch[1]
+        side, vision = examples.image_size, self.model.vision
+        tokens = len(vision.prefix) + vision.grid[0] * vision.grid[1]
         return np.full(len(examples), tokens), f"{side} {examples.pixels_digest()}"
 
     def write(self, path: Path) -> None:
@@ -235,7 +235,7 @@ class _Filling:
         part = self.examples.tokens if self.stream == "text" else self.examples.pixels
         inputs = {name: value.to(device) for name, value in part(indices).items()}
         with torch.inference_mode(), self.compute.autocast():
-            hidden = self.model.lower(self.stream, self.layer, inputs).float()
+            hidden = self.model.encoder(self.stream).lower(self.layer, inputs).float()
         if self.stream == "text":
             hidden = hidden[inputs["attention_mask"].bool()]
         rounded = hidden.flatten(0, -2).cpu().numpy().astype(self.dtype)
@@ -252,25 +252,12 @@ class _Filling:
 
 def weights_digest(model: FusionModel, stream: str, layer: int) -> str:
     """A digest of the embeddings and blocks 1..``layer``, and of the encoder's configuration."""
-    encoder = model.text if stream == "text" else model.vision
     config = model.config.text if stream == "text" else model.config.vision
     state = hashlib.sha256(json.dumps([config, model.config.image], sort_keys=True).encode())
-    for name, values in encoder.state_dict().items():
-        at = _block_number(name)
-        if at is None or at < layer:
-            state.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
-            state.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for name, values in model.encoder(stream).lower_parameters(layer):
+        state.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
+        state.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
-
-
-def _block_number(name: str) -> int | None:
-    """0-based block of a weight such as ``model.blocks.3.attn.qkv.weight``; None outside them."""
-    parts = name.split(".")
-    for container in ("blocks", "layer"):
-        if container in parts[:-1]:
-            number = parts[parts.index(container) + 1]
-            return int(number) if number.isdecimal() else None
-    return None
 
 
 def _read(path: Path, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray | None:

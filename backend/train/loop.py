@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backend.capture.sinks import TokenSink
+from backend.capture.tap import Sink, Tap
 from backend.data.base import PairSource
 from backend.errors import InputError
-from backend.models.fusion import FusionOutput, Known
+from backend.models.dual_stream.adapter import DualStream
+from backend.models.dual_stream.model import summarised
 from backend.train.alignment import cka_layers, mean_cka
 from backend.train.build import build, build_from
 from backend.train.engine import (
@@ -33,6 +37,7 @@ from backend.train.losses import class_weights, task_loss
 from backend.train.metrics import Score, primary, scores
 from backend.train.observe import Observer
 from backend.train.plan import TrainPlan, chosen_tasks, identity
+from backend.types import LayerRef
 
 __all__ = ["Report", "Step", "checkpoint_dir", "train_seed"]
 
@@ -96,9 +101,11 @@ class _Training(Engine):
                         hint="Choose another --task or check the label column.",
                     )
         self.weights = self._class_weights()
+        self.adapter = DualStream(self.model, self.preprocessor, "")
         depths = len(self.model.text.blocks), len(self.model.vision.blocks)
         placement = self.model.placement
-        self.aligned = cka_layers(plan.cka_layers, placement, depths) if plan.cka_loss else ()
+        pairs = cka_layers(plan.cka_layers, placement, depths) if plan.cka_loss else ()
+        self.aligned = tuple((LayerRef("text", a), LayerRef("vision", b)) for a, b in pairs)
         self.prepare(str(self.model.config.trained_on["plan"]), self.model)
 
     def _labelled(self, split: str, limit: int | None) -> Examples:
@@ -108,7 +115,7 @@ class _Training(Engine):
         """Compute what lies below everything that is trained once, and read it from then on."""
         lowest = {}
         if self.aligned:
-            lowest = dict(zip(("text", "vision"), self.aligned[0], strict=True))
+            lowest = {ref.stream: ref.layer for ref in self.aligned[0]}
         layers = cacheable_layers(self.model, lowest)
         for examples in (self.train, self.dev):
             examples.frozen = open_frozen(
@@ -116,14 +123,17 @@ class _Training(Engine):
             )
 
     def _forward(
-        self, batch: dict[str, Any], examples: Examples, cls_of: Sequence[tuple[int, int]] = ()
-    ) -> FusionOutput:
-        given = {
-            stream: Known(examples.frozen[stream].layer, hidden)
-            for stream, hidden in batch["frozen"].items()
-        }
-        out: FusionOutput = self.model(**batch["inputs"], known=given, cls_of=cls_of)
-        return out
+        self, batch: dict[str, Any], examples: Examples, sinks: Sequence[Sink] = ()
+    ) -> dict[str, Tensor]:
+        """Logits by task; layers that are kept are not run again. ``sinks`` get what they want."""
+        with ExitStack() as stack:
+            for stream, hidden in batch["frozen"].items():
+                layer = examples.frozen[stream].layer
+                stack.enter_context(self.model.encoder(stream).resumed(layer, hidden))
+            tensors = {"pixel_values": batch["inputs"]["input_ids"].new_empty(0), **batch["inputs"]}
+            inputs = self.adapter.inputs(tensors)
+            tap = stack.enter_context(Tap(self.adapter, sinks, training=True))
+            return tap(inputs)
 
     def _class_weights(self) -> dict[str, Tensor | None]:
         if self.plan.class_weights == "none":
@@ -143,17 +153,27 @@ class _Training(Engine):
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the tasks' mean losses, and the CKA where that is part of it."""
-        out = self._forward(batch, self.train, self.aligned)
-        logits, labels = out.logits or {}, batch["labels"]
+        aligned = TokenSink([ref for pair in self.aligned for ref in pair])
+        logits, labels = self._forward(batch, self.train, [aligned]), batch["labels"]
         losses = [
             task_loss(task, logits[task.name], labels[task.name], self.weights[task.name])
             for task in self.tasks
         ]
         loss = torch.stack(losses).sum()
-        alignment = mean_cka(out.layer_cls) if out.layer_cls else None
+        alignment = mean_cka(self._summaries(batch, aligned)) if self.aligned else None
         if alignment is None:
             return loss, {}
         return loss + self.plan.cka_loss * (1 - alignment), {"cka": alignment}
+
+    def _summaries(self, batch: dict[str, Any], sink: TokenSink) -> list[tuple[Tensor, Tensor]]:
+        """(text, vision) vectors of every pair of layers that is aligned."""
+        roles = self.adapter.inputs(batch["inputs"]).roles
+        by = {"text": self.model.config.text_summary, "vision": self.model.vision.summary}
+
+        def vector(ref: LayerRef) -> Tensor:
+            return summarised(sink.tokens[ref], roles[ref.stream], by[ref.stream])
+
+        return [(vector(text), vector(vision)) for text, vision in self.aligned]
 
     def assess(self) -> dict[str, Any]:
         """All metrics of all tasks on dev."""
@@ -171,7 +191,7 @@ class _Training(Engine):
         with torch.inference_mode(), self.compute.autocast():
             for rows in _chunks(range(len(examples)), _EVALUATION_BATCH):
                 batch = to_device(examples.collate(rows), self.compute.device)
-                for name, values in (self._forward(batch, examples).logits or {}).items():
+                for name, values in self._forward(batch, examples).items():
                     logits[name].append(values.float().cpu())
         found = []
         for task in self.tasks:

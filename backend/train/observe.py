@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from backend.models.fusion import FusionModel
-    from backend.models.preprocess import Preprocessor
+    from backend.models.dual_stream.model import FusionModel
+    from backend.models.dual_stream.preprocess import Preprocessor
     from backend.train.examples import Examples
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from backend.data.base import PairSource
 from backend.errors import InputError
-from backend.models.dual_stream import checkpoint_digest
-from backend.models.fusion import FusionConfig
+from backend.models.dual_stream.model import FusionConfig
+from backend.models.loading import checkpoint_digest
 from backend.models.placement import Placement, parse_placement
 from backend.train.alignment import cka_layers
 from backend.train.recipe import (

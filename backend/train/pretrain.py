@@ -1,6 +1,6 @@
 """Pretraining on image-text pairs: a fusion model without heads that `train` can start from.
 
-The objectives are those of :mod:`backend.models.pretraining`; no labels are read.
+The objectives are those of :mod:`backend.models.dual_stream.pretraining`; no labels are read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from backend.data.base import PairSource
 from backend.errors import InputError
+from backend.models.dual_stream.pretraining import OBJECTIVES, Masking, PretrainingModel
 from backend.models.placement import Placement, parse_placement
-from backend.models.pretraining import OBJECTIVES, Masking, PretrainingModel
 from backend.train.build import build
 from backend.train.engine import (
     Engine,
@@ -125,7 +125,7 @@ class _Pretraining(Engine):
         masking = Masking(
             mask_token=tokenizer.mask_token_id or 0,
             special_tokens=tuple(tokenizer.all_special_ids),
-            vocabulary=self.model.text.word_embedding.num_embeddings,
+            vocabulary=self.model.text.embedding.num_embeddings,
             text_share=plan.text_mask,
             image_share=plan.image_mask,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from backend.errors import InputError
-from backend.models import encoders
+from backend.models.dual_stream import encoders
 
 SMALL = {"depth": 12, "width": 48, "heads": 4}
 SMALL_PATCH = 12

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from backend.errors import InputError
+from backend.figures.pairing import Pair
 from backend.study import ClaimResult
 from backend.types import LayerRef
 from backend.view import queries, store_access, study
@@ -42,7 +43,7 @@ def _measure_names(path: str, token: str, run_id: str) -> dict[str, tuple[str, .
 def _measures(
     path: str,
     token: str,
-    runs: tuple[tuple[str, str, str, int], ...],
+    runs: tuple[tuple[str, str, str, int | None], ...],
     names: tuple[str, ...],
     preset: str,
 ) -> Table:
@@ -52,14 +53,16 @@ def _measures(
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _training(path: str, token: str, runs: tuple[tuple[str, str, str, int], ...]) -> Table:
+def _training(path: str, token: str, runs: tuple[tuple[str, str, str, int | None], ...]) -> Table:
     return _of_groups(runs, [queries.run_training(path, run_id) for _, _, run_id, _ in runs])
 
 
-def _of_groups(runs: tuple[tuple[str, str, str, int], ...], tables: list[Table]) -> Table:
+def _of_groups(runs: tuple[tuple[str, str, str, int | None], ...], tables: list[Table]) -> Table:
     """Tables of runs as one, with what each run's rows belong to."""
     parts = [
-        table.frame.assign(series=series, placement=label, seed=seed)
+        table.frame.assign(
+            series=series, label=label, seed=pd.array([seed] * len(table.frame), dtype="Int64")
+        )
         for (series, label, _, seed), table in zip(runs, tables, strict=True)
         if len(table.frame)
     ]
@@ -106,10 +109,11 @@ def _claims(
     dataset: str,
     pooling: str,
     estimator: str,
+    pair: Pair | None,
     _measures: pd.DataFrame,
 ) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
     overview = _overview(path, token)
-    return study.claims_of(overview.runs, dataset, _measures, pooling, estimator)
+    return study.claims_of(overview.runs, dataset, _measures, pooling, estimator, pair)
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
@@ -151,16 +155,16 @@ def measures(
     names: tuple[str, ...],
     preset: str = "default",
 ) -> Table:
-    """Named measures of all runs of the groups, with ``series``, ``placement`` and ``seed``."""
+    """Named measures of all runs of the groups, with ``series``, ``label`` and ``seed``."""
     return _measures(store.path, store.token, _runs_of(groups), names, preset)
 
 
 def training(store: StoreView, groups: tuple[RunGroup, ...]) -> Table:
-    """Measures while the groups' models were trained, with ``series``, ``placement``, ``seed``."""
+    """Measures while the groups' models were trained, with ``series``, ``label`` and ``seed``."""
     return _training(store.path, store.token, _runs_of(groups))
 
 
-def _runs_of(groups: tuple[RunGroup, ...]) -> tuple[tuple[str, str, str, int], ...]:
+def _runs_of(groups: tuple[RunGroup, ...]) -> tuple[tuple[str, str, str, int | None], ...]:
     return tuple(
         (group.key, group.label, run.run_id, run.seed) for group in groups for run in group.runs
     )
@@ -195,13 +199,19 @@ def drivers(
 
 
 def claims(
-    store: StoreView, dataset: str, pooling: str, estimator: str, measures: pd.DataFrame
+    store: StoreView,
+    dataset: str,
+    pooling: str,
+    estimator: str,
+    pair: Pair | None,
+    measures: pd.DataFrame,
 ) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
     """The study's claims asked of one dataset, and its points of alignment against score.
 
-    ``measures`` are those of all its runs and follow from the store.
+    ``pair`` are the streams whose alignment is asked for. ``measures`` are those of all its runs
+    and follow from the store.
     """
-    return _claims(store.path, store.token, dataset, pooling, estimator, measures)
+    return _claims(store.path, store.token, dataset, pooling, estimator, pair, measures)
 
 
 def comparable(store: StoreView, run_ids: tuple[str, ...]) -> Comparable:

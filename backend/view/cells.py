@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from backend.figures.heatmap import axis_refs, pair_in_words
+from backend.figures.pairing import Pair, paired
 from backend.figures.scales import Scale
-from backend.figures.seeds import over_seeds, pairs, points_of
+from backend.figures.seeds import in_order, over_seeds, pairs, points_of
 from backend.types import LayerRef, StreamSpec
 from backend.view.groups import RunGroup
 
@@ -25,28 +26,30 @@ class Block:
     columns: tuple[StreamSpec, ...]
 
 
-def blocks_of(group: RunGroup) -> dict[str, Block]:
-    """The whole matrix, then every pair of different streams, then every stream with itself."""
+def blocks_of(group: RunGroup, pair: Pair | None = None) -> dict[str, Block]:
+    """The whole matrix of the compared streams, the two with each other, every stream with itself.
+
+    ``pair`` names the two; a model that lacks one of them has only the last kind.
+    """
     streams = group.series.streams
-    if len(streams) == 1:
-        only = streams[0]
-        return {f"{only.name}~{only.name}": Block(f"{only.name} × {only.name}", streams, streams)}
-    out = {ALL: Block("all", streams, streams)}
-    for i, a in enumerate(streams):
-        for b in streams[i + 1 :]:
-            out[f"{a.name}~{b.name}"] = Block(f"{a.name} × {b.name}", (a,), (b,))
-    for a in streams:
-        out[f"{a.name}~{a.name}"] = Block(f"{a.name} × {a.name}", (a,), (a,))
+    both = paired(streams, pair)
+    out = {}
+    if both is not None:
+        a, b = both
+        title = "all" if len(streams) == 2 else f"{a.name} and {b.name}"
+        out = {ALL: Block(title, both, both)} | cross_blocks_of(group, pair)
+    for spec in streams:
+        out[f"{spec.name}~{spec.name}"] = Block(f"{spec.name} × {spec.name}", (spec,), (spec,))
     return out
 
 
-def cross_blocks_of(group: RunGroup) -> dict[str, Block]:
-    """Only the blocks of two different streams."""
-    return {
-        name: block
-        for name, block in blocks_of(group).items()
-        if name != ALL and block.rows != block.columns
-    }
+def cross_blocks_of(group: RunGroup, pair: Pair | None = None) -> dict[str, Block]:
+    """Only the block of the two compared streams; none for a model that lacks one of them."""
+    both = paired(group.series.streams, pair)
+    if both is None:
+        return {}
+    a, b = both
+    return {f"{a.name}~{b.name}": Block(f"{a.name} × {b.name}", (a,), (b,))}
 
 
 def cell_at(block: Block, x: object, y: object) -> tuple[LayerRef, LayerRef] | None:
@@ -62,14 +65,13 @@ def cell_at(block: Block, x: object, y: object) -> tuple[LayerRef, LayerRef] | N
 
 
 def default_cell(
-    frame: pd.DataFrame, group: RunGroup, scale: Scale
+    frame: pd.DataFrame, block: Block, scale: Scale
 ) -> tuple[LayerRef, LayerRef] | None:
-    """Where the first two streams are most alike; None where nothing is defined."""
-    streams = group.series.streams
-    first, second = streams[0], streams[min(1, len(streams) - 1)]
+    """Where the block's first and last stream are most alike; None where nothing is defined."""
+    first, second = block.rows[0], block.columns[-1]
     cells = pairs(frame, first.name, second.name, scale.measure)
     cells = cells[cells["site_a"].eq("block") & cells["site_b"].eq("block")]
-    if first is second:
+    if first == second:
         cells = cells[cells["layer_a"].ne(cells["layer_b"])]
     means = over_seeds(cells, ["layer_a", "layer_b"])
     if not means["mean"].notna().any():
@@ -111,8 +113,8 @@ def cell_view(
     :func:`backend.figures.seeds.over_seeds`.
     """
     a, b = cell
-    if (a.stream, a.position) > (b.stream, b.position) and a.stream == b.stream:
-        a, b = b, a
+    if a.stream == b.stream:
+        a, b = in_order(a, b)
     rows = pairs(frame, a.stream, b.stream, scale.measure)
     here = rows[
         rows["layer_a"].eq(a.layer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from backend.figures.difference import same_depth
 from backend.figures.heatmap import axis_refs
+from backend.figures.pairing import Pair, paired
 from backend.figures.theme import SERIES_COLOURS, Series
 from backend.store.commands import capture_command, compare_command
 from backend.types import LayerRef, StreamSpec, matched_layers
@@ -56,7 +57,11 @@ def chosen_pair(
 def run_pairs(a: RunGroup, b: RunGroup) -> tuple[tuple[RunInfo, RunInfo], ...]:
     """The runs of the same seed; where no seed is common, the first run of each."""
     other = {run.seed: run for run in reversed(b.runs)}
-    pairs = {run.seed: (run, other[run.seed]) for run in reversed(a.runs) if run.seed in other}
+    pairs = {
+        run.seed: (run, other[run.seed])
+        for run in reversed(a.runs)
+        if run.seed is not None and run.seed in other
+    }
     return tuple(pairs[seed] for seed in sorted(pairs)) or ((a.runs[0], b.runs[0]),)
 
 
@@ -71,19 +76,30 @@ def commands_for(
     for pair in ready or pairs[:1]:
         lines += [capture_command(r.manifest, store) for r in pair if not r.has_activations]
         ids = [run.run_id for run in pair]
+        seed = pair[0].seed
         for group in groups:
-            more = [r for r in group.runs if r.seed == pair[0].seed and r.has_activations]
+            alike = [r for r in group.runs if None in (r.seed, seed) or r.seed == seed]
+            more = [r for r in alike if r.has_activations]
             if not {run.run_id for run in group.runs} & set(ids):
                 ids += [run.run_id for run in more[:1]]
         lines.append(compare_command(store, ids))
     return tuple(dict.fromkeys(lines))
 
 
-def cross_blocks(a: Series, b: Series) -> dict[str, Block]:
-    """All layers of ``a`` against all of ``b``, then each stream of one with each of the other."""
-    out = {ALL: Block("all", a.streams, b.streams)}
-    for x in a.streams:
-        for y in b.streams:
+def shown_streams(one: Series, pair: Pair | None) -> tuple[StreamSpec, ...]:
+    """The two compared streams of a model; all of them where it lacks one of the two."""
+    return paired(one.streams, pair) or one.streams
+
+
+def cross_blocks(a: Series, b: Series, pair: Pair | None = None) -> dict[str, Block]:
+    """All layers of ``a`` against all of ``b``, then each stream of one with each of the other.
+
+    Of both only the streams of ``pair``, where a model has them.
+    """
+    rows, columns = shown_streams(a, pair), shown_streams(b, pair)
+    out = {ALL: Block("all", rows, columns)}
+    for x in rows:
+        for y in columns:
             out[f"{x.name}~{y.name}"] = Block(f"{x.name} × {y.name}", (x,), (y,))
     return out if len(out) > 2 else {key: out[key] for key in list(out)[1:]}
 
@@ -115,10 +131,17 @@ def layer_for(
     return nearest_ref(refs, partner[min(ref.layer, deepest.depth)].label)
 
 
-def depths_differ(groups: Sequence[RunGroup]) -> tuple[str, ...]:
-    """Names of the streams that are not equally deep in all groups that have them."""
+def stream_names(groups: Sequence[RunGroup], pair: Pair | None) -> tuple[str, ...]:
+    """Names of the streams that are shown of these groups."""
+    return tuple(
+        dict.fromkeys(s.name for group in groups for s in shown_streams(group.series, pair))
+    )
+
+
+def depths_differ(groups: Sequence[RunGroup], pair: Pair | None = None) -> tuple[str, ...]:
+    """Names of the shown streams that are not equally deep in all groups that have them."""
     depths: dict[str, set[int]] = {}
     for group in groups:
-        for spec in group.series.streams:
+        for spec in shown_streams(group.series, pair):
             depths.setdefault(spec.name, set()).add(spec.depth)
     return tuple(name for name, found in depths.items() if len(found) > 1)

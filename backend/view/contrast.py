@@ -20,6 +20,7 @@ from backend.figures import (
 )
 from backend.figures.cross import named_cell, named_streams
 from backend.figures.difference import paired_seeds
+from backend.figures.pairing import Pair, paired
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale
 from backend.view import cache, session
 from backend.view.cells import Block, cell_at, cell_view
@@ -29,6 +30,7 @@ from backend.view.compare import (
     commands_for,
     cross_blocks,
     run_pairs,
+    shown_streams,
     subtractable,
 )
 from backend.view.details import pick_cell, show_cell
@@ -66,6 +68,10 @@ def pick_pair(view: Context, groups: Sequence[RunGroup]) -> tuple[RunGroup, RunG
 def seeds_in_words(frame: pd.DataFrame, a: RunGroup, b: RunGroup) -> str:
     """How the seeds of two groups were paired."""
     seeds = paired_seeds(frame, a.key, b.key)
+    if not a.seeds and not b.seeds:
+        return "One run of each, so without an interval."
+    if not a.seeds or not b.seeds:
+        return "A model without a seed is one run: means are subtracted, without an interval."
     if not seeds:
         return "They have no seed in common: means over seeds are subtracted, without an interval."
     if len(seeds) == 1:
@@ -77,17 +83,20 @@ def seeds_in_words(frame: pd.DataFrame, a: RunGroup, b: RunGroup) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is subtracted: rows of one measure of two layers, and of one measure of one layer."""
+    """What is subtracted: rows of one measure of two layers, and of one measure of one layer;
+    ``pair`` names the two streams that are compared.
+    """
 
     rows: pd.DataFrame
     scale: Scale
     estimator: str
     dims: pd.DataFrame
     dimension: str
+    pair: Pair | None
 
     def kind(self, view: Context) -> tuple[str, ...]:
         """What these are, for the key of a figure."""
-        return (*kind_of(view, self.rows), self.dimension)
+        return (*kind_of(view, self.rows), self.dimension, *(self.pair or ()))
 
 
 def show_differences(
@@ -98,7 +107,7 @@ def show_differences(
     pairwise = lru_cache(lambda: differences(measured.rows, base.key))
     single = lru_cache(lambda: differences(measured.dims, base.key))
     scale, estimator, name = measured.scale, measured.estimator, measured.dimension
-    streams = [spec.name for spec in base.streams]
+    streams = [spec.name for spec in shown_streams(base, measured.pair)]
 
     def transitions(stream: str) -> go.Figure:
         return transition_differences(
@@ -106,7 +115,9 @@ def show_differences(
         )
 
     def matching() -> go.Figure:
-        return alignment_differences(pairwise(), series, base, scale=scale, estimator=estimator)
+        return alignment_differences(
+            pairwise(), series, base, pair=measured.pair, scale=scale, estimator=estimator
+        )
 
     def dimensions(stream: str) -> go.Figure:
         words = MEASURES[name][2]
@@ -115,7 +126,7 @@ def show_differences(
     drawings: dict[str, Callable[[], go.Figure]] = {
         f"{stream} transitions": partial(transitions, stream) for stream in streams
     }
-    if len(streams) > 1:
+    if paired(base.streams, measured.pair):
         drawings["matching layers"] = matching
     if name:
         drawings |= {f"{stream} dimension": partial(dimensions, stream) for stream in streams}
@@ -141,9 +152,9 @@ def show_differences(
     return figures
 
 
-def pick_block(view: Context, a: RunGroup, b: RunGroup) -> tuple[str, Block]:
+def pick_block(view: Context, a: RunGroup, b: RunGroup, pair: Pair | None) -> tuple[str, Block]:
     """The part of the matrices that is shown."""
-    blocks = cross_blocks(a.series, b.series)
+    blocks = cross_blocks(a.series, b.series, pair)
     name = view.state.block if view.state.block in blocks else next(iter(blocks))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if len(blocks) > 1:
@@ -211,7 +222,7 @@ def show_cross(
     found = [cache.cross(view.store, one.run_id, other.run_id) for one, other in pairs]
     problems(Table(pd.DataFrame(), tuple(line for item in found for line in item.problems)))
     frames = [
-        item.frame.assign(seed=one.seed)
+        item.frame.assign(seed=pd.array([one.seed] * len(item.frame), dtype="Int64"))
         for (one, _), item in zip(pairs, found, strict=True)
         if len(item.frame)
     ]
@@ -222,11 +233,12 @@ def show_cross(
     if rows.empty:
         _say_how(view, groups, pairs, tuple(run for item in found for run in item.replaced))
         return {}
-    seeds = sorted(set(rows["seed"]))
+    seeds = sorted(set(rows["seed"].dropna()))
+    of_seeds = f" (seed {listed(seeds)})" if seeds else ""
     st.caption(
         f"Rows: layers of {literal(a.label)}; columns: layers of {literal(b.label)}; "
         f"{ESTIMATOR_NAMES[estimator]} CKA of {pooling} vectors, "
-        f"{counted(len(seeds), 'pair of runs', 'pairs of runs')} (seed {listed(seeds)})."
+        f"{counted(len(frames), 'pair of runs', 'pairs of runs')}{of_seeds}."
     )
     cell = cell_in(block, view.state.cell)
     chosen = cell == view.state.cell

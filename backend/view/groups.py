@@ -9,6 +9,7 @@ from backend.figures.theme import SERIES_COLOURS, Series
 from backend.models.placement import NAMES
 from backend.store.manifest import Manifest
 from backend.view.state import MAX_OVERLAY
+from backend.view.words import counted, listed
 
 _PLACEMENT_ORDER = {name: at for at, name in enumerate(NAMES)}
 
@@ -40,8 +41,8 @@ class RunInfo:
         return self.manifest.run_id
 
     @property
-    def seed(self) -> int:
-        """The run's seed."""
+    def seed(self) -> int | None:
+        """The run's seed; a released model has none."""
         return self.manifest.seed
 
     @property
@@ -58,7 +59,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs of one model, placement and dataset, ordered by seed."""
+    """Runs of one model, placement and dataset, ordered by seed; a run without a seed is alone."""
 
     key: str
     label: str
@@ -71,9 +72,26 @@ class RunGroup:
         return self.runs[0].manifest
 
     @property
+    def placed(self) -> bool:
+        """Whether the model was trained with a placement, and not released by somebody."""
+        return self.manifest.placement is not None
+
+    @property
+    def name(self) -> str:
+        """The placement's name, or the released model's, without what tells groups apart."""
+        return _name(self.manifest)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds in order."""
-        return tuple(run.seed for run in self.runs)
+        """The seeds in order; none of a released model."""
+        return tuple(run.seed for run in self.runs if run.seed is not None)
+
+    @property
+    def seeds_in_words(self) -> str:
+        """``seeds 0, 1 and 2``; "" for a released model."""
+        if not self.seeds:
+            return ""
+        return f"{'seed' if len(self.seeds) == 1 else 'seeds'} {listed(self.seeds)}"
 
     @property
     def has_fusion(self) -> bool:
@@ -143,15 +161,39 @@ class Overview:
         return tuple(alike)[:MAX_OVERLAY]
 
 
+def noun(groups: Sequence[RunGroup]) -> str:
+    """What one of these groups is called: placement, model, or "placement or model"."""
+    return " or ".join(_kinds(groups))
+
+
+def nouns(groups: Sequence[RunGroup]) -> str:
+    """What these groups are called: placements, models, or "placements and models"."""
+    return " and ".join(f"{kind}s" for kind in _kinds(groups))
+
+
+def counted_groups(groups: Sequence[RunGroup]) -> str:
+    """``5 placements``, ``1 model``, ``5 placements and 2 models``."""
+    return " and ".join(
+        counted(sum(group.placed is placed for group in groups), kind)
+        for placed, kind in ((True, "placement"), (False, "model"))
+        if kind in _kinds(groups)
+    )
+
+
+def _kinds(groups: Sequence[RunGroup]) -> list[str]:
+    kinds = {"placement": any(g.placed for g in groups), "model": any(not g.placed for g in groups)}
+    return [kind for kind, there in kinds.items() if there] or ["model"]
+
+
 def single(group: RunGroup, run: RunInfo) -> RunGroup:
-    """One run of a group, as a group of its own."""
+    """One run of a group that has several, as a group of its own."""
     label = f"{group.label}, seed {run.seed}"
     series = replace(group.series, key=run.run_id, label=label)
     return RunGroup(run.run_id, label, series, (run,))
 
 
 def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
-    """Groups in the order none, full, early, middle, late, then others by name."""
+    """Groups in the order none, full, early, middle, late, other placements, models by name."""
     members: dict[tuple[object, ...], list[RunInfo]] = {}
     for run in runs:
         members.setdefault(_identity(run.manifest), []).append(run)
@@ -163,7 +205,7 @@ def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
         manifest = group[0].manifest
         key = "~".join(
             _slug(part)
-            for part in (manifest.placement.name, manifest.dataset.name, manifest.model.name)
+            for part in dict.fromkeys((_name(manifest), manifest.dataset.name, manifest.model.name))
         )
         taken[key] = taken.get(key, 0) + 1
         extra = [str(taken[key])] if taken[key] > 1 else []
@@ -176,30 +218,37 @@ def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
             manifest.model.name,
             at,
         )
-        members_in_order = tuple(sorted(group, key=lambda run: (run.seed, run.run_id)))
+        members_in_order = tuple(sorted(group, key=lambda run: (run.seed or 0, run.run_id)))
         out.append(RunGroup(series.key, label, series, members_in_order))
     return tuple(out)
 
 
 def _identity(manifest: Manifest) -> tuple[object, ...]:
-    data, model = manifest.dataset, manifest.model
-    placement = manifest.placement
+    """Runs that are alike in this are one group. Seeds share a placement, not a digest."""
+    data, model, placement = manifest.dataset, manifest.model, manifest.placement
+    placed = None if placement is None else (placement.name, placement.text, placement.vision)
     return (
         (model.name, model.family, manifest.streams),
-        (placement.name, placement.text, placement.vision),
+        placed or model.digest,
+        manifest.seed is None and manifest.run_id,
         (data.name, data.layout, data.split),
     )
 
 
 def _order(manifest: Manifest) -> tuple[object, ...]:
-    name = manifest.placement.name
+    name = _name(manifest)
     at = _PLACEMENT_ORDER.get(name, len(_PLACEMENT_ORDER))
+    at += manifest.placement is None
     return (manifest.dataset.name, manifest.dataset.split, at, name, manifest.model.name)
 
 
+def _name(manifest: Manifest) -> str:
+    return manifest.label or "no placement"
+
+
 def _labels(manifests: Sequence[Manifest]) -> list[str]:
-    """The placement's name, with as much of dataset and model as it takes to tell groups apart."""
-    parts = [(m.placement.name or "no placement", _data_name(m), m.model.name) for m in manifests]
+    """The run's own label, with as much of dataset and model as it takes to tell groups apart."""
+    parts = [(_name(m), _data_name(m), m.model.name) for m in manifests]
     out = []
     for at, part in enumerate(parts):
         same = [i for i, other in enumerate(parts) if other[0] == part[0]]
@@ -211,7 +260,8 @@ def _labels(manifests: Sequence[Manifest]) -> list[str]:
             words.append(part[2])
         same = [i for i in same if parts[i][2] == part[2]]
         if len(same) > 1:
-            words.append(f"variant {same.index(at) + 1}")
+            one = manifests[at]
+            words.append(one.run_id if one.seed is None else f"variant {same.index(at) + 1}")
         out.append(", ".join(words))
     return out
 

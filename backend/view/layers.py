@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from backend.figures.theme import CLASS_COLOURS, CLASS_MARKERS, MODALITY
-from backend.types import LayerRef, StreamSpec, TaskSpec
+from backend.figures.theme import CLASS_COLOURS, CLASS_MARKERS, styles_of
+from backend.types import BLOCK, LayerRef, StreamSpec, TaskSpec
+from backend.view.words import listed
 
 MODALITY_COLOUR = "modality"
+_FUSION = "fusion"
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class Colouring:
     markers: tuple[str, ...] = CLASS_MARKERS
 
 
-def colourings(tasks: Sequence[TaskSpec], streams: Sequence[StreamSpec]) -> dict[str, Colouring]:
-    """One a task (one a class for a multi-label task), and the modality."""
+def colourings(
+    tasks: Sequence[TaskSpec], streams: Sequence[StreamSpec], among: Sequence[StreamSpec]
+) -> dict[str, Colouring]:
+    """One a task (one a class for a multi-label task), and that of ``streams`` among a model's."""
     out: dict[str, Colouring] = {}
     for task in tasks:
         if task.kind == "multilabel":
@@ -34,10 +38,10 @@ def colourings(tasks: Sequence[TaskSpec], streams: Sequence[StreamSpec]) -> dict
                 out[key] = Colouring(key, f"{task.name}: {name}", (name, f"not {name}"))
         else:
             out[task.name] = Colouring(task.name, task.name, task.classes)
-    styles = [MODALITY[spec.modality] for spec in streams]
+    styles = [styles_of(among)[spec.name] for spec in streams]
     out[MODALITY_COLOUR] = Colouring(
         MODALITY_COLOUR,
-        "modality (all streams)",
+        f"stream ({listed(spec.name for spec in streams)})",
         tuple(spec.name for spec in streams),
         tuple(style.colour for style in styles),
         tuple(style.marker for style in styles),
@@ -45,20 +49,33 @@ def colourings(tasks: Sequence[TaskSpec], streams: Sequence[StreamSpec]) -> dict
     return out
 
 
-def refs_of(frame: pd.DataFrame, stream: str) -> tuple[LayerRef, ...]:
-    """The projected layers of a stream in order."""
-    rows = frame[frame["stream"].eq(stream)][["layer", "site"]].drop_duplicates()
-    refs = (LayerRef(stream, int(layer), site) for layer, site in rows.itertuples(index=False))
-    return tuple(sorted(refs, key=lambda ref: ref.position))
+def refs_of(frame: pd.DataFrame, spec: StreamSpec) -> tuple[LayerRef, ...]:
+    """The sites of a stream that have coordinates, in the order in which they are declared."""
+    rows = frame[frame["stream"].eq(spec.name)][["layer", "site"]].drop_duplicates()
+    held = set(rows.itertuples(index=False, name=None))
+    return tuple(ref for ref in spec.refs if (ref.layer, ref.site) in held)
 
 
 def nearest_ref(refs: Sequence[LayerRef], label: str | None) -> LayerRef:
-    """The layer of that label, else the one before it, else the last one."""
+    """The site of that label, else the last one before it, else the first one.
+
+    None is the last layer. The output of a fusion lies before its layer, other named sites after.
+    """
     if label is None:
-        return refs[-1]
+        return last_layer(refs)
     wanted = LayerRef.parse(refs[0].stream, label)
-    below = [ref for ref in refs if ref.position <= wanted.position]
+    if wanted in refs:
+        return wanted
+    below = [ref for ref in refs if ref.layer < wanted.layer]
+    if wanted.site != _FUSION:
+        below += [ref for ref in refs if ref.layer == wanted.layer]
     return below[-1] if below else refs[0]
+
+
+def last_layer(refs: Sequence[LayerRef]) -> LayerRef:
+    """The last layer of the sites, not a named site after it, where there is any layer."""
+    layers = [ref for ref in refs if ref.site == BLOCK]
+    return (layers or list(refs))[-1]
 
 
 def points_at(frame: pd.DataFrame, ref: LayerRef) -> pd.DataFrame:

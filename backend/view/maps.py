@@ -12,6 +12,7 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.figures import projection_map
+from backend.figures.pairing import Pair
 from backend.figures.projection import projection_ranges
 from backend.store.commands import project_command
 from backend.types import LayerRef, StreamSpec
@@ -84,14 +85,20 @@ def of_pooling(maps: Sequence[Map], pooling: str) -> list[Map]:
     return out
 
 
-def show_maps(view: Context, maps: Sequence[Map]) -> tuple[dict[str, go.Figure], dict[str, object]]:
-    """The stepper, a map a run, and the chosen sample; the figures and the settings shown."""
+def show_maps(
+    view: Context, maps: Sequence[Map], pair: Pair | None
+) -> tuple[dict[str, go.Figure], dict[str, object]]:
+    """The stepper, a map a run, and the chosen sample; the figures and the settings shown.
+
+    The stream is the state's, else the first one of ``pair``.
+    """
     labels = cache.samples(view.store, maps[0].run.run_id)
     problems(labels)
     if labels.frame.empty:
         return {}, {}
     names = list(dict.fromkeys(spec.name for one in maps for spec in _streams(one)))
-    stream = view.state.stream if view.state.stream in names else names[0]
+    first = next((name for name in pair or () if name in names), names[0])
+    stream = view.state.stream if view.state.stream in names else first
     maps = [one for one in maps if any(spec.name == stream for spec in _streams(one))]
     colours = _colours(maps, labels.frame)
     colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
@@ -100,16 +107,7 @@ def show_maps(view: Context, maps: Sequence[Map]) -> tuple[dict[str, go.Figure],
     refs = _refs(maps, specs, deepest)
     ref = nearest_ref(refs, view.state.layer)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control(
-            "Stream", names, format_func=literal, required=True, **session.bind("stream", stream)
-        )
-        st.selectbox(
-            "Colour",
-            list(colours),
-            format_func=lambda key: colours[key].title,
-            width=240,
-            **session.bind("colour", colour.key),
-        )
+        pick_what(names, stream, colours, colour)
     step_layers(refs, ref, deepest)
     ids = labels.frame["sample_id"]
     known = view.state.sample is not None and bool(ids.eq(view.state.sample).any())
@@ -120,7 +118,9 @@ def show_maps(view: Context, maps: Sequence[Map]) -> tuple[dict[str, go.Figure],
     figures = {}
     with st.grid(len(maps), min_column_width=MIN_COLUMN_PX):
         for at, one in enumerate(maps):
-            own = layer_for(ref, deepest, specs[one.run.run_id], refs_of(one.frame, stream))
+            own = layer_for(
+                ref, deepest, specs[one.run.run_id], refs_of(one.frame, specs[one.run.run_id])
+            )
             points = coloured(
                 points_at(one.frame, own), labels.frame, one.run.manifest.tasks, colour.key
             )
@@ -140,6 +140,26 @@ def show_maps(view: Context, maps: Sequence[Map]) -> tuple[dict[str, go.Figure],
         "colour": colour.key,
         "sample": sample_id,
     }
+
+
+def pick_what(
+    streams: Sequence[str], stream: str, colours: dict[str, Colouring], colour: Colouring
+) -> None:
+    """The choice of the stream that is mapped, and of what colours its points."""
+    st.segmented_control(
+        "Stream",
+        list(streams),
+        format_func=literal,
+        required=True,
+        **session.bind("stream", stream),
+    )
+    st.selectbox(
+        "Colour",
+        list(colours),
+        format_func=lambda key: colours[key].title,
+        width=240,
+        **session.bind("colour", colour.key),
+    )
 
 
 def _show_map(
@@ -205,14 +225,13 @@ def _spec(one: Map, stream: str) -> StreamSpec:
 def _refs(
     maps: Sequence[Map], specs: dict[str, StreamSpec], deepest: StreamSpec
 ) -> tuple[LayerRef, ...]:
-    """Every layer that the stepper stops at: those of all runs that are as deep as the deepest."""
-    found = {
-        ref
-        for one in maps
-        if specs[one.run.run_id].depth == deepest.depth
-        for ref in refs_of(one.frame, deepest.name)
-    }
-    return tuple(sorted(found, key=lambda ref: ref.position))
+    """Every site that the stepper stops at: those of all runs that are as deep as the deepest."""
+    places: dict[LayerRef, float] = {}
+    for one in maps:
+        spec = specs[one.run.run_id]
+        if spec.depth == deepest.depth:
+            places |= {ref: spec.position(ref) for ref in refs_of(one.frame, spec)}
+    return tuple(sorted(places, key=lambda ref: places[ref]))
 
 
 def _colours(maps: Sequence[Map], labels: pd.DataFrame) -> dict[str, Colouring]:
@@ -220,5 +239,5 @@ def _colours(maps: Sequence[Map], labels: pd.DataFrame) -> dict[str, Colouring]:
     first, *others = (one.run.manifest.tasks for one in maps)
     shared = [task for task in first if all(task in tasks for tasks in others)]
     shared = [task for task in shared if f"label_{task.name}" in labels.columns]
-    found = colourings(shared, _streams(maps[0]))
+    found = colourings(shared, _streams(maps[0]), maps[0].group.series.streams)
     return {key: item for key, item in found.items() if key != MODALITY_COLOUR} or found

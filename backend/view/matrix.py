@@ -61,7 +61,7 @@ def show_matrix(
         st.caption("All cells are shown: this measure and estimator have no test against chance.")
     mine = rows[rows["series"].eq(focus.key)]
     shown = blocks[block]
-    cell = view.state.cell or default_cell(mine, focus, scale)
+    cell = view.state.cell or default_cell(mine, shown, scale)
     above = view.state.above and tested
 
     def clicked() -> None:
@@ -71,6 +71,10 @@ def show_matrix(
             session.change(cell=cell_at(shown, points[0]["x"], points[0]["y"]))
 
     pooling = str(rows["pooling"].iloc[0])
+    names = [spec.name for spec in (*shown.rows, *shown.columns)]
+    if not (mine["stream_a"].isin(names) & mine["stream_b"].isin(names)).any():
+        st.caption(f"Nothing of {literal(shown.title)} is stored for {pooling} vectors.")
+        return {}
     kind = (pooling, str(rows["estimator"].iloc[0]), view.state.preset, scale.measure)
     grid = st.grid(5, min_column_width=170)
     with grid.cell(column_span=3), st.container(border=True):

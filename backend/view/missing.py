@@ -32,14 +32,17 @@ class Missing:
 def missing_of(group: RunGroup, store: str) -> tuple[Missing, ...]:
     """Everything that the group's runs lack, in the order in which it would be made."""
     out = []
+    # A released model was not trained here: it lacks neither scores nor a checkpoint.
+    trained = [run for run in group.runs if run.manifest.placement is not None]
     for what, use, lacks, command in (
-        ("scores", "the table of placements needs them", _no_scores, _train),
+        ("scores", "the table of scores needs them", _no_scores, _train),
         ("checkpoint", "needed to capture again", _no_checkpoint, _train),
         ("activations", "needed to compute further measures", _no_activations, _capture),
         ("measures", "Transitions and Dimensionality need them", _no_measures, _measure),
         ("projections", "Projection needs them", _no_projections, _project),
     ):
-        runs = tuple(run for run in group.runs if lacks(run))
+        able = trained if command is _train else group.runs
+        runs = tuple(run for run in able if lacks(run))
         if runs:
             lines = dict.fromkeys(command(run, runs, store) for run in runs)
             out.append(Missing(what, tuple(run.run_id for run in runs), use, "\n".join(lines)))
@@ -56,6 +59,8 @@ def present_in_words(group: RunGroup) -> str:
         ("activations", _no_activations),
         ("checkpoint", _no_checkpoint),
     ):
+        if what == "checkpoint" and not group.placed:
+            continue
         have = sum(not lacks(run) for run in group.runs)
         parts.append(what if have == total else f"{what} {have} of {total}")
     return listed(parts)

@@ -20,15 +20,15 @@ class Entry(NamedTuple):
 
 # fmt: off
 PAGES: tuple[Entry, ...] = (
-    Entry("runs", "Runs", "view_agenda", "Every placement with its drawing, scores over seeds, and what is missing."),  # noqa: E501
+    Entry("runs", "Runs", "view_agenda", "Every run with its drawing, scores over seeds, and what is missing."),  # noqa: E501
     Entry("transitions", "Transitions", "timeline", "What each block changes: consecutive layers, and every layer with every other."),  # noqa: E501
-    Entry("alignment", "Alignment", "join_inner", "How alike vision and text are, layer by layer, and which samples make them so."),  # noqa: E501
+    Entry("alignment", "Alignment", "join_inner", "How alike two streams are, layer by layer, and which samples make them so."),  # noqa: E501
     Entry("dimensionality", "Dimensionality", "stacked_line_chart", "How many dimensions each layer uses."),  # noqa: E501
     Entry("probes", "Probes", "quiz", "How much of a label a linear classifier reads from each layer."),  # noqa: E501
     Entry("training", "Training", "play_circle", "How the curves over layers move while a model is trained."),  # noqa: E501
     Entry("projection", "Projection", "scatter_plot", "The samples of one layer on the plane; step through the layers."),  # noqa: E501
-    Entry("compare", "Compare", "compare", "Two to four placements or runs side by side, and one minus the other."),  # noqa: E501
-    Entry("study", "Study", "science", "Which placement wins and by how much, and what the runs say of the claims."),  # noqa: E501
+    Entry("compare", "Compare", "compare", "Two to four runs side by side, and one minus the other."),  # noqa: E501
+    Entry("study", "Study", "science", "Who wins and by how much, and what the runs say of the claims."),  # noqa: E501
 )
 # fmt: on
 

@@ -13,13 +13,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from backend.figures.pairing import Pair, default_pair, paired, stream_pairs
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale, scale_for, scale_of
 from backend.figures.theme import FUSION_MARK, Series
 from backend.measures.parts import PRESETS
-from backend.types import LayerRef, StreamSpec
+from backend.types import POOLINGS, LayerRef, StreamSpec
 from backend.view import cache, session
 from backend.view.brand import ICON
-from backend.view.groups import Overview, RunGroup
+from backend.view.groups import Overview, RunGroup, noun, nouns
 from backend.view.navigation import pages
 from backend.view.queries import COLUMNS_FOR_PEOPLE, Table
 from backend.view.state import (
@@ -29,7 +30,7 @@ from backend.view.state import (
     ignored_line,
 )
 from backend.view.store_access import StoreView, look, named_store
-from backend.view.words import counted, literal
+from backend.view.words import counted, listed, literal
 
 # Retrieval has a place of its own: only one direction of a pair can stand in a matrix.
 PAIRWISE = tuple(name for name in SCALES if not name.startswith("recall"))
@@ -107,25 +108,27 @@ def context() -> Context:
 
 
 def pick_runs(view: Context) -> None:
-    """The sidebar's choice of placements."""
+    """The sidebar's choice of placements and models."""
     groups = {group.key: group for group in view.overview.groups}
+    title = nouns(view.overview.groups).capitalize()
+    together = f"Up to {MAX_OVERLAY} can be shown together."
+    averaging = "Runs that differ only in their seed are one entry; their seeds are averaged. "
     chosen = [group.key for group in view.groups if group.key in groups]
     settings = {
         "options": list(groups),
-        "help": f"Runs that differ only in their seed are one entry; their seeds are averaged. "
-        f"Up to {MAX_OVERLAY} can be shown together.",
+        "help": averaging + together if any(one.placed for one in groups.values()) else together,
         **session.bind("runs", chosen, _as_runs, cell=None),
     }
     if len(groups) <= _PILLS_UP_TO:
         st.pills(
-            "Placements",
+            title,
             selection_mode="multi",
             format_func=lambda key: literal(groups[key].label),
             **settings,
         )
     else:
         st.multiselect(
-            "Placements",
+            title,
             format_func=lambda key: groups[key].label,
             max_selections=MAX_OVERLAY,
             **settings,
@@ -136,25 +139,41 @@ def _as_runs(keys: list[str]) -> tuple[str, ...]:
     return tuple(keys[-MAX_OVERLAY:])
 
 
-def pick_pooling(view: Context, available: Sequence[str]) -> str:
-    """The sidebar's pooling; the state's where it is available, else the first one."""
-    pooling = view.state.pooling if view.state.pooling in available else available[0]
+def pick_pooling(
+    view: Context,
+    available: Sequence[str],
+    groups: Sequence[RunGroup] = (),
+    streams: Sequence[str] = (),
+) -> str:
+    """The sidebar's pooling: the state's where it is available.
+
+    Else the first one that all these ``streams`` of the groups have, else the first one.
+    """
+    specs = [spec for group in groups for spec in group.series.streams if spec.name in streams]
+    of_all = [name for name in available if all(name in spec.poolings for spec in specs)]
+    first = (of_all or list(available))[0]
+    pooling = view.state.pooling if view.state.pooling in available else first
     with st.sidebar:
         st.segmented_control(
             "Pooling",
             list(available),
             required=True,
-            help="How the tokens of a layer became one vector: the CLS token, or the mean.",
+            help="How the tokens of a layer became one vector: the summary token (cls; for some "
+            "models it is the last one), or the mean of the content tokens.",
             **session.bind("pooling", pooling),
         )
     return str(pooling)
 
 
 def pick_measure(
-    view: Context, groups: tuple[RunGroup, ...], among: Sequence[str] = PAIRWISE
+    view: Context,
+    groups: tuple[RunGroup, ...],
+    streams: Sequence[str],
+    among: Sequence[str] = PAIRWISE,
 ) -> tuple[pd.DataFrame, Scale, str]:
     """The sidebar's preset, measure, pooling and estimator, and the rows of what was chosen.
 
+    ``streams`` are those that the page is about: by default their common pooling is shown.
     Returns the rows, the measure's scale and a word for its estimator ("" where there is but one).
     Ends the page where the runs hold none of the measures.
     """
@@ -184,7 +203,8 @@ def pick_measure(
             format_func=lambda name: scale_of(name).label,
             **session.bind("measure", measure),
         )
-    pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
+    poolings = list(dict.fromkeys(table.frame["pooling"]))
+    pooling = pick_pooling(view, poolings, groups, streams)
     rows = table.frame[table.frame["pooling"].eq(pooling)]
     kinds = [kind for kind in ESTIMATORS if rows["estimator"].eq(kind).any()]
     fewest = int(rows["n"].min())
@@ -217,11 +237,11 @@ def pick_estimator(view: Context, kinds: Sequence[str]) -> str:
 
 
 def pick_focus(groups: Sequence[RunGroup], focus: RunGroup) -> None:
-    """The choice of the one placement that is shown, where there are several."""
+    """The choice of the one placement or model that is shown, where there are several."""
     if len(groups) > 1:
         labels = {group.key: group.label for group in groups}
         st.segmented_control(
-            "Placement shown",
+            f"{noun(groups).capitalize()} shown",
             list(labels),
             format_func=lambda key: literal(labels[key]),
             required=True,
@@ -229,9 +249,86 @@ def pick_focus(groups: Sequence[RunGroup], focus: RunGroup) -> None:
         )
 
 
+def pick_streams(view: Context, groups: Sequence[RunGroup]) -> Pair | None:
+    """The two streams that are compared: the state's, else the first group's default pair.
+
+    The sidebar offers the choice where there are more than two streams. None where no group has
+    two. Names the groups that lack one of the two.
+    """
+    options = list(dict.fromkeys(p for group in groups for p in stream_pairs(group.series.streams)))
+    defaults = (default_pair(group.series.streams) for group in groups)
+    pair = next((names for names in defaults if names), None)
+    if pair is None:
+        return None
+    options = [pair, *(other for other in options if set(other) != set(pair))]
+    asked = view.state.pair
+    chosen = next((one for one in options if asked and set(one) == set(asked)), None)
+    if asked and chosen is None:
+        line = ignored_line([f"these runs have no streams {listed(asked)} to compare"])
+        st.caption(f":material/link_off: {literal(line)}")
+    pair = chosen or pair
+    if len(options) > 1:
+        with st.sidebar:
+            st.selectbox(
+                "Streams compared",
+                options,
+                format_func=" and ".join,
+                help="Alignment, probes of two streams, the matrix across streams, Compare and "
+                "Study are about these two.",
+                **session.bind("pair", pair, cell=None, block=None),
+            )
+    lacking = [group.label for group in groups if not paired(group.series.streams, pair)]
+    if lacking and len(lacking) < len(groups):
+        st.caption(f"Without streams {literal(listed(pair))}: {literal(listed(lacking))}.")
+    return pair
+
+
+def say_pooling(groups: Sequence[RunGroup], streams: Sequence[str], pooling: str) -> None:
+    """Name the streams that have no vectors of this pooling, and offer one that they have."""
+    specs = [(group, spec) for group in groups for spec in group.series.streams]
+    lacking = [
+        (g, spec) for g, spec in specs if spec.name in streams and pooling not in spec.poolings
+    ]
+    names = list(dict.fromkeys(spec.name for _, spec in lacking))
+    if not names:
+        return
+    several = len(lacking) < sum(spec.name in names for _, spec in specs)
+    of = listed(dict.fromkeys(group.label for group, _ in lacking)) if several else ""
+    why = ": no one token of it sums up the others" if pooling == "cls" else ""
+    other = next(
+        (name for name in POOLINGS if all(name in spec.poolings for _, spec in lacking)), ""
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f":material/info: {literal(listed(names))}{f' of {literal(of)}' if of else ''} "
+            f"{'has' if len(names) == 1 else 'have'} no {pooling} vectors{why}. What there is of "
+            "the other streams is shown."
+        )
+        if other:
+            st.button(
+                f"Show {other} vectors",
+                on_click=session.change,
+                kwargs={"pooling": other},
+                type="tertiary",
+                key=f"pooling-{'-'.join(names)}",
+            )
+
+
+def say_notes(groups: Sequence[RunGroup], *streams: str) -> None:
+    """What must be known of streams wherever they are plotted, under the chart."""
+    notes: dict[str, list[str]] = {}
+    for group in groups:
+        for spec in group.series.streams:
+            if spec.name in streams and spec.note:
+                notes.setdefault(f"{spec.name}: {spec.note}", []).append(group.label)
+    for note, labels in notes.items():
+        of = f"{listed(labels)}, " if len(groups) > 1 else ""
+        st.caption(f":material/info: {literal(of + note)}")
+
+
 def step_layers(refs: Sequence[LayerRef], ref: LayerRef, spec: StreamSpec | None) -> None:
     """The layer stepper: previous and next (also with the keys P and N), and a slider."""
-    fused = spec.fusion_layers if spec else ()
+    fused = {str(k) for k in spec.fusion_layers} if spec else set()
     at = refs.index(ref)
     with st.container(horizontal=True, vertical_alignment="bottom", wrap=False):
         for title, icon, key, step in (
@@ -251,9 +348,7 @@ def step_layers(refs: Sequence[LayerRef], ref: LayerRef, spec: StreamSpec | None
             st.select_slider(
                 f"Layer ({FUSION_MARK} fusion)",
                 [one.label for one in refs],
-                format_func=lambda label: (
-                    f"{label} {FUSION_MARK}" if label.isdigit() and int(label) in fused else label
-                ),
+                format_func=lambda label: f"{label} {FUSION_MARK}" if label in fused else label,
                 **session.bind("layer", ref.label),
             )
 
@@ -344,6 +439,19 @@ def chart(
         )
 
 
+def panel(figure: go.Figure, *, key: str, alt: str, what: str) -> None:
+    """A figure of curves, or a sentence where it holds no point of ``what``."""
+    if holds_points(figure):
+        chart(figure, key=key, alt=alt)
+    else:
+        st.caption(f"Nothing of {literal(what)} is stored for these runs and this pooling.")
+
+
+def holds_points(figure: go.Figure) -> bool:
+    """Whether a figure of curves holds any point besides its legend and its strip of fusions."""
+    return any(trace.hovertext and trace.yaxis in (None, "y") for trace in figure.data)
+
+
 def downloads(
     name: str, frame: pd.DataFrame, figures: dict[str, go.Figure], *, label: str = "Download"
 ) -> None:
@@ -380,6 +488,7 @@ def standalone(figure: go.Figure) -> bytes:
     return page.encode()
 
 
-def for_people(frame: pd.DataFrame) -> pd.DataFrame:
+def for_people(frame: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFrame:
     """Measure rows with the columns that a reader of the CSV wants, in their order."""
-    return frame[[column for column in COLUMNS_FOR_PEOPLE if column in frame.columns]]
+    rows = frame[[column for column in COLUMNS_FOR_PEOPLE if column in frame.columns]]
+    return rows.rename(columns={"label": noun(groups)})

@@ -15,7 +15,7 @@ from backend.store import Run, Store, assert_comparable
 from backend.types import LayerRef, TaskSpec
 
 COLUMNS_FOR_PEOPLE = [
-    "placement",
+    "label",
     "run_id",
     "seed",
     "epoch",

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from backend.figures import alignment_curves
+from backend.figures.pairing import Pair
 from backend.figures.scales import ESTIMATOR_NAMES, scale_of
 from backend.view import cache
 from backend.view.groups import RunGroup
@@ -19,7 +20,7 @@ DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 def show_retrieval(
-    view: Context, groups: tuple[RunGroup, ...], pooling: str
+    view: Context, groups: tuple[RunGroup, ...], pooling: str, pair: Pair
 ) -> dict[str, go.Figure]:
     """Recall by matching layer in both directions; nothing where the runs hold none."""
     if not set(MEASURES) & set(cache.measure_names(view.store, groups).get("default", ())):
@@ -54,6 +55,7 @@ def show_retrieval(
                     alignment_curves,
                     rows[rows["estimator"].eq(direction)],
                     [group.series for group in groups],
+                    pair=pair,
                     scale=scale_of(str(measure)),
                     estimator=direction,
                     height=300,
@@ -61,7 +63,7 @@ def show_retrieval(
                 figures[f"retrieval {words}"] = figure = cache.figure(
                     view.store,
                     "retrieval",
-                    (identity(groups), pooling, measure, direction),
+                    (identity(groups), pooling, measure, direction, pair),
                     draw,
                 )
                 chart(

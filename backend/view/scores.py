@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from backend.figures.scores import metric_name
-from backend.view.groups import RunGroup
+from backend.view.groups import RunGroup, noun
 from backend.view.words import listed, mean_sd
 
-COLUMNS = ("series", "placement", "run_id", "seed", "task", "metric", "split", "value")
+COLUMNS = ("series", "label", "run_id", "seed", "task", "metric", "split", "value")
 
 
 def score_rows(groups: Sequence[RunGroup]) -> pd.DataFrame:
@@ -36,17 +36,17 @@ def headline_metrics(scores: pd.DataFrame, groups: Sequence[RunGroup]) -> list[t
 
 
 def score_table(scores: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFrame:
-    """Placements x (task, metric) as ``mean ± sd``; "–" where a group has no such score."""
+    """Groups x (task, metric) as ``mean ± sd``; "–" where a group has no such score."""
     kinds = list(dict.fromkeys(zip(scores["task"], scores["metric"], strict=True)))
     rows = []
     for group in groups:
         mine = scores[scores["series"].eq(group.key)]
-        row = {"placement": group.label, "seeds": len(group.runs)}
+        row = {noun(groups): group.label, "seeds": len(group.seeds) or pd.NA}
         for task, metric in kinds:
             values = mine[mine["task"].eq(task) & mine["metric"].eq(metric)]["value"].tolist()
             row[f"{task} {metric_name(metric)}"] = mean_sd(values)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"seeds": "Int64"})
 
 
 def best_of(scores: pd.DataFrame, groups: Sequence[RunGroup], task: str, metric: str) -> str:

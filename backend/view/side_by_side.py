@@ -16,13 +16,22 @@ from backend.figures import (
     transition_panels,
 )
 from backend.figures.dimensionality import shared_top
+from backend.figures.pairing import Pair
 from backend.figures.placement import describe
 from backend.figures.scales import Scale
 from backend.figures.theme import FUSION_MARK
 from backend.view import cache, session
 from backend.view.dimensions import MEASURES
-from backend.view.groups import RunGroup
-from backend.view.page import Context, chart, identity, problems, say_missing
+from backend.view.groups import RunGroup, noun, nouns
+from backend.view.page import (
+    Context,
+    chart,
+    holds_points,
+    identity,
+    problems,
+    say_missing,
+    say_notes,
+)
 from backend.view.scores import score_rows, score_table
 from backend.view.words import counted, listed, literal
 
@@ -33,14 +42,14 @@ Figures = dict[str, go.Figure]
 
 
 def show_heads(view: Context, groups: Sequence[RunGroup]) -> pd.DataFrame:
-    """Each column's placement, and below them the rows of the table of scores, which it returns."""
+    """Where each column's streams meet, and the rows of the table of scores, which it returns."""
     with st.grid(len(groups), min_column_width=MIN_COLUMN_PX):
         for group in groups:
             with st.container(border=True):
                 with st.container(horizontal=True, vertical_alignment="center"):
                     st.subheader(literal(group.label), anchor=False)
-                    seeds = "seed" if len(group.seeds) == 1 else "seeds"
-                    st.badge(f"{seeds} {listed(group.seeds)}", color="gray")
+                    if group.seeds:
+                        st.badge(group.seeds_in_words, color="gray")
                 drawn = cache.figure(
                     view.store,
                     "placement",
@@ -50,38 +59,46 @@ def show_heads(view: Context, groups: Sequence[RunGroup]) -> pd.DataFrame:
                 chart(
                     drawn,
                     key=f"placement-{group.key}",
-                    alt=f"Placement {group.label}: {describe(group.series.streams)}",
+                    alt=f"{noun([group]).capitalize()} {group.label}: "
+                    f"{describe(group.series.streams)}",
                 )
+                say_notes([group], *(spec.name for spec in group.series.streams))
                 data = group.manifest.dataset
                 st.caption(
                     f"{literal(group.manifest.model.name)} · {literal(data.name)} "
                     f"({literal(data.split)}), n = {data.n:,}"
                 )
     scores = score_rows(groups)
-    if scores.empty:
+    if scores.empty and any(group.placed for group in groups):
         st.caption("No scores were stored for these runs.")
-    else:
+    elif len(scores):
         st.dataframe(
             score_table(scores, groups),
             hide_index=True,
             width="stretch",
-            alt="Scores of the compared placements, mean ± sd over seeds",
+            alt=f"Scores of the compared {nouns(groups)}, mean ± sd over seeds",
         )
     return scores
 
 
 def show_transitions(
-    view: Context, groups: Sequence[RunGroup], rows: pd.DataFrame, scale: Scale, estimator: str
+    view: Context,
+    groups: Sequence[RunGroup],
+    rows: pd.DataFrame,
+    scale: Scale,
+    estimator: str,
+    streams: Sequence[str],
 ) -> Figures:
     """A row a stream, a column a run, one y axis a row."""
     figures: Figures = {}
-    for stream in _streams(groups):
+    for stream in streams:
         st.markdown(f"**{literal(stream)}**")
         figures |= _row(
             view,
             groups,
             f"transitions-{stream}",
             kind_of(view, rows),
+            stream,
             f"{scale.label} of consecutive {stream} layers",
             partial(
                 transition_panels,
@@ -94,22 +111,29 @@ def show_transitions(
 
 
 def show_alignment(
-    view: Context, groups: Sequence[RunGroup], rows: pd.DataFrame, scale: Scale, estimator: str
+    view: Context,
+    groups: Sequence[RunGroup],
+    rows: pd.DataFrame,
+    scale: Scale,
+    estimator: str,
+    pair: Pair | None,
 ) -> Figures:
-    """Matching layers of the two streams, a column a run; nothing for runs of one stream."""
-    if all(len(group.series.streams) < 2 for group in groups):
+    """Matching layers of the two compared streams, a column a run; nothing without a pair."""
+    if pair is None:
         return {}
     st.header("Alignment")
-    st.caption("Matching layers of the two streams of each run.")
+    st.caption(f"Matching layers of {literal(listed(pair))} in each run.")
     return _row(
         view,
         groups,
         "alignment",
-        kind_of(view, rows),
-        f"{scale.label} of matching layers of the two streams",
+        (*kind_of(view, rows), *pair),
+        listed(pair),
+        f"{scale.label} of matching layers of {listed(pair)}",
         partial(
             alignment_panels,
             *(rows, [group.series for group in groups]),
+            pair=pair,
             scale=scale,
             estimator=estimator,
         ),
@@ -144,19 +168,24 @@ def dimension_rows(
 
 
 def show_dimensions(
-    view: Context, groups: Sequence[RunGroup], rows: pd.DataFrame, measure: str
+    view: Context,
+    groups: Sequence[RunGroup],
+    rows: pd.DataFrame,
+    measure: str,
+    streams: Sequence[str],
 ) -> Figures:
     """A row a stream, a column a run, one y axis for all of them."""
     title, _, words = MEASURES[measure]
-    top = shared_top(rows, _streams(groups), measure)
+    top = shared_top(rows, streams, measure)
     figures: Figures = {}
-    for stream in _streams(groups):
+    for stream in streams:
         st.markdown(f"**{literal(stream)}**")
         figures |= _row(
             view,
             groups,
             f"dimension-{stream}",
-            kind_of(view, rows),
+            (*kind_of(view, rows), str(top)),
+            stream,
             f"{title} of the {stream} layers",
             partial(
                 dimension_panels,
@@ -186,24 +215,21 @@ def _row(
     groups: Sequence[RunGroup],
     name: str,
     kind: tuple[str, ...],
+    streams: str,
     what: str,
     draw: Callable[[], Figures],
 ) -> Figures:
-    """One figure a column; a run without the streams gets a sentence instead."""
+    """One figure a column; a run without the streams, or vectors of them, gets a sentence."""
     panels = cache.figure(view.store, f"compare-{name}", (identity(groups), kind), draw)
     with st.grid(len(groups), min_column_width=MIN_COLUMN_PX):
         for group in groups:
             with st.container(border=True):
-                if group.key in panels:
+                if group.key in panels and holds_points(panels[group.key]):
                     chart(
                         panels[group.key],
                         key=f"{name}-{group.key}",
                         alt=f"{what} of {group.label}",
                     )
                 else:
-                    st.caption(f"{literal(group.label)} has no such streams.")
+                    st.caption(f"{literal(group.label)}: nothing of {literal(streams)} here.")
     return {f"{name} {group.label}": panels[group.key] for group in groups if group.key in panels}
-
-
-def _streams(groups: Sequence[RunGroup]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(spec.name for group in groups for spec in group.series.streams))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from backend.figures.pairing import Pair
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES
 from backend.figures.training import QUANTITIES
 from backend.measures.parts import PARTS, PRESETS
@@ -40,7 +41,7 @@ class ViewState:
 
     ``runs`` are keys of run groups (``late~macros~small``) or run ids. ``focus`` is the one of them
     that is shown where only one can be, ``seed`` its seed, ``against`` the one that it is compared
-    with. ``measure`` compares two layers;
+    with. ``pair`` names the two streams that are compared. ``measure`` compares two layers;
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
     ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``cell`` the clicked pair of layers,
     ``colour`` is ``modality``, a task, or ``task:class``. ``dataset``, ``task``, ``metric`` and
@@ -52,6 +53,7 @@ class ViewState:
     focus: str | None = None
     against: str | None = None
     seed: int | None = None
+    pair: Pair | None = None
     stream: str | None = None
     layer: str | None = None
     measure: str = "cka"
@@ -144,6 +146,8 @@ def _write(key: str, value: Any) -> str:
         return _SEPARATOR.join(value)
     if key == "cell":
         return "~".join(map(write_ref, value))
+    if key == "pair":
+        return "~".join(value)
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value)
@@ -167,6 +171,11 @@ def _read(key: str, text: str) -> Any:
         if not tilde:
             raise ValueError(text)
         return read_ref(a), read_ref(b)
+    if key == "pair":
+        first, _, second = text.partition("~")
+        if first == second or not all(map(_NAME.fullmatch, (first, second))):
+            raise ValueError(text)
+        return first, second
     if key in ("split", "numbers", "above", "published"):
         return {"1": True, "0": False}[text] if text in ("0", "1") else _fail(text)
     if key == "seed":

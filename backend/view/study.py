@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from backend.errors import InputError
+from backend.figures.pairing import Pair
 from backend.figures.scores import metric_name
 from backend.study import (
     CLAIMS,
@@ -51,11 +52,12 @@ def score_frame(runs: Sequence[RunInfo]) -> pd.DataFrame:
             main = main if main in metrics else metrics[0]
             rows.append(
                 (
-                    *(known.dataset, known.setting, known.placement, run.run_id, run.seed),
+                    *(known.dataset, known.setting, known.placement, known.released),
+                    *(run.run_id, run.seed),
                     *(score.task, score.metric, score.split, score.metric == main, score.value),
                 )
             )
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype({"seed": "Int64"})
 
 
 def layouts(runs: Sequence[RunInfo]) -> dict[str, str]:
@@ -89,13 +91,14 @@ def claims_of(
     measures: pd.DataFrame,
     pooling: str,
     estimator: str,
+    pair: Pair | None = None,
 ) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
     """The claims asked of one dataset's runs, and the points of alignment against score."""
     known = tuple(one for one in described(runs) if one.dataset == dataset)
     scores = score_frame(runs)
     scores = scores[scores["dataset"].eq(dataset)]
     rows = chosen(measures, pooling, estimator)
-    points = alignment_points(known, scores, rows)
+    points = alignment_points(known, scores, rows, pair)
     asked = examine(known, scores, rows, pooling=pooling, estimator=estimator, points=points)
     return asked, points
 
@@ -170,7 +173,7 @@ def markdown_table(
     With ``published``, columns of datasets that the thesis has, too, are followed by its numbers.
     """
     out: dict[str, list[str]] = {
-        "placement": [literal(row.label) for row in table.rows],
+        table.heading: [literal(row.label) for row in table.rows],
         "seeds": [table.seeds(row) for row in table.rows],
     }
     theirs = published_beside(table, layout_of)
@@ -189,6 +192,6 @@ def markdown_table(
 def markdown_differences(table: StudyTable) -> pd.DataFrame:
     """The differences to the baseline for ``st.table``."""
     rows = [[literal(row[0]), *row[1:]] for row in difference_grid(table)]
-    names = ["placement", *map(literal, heads(table))]
+    names = [table.heading, *map(literal, heads(table))]
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     return pd.DataFrame(columns)

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from backend.figures import alignment_scatter, effect_forest
+from backend.figures.pairing import Pair
 from backend.figures.scores import metric_name
 from backend.store.commands import measure_command, train_command
 from backend.study import ClaimResult, Finding, StudyTable, published_table, render
@@ -22,7 +23,7 @@ from backend.view import cache, session
 from backend.view.groups import RunGroup
 from backend.view.page import Context, chart
 from backend.view.study import effect_rows, markdown_differences, markdown_table
-from backend.view.words import counted, literal
+from backend.view.words import counted, listed, literal
 
 BadgeColour = Literal["green", "red", "gray", "yellow"]
 _X_TITLES = {
@@ -50,7 +51,7 @@ def show_table(view: Context, table: StudyTable, layouts: dict[str, str]) -> Non
     st.table(
         markdown_table(table, layouts, published=published),
         border="horizontal",
-        alt="Scores of every placement",
+        alt=f"Scores of every {table.heading}",
     )
     if table.baseline and len(table.rows) > 1:
         st.subheader(f"Difference to {literal(table.baseline)}", anchor=False)
@@ -95,7 +96,9 @@ def _rendered(table: StudyTable, form: str) -> bytes:
 def no_scores(groups: Sequence[RunGroup]) -> None:
     """Say that there are no scores, and the command that makes them."""
     st.info("The runs have no scores yet. Training makes them:", icon=":material/build:")
-    commands = dict.fromkeys(train_command(run.manifest) for g in groups for run in g.runs)
+    commands = dict.fromkeys(
+        train_command(run.manifest) for g in groups if g.placed for run in g.runs
+    )
     st.code("\n".join(commands), language="bash", wrap_lines=True)
 
 
@@ -116,6 +119,7 @@ def show_claims(
     published: Sequence[ClaimResult],
     points: pd.DataFrame,
     groups: Sequence[RunGroup],
+    pair: Pair | None,
 ) -> None:
     """One card a claim: what it says, its verdicts, its effects drawn and in words."""
     theirs = {result.claim.key: result for result in published}
@@ -126,7 +130,7 @@ def show_claims(
             _lead(result)
             _forests(view, result, other)
             if result.claim.key == ALIGNMENT.key:
-                _scatter(view, points, groups, published=other is not None)
+                _scatter(view, points, groups, pair, published=other is not None)
             _words(result, "All in words, and how it was asked")
             if other is not None:
                 _words(other, "Published numbers in words")
@@ -204,9 +208,16 @@ def _sentence(one: Finding) -> str:
 
 
 def _scatter(
-    view: Context, points: pd.DataFrame, groups: Sequence[RunGroup], *, published: bool
+    view: Context,
+    points: pd.DataFrame,
+    groups: Sequence[RunGroup],
+    pair: Pair | None,
+    *,
+    published: bool,
 ) -> None:
     """Alignment of the last layers against the score of one task, under a measure of choice."""
+    if pair:
+        st.caption(f"Alignment of {literal(listed(pair))}, at their last layers.")
     theirs = published_points() if published else points.iloc[:0]
     held = [
         name
@@ -223,7 +234,7 @@ def _scatter(
         required=True,
         **session.bind("measure", measure, key="view_study_measure"),
     )
-    colours = {g.manifest.placement.name or "no placement": g.series.colour for g in groups}
+    colours = {g.name: g.series.colour for g in groups if g.placed}
     panels = [
         (where, rows)
         for source in (points, theirs)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from backend.view.groups import RunGroup
+from backend.view.groups import RunGroup, noun
 
 
 def by_layer(frame: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFrame:
-    """Means over seeds of one-layer measures: a row a placement, stream and measure."""
+    """Means over seeds of one-layer measures: a row a group, stream and measure."""
     rows = frame[frame["site_a"].eq("block")]
     wide = rows.pivot_table(
         index=["series", "stream_a", "measure"], columns="layer_a", values="value", aggfunc="mean"
@@ -23,5 +23,5 @@ def by_layer(frame: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFrame:
         ["measure", "stream_a", "series"],
         key=lambda column: column.map(order) if column.name == "series" else column,
     )
-    wide.insert(0, "placement", wide.pop("series").map(labels))
+    wide.insert(0, noun(groups), wide.pop("series").map(labels))
     return wide.rename(columns={"stream_a": "stream"})

@@ -25,7 +25,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     ALIGNMENT: (
         "Matching layers",
-        "CKA of matching layers of the two streams: how alike vision and text are.",
+        "CKA of matching layers of two streams: how alike they are.",
     ),
     **{name: MEASURES[name][:2] for name in DIMENSIONS},
 }
@@ -33,7 +33,15 @@ WORDS: dict[str, tuple[str, str]] = {
 
 def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
     """Say how a model is measured while it is trained, with the first run's own commands."""
-    runs = [run for group in groups for run in group.runs]
+    runs = [run for group in groups if group.placed for run in group.runs]
+    if not runs:
+        names = literal(listed(group.label for group in groups))
+        st.info(
+            f"{names}: released, not trained here. This page shows how the layers move while a "
+            "model is trained, which takes models of fusionscope train.",
+            icon=":material/info:",
+        )
+        st.stop()
     run = next((run for run in runs if run.manifest.origin.train), runs[0])
     say_commands("training measures", measured_commands(run.manifest, view.store.path))
     st.caption(
@@ -48,7 +56,8 @@ def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
 def say_lacking(groups: Sequence[RunGroup], frame: pd.DataFrame) -> None:
     """Name the runs that were not measured while they were trained, if any."""
     measured = set(frame["run_id"])
-    lacking = [run.run_id for group in groups for run in group.runs if run.run_id not in measured]
+    trained = [run.run_id for group in groups if group.placed for run in group.runs]
+    lacking = [run_id for run_id in trained if run_id not in measured]
     if lacking:
         named = listed([*lacking[:8], *([f"{len(lacking) - 8} more"] if len(lacking) > 8 else [])])
         st.caption(

@@ -20,6 +20,8 @@ from backend.capture.run import CaptureOptions, shard_rows, thumbnail
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.store import Store
+from backend.store.streams import StreamInfo
+from backend.types import StreamSpec
 from tests.tiny import tiny_checkpoint
 
 
@@ -167,17 +169,12 @@ def test_a_shard_is_bounded_in_bytes_and_holds_whole_batches(
 ) -> None:
     manifest = open_request(request_for()).manifest
     assert shard_rows(manifest, 32) == 512
-    wide = manifest.model_copy(
-        update={
-            "model": manifest.model.model_copy(
-                update={
-                    "streams": tuple(
-                        s.model_copy(update={"width": 4096}) for s in manifest.model.streams
-                    )
-                }
-            )
-        }
+    streams = tuple(
+        StreamInfo.of(StreamSpec.of(spec.name, spec.modality, spec.depth, 4096, spec.fusion_layers))
+        for spec in manifest.streams
     )
+    model = manifest.model.model_copy(update={"streams": streams})
+    wide = manifest.model_copy(update={"model": model})
     rows = shard_rows(wide, 16)
     assert rows % 16 == 0
     assert rows * 4096 * 14 * 2 * 4 <= 32 * 2**20
@@ -227,7 +224,7 @@ def test_strict_stops_at_the_unreadable_image_and_leaves_no_run(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": "nowhere"}, "no config.json"),
+        ({"model": "nowhere"}, "is not a local directory"),
         ({"poolings": ("max",)}, "unknown pooling max"),
         ({"dtype": "int8"}, "unknown dtype"),
         ({"split": "holdout"}, "no split 'holdout'"),

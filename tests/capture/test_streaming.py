@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backend.capture.recorder import Recorder
 from backend.capture.run import CaptureOptions
+from backend.capture.sinks import PooledSink, Vectors
 from backend.errors import InputError
 from backend.jobs import streaming
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
@@ -26,6 +26,7 @@ from backend.jobs.project import project_run
 from backend.jobs.streaming import StreamPlan, streaming_key
 from backend.measures import CKAStream
 from backend.store import Run, RunWriter, Store
+from backend.store.streams import StreamInfo
 from backend.store.verify import verify
 from backend.types import LayerRef, matched_layers
 from tests.tiny import tiny_checkpoint
@@ -122,7 +123,7 @@ def test_every_tracked_pair_and_every_site_is_measured(whole: Run) -> None:
     assert found == {(a.stream, a.layer, a.site, b.stream, b.layer, b.site) for a, b in wanted}
     assert len(rows) == len(wanted) * 4  # two poolings, two estimators
     assert set(rows["estimator"]) == {"biased", "debiased"}
-    sites = {(s.name, r.layer, r.site) for s in whole.streams for r in s.sites}
+    sites = {(s.name, r.layer, r.site) for s in whole.streams for r in s.refs}
     for measure in ("effective_dimension", "participation_ratio"):
         single = whole.measures([measure])
         assert set(single[PLACES[:3]].itertuples(index=False, name=None)) == sites
@@ -130,7 +131,7 @@ def test_every_tracked_pair_and_every_site_is_measured(whole: Run) -> None:
         rows["stream_a"].eq("vision") & rows["layer_a"].eq(0) & rows["pooling"].eq("cls")
     ]
     assert constant["value"].isna().all()
-    assert constant["reason"].str.contains("the CLS token does not depend on the image").all()
+    assert constant["reason"].str.contains("the summary token does not depend on the image").all()
 
 
 def test_while_it_runs_no_vector_is_on_disk(request_for: Callable[..., CaptureRequest]) -> None:
@@ -406,7 +407,10 @@ def test_memory_is_known_beforehand_and_shards_grow_with_it(
     capture(request)
     assert held == [plan.nbytes]
     assert plan.shard_rows(4) == 8
-    wide = tuple(s.model_copy(update={"width": 1024}) for s in plan.manifest.model.streams)
+    wide = tuple(
+        StreamInfo.of(replace(s, sites=tuple(replace(site, width=1024) for site in s.sites)))
+        for s in plan.manifest.streams
+    )
     model = plan.manifest.model.model_copy(update={"streams": wide})
     large = StreamPlan.of(plan.manifest.model_copy(update={"model": model}))
     assert large.shard_rows(32) % 32 == 0
@@ -416,14 +420,14 @@ def test_memory_is_known_beforehand_and_shards_grow_with_it(
 def test_a_value_that_cannot_be_summed_names_sample_and_layer(
     request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = Recorder._collect
+    true = PooledSink.vectors
 
-    def with_nan(self: Recorder, wanted: object) -> object:
-        vectors = true(self, wanted)  # type: ignore[arg-type]
+    def with_nan(self: PooledSink) -> Vectors:
+        vectors = true(self)
         vectors[LayerRef("text", 2), "mean"][1, 3] = np.nan
         return vectors
 
-    monkeypatch.setattr(Recorder, "_collect", with_nan)
+    monkeypatch.setattr(PooledSink, "vectors", with_nan)
     said = r"layer 2 of text has a NaN or infinite mean vector for sample 'test-000001'"
     with pytest.raises(InputError, match=said):
         capture(request_for())

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from scipy.io import wavfile
 
 from backend.data import open_source
 from backend.errors import InputError
@@ -62,7 +64,7 @@ def test_the_three_formats_give_the_same_samples(table, kind):
         "odd": ("binary", ("not odd", "odd")),
         "tags": ("multilabel", ("a", "b", "c")),
     }
-    assert next(source.pairs("train")).image.size == (8, 6)
+    assert next(source.pairs("train")).sample.images[0].size == (8, 6)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -256,3 +258,89 @@ def test_images_inside_parquet_are_named_as_what_they_are_not(table):
 def test_a_label_column_that_gives_no_task_name_is_refused(table, column):
     with pytest.raises(InputError, match="gives no task name"):
         open_source(f"folder:{table([row(1, **{column: 1})])}")
+
+
+def write_media(root: Path) -> None:
+    wavfile.write(root / "a.wav", 8000, np.zeros(40, dtype=np.int16))
+    (root / "not.wav").write_bytes(b"ID3 and so on")
+    np.savez(root / "r.npz", features=np.ones((2, 5)), boxes=np.ones((2, 4)))
+    np.savez(root / "bad.npz", features=np.ones((2, 5)), boxes=np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_row_may_name_a_recording_and_regions(table, kind):
+    root = table([row(1, audio="a.wav", regions="r.npz"), row(2, audio="a.wav", regions="x")], kind)
+    write_media(root)
+    source = open_source(f"folder:{root}")
+    (sample,) = (pair.sample for pair in source.pairs("all"))
+    assert (sample.text, len(sample.images)) == ("caption, no. 1", 1)
+    assert (sample.audio.rate, sample.audio.samples.shape) == (8000, (40,))
+    assert (sample.regions.features.shape, sample.regions.boxes.shape) == ((2, 5), (2, 4))
+    assert source.report.by_reason == {"missing regions": 1}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_table_of_recordings_needs_no_image_and_has_none(table, kind):
+    rows = [{"id": 1, "text": "said", "audio": "a.wav"}]
+    root = table(rows, kind)
+    write_media(root)
+    (pair,) = open_source(f"folder:{root}").pairs("all")
+    assert pair.record.image is None and pair.sample.images == ()
+    assert pair.sample.audio is not None and pair.sample.regions is None
+
+
+def test_regions_are_of_an_image(table):
+    rows = [{"id": 1, "text": "said", "audio": "a.wav", "regions": "r.npz"}]
+    with pytest.raises(InputError, match=r"captions\.csv: no column 'image'"):
+        open_source(f"folder:{table(rows)}")
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"audio": "none.wav"}, "missing audio: none.wav"),
+        ({"audio": "../a.wav"}, "audio path leaves the dataset's folder: ../a.wav"),
+        ({"audio": ""}, "no audio path"),
+        ({"audio": "not.wav"}, "unreadable audio: not.wav: not a WAV file"),
+        ({"regions": "../r.npz"}, "regions path leaves the dataset's folder: ../r.npz"),
+        ({"regions": "a.wav"}, "unreadable regions: a.wav: neither an .npz"),
+        ({"regions": "bad.npz"}, "unreadable regions: bad.npz: boxes are of shape (2, 3)"),
+    ],
+)
+def test_a_recording_or_regions_that_cannot_be_read_are_a_problem_of_their_row(
+    table, files, reason
+):
+    good = {"audio": "a.wav", "regions": "r.npz"}
+    root = table([row(1, **good), row(2, **(good | files))])
+    write_media(root)
+    source = open_source(f"folder:{root}")
+    assert [pair.record.sample_id for pair in source.pairs("all")] == ["1"]
+    (problem,) = source.report.problems
+    assert problem.reason.startswith(reason) and (problem.row, problem.sample_id) == (3, "2")
+
+
+def test_the_user_can_name_the_columns_of_recordings_and_regions(table):
+    root = table([row(1, sound="a.wav", detected="r.npz")])
+    write_media(root)
+    options = {"audio_column": "sound", "regions_column": "detected"}
+    (pair,) = open_source(f"folder:{root}", **options).pairs("all")
+    assert pair.sample.audio is not None and pair.sample.regions is not None
+
+
+def test_training_says_at_once_that_there_is_no_image(table):
+    from backend.train.examples import Examples
+
+    root = table([{"id": 1, "text": "said", "audio": "a.wav"}])
+    write_media(root)
+    with pytest.raises(InputError, match="sample 1 has no image, which training needs"):
+        Examples(open_source(f"folder:{root}"), "all", [], None)
+
+
+def test_a_model_that_needs_images_says_which_sample_has_none(table):
+    from tests.models.families.clip import tiny
+
+    root = table([{"id": 1, "text": "said", "audio": "a.wav"}])
+    write_media(root)
+    samples = [pair.sample for pair in open_source(f"folder:{root}").pairs("all")]
+    with pytest.raises(InputError, match="sample 1 has no image, which clip models need"):
+        tiny().adapter.encode(samples)

@@ -20,7 +20,7 @@ def test_titles_keep_their_commas_and_quotes_and_classes_are_the_sorted_folders(
     assert first.sample_id == "baklava_test_0.jpg" and first.labels == {"dish": 1}
     assert source.tasks["dish"].classes == ("apple_pie", "baklava")
     assert source.tasks["dish"].kind == "multiclass"
-    assert next(source.pairs("train")).image.size == (8, 6)
+    assert next(source.pairs("train")).sample.images[0].size == (8, 6)
 
 
 def test_dev_is_a_share_of_train_that_does_not_depend_on_order_or_other_rows(food: Path):

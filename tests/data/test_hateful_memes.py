@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.data import UnreadableImage, check, open_source
+from backend.data import UnreadableFile, check, open_source
 from backend.data import rows as rows_module
 from backend.errors import InputError
 
@@ -39,7 +39,8 @@ def test_reads_ids_texts_labels_and_images(memes: Path):
     assert (first.record.sample_id, first.record.text) == ("1", "meme number 1")
     assert first.record.labels == {"hateful": 1}
     assert first.record.source == "train.jsonl row 1" and first.record.split == "train"
-    assert (first.image.mode, first.image.size) == ("RGB", (8, 6))
+    (image,) = first.sample.images
+    assert (image.mode, image.size) == ("RGB", (8, 6)) and first.sample.text == "meme number 1"
     task = source.tasks["hateful"]
     assert (task.kind, task.classes) == ("binary", ("not hateful", "hateful"))
 
@@ -178,7 +179,7 @@ def test_an_unreadable_image_is_reported_and_made_up_for_by_the_next(memes: Path
 def test_image_raises_unreadable_image_naming_row_and_file(memes: Path):
     (memes / "img/00001.png").write_bytes(b"")
     source = open_source(f"hateful_memes:{memes}")
-    with pytest.raises(UnreadableImage, match=r"train\.jsonl row 1: .*img/00001\.png"):
+    with pytest.raises(UnreadableFile, match=r"train\.jsonl row 1: .*img/00001\.png"):
         source.image(next(source.records("train")))
 
 

@@ -27,7 +27,7 @@ def test_the_text_is_the_longest_plot_and_the_labels_are_genre_indices(films: Pa
     assert records[0].labels == {"genres": (GENRES.index("Drama"), GENRES.index("War"))}
     assert source.splits() == ("train", "dev", "test") and source.canonical("val") == "dev"
     assert source.report.count == 0
-    assert next(source.pairs("test")).image.size == (8, 6)
+    assert next(source.pairs("test")).sample.images[0].size == (8, 6)
 
 
 def test_there_are_the_usual_23_genres():

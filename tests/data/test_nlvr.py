@@ -22,7 +22,7 @@ def test_every_image_of_a_sentence_is_a_sample(scenes: Path):
     assert [r.labels["truth"] for r in records] == [0, 0, 1, 1]
     assert records[2].text == "There are 1 blocks." and records[2].source == "test.json row 2"
     assert source.tasks["truth"].classes == ("false", "true")
-    assert next(source.pairs("test")).image.size == (8, 6)
+    assert next(source.pairs("test")).sample.images[0].size == (8, 6)
     assert source.report.count == 0
 
 

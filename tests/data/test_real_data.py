@@ -25,7 +25,8 @@ def test_every_row_of_every_split_is_read(shared_dir: Path, layout, folder, coun
         assert len(records) == count
         assert all(set(record.labels) == set(source.tasks) for record in records)
         for pair in source.pairs(split, limit=4):
-            assert pair.image.mode == "RGB" and min(pair.image.size) >= 16
+            (image,) = pair.sample.images
+            assert image.mode == "RGB" and min(image.size) >= 16
     assert len({source.fingerprint(split, 200) for split in counts}) == len(counts)
 
 

@@ -8,19 +8,22 @@ import pandas as pd
 from backend.figures import Series
 from backend.types import StreamSpec
 
-VISION = StreamSpec("vision", "vision", 6, 32, (3, 4))
-TEXT = StreamSpec("text", "text", 4, 16, (2, 4))
+VISION = StreamSpec.of("vision", "vision", 6, 32, (3, 4), reads="text")
+TEXT = StreamSpec.of("text", "text", 4, 16, (2, 4), reads="vision")
 LATE = Series("late", "late", (VISION, TEXT), "#0F9D76", "small")
 NONE = Series(
     "none",
     "none",
-    (StreamSpec("vision", "vision", 6, 32), StreamSpec("text", "text", 4, 16)),
+    (StreamSpec.of("vision", "vision", 6, 32), StreamSpec.of("text", "text", 4, 16)),
     "#858585",
     "small",
 )
 
 
-def _row(series: str, seed: int, a: tuple, b: tuple, value: float, reason: str = "") -> dict:
+def row(
+    series: str, seed: int, a: tuple, b: tuple, value: float, reason: str = "", **more: object
+) -> dict:
+    """One row of a measure between sites (stream, layer, name); ``more`` replaces columns."""
     return {
         "series": series,
         "seed": seed,
@@ -45,7 +48,7 @@ def _row(series: str, seed: int, a: tuple, b: tuple, value: float, reason: str =
         "params": "{}",
         "reason": reason,
         "warnings": "",
-    }
+    } | more
 
 
 def cka_frame(*series: Series, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
@@ -65,18 +68,18 @@ def cka_frame(*series: Series, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFra
                         pair = ((spec.name, i, "block"), (spec.name, j, "block"))
                         a, b = pair if i % 2 else pair[::-1]
                         reason = "layer 0 of vision is constant" if dead else ""
-                        rows.append(_row(one.key, seed, a, b, value, reason))
+                        rows.append(row(one.key, seed, a, b, value, reason))
                 for k in spec.fusion_layers:
                     at = (spec.name, k, "fusion")
-                    rows.append(_row(one.key, seed, (spec.name, k - 1, "block"), at, 0.6))
-                    rows.append(_row(one.key, seed, at, (spec.name, k, "block"), 0.7))
-            vision, text = one.streams
+                    rows.append(row(one.key, seed, (spec.name, k - 1, "block"), at, 0.6))
+                    rows.append(row(one.key, seed, at, (spec.name, k, "block"), 0.7))
+            vision, text, *_ = one.streams
             for i in range(vision.depth + 1):
                 for j in range(text.depth + 1):
                     value = np.nan if i == 0 else 0.5 - 0.05 * abs(i - j) + 0.01 * seed
                     a, b = ("vision", i, "block"), ("text", j, "block")
                     rows.append(
-                        _row(
+                        row(
                             one.key, seed, a, b, value, "" if i else "layer 0 of vision is constant"
                         )
                     )
@@ -94,18 +97,18 @@ def dimension_frame(*series: Series, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.D
                         ("effective_dimension", 1.0),
                         ("participation_ratio", 0.5),
                     ):
-                        row = _row(
+                        one_row = row(
                             one.key,
                             seed,
                             (spec.name, k, "block"),
                             ("", -1, ""),
                             factor * (2 * k + seed),
                         )
-                        row |= {
+                        one_row |= {
                             "measure": measure,
                             "estimator": "",
                             "null_mean": np.nan,
                             "p_corrected": np.nan,
                         }
-                        rows.append(row)
+                        rows.append(one_row)
     return pd.DataFrame(rows)

@@ -7,6 +7,7 @@ from backend.figures import alignment_curves, layer_heatmap, transition_curves
 from backend.figures.scales import SCALES, scale_for, scale_of
 from backend.figures.seeds import _t_quantile
 from backend.figures.transitions import alignment_points, matched_streams
+from backend.types import StreamSpec
 from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame
 
 
@@ -33,7 +34,7 @@ def test_the_hover_names_both_layers_and_the_axis_is_the_deeper_streams():
 def test_models_of_different_depth_do_not_get_each_others_partner_in_the_hover():
     from dataclasses import replace
 
-    alike = replace(NONE, streams=(NONE.streams[0], replace(NONE.streams[1], depth=6)))
+    alike = replace(NONE, streams=(NONE.streams[0], StreamSpec.of("text", "text", 6, 16)))
     figure = alignment_curves(cka_frame(LATE, alike), [LATE, alike])
     hovers = line(figure).hovertext
     assert "vision layer 3 and text its matching layer" in hovers[3]

@@ -79,7 +79,7 @@ def test_a_similarity_axis_runs_from_0_to_1_and_reaches_below_0_where_a_value_do
 
 
 def test_a_split_fusion_shows_what_co_attention_and_the_rest_of_the_block_did():
-    halves = fusion_points(cka_frame(), "text")
+    halves = fusion_points(cka_frame(), [LATE], "text")
     assert halves[halves["half"].eq("fusion")]["mean"].tolist() == pytest.approx([0.6, 0.6])
     assert halves[halves["half"].eq("block")]["mean"].tolist() == pytest.approx([0.7, 0.7])
     plain = transition_curves(cka_frame(), [LATE], "text")
@@ -88,8 +88,8 @@ def test_a_split_fusion_shows_what_co_attention_and_the_rest_of_the_block_did():
 
 
 def test_names_from_data_cannot_bring_markup_into_hovers_legends_or_titles():
-    stream = StreamSpec("a<b>", "vision", 2, 4)
-    frame = cka_frame(Series("x", "<img src=x>", (stream, StreamSpec("t", "text", 2, 4))))
+    stream = StreamSpec.of("a<b>", "vision", 2, 4)
+    frame = cka_frame(Series("x", "<img src=x>", (stream, StreamSpec.of("t", "text", 2, 4))))
     series = Series("x", "<img src=x>", (stream,))
     figure = transition_curves(frame, [series], "a<b>")
     spec = figure.to_json()

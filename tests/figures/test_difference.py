@@ -129,7 +129,7 @@ def test_matching_layers_and_dimensions_are_subtracted_too():
 
 
 def test_a_stream_of_another_depth_is_not_subtracted():
-    short = Series("short", "short", (StreamSpec("vision", "vision", 4, 32), TEXT), "#C9619B")
+    short = Series("short", "short", (StreamSpec.of("vision", "vision", 4, 32), TEXT), "#C9619B")
     found = differences(cka_frame(short, NONE), "none")
     assert not transition_differences(found, [short, NONE], NONE, "vision").data
     assert line(transition_differences(found, [short, NONE], NONE, "text"), "short")
@@ -152,7 +152,7 @@ def test_the_matrix_is_white_at_0_and_as_far_up_as_down():
 
 
 def test_fusion_in_either_run_is_ticked_in_the_matrix():
-    early = Series("none", "none", (VISION, StreamSpec("text", "text", 4, 16, (1,))), "#858585")
+    early = Series("none", "none", (VISION, StreamSpec.of("text", "text", 4, 16, (1,))), "#858585")
     found = differences(cka_frame(LATE, early), "none")
     figure = difference_heatmap(found, LATE, early, [VISION], [TEXT])
     assert [t for t in figure.layout.xaxis.ticktext if "◆" in t] == ["1<br>◆", "2<br>◆", "4<br>◆"]

@@ -8,7 +8,7 @@ import pytest
 from backend.figures import placement_drawing, projection_map, score_strip
 from backend.figures.placement import describe
 from backend.figures.projection import RASTER_ABOVE, WEBGL_ABOVE, projection_ranges
-from backend.figures.theme import MODALITY, SERIES_COLOURS, escape
+from backend.figures.theme import SERIES_COLOURS, STYLES, escape
 from backend.types import StreamSpec
 from tests.figures.frames import LATE, NONE, TEXT, VISION
 
@@ -47,7 +47,7 @@ def test_paired_fusion_layers_are_joined_across_streams_of_different_depth():
     joins = [s for s in placement_drawing([VISION, TEXT]).layout.shapes if s.type == "line"]
     assert [(s.x0, s.x1) for s in joins] == [(3, 2), (4, 4)]
     hover = placement_drawing([VISION, TEXT]).data[0].hovertext
-    assert hover[2] == "vision layer 3: fusion on entry<br>paired with text layer 2"
+    assert hover[2] == "vision layer 3, fusion: co-attention with text<br>paired with text layer 2"
     assert hover[0] == "vision layer 1"
 
 
@@ -55,7 +55,7 @@ def test_one_stream_and_none_are_drawn_too():
     assert len(boxes(placement_drawing([VISION]))) == 6
     assert not boxes(placement_drawing([]))
     assert describe([NONE.streams[0]]) == "vision: 6 layers, no fusion"
-    assert describe([TEXT]) == "text: 4 layers, fusion at 2, 4"
+    assert describe([TEXT]) == "text: 4 layers, fusion at 2, 4 (co-attention with vision)"
 
 
 def test_a_projection_keeps_its_ranges_and_its_view_from_layer_to_layer():
@@ -138,7 +138,7 @@ def _contrast(colour, background):
 
 
 def test_every_curve_colour_is_readable_on_the_light_and_on_the_dark_page():
-    for colour in (*SERIES_COLOURS, *(style.colour for style in MODALITY.values())):
+    for colour in (*SERIES_COLOURS, *(style.colour for style in STYLES.values())):
         for background in ("#FFFFFF", "#11161C"):
             assert _contrast(colour, background) >= 3, (colour, background)
 
@@ -149,7 +149,7 @@ def test_text_is_escaped():
 
 def test_an_unequal_fusion_list_does_not_break_the_drawing():
     figure = placement_drawing(
-        [StreamSpec("v", "vision", 3, 4, (1, 2)), StreamSpec("t", "text", 3, 4, (1,))]
+        [StreamSpec.of("v", "vision", 3, 4, (1, 2)), StreamSpec.of("t", "text", 3, 4, (1,))]
     )
     assert len([s for s in figure.layout.shapes if s.type == "line"]) == 1
 

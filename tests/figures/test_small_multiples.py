@@ -13,7 +13,7 @@ from backend.figures import (
 from backend.types import LayerRef, StreamSpec
 from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame, dimension_frame
 
-SHORT = Series("short", "short", (StreamSpec("vision", "vision", 3, 32, (1,)),), "#C9619B")
+SHORT = Series("short", "short", (StreamSpec.of("vision", "vision", 3, 32, (1,)),), "#C9619B")
 
 
 def test_every_run_has_a_figure_named_on_its_axis_and_all_share_the_y_axis():
@@ -41,7 +41,7 @@ def test_only_its_own_fusion_is_shaded_and_a_shallower_run_keeps_its_own_axis():
 
 
 def test_a_deep_run_has_every_second_layer_ticked():
-    deep = Series("late", "late", (StreamSpec("vision", "vision", 12, 32),), "#0F9D76")
+    deep = Series("late", "late", (StreamSpec.of("vision", "vision", 12, 32),), "#0F9D76")
     panels = transition_panels(cka_frame(), [deep], "vision")
     assert list(panels["late"].layout.xaxis.tickvals) == [2, 4, 6, 8, 10, 12]
 
@@ -56,7 +56,7 @@ def test_a_run_without_the_stream_or_with_one_stream_has_no_figure():
 def test_alignment_names_both_layers_in_the_hover_of_every_run():
     swapped = Series(
         "none", "none",
-        (StreamSpec("vision", "vision", 3, 32), StreamSpec("text", "text", 6, 16)),
+        (StreamSpec.of("vision", "vision", 3, 32), StreamSpec.of("text", "text", 6, 16)),
         "#858585",
     )  # fmt: skip
     panels = alignment_panels(cka_frame(LATE, swapped), [LATE, swapped])

@@ -58,7 +58,7 @@ def test_every_part_of_every_pooling_is_added_and_matches_the_vectors(bare):
     assert row["value"] == pytest.approx(float(procrustes(x, y)), abs=1e-6)
     row = one(frame, measure="cka_rbf", estimator="debiased", **pair)
     assert row["value"] == pytest.approx(float(cka(x, y, kernel="rbf")), abs=1e-6)
-    sites = {(s.name, r.layer, r.site) for s in run.streams for r in s.sites}
+    sites = {(s.name, r.layer, r.site) for s in run.streams for r in s.refs}
     single = frame[frame.measure == "participation_ratio"]
     assert set(zip(single.stream_a, single.layer_a, single.site_a, strict=True)) == sites
 
@@ -378,9 +378,9 @@ def test_a_layer_that_is_constant_up_to_rounding_is_called_so_by_every_part():
     for part in DEFAULT:
         if part.name in ("cka", "dimension", "cca", "shape", "rbf"):
             reasons = set(part.compute(layers)[0]["reason"]) - {""}
-            assert any("the CLS token does not depend on the image yet" in r for r in reasons), (
-                part.name
-            )
+            assert any(
+                "the summary token does not depend on the image yet" in r for r in reasons
+            ), part.name
 
 
 def test_lost_driving_samples_are_found_again(bare):

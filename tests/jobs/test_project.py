@@ -27,9 +27,9 @@ def test_every_site_of_every_stream_gets_coordinates_in_sample_order(bare):
     frame = run.projections()
     for spec in run.streams:
         expected = project_layers(
-            [run.vectors(spec.name, ref, "mean") for ref in spec.sites], method="pca"
+            [run.vectors(spec.name, ref, "mean") for ref in spec.refs], method="pca"
         )
-        for ref, points in zip(spec.sites, expected, strict=True):
+        for ref, points in zip(spec.refs, expected, strict=True):
             rows = frame[
                 (frame.stream == spec.name) & (frame.layer == ref.layer)
                 & (frame.site == ref.site) & (frame.pooling == "mean")

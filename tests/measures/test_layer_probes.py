@@ -12,8 +12,8 @@ from backend.measures.presets import Layers
 from backend.types import LayerRef, StreamSpec, TaskSpec, matched_layers
 
 N = 60
-VISION = StreamSpec("vision", "vision", 3, 4, (2,))
-TEXT = StreamSpec("text", "text", 2, 3)
+VISION = StreamSpec.of("vision", "vision", 3, 4, (2,))
+TEXT = StreamSpec.of("text", "text", 2, 3)
 YES = TaskSpec("joy", "binary", ("no", "yes"))
 KIND = TaskSpec("kind", "multiclass", ("cat", "dog", "cow"))
 TOPICS = TaskSpec("topics", "multilabel", ("a", "b", "rare"))
@@ -26,7 +26,7 @@ def layers():
     half = {"text": rng.normal(size=N), "vision": rng.normal(size=N)}
     arrays = {}
     for spec in (TEXT, VISION):
-        for ref in spec.sites:
+        for ref in spec.refs:
             x = rng.normal(size=(N, spec.width))
             if ref.layer:
                 x[:, 0] = half[spec.name]
@@ -89,7 +89,7 @@ def test_the_value_is_the_probe_of_the_labelled_samples(layers):
 def test_a_constant_layer_has_its_reason_and_its_pair_has_a_value(layers):
     rows = {(r["stream_a"], r["stream_b"]): r for r in rows_of(layers, KIND) if r["layer_a"] == 0}
     assert np.isnan(rows["vision", ""]["value"])
-    assert "CLS token does not depend on the image yet" in rows["vision", ""]["reason"]
+    assert "summary token does not depend on the image yet" in rows["vision", ""]["reason"]
     assert rows["vision", "text"]["reason"] == "" and rows["vision", "text"]["value"] > 0
 
 

@@ -9,8 +9,8 @@ from backend.measures import CKAStream, suite
 from backend.measures.stream_suite import stream_suite, streamed_pairs
 from backend.types import LayerRef, StreamSpec, matched_layers
 
-TEXT = StreamSpec("text", "text", 2, 5, (2,))
-VISION = StreamSpec("vision", "vision", 4, 7, (1, 3))
+TEXT = StreamSpec.of("text", "text", 2, 5, (2,))
+VISION = StreamSpec.of("vision", "vision", 4, 7, (1, 3))
 PLACES = [f"{what}_{side}" for side in "ab" for what in ("stream", "layer", "site")]
 KEYS = ["measure", *PLACES, "pooling", "estimator"]
 
@@ -25,21 +25,21 @@ def at(pairs):
 
 
 def test_streams_of_one_depth_match_layer_by_layer():
-    a, b = StreamSpec("a", "text", 3, 4), StreamSpec("b", "vision", 3, 4)
+    a, b = StreamSpec.of("a", "text", 3, 4), StreamSpec.of("b", "vision", 3, 4)
     assert at(matched_layers(a, b)) == [(k, k) for k in range(4)]
 
 
 def test_streams_of_two_depths_match_at_the_same_relative_depth_halves_up():
-    deep, shallow = StreamSpec("a", "vision", 4, 4), StreamSpec("b", "text", 2, 4)
+    deep, shallow = StreamSpec.of("a", "vision", 4, 4), StreamSpec.of("b", "text", 2, 4)
     assert at(matched_layers(deep, shallow)) == [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2)]
     assert at(matched_layers(shallow, deep)) == [(0, 0), (1, 1), (1, 2), (2, 3), (2, 4)]
-    assert at(matched_layers(StreamSpec("a", "text", 0, 4), shallow)) == [(0, 0), (0, 1), (0, 2)]
-    assert at(matched_layers(*[StreamSpec("a", "text", 0, 4)] * 2)) == [(0, 0)]
+    assert at(matched_layers(StreamSpec.of("a", "text", 0, 4), shallow)) == [(0, 0), (0, 1), (0, 2)]
+    assert at(matched_layers(*[StreamSpec.of("a", "text", 0, 4)] * 2)) == [(0, 0)]
 
 
 def test_consecutive_matching_and_fusion_pairs_are_summed_and_no_others():
-    refs = [*TEXT.sites, *VISION.sites]
-    assert labels(streamed_pairs([TEXT, VISION]), refs) == [
+    refs = [*TEXT.refs, *VISION.refs]
+    assert labels(streamed_pairs([TEXT, VISION], "cls"), refs) == [
         *[(f"vision {k}", f"vision {k + 1}") for k in range(4)],
         *[(f"text {k}", f"text {k + 1}") for k in range(2)],
         *[(f"vision {k}", f"text {m}") for k, m in enumerate((0, 1, 1, 2, 2))],
@@ -55,13 +55,13 @@ def test_consecutive_matching_and_fusion_pairs_are_summed_and_no_others():
 @pytest.mark.parametrize("n", [6, 60])
 def test_rows_are_those_of_the_suite(arrays, n):
     streams = [TEXT, VISION]
-    refs = [ref for spec in streams for ref in spec.sites]
-    made = arrays.related(n, [spec.width for spec in streams for _ in spec.sites])
+    refs = [ref for spec in streams for ref in spec.refs]
+    made = arrays.related(n, [spec.width for spec in streams for _ in spec.refs])
     layers = {ref: (x + 20).astype(np.float32) for ref, x in zip(refs, made, strict=True)}
     layers[LayerRef("vision", 0)] = np.full((n, 7), 0.3, dtype=np.float32)
     modalities = {"text": "text", "vision": "vision"}
     expected = suite(layers, "cls", modalities=modalities)
-    compared = streamed_pairs(streams)
+    compared = streamed_pairs(streams, "cls")
     stream = CKAStream(pairs=compared)
     for start in range(0, n, 7):
         stream.update([x[start : start + 7] for x in layers.values()])

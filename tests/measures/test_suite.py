@@ -25,8 +25,8 @@ from backend.measures import (
 from backend.measures.suite import COLUMNS, DRIVER_COLUMNS, dimension_rows
 from backend.types import LayerRef, StreamSpec
 
-VISION = StreamSpec("vision", "vision", 3, 7, (2, 3))
-TEXT = StreamSpec("text", "text", 2, 5, (1,))
+VISION = StreamSpec.of("vision", "vision", 3, 7, (2, 3))
+TEXT = StreamSpec.of("text", "text", 2, 5, (1,))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def layers():
             np.float32
         )
         for spec in (TEXT, VISION)
-        for ref in spec.sites
+        for ref in spec.refs
     }
 
 
@@ -171,8 +171,8 @@ def test_constant_cls_at_layer_0_says_what_it_does_not_depend_on(layers):
         assert frame[touched][column].isna().all()
     vision = frame[(frame.measure == "participation_ratio") & touched].reason
     assert vision.tolist() == [
-        "layer 0 of text is constant: the CLS token does not depend on the text yet",
-        "layer 0 of vision is constant: the CLS token does not depend on the image yet",
+        "layer 0 of text is constant: the summary token does not depend on the text yet",
+        "layer 0 of vision is constant: the summary token does not depend on the image yet",
     ]
 
 
@@ -219,7 +219,7 @@ def test_dimension_rows_are_those_of_the_single_functions(layers):
         assert (row["measure"], row["pooling"]) == (name, "cls")
         assert row["value"] == pytest.approx(value, rel=1e-10, nan_ok=True)
         constant = ref == LayerRef("vision", 0)
-        assert ("CLS token does not depend on the image yet" in row["reason"]) == constant
+        assert ("summary token does not depend on the image yet" in row["reason"]) == constant
     with pytest.raises(InputError, match=r"layer 1 of text: 29 samples, but .* has 30"):
         dimension_rows({**layers, LayerRef("text", 1): np.ones((29, 5))}, "cls")
     with pytest.raises(InputError, match="no layers were given"):

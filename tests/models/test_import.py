@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from backend.capture.sinks import PooledSink
+from backend.capture.tap import Tap
 from backend.cli import main
 from backend.errors import InputError
+from backend.models.dual_stream.adapter import DualStream
+from backend.models.dual_stream.preprocess import train_tokenizer
 from backend.models.imports.registry import import_checkpoint
-from backend.models.preprocess import train_tokenizer
-from backend.models.registry import load_model
+from backend.models.registry import open_model
 from backend.store import Store
 from tests.models.thesis_file import Thesis
 
@@ -69,6 +73,43 @@ def batch(vocabulary: int) -> dict[str, torch.Tensor]:
     }
 
 
+def run(
+    folder: str, tensors: dict[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict[tuple[str, int], torch.Tensor]]:
+    """Logits by task, and the CLS of every block by stream and layer."""
+    adapter = open_model(folder)
+    assert isinstance(adapter, DualStream)
+    sink = PooledSink(("cls",))
+    with Tap(adapter, sink) as tap:
+        logits = tap(adapter.inputs(tensors))
+    layers = {
+        (ref.stream, ref.layer): torch.from_numpy(vectors)
+        for (ref, _), vectors in sink.vectors().items()
+        if ref.site == "block"
+    }
+    return logits, layers
+
+
+def test_a_checkpoint_that_the_published_code_wrote_gives_what_that_code_computes(
+    shared_dir: Path, tmp_path: Path
+) -> None:
+    folder = shared_dir / "reference" / "thesis_small"
+    made = import_checkpoint(
+        folder / "thesis_small.pt", form="thesis", out=tmp_path / "out", tokenizer=str(folder)
+    )
+    expected = load_file(folder / "thesis_small_expected.safetensors")
+    names = ("input_ids", "attention_mask", "pixel_values")
+    logits, layers = run(str(made.folder), {name: expected[name] for name in names})
+    for name, values in logits.items():
+        theirs = expected[f"logits_{name}"]
+        torch.testing.assert_close(values, theirs.view_as(values), rtol=0, atol=1e-5)
+    assert logits
+    for stream in ("text", "vision"):
+        for k in range(1, 13):
+            theirs = expected[f"{stream}_cls_layer_{k}"]
+            torch.testing.assert_close(layers[stream, k], theirs, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("prefix", ["", "_orig_mod."])
 @pytest.mark.parametrize(
     "heads", [("fc", "fc_imdb", "fc_upmc"), ("fc_imdb",), ("fc", "fc_vqa"), ()]
@@ -84,11 +125,13 @@ def test_the_imported_model_gives_the_logits_of_the_forward_pass_described(
     file = thesis.save(tmp_path / "best.pt")
     before = torch.serialization.get_safe_globals()
     made = import_checkpoint(file, form="thesis", out=tmp_path / "out", tokenizer=str(words))
-    with torch.inference_mode():
-        found = load_model(str(made.folder)).forward(inputs)
+    found, layers = run(str(made.folder), inputs)
     assert set(found) == {TASKS[head] for head in heads}
     for head in heads:
-        torch.testing.assert_close(found[TASKS[head]], expected[head], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found[TASKS[head]], expected[head], rtol=0, atol=1e-5)
+    for (stream, k), cls in thesis.cls.items():
+        torch.testing.assert_close(layers[stream, k], cls, rtol=0, atol=1e-5)
+    assert len(thesis.cls) == 6
     assert "task" not in sys.modules
     assert set(torch.serialization.get_safe_globals()) == set(before)
 
@@ -98,7 +141,7 @@ def test_ids_from_0_become_layers_from_1_and_the_rest_of_the_config_is_kept(
 ) -> None:
     file = thesis.save(tmp_path / "best.pt")
     made = import_checkpoint(file, form="thesis", out=tmp_path / "out", tokenizer=str(words))
-    loaded = load_model(str(made.folder))
+    loaded = open_model(str(made.folder))
     assert loaded.placement is not None
     assert loaded.placement.pairs == ((2, 1), (3, 3))
     assert loaded.seed == 1567

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from backend.models.preprocess import Preprocessor, saved_tokenizer, train_tokenizer
+from backend.models.dual_stream.preprocess import Preprocessor, saved_tokenizer, train_tokenizer
 
 TEXTS = ["the cat sat", "the dog ran, the cat hid", "naïve Über-cat", "日本 cat"]
 
@@ -29,9 +29,11 @@ def test_a_batch_is_padded_and_cut_and_starts_with_cls(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(TEXTS, 80)
     pre = Preprocessor(tokenizer, {"size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}, 6)
     out = pre.tokens(["cat", "the cat the cat the cat the cat"])
-    assert out["input_ids"].shape == (2, 6)
-    assert out["attention_mask"].sum(1).tolist() == [3, 6]
-    assert set(out["input_ids"][:, 0].tolist()) == {tokenizer.cls_token_id}
+    assert out.ids.shape == (2, 6)
+    assert out.mask.sum(1).tolist() == [3, 6]
+    assert set(out.ids[:, 0].tolist()) == {tokenizer.cls_token_id}
+    assert out.cut.tolist() == [0, 4]
+    assert pre.tokens(["cat"]).spans.values[0, 1].tolist() == [0, 3]
     pre.save(tmp_path)
     again = saved_tokenizer(str(tmp_path))
     assert again(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backend.models.pretraining import (
+from backend.models.dual_stream.pretraining import (
     OBJECTIVES,
     Masking,
     PretrainingModel,
@@ -84,7 +84,7 @@ def test_only_pairs_that_belong_together_count_for_the_masked_objectives(
     ) -> tuple[torch.Tensor, ...]:
         return ids, mask, torch.zeros(len(ids), dtype=torch.bool)
 
-    monkeypatch.setattr("backend.models.pretraining.exchanged", none_belongs)
+    monkeypatch.setattr("backend.models.dual_stream.pretraining.exchanged", none_belongs)
     found = model(**batch)
     assert (found["mlm"].n, found["image"].n, found["alignment"].n) == (0, 0, 6)
     assert found["mlm"].loss == 0 and found["image"].loss == 0
@@ -116,7 +116,8 @@ def test_without_objectives_hidden_the_pass_is_the_models_own() -> None:
     model.eval()
     batch = tiny_batch(n=1)  # a single sample cannot get another's text
     out = model.fusion(**batch)
-    logit = model.alignment(model.fusion.joined(out.text_cls, out.vision_cls))[0, 0]
+    roles = model.fusion.text_roles(batch["input_ids"], batch["attention_mask"])
+    logit = model.alignment(model.fusion.joined(out.text, out.vision, roles))[0, 0]
     found = model(**batch)["alignment"]
     assert torch.allclose(found.loss, torch.nn.functional.softplus(-logit))
 
@@ -170,8 +171,8 @@ def learned(objective: str, layers: tuple[int, ...], steps: int, n: int) -> floa
 
 def test_alignment_is_learned_with_fusion_and_cannot_be_without() -> None:
     """A linear head on two CLS vectors that never met sees no pairs, only texts and images."""
-    assert learned("alignment", (2, 3), 200, 8) > 0.85
-    assert learned("alignment", (), 200, 8) < 0.75
+    assert learned("alignment", (2, 3), 300, 8) > 0.85
+    assert learned("alignment", (), 300, 8) < 0.75
 
 
 @pytest.mark.parametrize(("objective", "chance"), [("mlm", 1 / 55), ("image", 1 / 14)])

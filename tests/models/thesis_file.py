@@ -95,6 +95,7 @@ class Thesis:
         for value in state.values():  # norms and biases away from 1 and 0
             value += 0.2 * torch.randn(value.shape, generator=generator)
         self.heads = heads
+        self.cls: dict[tuple[str, int], Tensor] = {}
         self.state: dict[str, Any] = OrderedDict(state)  # as Module.state_dict() gives it
         self.state._metadata = OrderedDict({"": {"version": 1}})  # type: ignore[attr-defined]
         self.config: dict[str, Any] = {
@@ -122,7 +123,7 @@ class Thesis:
         return path
 
     def logits(self, ids: Tensor, mask: Tensor, pixels: Tensor) -> dict[str, Tensor]:
-        """The forward pass of the description."""
+        """The forward pass of the description; ``cls`` then has {(stream, layer): (B, d)}."""
         state = self.state
         padding = (1.0 - mask[:, None, None, :].float()) * -10000.0
         t = self.bert.embeddings(input_ids=ids)
@@ -147,14 +148,16 @@ class Thesis:
         }
 
     def text_blocks(self, t: Tensor, padding: Tensor, start: int, stop: int) -> Tensor:
-        for block in self.bert.encoder.layer[start:stop]:
+        for k, block in enumerate(self.bert.encoder.layer[start:stop], start=start + 1):
             out = block(t, padding)
             t = out[0] if isinstance(out, tuple) else out
+            self.cls["text", k] = t[:, 0]
         return t
 
     def vision_blocks(self, v: Tensor, start: int, stop: int) -> Tensor:
-        for block in list(self.vit.blocks)[start:stop]:
+        for k, block in enumerate(list(self.vit.blocks)[start:stop], start=start + 1):
             v = block(v)
+            self.cls["vision", k] = v[:, 0]
         return v
 
     def fuse(self, at: str, t: Tensor, v: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,7 +174,7 @@ class Thesis:
             return x.view(x.shape[0], x.shape[1], CO_HEADS, -1).transpose(1, 2)
 
         def attend(q: Tensor, k: Tensor, value: Tensor, mask: Tensor | float) -> Tensor:
-            scores = split(q) @ split(k).transpose(2, 3) / (INNER / CO_HEADS) ** 0.5 + mask
+            scores = split(q) @ split(k).transpose(2, 3) / (WIDTH / CO_HEADS) ** 0.5 + mask
             out = scores.softmax(-1) @ split(value)
             return out.transpose(1, 2).reshape(q.shape)
 

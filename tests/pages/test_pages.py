@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend.capture.run import CaptureOptions
-from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.store import Store
 from backend.types import LayerRef
-from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
@@ -236,6 +233,10 @@ def test_a_store_without_anything_derived_says_which_command_makes_it(
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_streaming_run_shows_its_measures_and_misses_only_its_vectors(visit, tmp_path, page):
+    from backend.capture.run import CaptureOptions
+    from backend.jobs.capture import CaptureRequest, open_request, run_capture
+    from tests.tiny import tiny_checkpoint
+
     request = CaptureRequest(
         model=str(tiny_checkpoint(tmp_path / "model")),
         data="macros",

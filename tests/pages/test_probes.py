@@ -60,7 +60,7 @@ def test_each_stream_and_both_together_are_drawn_for_the_runs_that_have_probes(v
     at = visit(store)
     assert not at.exception and not at.error and not at.warning
     drawn = charts(at)
-    assert set(drawn) == {"probe-vision", "probe-text", "probe-both-streams"}
+    assert set(drawn) == {"probe-vision", "probe-text", "probe-vision-and-text-together"}
     for figure in drawn.values():
         assert lines(figure) == ["none", "late"]
         assert any((t["name"] or "") == "chance 0.50" for t in figure["data"] if "name" in t)

@@ -42,7 +42,7 @@ def test_what_is_written_is_what_is_read(manifest: Manifest, tmp_path: Path) -> 
 
 
 def test_streams_and_tasks_are_the_shared_types(manifest: Manifest) -> None:
-    assert manifest.stream("text") == StreamSpec("text", "text", 4, 12, (4,))
+    assert manifest.stream("text") == StreamSpec.of("text", "text", 4, 12, (4,), reads="vision")
     assert [spec.name for spec in manifest.streams] == ["vision", "text"]
     assert manifest.tasks[0] == TaskSpec("irony", "binary", ("sincere", "ironic"))
 
@@ -89,8 +89,8 @@ def test_a_missing_field_is_named(manifest: Manifest, tmp_path: Path, field: str
 def test_a_newer_schema_says_upgrade_whatever_else_changed(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    path = rewrite(manifest, tmp_path / "run.json", schema_version=2, seed=..., extra=1)
-    message = r"store written by a newer Fusionscope \(schema 2, this one reads 1\)\. Upgrade"
+    path = rewrite(manifest, tmp_path / "run.json", schema_version=3, seed=..., extra=1)
+    message = r"store written by a newer Fusionscope \(schema 3, this one reads 2\)\. Upgrade"
     with pytest.raises(InputError, match=message):
         Manifest.read(path)
 
@@ -131,12 +131,55 @@ def test_a_bad_value_is_refused_in_one_line(
 
 def test_fusion_outside_the_stream_is_refused(manifest: Manifest, tmp_path: Path) -> None:
     raw = json.loads(manifest.to_json())
-    raw["model"]["streams"][0]["fusion_layers"] = [5]
+    raw["model"]["streams"][0]["meets"][0]["layer"] = 5
     raw["placement"]["vision"] = [5]
     path = tmp_path / "run.json"
     path.write_text(json.dumps(raw))
-    with pytest.raises(InputError, match=r"\[5\] lie outside 1\.\.4"):
+    with pytest.raises(InputError, match=r"streams\.0: .*layer 5 lies outside 1\.\.4") as caught:
         Manifest.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_released_model_has_neither_placement_nor_seed(
+    store_factory: ModuleType, tmp_path: Path
+) -> None:
+    made = store_factory.make_released_manifest("three")
+    raw = json.loads(made.to_json())
+    assert raw["placement"] is None and raw["seed"] is None
+    (tmp_path / "run.json").write_text(made.to_json())
+    read = Manifest.read(tmp_path / "run.json")
+    assert read == made and read.streams == store_factory.released_streams("three")
+    assert read.label == "tiny-three"
+
+
+def test_a_released_model_is_never_called_like_a_placement(
+    manifest: Manifest, store_factory: ModuleType
+) -> None:
+    assert manifest.label == "late"
+    for name in ("late", "Late", "none", "t7,8-v4,6", "text=7;vision=7"):
+        label = store_factory.make_released_manifest("one", name=name).label
+        assert label == f"{name} (model)"
+
+
+def test_captures_are_what_streams_and_sites_have_of_the_runs_poolings(
+    store_factory: ModuleType,
+) -> None:
+    made = store_factory.make_released_manifest("three")
+    of = {
+        (stream, pooling): [ref.label for ref, own in made.captures
+                            if (ref.stream, own) == (stream, pooling)]
+        for stream in ("vision", "text", "text_decoder")
+        for pooling in ("cls", "mean")
+    }  # fmt: skip
+    plain = ["0", "1", "2", "3", "4"]
+    assert of["vision", "cls"] == ["4.projected"]
+    assert of["vision", "mean"] == plain
+    assert of["text", "cls"] == [*plain, "4.projected"]
+    assert of["text", "mean"] == plain
+    decoder = ["0", "1", "2.cross", "2", "3.cross", "3"]
+    assert of["text_decoder", "cls"] == of["text_decoder", "mean"] == decoder
+    only = store_factory.make_released_manifest("three", poolings=("cls",))
+    assert {pooling for _, pooling in only.captures} == {"cls"}
 
 
 def test_the_same_work_ignores_time_and_versions_and_nothing_else(

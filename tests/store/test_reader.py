@@ -77,7 +77,7 @@ def test_broken_runs_are_listed_and_the_others_read(
     runs = store.path / "runs"
     (runs / "late-seed0" / "run.json").write_text("{")
     raw = json.loads((runs / "none-seed0" / "run.json").read_text())
-    (runs / "none-seed0" / "run.json").write_text(json.dumps(raw | {"schema_version": 2}))
+    (runs / "none-seed0" / "run.json").write_text(json.dumps(raw | {"schema_version": 3}))
     shutil.copytree(runs / "late-seed1", runs / "renamed")
     (runs / "not-a-run").mkdir()
     flip(runs / "none-seed1" / "scores.parquet")
@@ -242,7 +242,7 @@ def test_adding_to_a_deleted_run_does_not_bring_it_back(store: Store) -> None:
     [
         ("value", np.nan, "reason exactly when its value is NaN"),
         ("reason", "why", "reason exactly when its value is NaN"),
-        ("site_a", "attention", "site_a holds"),
+        ("site_a", "Site A", "site_a holds"),
         ("measure", None, "holds .* nulls"),
         ("layer_a", "four", "column layer_a is not int32"),
     ],
@@ -308,7 +308,8 @@ def test_a_file_of_another_layer_width_or_length_is_refused(store: Store) -> Non
     with pytest.raises(InputError, match=r"vision-1-cls\.parquet: holds .* run\.json says 47"):
         store.run("late-seed0").vectors("vision", 1)
     raw["dataset"]["n"] = 48
-    raw["model"]["streams"][0]["width"] = 6
+    sites = raw["model"]["streams"][0]["sites"]
+    raw["model"]["streams"][0]["sites"] = [entry.replace(":12", ":6") for entry in sites]
     run.paths.manifest.write_text(json.dumps(raw))
     with pytest.raises(InputError, match="vectors are fixed_size_list"):
         store.run("late-seed0").vectors("vision", 1)

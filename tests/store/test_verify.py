@@ -128,7 +128,7 @@ def test_files_that_are_no_layers_are_found(store: Store) -> None:
 def test_a_manifest_that_disagrees_is_found(store: Store) -> None:
     runs = store.path / "runs"
     set_manifest(runs / "late-seed0" / "run.json", lambda raw: raw["dataset"].update(n=40))
-    set_manifest(runs / "none-seed0" / "run.json", lambda raw: raw.update(schema_version=2))
+    set_manifest(runs / "none-seed0" / "run.json", lambda raw: raw.update(schema_version=3))
     set_manifest(runs / "none-seed1" / "run.json", lambda raw: raw["dataset"]["tasks"].pop())
     found = findings(store)
     assert found["late-seed0", "samples.parquet"] == "48 rows, run.json says 40"
@@ -146,7 +146,7 @@ def test_a_repeated_sample_is_found(store: Store) -> None:
 def test_wrong_measures_and_projections_are_found(store: Store, store_factory: ModuleType) -> None:
     run = store.run("late-seed1")
     rows = run.measures().drop(columns="key")
-    run.add_measures("deep", rows.assign(layer_a=99))
+    run.add_measures("deep", rows.assign(layer_a=99, site_a="block"))
     rewrite(run.paths.measure("default"), lambda t: t.drop_columns(["reason"]))
     deep = store.run("late-seed0").projections().drop(columns="key")
     run.add_projection("other", deep.assign(sample_id="stranger"))

@@ -22,8 +22,8 @@ def run(placement: str, seed: int, *, dataset: str = "macros", samples: str = "a
         seed=seed,
         samples=samples,
         streams=(
-            StreamSpec("vision", "vision", 4, 8, layers),
-            StreamSpec("text", "text", 4, 8, layers),
+            StreamSpec.of("vision", "vision", 4, 8, layers, reads="text"),
+            StreamSpec.of("text", "text", 4, 8, layers, reads="vision"),
         ),
     )
 
@@ -41,7 +41,10 @@ def scores(
 ) -> pd.DataFrame:
     """One score a placement and seed (the place in the list); NaN is a seed that was not run."""
     rows = [
-        (dataset, "", name, f"{dataset}-{name}-{seed}", seed, task, metric, "test", True, value)
+        (
+            *(dataset, "", name, False, f"{dataset}-{name}-{seed}", seed),
+            *(task, metric, "test", True, value),
+        )
         for name, per_seed in values.items()
         for seed, value in enumerate(per_seed)
         if not math.isnan(value)

@@ -294,8 +294,8 @@ def test_streams_of_different_depth_meet_at_their_own_last_layers():
     one = replace(
         run("late", 0),
         streams=(
-            StreamSpec("vision", "vision", 6, 8, (6,)),
-            StreamSpec("text", "text", 4, 8, (4,)),
+            StreamSpec.of("vision", "vision", 6, 8, (6,)),
+            StreamSpec.of("text", "text", 4, 8, (4,)),
         ),
     )
     rows = [

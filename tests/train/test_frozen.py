@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 
 from backend.errors import InputError
-from backend.models.fusion import Known
 from backend.train import loop
 from backend.train.frozen import GIB, CacheOptions, cacheable_layers
 from backend.train.loop import Step, train_seed
@@ -87,7 +86,8 @@ def test_frozen_layers_are_not_run_by_the_steps(
         model, preprocessor = real(plan, *args)  # type: ignore[arg-type]
         modules = [*list(model.text.blocks)[:3], *list(model.vision.blocks)[:2]]
         for module in modules:
-            module.register_forward_hook(lambda *_: ran.append(len(steps)))
+            part = next(module.children())  # the block itself is called, and hands on what is kept
+            part.register_forward_hook(lambda *_: ran.append(len(steps)))
         return model, preprocessor
 
     monkeypatch.setattr(loop, "build", watched)
@@ -101,7 +101,9 @@ def test_what_is_frozen_stays_in_evaluation_mode() -> None:
     model = tiny_model((3,), (3,))
     model.freeze(text=2, vision=1)
     model.train()
-    assert not any(m.training for part in model.frozen_modules() for m in part.modules())
+    frozen = [*model.text.lower_modules(2), *model.vision.lower_modules(1)]
+    assert {*model.text.blocks[:2], model.vision.blocks[0]} < {*frozen}
+    assert not any(m.training for part in frozen for m in part.modules())
     assert model.text.blocks[2].training
     assert model.vision.blocks[1].training
     assert model.co_attention[0].training
@@ -112,11 +114,13 @@ def test_a_known_layer_gives_the_same_logits_whatever_lies_in_the_padding() -> N
     model, batch = tiny_model((3,), (4,)), tiny_batch()
     with torch.no_grad():
         whole = model(**batch)
-        text = model.lower("text", 2, batch)
+        words = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        text = model.text.lower(2, words)
         text[batch["attention_mask"] == 0] = 7.0
-        known = {"text": Known(2, text), "vision": Known(3, model.lower("vision", 3, batch))}
-        batch.pop("pixel_values")
-        upper = model(**batch, known=known)
+        vision = model.vision.lower(3, {"pixel_values": batch["pixel_values"]})
+        batch["pixel_values"] = torch.empty(0)
+        with model.text.resumed(2, text), model.vision.resumed(3, vision):
+            upper = model(**batch)
     for name, values in whole.logits.items():
         torch.testing.assert_close(upper.logits[name], values)
 

@@ -15,7 +15,7 @@ from backend.cli import main
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request
-from backend.models.registry import load_model
+from backend.models.registry import open_model
 from backend.train.engine import Step
 from backend.train.loop import train_seed
 from backend.train.plan import TrainPlan, starting_from
@@ -52,7 +52,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_checkpoint_is_a_fusion_model_without_heads_that_can_be_captured(
     pretrained: Path, tmp_path: Path
 ) -> None:
-    adapter = load_model(str(pretrained))
+    adapter = open_model(str(pretrained))
     assert adapter.tasks == () and adapter.seed == 0
     assert adapter.placement is not None and adapter.placement.name == "late"
     assert not any("heads" in name or "word_bias" in name for name in weights(pretrained))
@@ -97,7 +97,7 @@ def test_training_starts_from_its_weights_with_fresh_heads_of_the_seed(
     assert any((one[name] != two[name]).any() for name in heads)
     config = json.loads((first / "config.json").read_text())["trained_on"]
     assert config["pretrained_on"] == "macros" and len(config["pretrained_digest"]) == 16
-    assert load_model(str(first)).name == "bert-4x16 + vit-4x16"
+    assert open_model(str(first)).name == "bert-4x16 + vit-4x16"
 
 
 def test_a_finished_training_from_other_weights_is_not_taken_for_this_one(

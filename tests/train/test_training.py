@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from backend.data.base import PairSource
 from backend.data.registry import open_source
 from backend.errors import InputError
-from backend.models.registry import load_model
+from backend.models.registry import open_model
 from backend.train.loop import Step, train_seed
 from backend.train.plan import TrainPlan
 from backend.types import Record
@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_checkpoint_is_a_directory_that_capture_can_load(trained: Path) -> None:
-    adapter = load_model(str(trained))
+    adapter = open_model(str(trained))
     assert adapter.seed == 0
     assert adapter.placement is not None
     assert (adapter.placement.name, adapter.placement.text) == ("late", (4,))
@@ -113,7 +113,7 @@ def test_training_stops_when_dev_no_longer_improves(tmp_path: Path) -> None:
 
 def test_one_task_can_be_chosen(tmp_path: Path) -> None:
     plan = replace(PLAN, tasks=("object",), epochs=1, placement="none")
-    adapter = load_model(str(train_seed(plan, source(), 0, tmp_path)))
+    adapter = open_model(str(train_seed(plan, source(), 0, tmp_path)))
     assert [t.name for t in adapter.tasks] == ["object"]
 
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_saved_in_half_precision_is_the_same_model_rounded(
     for name, values in rounded.items():
         assert values.dtype == torch.float16
         assert (values == whole[name].half()).all(), name
-    assert {p.dtype for p in load_model(str(half)).module.parameters()} == {torch.float32}
+    assert {p.dtype for p in open_model(str(half)).module.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,9 @@ def test_runs_without_vectors_are_captured_first(groups):
     assert lines[2] == "fusionscope compare none-seed0 full-seed0 --store DIR"
 
 
-VISION, TEXT = StreamSpec("vision", "vision", 6, 8), StreamSpec("text", "text", 6, 8)
+VISION, TEXT = StreamSpec.of("vision", "vision", 6, 8), StreamSpec.of("text", "text", 6, 8)
 DEEP = Series("deep", "deep", (VISION, TEXT))
-SHORT = Series("short", "short", (StreamSpec("vision", "vision", 3, 8), TEXT))
+SHORT = Series("short", "short", (StreamSpec.of("vision", "vision", 3, 8), TEXT))
 ONE = Series("one", "one", (VISION,))
 
 

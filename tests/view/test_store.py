@@ -10,9 +10,9 @@ from backend.store import Store
 from backend.types import LayerRef, TaskSpec
 from backend.view import queries
 from backend.view.cells import blocks_of, cell_at, cell_view, default_cell
-from backend.view.groups import Overview
+from backend.view.groups import Overview, RunInfo, counted_groups, group_runs, noun, nouns
 from backend.view.layers import coloured, colourings, nearest_ref, points_at, refs_of
-from backend.view.missing import missing_of
+from backend.view.missing import missing_of, present_in_words
 from backend.view.scores import best_of, headline_metrics, score_rows, score_table
 from backend.view.store_access import look, named_store, overview
 
@@ -198,12 +198,12 @@ def test_a_cell_in_detail_is_the_same_in_both_directions(runs, path):
 def test_the_default_cell_is_where_vision_and_text_are_most_alike(runs, path):
     late = runs.groups[2]
     rows = measured(path, late)
-    cell = default_cell(rows, late, CKA)
+    cell = default_cell(rows, blocks_of(late)["all"], CKA)
     assert cell is not None and (cell[0].stream, cell[1].stream) == ("vision", "text")
     cross = rows[rows["stream_a"].eq("vision") & rows["stream_b"].eq("text")]
     detail = cell_view(rows, cell, CKA)
     assert detail is not None and detail.mean == cross["value"].max()
-    assert default_cell(rows.iloc[:0], late, CKA) is None
+    assert default_cell(rows.iloc[:0], blocks_of(late)["all"], CKA) is None
 
 
 def test_points_are_coloured_by_task_class_or_modality(runs, path):
@@ -212,7 +212,7 @@ def test_points_are_coloured_by_task_class_or_modality(runs, path):
     frame = frame[frame["pooling"].eq("cls")]
     samples = queries.run_samples(str(path), "late-seed0").frame
     tasks = group.manifest.tasks
-    kinds = colourings(tasks, group.series.streams)
+    kinds = colourings(tasks, group.series.streams, group.series.streams)
     assert list(kinds) == [
         "irony",
         "object",
@@ -221,7 +221,7 @@ def test_points_are_coloured_by_task_class_or_modality(runs, path):
         "topics:food",
         "modality",
     ]
-    refs = refs_of(frame, "text")
+    refs = refs_of(frame, group.series.stream("text"))
     assert [ref.label for ref in refs] == ["0", "1", "2", "3", "4.fusion", "4"]
     points = points_at(frame, refs[2])
     irony = coloured(points, samples, tasks, "irony")
@@ -276,3 +276,89 @@ def test_a_measure_under_several_keys_counts_once_and_the_default_preset_wins():
     assert queries.one_key(frame, ["measure"])["value"].tolist() == [3.0, 4.0]
     alone = frame[frame["key"].eq("thesis-cls-1")]
     assert queries.one_key(alone, ["measure"]) is alone
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory, store_factory):
+    """Two placements and three released models on the same samples."""
+    where = tmp_path_factory.mktemp("mixed") / "store"
+    store_factory.make_store(where, placements=("none", "late"), seeds=(0, 1), n=12, depth=4)
+    store_factory.make_released_store(where, n=12)
+    return overview(str(where))
+
+
+def infos(*manifests):
+    return [RunInfo(one, False, False, False, False, ()) for one in manifests]
+
+
+def test_a_released_model_is_a_group_of_its_own_after_the_placements(mixed):
+    assert [group.label for group in mixed.groups] == [
+        *("none", "late"),
+        *("tiny-one", "tiny-three", "tiny-two"),
+    ]
+    assert [group.placed for group in mixed.groups] == [True, True, False, False, False]
+    none, clip = mixed.groups[0], mixed.groups[-1]
+    assert none.seeds == (0, 1) and none.seeds_in_words == "seeds 0 and 1"
+    assert clip.seeds == () and clip.seeds_in_words == ""
+    assert clip.key == "tiny-two~macros" and mixed.find("tiny-two") == clip
+
+
+def test_groups_are_called_by_what_they_are(mixed):
+    ours, models = mixed.groups[:2], mixed.groups[2:]
+    assert (noun(ours), nouns(ours), counted_groups(ours)) == (
+        *("placement", "placements"),
+        "2 placements",
+    )
+    assert (noun(models[:1]), nouns(models), counted_groups(models[:1])) == (
+        *("model", "models"),
+        "1 model",
+    )
+    assert nouns(mixed.groups) == "placements and models"
+    assert noun(mixed.groups) == "placement or model"
+    assert counted_groups(mixed.groups) == "2 placements and 3 models"
+
+
+def test_two_models_of_one_name_are_two_groups_with_labels_of_their_own(store_factory):
+    make = store_factory.make_released_manifest
+    first, second = make("two", digest="aaaaaaaa1"), make("two", digest="bbbbbbbb2")
+    groups = group_runs(infos(first, second))
+    assert len(groups) == 2 and len({group.key for group in groups}) == 2
+    assert [group.label for group in groups] == [
+        f"tiny-two, {one.run_id}" for one in (first, second)
+    ]
+
+
+def test_a_model_that_is_called_none_is_not_the_placement(store_factory):
+    released = store_factory.make_released_manifest("two", name="none")
+    ours = store_factory.make_manifest("none-seed0", "none")
+    groups = group_runs(infos(released, ours))
+    assert [group.placed for group in groups] == [True, False]
+    assert groups[0].label == "none" != groups[1].label
+
+
+def test_a_released_model_lacks_neither_scores_nor_a_checkpoint(mixed, tmp_path):
+    assert missing_of(mixed.groups[-1], str(tmp_path)) == ()
+    assert "checkpoint" not in present_in_words(mixed.groups[-1])
+
+
+def test_the_matrix_has_the_blocks_of_the_pair_and_of_every_stream_with_itself(mixed):
+    three = next(group for group in mixed.groups if group.label == "tiny-three")
+    blocks = blocks_of(three, ("text", "text_decoder"))
+    assert list(blocks) == [
+        *("all", "text~text_decoder"),
+        *("vision~vision", "text~text", "text_decoder~text_decoder"),
+    ]
+    assert [spec.name for spec in blocks["all"].rows] == ["text", "text_decoder"]
+    assert list(blocks_of(three)) == [
+        *("all", "vision~text"),
+        *("vision~vision", "text~text", "text_decoder~text_decoder"),
+    ]
+    assert list(blocks_of(three, ("vision", "query"))) == list(blocks)[2:]
+
+
+def test_a_named_site_that_is_not_there_becomes_its_layer():
+    refs = [*(LayerRef("text", k) for k in range(4)), LayerRef("text", 3, "norm")]
+    assert nearest_ref(refs, "3.norm") == refs[4]
+    assert nearest_ref(refs, "3.projected") == refs[4]
+    assert nearest_ref(refs[:4], "2.norm") == refs[2]
+    assert nearest_ref(refs, None) == refs[3]

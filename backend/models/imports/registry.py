@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from backend.errors import InputError
-from backend.models.fusion import FusionModel
+from backend.models.dual_stream.model import FusionModel
+from backend.models.dual_stream.preprocess import Preprocessor, load_tokenizer
 from backend.models.imports.thesis import Imported, read_thesis
-from backend.models.preprocess import Preprocessor, load_tokenizer
 from backend.types import TaskSpec
 
 FORMATS: dict[str, Callable[[Path], Imported]] = {"thesis": read_thesis}

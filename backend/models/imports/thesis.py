@@ -2,9 +2,10 @@
 
 BERT and a ViT of one width and depth with co-attention before chosen blocks, which the file counts
 from 0 and we from 1. Its forward pass is :class:`FusionModel`'s, with the head on the last block's
-CLS rather than on the ViT's normed one. Of each tensor that this pass reads, name, shape and
-number type must be right; the tensors that the file is known to hold besides are left out, and a
-tensor of any other name is refused.
+CLS rather than on the ViT's normed one, and with co-attention scaled by a head's share of the
+stream's width, √(d / heads), not by the head's own size. Of each tensor that this pass reads, name,
+shape and number type must be right; the tensors that the file is known to hold besides are left
+out, and a tensor of any other name is refused.
 
 Heads become tasks named as in our loaders: ``fc`` is ``hateful``, ``fc_imdb`` ``genres``,
 ``fc_upmc`` ``dish``, ``fc_vqa`` ``answer``. The file does not say which output is which class, so
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from backend.errors import InputError
-from backend.models.fusion import FusionConfig, FusionModel
+from backend.models.dual_stream.model import FusionConfig, FusionModel
 from backend.models.imports.archive import read_archive, shown
 from backend.models.imports.thesis_config import HEADS, config_of
 

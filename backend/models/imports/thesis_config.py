@@ -12,7 +12,7 @@ import timm
 from torch import Tensor
 
 from backend.errors import InputError
-from backend.models.fusion import FusionConfig
+from backend.models.dual_stream.model import FusionConfig
 from backend.types import TaskKind
 
 VISION = "vit_base_patch16_224"
@@ -107,6 +107,7 @@ def config_of(
             "heads": co_heads,
             "ff_ratio": _ratio(size("c_layers.0.ff_text.net.0.weight", 0, 4 * width), width),
             "dropout": dropout,
+            "scale_by": "stream",
         },
         head={"width": head_width, "dropout": dropout, "final_norm": False},
         tasks=tasks,

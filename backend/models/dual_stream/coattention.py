@@ -35,14 +35,28 @@ class CrossAttention(nn.Module):
     """Multi-head attention from one stream's tokens to the other's.
 
     ``d_query`` and ``d_context`` are the streams' widths; attention runs in ``inner`` dimensions.
+    Scores are divided by the square root of a head's size: its own, ``inner / heads``, or with
+    ``scale_by="stream"`` its share of the stream's width, ``d_query / heads``.
+
+    With ``eager`` the map (B, heads, T, S) is computed and passes through ``map``, where it can be
+    read; else torch's fused attention gives the same without it.
     """
 
     def __init__(
-        self, d_query: int, d_context: int, inner: int, heads: int, dropout: float
+        self,
+        d_query: int,
+        d_context: int,
+        inner: int,
+        heads: int,
+        dropout: float,
+        scale_by: str = "head",
     ) -> None:
         super().__init__()
         self.heads = heads
         self.dropout_p = dropout
+        self.scale = ((d_query if scale_by == "stream" else inner) / heads) ** -0.5
+        self.eager = False
+        self.map = nn.Identity()
         self.query = nn.Linear(d_query, inner)
         self.key = nn.Linear(d_context, inner)
         self.value = nn.Linear(d_context, inner)
@@ -53,7 +67,16 @@ class CrossAttention(nn.Module):
         q, k, v = (self._split(f(a)) for f, a in self._inputs(x, context))
         mask = None if context_mask is None else context_mask[:, None, None, :]
         dropout = self.dropout_p if self.training else 0.0
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        if self.eager:
+            scores = q @ k.transpose(2, 3) * self.scale
+            if mask is not None:
+                scores = scores.masked_fill(~mask, float("-inf"))
+            weights = self.map(scores.softmax(dim=-1))
+            out = functional.dropout(weights, dropout) @ v
+        else:
+            out = functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, scale=self.scale
+            )
         projected: Tensor = self.project(out.transpose(1, 2).flatten(2))
         return projected
 
@@ -77,12 +100,14 @@ class CoAttention(nn.Module):
         heads: int,
         ff_ratio: float,
         dropout: float,
+        scale_by: str = "head",
     ) -> None:
         super().__init__()
+        attention = inner, heads, dropout, scale_by
         self.norm_in_text = nn.LayerNorm(text_width)
         self.norm_in_vision = nn.LayerNorm(vision_width)
-        self.text_from_vision = CrossAttention(text_width, vision_width, inner, heads, dropout)
-        self.vision_from_text = CrossAttention(vision_width, text_width, inner, heads, dropout)
+        self.text_from_vision = CrossAttention(text_width, vision_width, *attention)
+        self.vision_from_text = CrossAttention(vision_width, text_width, *attention)
         self.norm_text = nn.LayerNorm(text_width)
         self.norm_vision = nn.LayerNorm(vision_width)
         self.ff_text = FeedForward(text_width, ff_ratio, dropout)

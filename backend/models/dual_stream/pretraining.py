@@ -21,7 +21,8 @@ that belong together only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backend.models.fusion import FusionModel, Known
+from backend.models.dual_stream.model import FusionModel
 
 OBJECTIVES = ("mlm", "alignment", "image")
 
@@ -70,7 +71,8 @@ class PretrainingModel(nn.Module):
         self.masking = masking
         text, vision = fusion.text.width, fusion.vision.width
         if "mlm" in objectives:
-            self.word = nn.Sequential(nn.Linear(text, text), nn.GELU(), nn.LayerNorm(text))
+            words = fusion.text.embedding.embedding_dim
+            self.word = nn.Sequential(nn.Linear(text, words), nn.GELU(), nn.LayerNorm(words))
             self.word_bias = nn.Parameter(torch.zeros(masking.vocabulary))
         if "alignment" in objectives:
             self.alignment = nn.Linear(text + vision, 1)
@@ -94,36 +96,53 @@ class PretrainingModel(nn.Module):
         true_ids, chosen = ids, torch.zeros_like(ids, dtype=torch.bool)
         if "mlm" in self.objectives:
             ids, chosen = hide_words(ids, mask, self.masking)
-        patches = fusion.vision.patches(pixel_values)
-        true_patches, hidden = patches.detach(), torch.zeros(patches.shape[:2], dtype=torch.bool)
-        if "image" in self.objectives:
-            hidden = torch.rand(patches.shape[:2]) < self.masking.image_share
-            hidden = hidden.to(patches.device)
-            patches = torch.where(hidden[..., None], self.hidden_patch.to(patches.dtype), patches)
-        layer0 = fusion.vision.place(patches)
-        out = fusion(ids, mask, known={"vision": Known(0, layer0)}, tokens=True)
-        assert out.text_tokens is not None and out.vision_tokens is not None  # noqa: S101
-        assert out.text_cls is not None and out.vision_cls is not None  # noqa: S101
-        found = {}
+        with self._hiding_patches() as patches:
+            out = fusion(ids, mask, pixel_values)
+        outcomes = {}
         if "mlm" in self.objectives:
             counted = chosen & together[:, None]
-            found["mlm"] = self._words(out.text_tokens[counted], true_ids[counted])
+            outcomes["mlm"] = self._words(out.text[counted], true_ids[counted])
         if "alignment" in self.objectives:
-            logits = self.alignment(fusion.joined(out.text_cls, out.vision_cls))[:, 0].float()
+            both = fusion.joined(out.text, out.vision, fusion.text_roles(ids, mask))
+            logits = self.alignment(both)[:, 0].float()
             loss = functional.binary_cross_entropy_with_logits(logits, together.float())
             right = ((logits > 0) == together).sum()
-            found["alignment"] = Outcome(loss, right, len(logits))
+            outcomes["alignment"] = Outcome(loss, right, len(logits))
         if "image" in self.objectives:
+            ((true_patches, hidden),) = patches
             counted = hidden & together[:, None]
-            last = out.vision_tokens[:, fusion.vision.prefix :]
-            found["image"] = self._patches(last[counted], true_patches[counted])
-        return found
+            last = out.vision[:, len(fusion.vision.prefix) :]
+            outcomes["image"] = self._patches(last[counted], true_patches[counted])
+        return outcomes
+
+    @contextmanager
+    def _hiding_patches(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """Within it, some patches are replaced as they are embedded, before they have a position.
+
+        Gives what the patches of a pass were, (B, patches, d), and (B, patches) which are hidden.
+        """
+        passed: list[tuple[Tensor, Tensor]] = []
+        if "image" not in self.objectives:
+            yield passed
+            return
+
+        def hide(module: nn.Module, args: object, patches: Tensor) -> Tensor:
+            hidden = torch.rand(patches.shape[:2]) < self.masking.image_share
+            hidden = hidden.to(patches.device)
+            passed.append((patches.detach(), hidden))
+            return torch.where(hidden[..., None], self.hidden_patch.to(patches.dtype), patches)
+
+        handle = self.fusion.vision.embedding.register_forward_hook(hide)
+        try:
+            yield passed
+        finally:
+            handle.remove()
 
     def _words(self, states: Tensor, truth: Tensor) -> Outcome:
         """(m, d) last layer at hidden words, (m,) their ids; the decoder is the word embedding."""
         if not len(truth):
             return _nothing(states)
-        decoder = self.fusion.text.word_embedding.weight
+        decoder = self.fusion.text.embedding.weight
         logits = functional.linear(self.word(states), decoder, self.word_bias).float()
         loss = functional.cross_entropy(logits, truth)
         return Outcome(loss, (logits.argmax(dim=1) == truth).sum(), len(truth))

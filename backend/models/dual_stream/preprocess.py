@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from backend.models.encoders import unreachable
+from backend.models.dual_stream.encoders import unreachable
 from backend.models.hub import require_hub
+from backend.models.texts import Tokens, tokenize
 
 _SPECIAL = {
     "pad_token": "[PAD]",
@@ -34,9 +35,15 @@ class Preprocessor:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, image: dict[str, Any], max_text_length: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        image: dict[str, Any],
+        max_text_length: int,
+        *,
+        pad: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
+        self.pad = pad
         self.image_size = int(image["size"])
         self.max_text_length = max_text_length
         self._mean = torch.tensor(image["mean"]).view(1, 3, 1, 1) * 255
@@ -52,23 +59,10 @@ class Preprocessor:
         """uint8 (3, s, s) each -> float32 (B, 3, s, s), normalised."""
         return (torch.from_numpy(np.stack(images)).float() - self._mean) / self._std
 
-    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Texts -> ``input_ids`` and ``attention_mask``, (B, T), padded to the longest."""
-        out = self.tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=self.max_text_length,
-            return_tensors="pt",
-        )
-        return {name: out[name] for name in ("input_ids", "attention_mask")}
-
-    def batch(self, images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str, Tensor]:
-        """Everything ``FusionModel.forward`` takes."""
-        return {
-            **self.tokens(texts),
-            "pixel_values": self.pixels([self.resize(image) for image in images]),
-        }
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """Texts -> ids and mask (B, T), padded to the longest, or to the whole length."""
+        padding = "max_length" if self.pad else True
+        return tokenize(self.tokenizer, texts, self.max_text_length, padding=padding)
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer beside the model's weights (its image settings are in the config)."""

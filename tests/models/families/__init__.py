@@ -1,0 +1,1 @@
+"""A tiny random model of the real class for every family: one module each, with ``tiny()``."""
