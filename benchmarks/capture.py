@@ -6,10 +6,10 @@
         --text-encoder DIR --vision-encoder NAME:FILE
 
 *A line a kind*: one batch, encoded once, through a random model of the real class (``kinds.py``)
-and through ours; bare, and with every site of every stream pooled and brought to the CPU. The tap's
-own making counts, though a capture makes one a run. *End to end*, of ours: both sides decode the
-same images and tokenise the same texts with the same read-ahead; one only runs the model, the other
-also pools every layer and writes the store.
+and through ours; bare, and with every site of every stream pooled and brought to the CPU. Putting
+the hooks on is a column of its own (``opening``): a capture does it once a run. *End to end*, of
+ours: both sides decode the same images and tokenise the same texts with the same read-ahead; one
+only runs the model, the other also pools every layer and writes the store.
 
 Both sides alternate in one process, so that a machine whose speed drifts is fair to both. By the
 clock, ratios are of medians, of minima, and by pairs (median and the middle half of the pairs); of
@@ -26,8 +26,9 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -55,24 +56,20 @@ class Times:
     clock: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
-    def add(self, work: Callable[[], object]) -> None:
-        """Do the work once more."""
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """What is done within is one turn."""
         clock, processor = time.perf_counter(), time.process_time()
-        work()
+        yield
         self.clock.append(time.perf_counter() - clock)
         self.processor.append(time.process_time() - processor)
 
 
-def alternating(
-    turns: int, bare: Callable[[int], object], capture: Callable[[int], object]
-) -> tuple[Times, Times]:
-    """``turns`` turns of both sides, given the turn's number; either goes first in every other."""
-    times = Times(), Times()
+def alternating(turns: int, *sides: Callable[[int], object]) -> None:
+    """``turns`` turns of every side, given the turn's number; each goes first in every other."""
     for turn in range(turns):
-        sides = list(zip(times, (bare, capture), strict=True))
-        for side, work in reversed(sides) if turn % 2 else sides:
-            side.add(lambda work=work, turn=turn: work(turn))
-    return times
+        for side in reversed(sides) if turn % 2 else sides:
+            side(turn)
 
 
 def ratios(bare: Times, capture: Times) -> str:
@@ -103,34 +100,40 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 HEADER = (
     f"{'':24}{'sites':>6}{'batch':>6}{'bare':>9}{'medians':>9}{'minima':>9}"
-    f"{'by pairs':>25}{'medians':>9}{'minima':>9}\n"
+    f"{'by pairs':>25}{'medians':>9}{'minima':>9}{'opening':>11}\n"
     f"{'':45}{'of the clock':>43}{'of the processor':>18}"
 )
 
 
-def line(name: str, adapter: Adapter, batch: int, times: tuple[Times, Times]) -> str:
+def line(name: str, adapter: Adapter, batch: int, bare: Times, capture: Times) -> str:
     """A row of the table."""
     sites = sum(len(spec.sites) for spec in adapter.streams)
-    bare = statistics.median(times[0].clock)
-    return f"{name:24}{sites:6}{batch:6}{bare:7.2f} s{ratios(*times)}"
+    alone = statistics.median(bare.clock)
+    return f"{name:24}{sites:6}{batch:6}{alone:7.2f} s{ratios(bare, capture)}"
 
 
 def forward_line(name: str, adapter: Adapter, inputs: Inputs, rounds: int) -> str:
     """Of one kind: the forward pass of one batch alone and with every site pooled."""
+    bare, capture, opening = Times(), Times(), Times()
 
-    def bare(turn: int) -> None:
-        with torch.inference_mode():
+    def run_bare(turn: int) -> None:
+        with bare.turn(), torch.inference_mode():
             adapter.forward(inputs)
 
-    def captured(turn: int) -> None:
+    def run_captured(turn: int) -> None:
         sink = PooledSink(POOLINGS)
-        with Tap(adapter, sink) as tap:
-            tap(inputs)
-            sink.vectors()
+        with ExitStack() as stack:
+            with opening.turn():
+                tap = stack.enter_context(Tap(adapter, sink))
+            with capture.turn():
+                tap(inputs)
+                sink.vectors()
 
-    alternating(1, bare, captured)  # warm-up
-    times = alternating(rounds, bare, captured)
-    return line(name, adapter, len(inputs), times)
+    with torch.inference_mode():
+        adapter.forward(inputs)  # warm-up
+    alternating(rounds, run_bare, run_captured)
+    opened = 1000 * statistics.median(opening.clock)
+    return f"{line(name, adapter, len(inputs), bare, capture)}{opened:8.1f} ms"
 
 
 def checkpoint(options: argparse.Namespace, folder: Path) -> Path:
@@ -161,16 +164,21 @@ def bare_run(opened: Opened, options: CaptureOptions) -> None:
 
 def end_to_end(opened: Opened, request: CaptureRequest, runs: int) -> str:
     """Of ours: from files to a store, against decoding and running alone."""
+    bare, captured = Times(), Times()
 
-    def captured(turn: int) -> None:
+    def run_bare(turn: int) -> None:
+        with bare.turn():
+            bare_run(opened, request.options)
+
+    def run_captured(turn: int) -> None:
         manifest = opened.manifest.model_copy(update={"run_id": f"turn{turn}"})
-        turned = Opened(opened.adapter, opened.source, manifest, opened.expected)
-        run_capture(request, turned)
+        with captured.turn():
+            run_capture(request, Opened(opened.adapter, opened.source, manifest, opened.expected))
 
-    limit, batch = opened.expected, request.options.batch_size
+    batch = request.options.batch_size
     bare_run(opened, CaptureOptions(limit=2 * batch, batch_size=batch))  # warm-up
-    times = alternating(runs, lambda turn: bare_run(opened, request.options), captured)
-    return line(f"ours, {limit} end to end", opened.adapter, batch, times)
+    alternating(runs, run_bare, run_captured)
+    return line(f"ours, {opened.expected} end to end", opened.adapter, batch, bare, captured)
 
 
 def time_ours(given: argparse.Namespace, folder: Path) -> None:

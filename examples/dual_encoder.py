@@ -46,7 +46,7 @@ from transformers.utils import logging as transformers_logging
 from backend.data.base import PairSource
 from backend.data.registry import open_source
 from backend.errors import InputError
-from backend.models.dual_stream.encoders import load_vision
+from backend.models.dual_stream.pretrained import load_vision
 from backend.models.families.vision_text_dual import VisionTextDual
 from backend.models.loading import open_checkpoint
 
@@ -257,7 +257,7 @@ def pooled_once(
 
 def _digest(adapter: VisionTextDual, data: str) -> str:
     """Of everything that pooled outputs depend on."""
-    state = hashlib.sha256(b"")
+    state = hashlib.sha256(data.encode())
     state.update(adapter.processor.image_processor.to_json_string().encode())
     for tower in (adapter.model.vision_model, adapter.model.text_model):
         state.update(tower.config.to_json_string().encode())

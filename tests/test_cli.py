@@ -123,7 +123,7 @@ def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
             "--dtype: dtype float16 is how vectors are kept",
         ),
         ("serve --store nowhere", "does not exist"),
-        ("capture --model x --data macros --store s", "no config.json"),
+        ("capture --model x --data macros --store s", "not a local directory"),
         ("train --data macros --placement soon --out o", "no placement is called 'soon'"),
         ("train --data macros --placement late --out o --seeds one", "--seeds"),
         ("train --data macros --placement late --out o --task wit", "no task 'wit'"),

@@ -42,34 +42,38 @@ class PooledSink(_Nothing):
     """Every site of every stream as one vector a sample, pooled as it passes.
 
     ``cls`` is the summary token, ``mean`` the mean of the content tokens, in float32; a stream has
-    those that it declares. No layer's tokens outlive the next layer.
+    those that it declares. No layer's tokens outlive the next layer, and the vectors' memory is
+    taken before the pass: between a model's large tensors, small ones that stay break up the heap.
     """
 
     def __init__(self, poolings: Sequence[Pooling], dtype: str = "float32") -> None:
         self._poolings = tuple(poolings)
         self._dtype = _DTYPES[dtype]
         self._own: dict[LayerRef, tuple[Pooling, ...]] = {}
+        self._by_width: dict[int, list[tuple[LayerRef, Pooling]]] = {}
         self._pooled_by_model: set[LayerRef] = set()
         self._weights: dict[str, Tensor] = {}
         self._summary: dict[str, Tensor | int] = {}
-        self._pooled: dict[tuple[LayerRef, Pooling], Tensor] = {}
+        self._pooled: dict[int, Tensor] = {}
+        self._rows: dict[tuple[LayerRef, Pooling], Tensor] = {}
 
     def sites(self, adapter: Adapter) -> tuple[LayerRef, ...]:
         """All that have a pooling that is wanted."""
-        self._own, self._pooled_by_model = {}, set()
+        self._own, self._by_width, self._pooled_by_model = {}, {}, set()
         for spec in adapter.streams:
             for site, ref in zip(spec.sites, spec.refs, strict=True):
                 poolings = tuple(p for p in self._poolings if p in spec.poolings_of(ref))
                 if poolings:
                     self._own[ref] = poolings
+                    keys = self._by_width.setdefault(site.width, [])
+                    keys += [(ref, pooling) for pooling in poolings]
                 if site.pooled:
                     self._pooled_by_model.add(ref)
         return tuple(self._own)
 
     def begin(self, adapter: Adapter, inputs: Inputs) -> None:
-        """Work out the weights of tokens, once a batch."""
-        self._pooled.clear()
-        self._weights, self._summary = {}, {}
+        """Work out the weights of tokens, once a batch; room for the vectors."""
+        self._weights, self._summary, self._pooled, self._rows = {}, {}, {}, {}
         accumulate = _accumulating(adapter.dtype, self._dtype)
         for ref, poolings in self._own.items():
             stream, roles = ref.stream, inputs.roles[ref.stream]
@@ -83,6 +87,11 @@ class PooledSink(_Nothing):
                 and stream not in self._summary
             ):
                 self._summary[stream] = _summary(roles, stream)
+        device = next(iter(inputs.roles.values())).device
+        for width, keys in self._by_width.items():
+            room = torch.empty(len(keys), len(inputs), width, dtype=self._dtype, device=device)
+            self._pooled[width] = room
+            self._rows.update(zip(keys, room, strict=True))
 
     def take(self, ref: LayerRef, tokens: Tensor) -> None:
         """Pool one site."""
@@ -92,24 +101,19 @@ class PooledSink(_Nothing):
                 pooled = torch.bmm(weights, tokens.to(weights.dtype)).squeeze(1)
             else:
                 at = 0 if ref in self._pooled_by_model else self._summary[ref.stream]
-                # clone: a view would keep all tokens alive
                 pooled = (
-                    tokens[:, at].clone()
+                    tokens[:, at]
                     if isinstance(at, int)
                     else tokens[torch.arange(len(tokens), device=tokens.device), at]
                 )
-            self._pooled[ref, pooling] = pooled
+            self._rows[ref, pooling].copy_(pooled)
 
     def vectors(self) -> Vectors:
         """{(site, pooling): (B, d)} of the last pass; one copy to the CPU a width, not a layer."""
         out: Vectors = {}
-        by_width: dict[int, list[tuple[LayerRef, Pooling]]] = {}
-        for key, value in self._pooled.items():
-            by_width.setdefault(value.shape[1], []).append(key)
-        for keys in by_width.values():
-            stacked = torch.stack([self._pooled[key].to(self._dtype) for key in keys])
-            out.update(zip(keys, stacked.cpu().numpy(), strict=True))
-        self._pooled.clear()
+        for width, room in self._pooled.items():
+            out.update(zip(self._by_width[width], room.cpu().numpy(), strict=True))
+        self._pooled, self._rows = {}, {}
         return out
 
 

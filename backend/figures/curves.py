@@ -224,7 +224,9 @@ def _named(
             "line": {"width": 2},
         },
         text=[escape(label.partition(".")[2]) for label in rows["label"]],
-        textposition="top center",
+        # by turns, so that names of neighbours do not lie on each other
+        textposition=["top center" if at % 2 == 0 else "bottom center" for at in range(len(rows))],
+        cliponaxis=False,
         textfont={"color": NEUTRAL, "size": 11},
         name=escape(f"{one.label}, named sites"),
         legendgroup=one.key,

@@ -102,6 +102,4 @@ def scale_for(measure: str, params: str, n: int) -> Scale:
 ESTIMATOR_NAMES = {
     "debiased": "debiased",
     "biased": "biased",
-    "image_to_text": "image to text",
-    "text_to_image": "text to image",
 }

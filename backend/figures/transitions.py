@@ -95,8 +95,8 @@ def transition_curves(
 
 
 def y_title(scale: Scale, estimator: str) -> str:
-    """``"CKA, debiased"``: a measure on an axis."""
-    variant = ESTIMATOR_NAMES.get(estimator, "")
+    """``"CKA, debiased"``: a measure on an axis, with its estimator or direction."""
+    variant = ESTIMATOR_NAMES.get(estimator, estimator)
     return f"{scale.label}, {variant}" if variant else scale.label
 
 

@@ -211,7 +211,7 @@ def _free_id(request: CaptureRequest, adapter: Adapter, dataset: str) -> str:
     """What model and data are called; where another model's run is called so, with the digest."""
     placed = adapter.placement.name if adapter.placement else None
     run_id = default_run_id(dataset, placed, adapter.seed, adapter.name, adapter.digest)
-    holder = Store.create(request.store).holder(run_id)
+    holder = Store(request.store).holder(run_id) if Path(request.store).exists() else None
     if holder in (None, adapter.digest) or request.replace:
         return run_id
     return distinct_run_id(run_id, adapter.digest)

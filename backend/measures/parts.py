@@ -45,6 +45,12 @@ _HELD = {"default": PARTS, "thesis": THESIS_PARTS}
 _KEY = re.compile(r"([a-z]+)-([a-z]+)-([a-z]+)-[0-9a-f]{10}")
 
 
+def gallery_names(a: str, b: str) -> tuple[str, str]:
+    """What two streams are called in the directions of retrieval: what is found is an image."""
+    one, other = ("image" if name == "vision" else name for name in (a, b))
+    return (one, other) if one != other else (a, b)
+
+
 def preset_of(key: str) -> str:
     """The preset of a store's key of measures; a key of another form counts as default."""
     found = _KEY.fullmatch(key)

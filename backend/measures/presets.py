@@ -47,7 +47,7 @@ from backend.measures import (
 from backend.measures.base import as_representation, prepare
 from backend.measures.kernel import cka
 from backend.measures.layer_probes import FOLDS, probe_rows
-from backend.measures.parts import PARTS
+from backend.measures.parts import PARTS, gallery_names
 from backend.measures.result import NAN, MatrixResult, Result
 from backend.measures.suite import (
     COLUMNS,
@@ -322,7 +322,7 @@ def _retrieval(layers: Layers) -> Iterator[Row]:
         x, y = layers.arrays[a], layers.arrays[b]
         found = retrieval(x, y, ks=ks) if ks else None
         dims = (int(x.shape[1]), int(y.shape[1]))
-        one, other = _gallery_names(a.stream, b.stream)
+        one, other = gallery_names(a.stream, b.stream)
         for direction, results in (
             (f"{one}_to_{other}", found.x_to_y if found else {}),
             (f"{other}_to_{one}", found.y_to_x if found else {}),
@@ -334,12 +334,6 @@ def _retrieval(layers: Layers) -> Iterator[Row]:
                 reason = f"a gallery of {gallery} samples is too small for recall at {k}"
                 none = Result(f"recall_at_{k}", NAN, gallery, dims, direction, reason=reason)
                 yield _tidy(layers, none, a, b)
-
-
-def _gallery_names(a: str, b: str) -> tuple[str, str]:
-    """What two streams are called in directions of retrieval: what is found is an image."""
-    one, other = ("image" if name == "vision" else name for name in (a, b))
-    return (one, other) if one != other else (a, b)
 
 
 def _gap(layers: Layers) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor, nn
@@ -171,4 +171,3 @@ class Rewrite:
     function: Callable[[Any, Inputs], Any]
     side: Side = "output"
     call: int | None = 0
-    note: str = field(default="", compare=False)

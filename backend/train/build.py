@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from backend.data.base import PairSource
 from backend.errors import InputError
-from backend.models.dual_stream import encoders
+from backend.models.dual_stream import pretrained
 from backend.models.dual_stream.adapter import DualStream
 from backend.models.dual_stream.encoders import Summary, TextEncoder, VisionEncoder
 from backend.models.dual_stream.model import FusionConfig, FusionModel
@@ -54,7 +54,7 @@ def build(
     small = "small" in (kind_of(recipe.text_encoder), kind_of(recipe.vision_encoder))
     inner = {"inner": max(text.width, vision.width), "heads": 4, "ff_ratio": 2.0} if small else {}
     config = FusionConfig(
-        text=encoders.describe_text(text.model.config),
+        text=pretrained.describe_text(text.model.config),
         vision=vision_config,
         text_fusion_layers=placement.text,
         vision_fusion_layers=placement.vision,
@@ -158,7 +158,7 @@ def build_from(
 
 def _text(recipe: Recipe, source: PairSource) -> tuple[Any, TextEncoder]:
     if kind_of(recipe.text_encoder) != "small":
-        return load_tokenizer(recipe.text_encoder), encoders.load_text(recipe.text_encoder)
+        return load_tokenizer(recipe.text_encoder), pretrained.load_text(recipe.text_encoder)
     size = small_size(recipe.text_encoder, SMALL)
     tokenizer = train_tokenizer(_texts(source))
     config = {
@@ -174,7 +174,7 @@ def _text(recipe: Recipe, source: PairSource) -> tuple[Any, TextEncoder]:
         "hidden_dropout_prob": recipe.dropout,
         "attention_probs_dropout_prob": recipe.dropout,
     }
-    return tokenizer, encoders.build_text(config)
+    return tokenizer, pretrained.build_text(config)
 
 
 def _texts(source: PairSource) -> Iterator[str]:
@@ -197,11 +197,11 @@ def _vision(recipe: Recipe) -> tuple[VisionEncoder, dict[str, Any], dict[str, An
         }
         base = "vit_tiny_patch16_224"
         described = {"name": base, "options": options}
-        return encoders.build_vision(base, options), described, {}
+        return pretrained.build_vision(base, options), described, {}
     options = {"img_size": recipe.pixels}
-    vision = encoders.load_vision(name, options, Path(weights) if weights else None)
-    pretrained = cast(dict[str, Any], vision.model.pretrained_cfg)
-    normalisation = {"mean": list(pretrained["mean"]), "std": list(pretrained["std"])}
+    vision = pretrained.load_vision(name, options, Path(weights) if weights else None)
+    card = cast(dict[str, Any], vision.model.pretrained_cfg)
+    normalisation = {"mean": list(card["mean"]), "std": list(card["std"])}
     return vision, {"name": name, "options": options}, normalisation
 
 

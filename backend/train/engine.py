@@ -293,7 +293,19 @@ def finished(final: Path, identity: str) -> Path | None:
         raise InputError(
             "already exists, from other options", where=str(final), hint="Choose another --out."
         )
+    _clear(final.with_name(f".{final.name}.partial"))
     return final
+
+
+def _clear(partial: Path) -> None:
+    """Remove what a training that was killed at its very end had no time to remove."""
+    if not partial.is_dir():
+        return
+    try:
+        with FileLock(partial / "lock", timeout=0):
+            shutil.rmtree(partial)
+    except Timeout:
+        log.debug("%s is still being cleared by another process", partial)
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

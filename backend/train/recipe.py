@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from backend.errors import InputError
-from backend.models.dual_stream import encoders
+from backend.models.dual_stream import pretrained
 
 SMALL = {"depth": 12, "width": 48, "heads": 4}
 SMALL_PATCH = 12
@@ -168,10 +168,10 @@ def encoder_depths(recipe: Recipe) -> tuple[int, int]:
     if kind_of(recipe.text_encoder) == "small":
         text = small_size(recipe.text_encoder, SMALL)["depth"]
     else:
-        text = encoders.text_depth(recipe.text_encoder)
+        text = pretrained.text_depth(recipe.text_encoder)
     name, _, weights = recipe.vision_encoder.partition(":")
     if name == "small":
         return text, small_vision(recipe)["depth"]
     if weights:
-        encoders.check_weights(Path(weights))
-    return text, encoders.vision_depth(name)
+        pretrained.check_weights(Path(weights))
+    return text, pretrained.vision_depth(name)

@@ -146,7 +146,7 @@ class Overview:
         unknown = tuple(selector for selector, group in found.items() if group is None)
         groups = {group.key: group for group in found.values() if group is not None}
         ordered = sorted(groups.values(), key=lambda group: group.series.variant)
-        return (tuple(ordered)[:MAX_OVERLAY] or self.default(), unknown)
+        return (_told_apart(ordered[:MAX_OVERLAY]) or self.default(), unknown)
 
     def default(self) -> tuple[RunGroup, ...]:
         """The first groups that share their samples with the first one, at most five."""
@@ -158,7 +158,26 @@ class Overview:
             for group in self.groups
             if group.manifest.dataset.fingerprint == first.dataset.fingerprint
         )
-        return tuple(alike)[:MAX_OVERLAY]
+        return _told_apart(tuple(alike)[:MAX_OVERLAY])
+
+
+def _told_apart(groups: Sequence[RunGroup]) -> tuple[RunGroup, ...]:
+    """The same in looks of their own: colours and markers repeat in a store of many groups.
+
+    Of those that look alike the first one keeps its look.
+    """
+    looks = range(len(SERIES_COLOURS))
+    first = {group.series.variant % len(looks): group.key for group in reversed(groups)}
+    free = iter([look for look in looks if look not in first])
+    out = []
+    for group in groups:
+        look = group.series.variant % len(looks)
+        if first[look] != group.key:
+            look = next(free)
+            series = replace(group.series, variant=look, colour=SERIES_COLOURS[look])
+            group = replace(group, series=series)
+        out.append(group)
+    return tuple(out)
 
 
 def noun(groups: Sequence[RunGroup]) -> str:

@@ -1,4 +1,4 @@
-"""Retrieval by layer on a page: does a sample's image find its own text, and the reverse?"""
+"""Retrieval by layer on a page: does a sample find itself in the other stream?"""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import streamlit as st
 
 from backend.figures import alignment_curves
 from backend.figures.pairing import Pair
-from backend.figures.scales import ESTIMATOR_NAMES, scale_of
+from backend.figures.scales import scale_of
+from backend.measures.parts import gallery_names
 from backend.view import cache
 from backend.view.groups import RunGroup
 from backend.view.page import Context, chart, identity, problems
-from backend.view.words import listed
+from backend.view.words import listed, literal
 
 MEASURES = ("recall_at_1", "recall_at_5", "recall_at_10")
-DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 def show_retrieval(
@@ -32,8 +32,8 @@ def show_retrieval(
     st.header("Retrieval")
     st.caption(
         "After an orthogonal map that was fitted on one half of the samples, how often is a "
-        "held-out sample's own partner among the nearest? Means something only where every image "
-        "belongs to its own text."
+        "held-out sample's own partner among the nearest? Means something only where each belongs "
+        "to its own partner alone, as an image to its caption."
     )
     measure = st.segmented_control(
         "Partner among the nearest",
@@ -46,18 +46,19 @@ def show_retrieval(
     rows = table.frame[table.frame["pooling"].eq(pooling) & table.frame["measure"].eq(measure)]
     figures = {}
     names = listed(group.label for group in groups)
+    asked = gallery_names(*pair)
     with st.grid(2, min_column_width=420):
-        for direction in DIRECTIONS:
-            words = ESTIMATOR_NAMES[direction]
+        for query, target in (asked, asked[::-1]):
+            direction, words = f"{query}_to_{target}", f"{query} to {target}"
             with st.container(border=True):
-                st.markdown(f"**{words}**")
+                st.markdown(f"**{literal(words)}**")
                 draw = partial(
                     alignment_curves,
                     rows[rows["estimator"].eq(direction)],
                     [group.series for group in groups],
                     pair=pair,
                     scale=scale_of(str(measure)),
-                    estimator=direction,
+                    estimator=words,
                     height=300,
                 )
                 figures[f"retrieval {words}"] = figure = cache.figure(

@@ -240,6 +240,8 @@ def test_a_named_site_stands_at_its_place_on_the_curve_of_a_dimension():
     assert list(named.x) == pytest.approx([2 + 1 / 3, 2 + 2 / 3])
     assert list(named.y) == [4.0, 2.0]
     assert list(named.text) == ["norm", "projected"]
+    assert len(set(named.textposition)) == 2  # else their names would lie on each other
+    assert not named.cliponaxis  # a name above the highest value is not cut
     assert "vision 2.projected" in named.hovertext[1]
     assert list(lines(figure)[0].y) == [5.0] * 3
     assert figure.layout.xaxis.range[1] > named.x[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,26 +20,14 @@ from backend.types import LayerRef
 from tests.models.families.common import Case
 
 FAMILIES = (
-    "dual_stream",
-    "blip2",
-    "blip2_t5",
-    "chinese_clip",
-    "clip",
-    "idefics",
-    "idefics_patches",
-    "llava",
-    "llava_text_first",
-    "lxmert",
-    "paligemma",
-    "siglip",
-    "siglip2",
-    "vilt",
-    "vision_text_dual",
-    "vision_text_dual_timm",
-    "whisper",
+    *sorted(
+        path.stem
+        for path in Path(__file__).with_name("families").glob("*.py")
+        if path.stem not in ("__init__", "common")
+    ),
     "postcards.tiny",
 )
-"""A module each in tests/models/families; with a dot, of a package of its own."""
+"""Every module in tests/models/families; with a dot, of a package of its own."""
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 

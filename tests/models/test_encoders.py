@@ -13,16 +13,15 @@ from transformers import AutoConfig, AutoModel, BertForMaskedLM
 
 from backend.data.registry import open_source
 from backend.errors import InputError
-from backend.models.dual_stream.encoders import (
-    TextEncoder,
-    VisionEncoder,
+from backend.models.dual_stream.encoders import TextEncoder, VisionEncoder
+from backend.models.dual_stream.model import FusionConfig, FusionModel
+from backend.models.dual_stream.preprocess import train_tokenizer
+from backend.models.dual_stream.pretrained import (
     build_text,
     build_vision,
     load_text,
     load_vision,
 )
-from backend.models.dual_stream.model import FusionConfig, FusionModel
-from backend.models.dual_stream.preprocess import train_tokenizer
 from backend.models.roles import Role
 from backend.train.build import build
 from backend.train.plan import TrainPlan

@@ -132,7 +132,7 @@ def write_folder(folder: Path) -> Path:
         t = np.arange(int(8000 * (0.3 + 0.02 * at))) / 8000
         wave = 0.5 * np.sin(2 * np.pi * (200 + 40 * at + 400 * t) * t)
         wavfile.write(folder / names["audio"], 8000, wave.astype(np.float32))
-        rows.append({"id": record.sample_id, "text": record.text, **names})
+        rows.append({"id": f"thing-{at}", "text": record.text, **names})
     with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()

@@ -272,3 +272,13 @@ def test_the_last_step_of_an_epoch_may_be_of_fewer_batches(tmp_path: Path) -> No
 
     train_seed(plan, source(), 0, tmp_path, observer=Told())
     assert told == [(1, 1, 2), (1, 2, 2)]
+
+
+def test_what_a_training_killed_at_its_very_end_left_is_removed(tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=1)
+    made = train_seed(plan, source(), 0, tmp_path)
+    left = tmp_path / ".seed-0.partial"
+    left.mkdir()
+    (left / "state.pt").write_bytes(b"of no use any more")
+    assert train_seed(plan, source(), 0, tmp_path) == made
+    assert [path.name for path in tmp_path.iterdir()] == ["seed-0"]

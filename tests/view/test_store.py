@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from backend.figures.scales import SCALES
+from backend.figures.theme import marker_of
 from backend.store import Store
 from backend.types import LayerRef, TaskSpec
 from backend.view import queries
@@ -326,6 +327,19 @@ def test_two_models_of_one_name_are_two_groups_with_labels_of_their_own(store_fa
     assert [group.label for group in groups] == [
         f"tiny-two, {one.run_id}" for one in (first, second)
     ]
+
+
+def test_models_shown_together_never_look_alike_however_many_the_store_has(store_factory):
+    make = store_factory.make_released_manifest
+    manifests = [make("two", name=f"m{at:02}", digest=f"{at:08}") for at in range(18)]
+    groups = group_runs(infos(*manifests))
+    alike = [groups[at] for at in (1, 2, 9, 17)]
+    shown, _ = Overview(groups, ()).chosen([group.key for group in alike])
+    assert [group.key for group in shown] == [group.key for group in alike]
+    assert shown[:2] == tuple(alike[:2])
+    text = shown[0].series.streams[1]
+    looks = {(group.series.colour, marker_of(group.series, text)) for group in shown}
+    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 4
 
 
 def test_a_model_that_is_called_none_is_not_the_placement(store_factory):

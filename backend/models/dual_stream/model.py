@@ -23,9 +23,8 @@ from backend.models.dual_stream.encoders import (
     Summary,
     TextEncoder,
     VisionEncoder,
-    build_text,
-    build_vision,
 )
+from backend.models.dual_stream.pretrained import build_text, build_vision
 from backend.models.dual_stream.stepping import leaving
 from backend.models.placement import Placement, check_placement, name_of
 from backend.models.roles import Role, has, patch_roles, text_roles

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from backend.models.dual_stream.encoders import unreachable
+from backend.models.dual_stream.pretrained import unreachable
 from backend.models.hub import require_hub
 from backend.models.texts import Tokens, tokenize
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
@@ -59,9 +60,9 @@ class Released(Adapter):
         """What makes inputs of samples: the processor, where the family has such a class."""
         return checkpoint.processor()
 
+    @abstractmethod
     def describe(self) -> None:
         """Set ``streams`` and whatever else depends on the model's configuration."""
-        raise NotImplementedError(f"{type(self).__name__} does not describe its streams")
 
     @property
     def module(self) -> nn.Module:

@@ -6,6 +6,7 @@ and padded text, how samples become these.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -57,9 +58,9 @@ class DualEncoder(Released):
     summary: Literal["first", "last"] | None = "first"
     """The token by which the text tower is read; None where it is not read by a single one."""
 
+    @abstractmethod
     def towers(self) -> dict[str, Tower]:
         """``vision`` and ``text``."""
-        raise NotImplementedError(f"{type(self).__name__} does not name its towers")
 
     def describe(self) -> None:
         """Streams of both towers, with one meet each: the loss."""

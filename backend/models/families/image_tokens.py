@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -207,9 +208,9 @@ class ImageTokens(Released):
         attention = self.language.attention[meet.layer - 1]
         return (unseen(attention, stream, meet.reads, self.language.names.mask),)
 
+    @abstractmethod
     def image_row(self, patches: int) -> list[Role]:
         """The roles of one image's tokens in the language model, of ``patches`` of the tower."""
-        raise NotImplementedError
 
     def image_origins(self, tower: Origins, counts: Sequence[int], at: Tensor) -> Origins | None:
         """Boxes for the image tokens at ``at`` (B, T) bool, made of the tower's; None: no place."""

@@ -20,7 +20,7 @@ from backend.models.families.base import (
 )
 from backend.models.points import AttentionPoint, Point, Rewrite
 from backend.models.roles import patch_roles, text_roles
-from backend.models.texts import tokenize
+from backend.models.texts import special_ids, tokenize
 from backend.types import LayerRef, Meet, Site, StreamSpec
 from postcards.model import PostcardModel
 
@@ -69,7 +69,7 @@ class Postcards(Released):
             {"input_ids": texts.ids, "attention_mask": texts.mask, "pixel_values": pixels},
             {
                 "vision": patch_roles(len(samples), side * side),
-                "text": text_roles(texts.ids, texts.mask, tokenizer.all_special_ids, "first"),
+                "text": text_roles(texts.ids, texts.mask, special_ids(tokenizer), "first"),
             },
             {
                 "vision": self.image_boxes(samples, processor, side, side, prefix=0),
