@@ -4,12 +4,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from backend.view.brand import LOGO
-from backend.view.empty import explain
-from backend.view.groups import counted_groups
-from backend.view.navigation import pages
-from backend.view.page import configure, pick_runs, prepare, provide
-from backend.view.words import counted, literal
+from backend.views.groups import counted_groups
+from backend.views.words import counted, literal
+from dashboard.brand import LOGO
+from dashboard.empty import explain
+from dashboard.navigation import pages
+from dashboard.page import configure, pick_runs, prepare, provide
 
 configure()
 st.logo(LOGO, size="large")

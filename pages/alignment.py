@@ -4,10 +4,11 @@ import streamlit as st
 
 from backend.figures import alignment_curves
 from backend.figures.pairing import paired
-from backend.view import cache
-from backend.view.cells import cross_blocks_of
-from backend.view.matrix import show_matrix
-from backend.view.page import (
+from backend.views.cells import cross_blocks_of
+from backend.views.words import listed, literal
+from dashboard import cache
+from dashboard.matrix import show_matrix
+from dashboard.page import (
     averaged,
     context,
     downloads,
@@ -19,8 +20,7 @@ from backend.view.page import (
     say_notes,
     say_pooling,
 )
-from backend.view.retrieval import show_retrieval
-from backend.view.words import listed, literal
+from dashboard.retrieval import show_retrieval
 
 view = context()
 st.title("Alignment")

@@ -3,9 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from backend.view import cache
-from backend.view.compare import columns_of, depths_differ, stream_names
-from backend.view.contrast import (
+from backend.views.compare import columns_of, depths_differ, stream_names
+from backend.views.groups import noun
+from backend.views.words import listed, literal
+from dashboard import cache
+from dashboard.contrast import (
     Measured,
     pick_block,
     pick_pair,
@@ -14,9 +16,8 @@ from backend.view.contrast import (
     show_difference_matrix,
     show_differences,
 )
-from backend.view.groups import noun
-from backend.view.maps import maps_of, of_pooling, show_maps
-from backend.view.page import (
+from dashboard.maps import maps_of, of_pooling, show_maps
+from dashboard.page import (
     PAIRWISE,
     averaged,
     context,
@@ -29,7 +30,7 @@ from backend.view.page import (
     say_missing,
     say_pooling,
 )
-from backend.view.side_by_side import (
+from dashboard.side_by_side import (
     dimension_rows,
     legend_in_words,
     show_alignment,
@@ -37,7 +38,6 @@ from backend.view.side_by_side import (
     show_heads,
     show_transitions,
 )
-from backend.view.words import listed, literal
 
 view = context()
 st.title("Compare")

@@ -4,9 +4,11 @@ import streamlit as st
 
 from backend.figures import dimension_curves
 from backend.figures.dimensionality import shared_top
-from backend.view import cache, session
-from backend.view.dimensions import MEASURES, SHOWN_FIRST
-from backend.view.page import (
+from backend.views.dimensions import MEASURES, SHOWN_FIRST
+from backend.views.tables import by_layer
+from backend.views.words import listed, literal
+from dashboard import cache, session
+from dashboard.page import (
     averaged,
     context,
     downloads,
@@ -19,8 +21,6 @@ from backend.view.page import (
     say_notes,
     say_pooling,
 )
-from backend.view.tables import by_layer
-from backend.view.words import listed, literal
 
 view = context()
 st.title("Dimensionality")

@@ -4,8 +4,9 @@ import streamlit as st
 
 from backend.figures import probe_curves
 from backend.figures.probes import MEASURE, METRIC_NAMES
-from backend.view import cache, session
-from backend.view.page import (
+from backend.views.words import listed, literal
+from dashboard import cache, session
+from dashboard.page import (
     averaged,
     context,
     downloads,
@@ -20,7 +21,6 @@ from backend.view.page import (
     say_notes,
     say_pooling,
 )
-from backend.view.words import listed, literal
 
 view = context()
 st.title("Probes")

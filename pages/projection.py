@@ -6,9 +6,7 @@ import streamlit as st
 from backend.errors import InputError
 from backend.figures import projection_map
 from backend.figures.projection import RASTER_ABOVE, projection_ranges
-from backend.view import cache, session
-from backend.view.details import show_sample
-from backend.view.layers import (
+from backend.views.layers import (
     MODALITY_COLOUR,
     coloured,
     colourings,
@@ -16,8 +14,11 @@ from backend.view.layers import (
     points_at,
     refs_of,
 )
-from backend.view.maps import pick_what
-from backend.view.page import (
+from backend.views.words import listed, literal
+from dashboard import cache, session
+from dashboard.details import show_sample
+from dashboard.maps import pick_what
+from dashboard.page import (
     chart,
     context,
     downloads,
@@ -31,7 +32,6 @@ from backend.view.page import (
     say_pooling,
     step_layers,
 )
-from backend.view.words import listed, literal
 
 view = context()
 st.title("Projection")

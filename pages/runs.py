@@ -6,13 +6,13 @@ import streamlit as st
 from backend.figures import placement_drawing, score_strip
 from backend.figures.placement import describe
 from backend.figures.scores import metric_name
-from backend.view import cache
-from backend.view.empty import list_broken
-from backend.view.groups import RunGroup, counted_groups, noun, nouns
-from backend.view.missing import missing_of, present_in_words
-from backend.view.page import chart, context, downloads, identity, say_notes
-from backend.view.scores import best_of, headline_metrics, score_rows, score_table
-from backend.view.words import counted, listed, literal, mean_sd
+from backend.views.groups import RunGroup, counted_groups, noun, nouns
+from backend.views.missing import missing_of, present_in_words
+from backend.views.scores import best_of, headline_metrics, score_rows, score_table
+from backend.views.words import counted, listed, literal, mean_sd
+from dashboard import cache
+from dashboard.empty import list_broken
+from dashboard.page import chart, context, downloads, identity, say_notes
 
 CARDS_A_PAGE = 8
 

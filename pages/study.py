@@ -6,12 +6,12 @@ import streamlit as st
 
 from backend.figures.scores import metric_name
 from backend.study import build_table, published_claims
-from backend.view import cache, session
-from backend.view.groups import noun
-from backend.view.page import context, pick_pooling, pick_streams, problems, say_ignored
-from backend.view.study import MEASURES, datasets, groups_of, layouts, left_out, score_frame
-from backend.view.study_cards import no_measures, no_scores, show_claims, show_table
-from backend.view.words import listed, literal
+from backend.views.groups import noun
+from backend.views.study import MEASURES, datasets, groups_of, layouts, left_out, score_frame
+from backend.views.words import listed, literal
+from dashboard import cache, session
+from dashboard.page import context, pick_pooling, pick_streams, problems, say_ignored
+from dashboard.study_cards import no_measures, no_scores, show_claims, show_table
 
 ALL = "all"
 OWN = "own"

@@ -5,8 +5,9 @@ import streamlit as st
 from backend.figures import training_curves, training_heatmap
 from backend.figures.dimensionality import shared_top
 from backend.figures.training import ALIGNMENT
-from backend.view import cache
-from backend.view.page import (
+from backend.views.words import listed, literal
+from dashboard import cache
+from dashboard.page import (
     averaged,
     chart,
     context,
@@ -20,7 +21,7 @@ from backend.view.page import (
     say_ignored,
     say_notes,
 )
-from backend.view.training import (
+from dashboard.training import (
     WORDS,
     nothing_measured,
     pick_quantity,
@@ -29,7 +30,6 @@ from backend.view.training import (
     rows_of,
     say_lacking,
 )
-from backend.view.words import listed, literal
 
 view = context()
 st.title("Training")

@@ -3,10 +3,11 @@
 import streamlit as st
 
 from backend.figures import transition_curves
-from backend.view import cache, session
-from backend.view.cells import blocks_of
-from backend.view.matrix import show_matrix
-from backend.view.page import (
+from backend.views.cells import blocks_of
+from backend.views.words import listed, literal
+from dashboard import cache, session
+from dashboard.matrix import show_matrix
+from dashboard.page import (
     averaged,
     context,
     downloads,
@@ -18,7 +19,6 @@ from backend.view.page import (
     say_notes,
     say_pooling,
 )
-from backend.view.words import listed, literal
 
 view = context()
 st.title("Transitions")

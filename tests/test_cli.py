@@ -190,7 +190,7 @@ def test_every_layout_can_be_imported() -> None:
 
 def test_the_dashboard_s_commands_do_not_import_torch() -> None:
     code = (
-        "import sys; import backend.cli, backend.jobs.demo, backend.store, backend.view.page; "
+        "import sys; import backend.cli, backend.jobs.demo, backend.store, dashboard.page; "
         "assert not {'torch', 'timm', 'umap', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import typer
 
 from backend.cli.base import AddressOption, PortOption, StoreOption, app, out
 from backend.progress import SampleBar
-from backend.view.words import counted
+from backend.views.words import counted
 
 
 @app.command()

@@ -24,7 +24,7 @@ from backend.cli.base import (
 )
 from backend.errors import InputError
 from backend.progress import TrainingBar, quiet_libraries
-from backend.view.words import counted, listed
+from backend.views.words import counted, listed
 
 OutOption = Annotated[Path, typer.Option("--out", help="Gets one checkpoint directory a seed.")]
 SeedsOption = Annotated[str, typer.Option(help="Comma-separated.")]

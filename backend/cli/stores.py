@@ -26,7 +26,7 @@ from backend.cli.base import (
 )
 from backend.errors import InputError
 from backend.progress import SampleBar, WorkBar, quiet_libraries
-from backend.view.words import counted, listed
+from backend.views.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import typer
 
 from backend.cli.base import JsonOption, StoreOption, app, err
 from backend.errors import InputError
-from backend.view.words import listed
+from backend.views.words import listed
 
 
 @app.command()
@@ -30,7 +30,7 @@ def table(
 ) -> None:
     """Placements x tasks: mean ± sd over seeds, the best marked; differences to a baseline."""
     from backend.study import build_table, published_beside, render
-    from backend.view.study import layouts, opened, score_frame
+    from backend.views.study import layouts, opened, score_frame
 
     overview = opened(str(store))
     made = build_table(score_frame(overview.runs), metrics=metric or (), baseline=baseline)
@@ -50,11 +50,11 @@ def findings(
     ] = "default",
 ) -> None:
     """Test the thesis's claims on a store's runs, beside the thesis's published numbers."""
-    from backend.measures.parts import PRESETS
+    from backend.measures.suite.parts import PRESETS
     from backend.study import published_claims
     from backend.study.report import as_json as to_json
     from backend.study.report import as_text
-    from backend.view.study import findings as find
+    from backend.views.study import findings as find
 
     if preset not in PRESETS:
         raise InputError(

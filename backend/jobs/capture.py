@@ -17,7 +17,7 @@ from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.streaming import StreamBuffer
 from backend.jobs.training_measures import read_training_measures
-from backend.measures.stream_suite import LEAST_SAMPLES
+from backend.measures.streaming.stream_suite import LEAST_SAMPLES
 from backend.models.adapter import Adapter
 from backend.models.registry import open_model
 from backend.store import Manifest, RunWriter, Store

@@ -16,7 +16,7 @@ import pandas as pd
 from backend.errors import InputError
 from backend.jobs.measure import layers_of
 from backend.jobs.sources import check_poolings, content_key, in_run
-from backend.measures.cross import cross_cka
+from backend.measures.suite.cross import cross_cka
 from backend.store import Run, RunPair, Store, assert_comparable
 from backend.types import BLOCK, POOLINGS, LayerRef, Pooling
 

@@ -27,9 +27,9 @@ from backend.jobs.sources import (
     source_poolings,
     stream_vectors,
 )
-from backend.measures.parallel import worker_count
-from backend.measures.parts import PRESETS
-from backend.measures.presets import Layers, Part, parts_of
+from backend.measures.core.parallel import worker_count
+from backend.measures.suite.parts import PRESETS
+from backend.measures.suite.presets import Layers, Part, parts_of
 from backend.store import Run, Store
 from backend.types import POOLINGS, Pooling
 

@@ -17,7 +17,7 @@ from backend.jobs.sources import (
     source_poolings,
     stream_vectors,
 )
-from backend.measures.suite import site_name
+from backend.measures.suite.suite import site_name
 from backend.projection import METHODS, Method, project_layers
 from backend.store import Run
 from backend.types import Pooling

@@ -25,9 +25,9 @@ from backend.capture.sinks import Vectors
 from backend.errors import InputError
 from backend.jobs.sources import content_key
 from backend.measures import CKAStream
-from backend.measures.stream_suite import stream_suite, streamed_pairs, streamed_refs
-from backend.measures.stream_sums import stream_nbytes, tracked_pairs
-from backend.measures.suite import site_name
+from backend.measures.streaming.stream_suite import stream_suite, streamed_pairs, streamed_refs
+from backend.measures.streaming.stream_sums import stream_nbytes, tracked_pairs
+from backend.measures.suite.suite import site_name
 from backend.store import Manifest, RunWriter
 from backend.types import LayerRef, Pooling, Record, StreamSpec
 

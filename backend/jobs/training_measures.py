@@ -21,7 +21,7 @@ from backend.capture.sinks import PooledSink
 from backend.capture.tap import Tap
 from backend.errors import InputError
 from backend.measures import CKAStream
-from backend.measures.stream_suite import (
+from backend.measures.streaming.stream_suite import (
     LEAST_SAMPLES,
     stream_suite,
     streamed_pairs,

@@ -49,7 +49,10 @@ Results are records (:class:`Result`, :class:`MatrixResult`); ``float()`` and ``
 give the bare values. What cannot be computed is NaN with a ``reason``.
 """
 
-from backend.measures.cca import (
+from backend.measures.chance.pvalues import holm
+from backend.measures.chance.seeds import SeedMean, mean_over_seeds
+from backend.measures.core.result import MatrixResult, Result
+from backend.measures.families.cca import (
     mean_cca,
     mean_cca_matrix,
     pwcca,
@@ -57,18 +60,18 @@ from backend.measures.cca import (
     svcca,
     svcca_matrix,
 )
-from backend.measures.contributions import cka_contributions, pair_contributions
-from backend.measures.dimension import (
+from backend.measures.families.contributions import cka_contributions, pair_contributions
+from backend.measures.families.dimension import (
     effective_dimension,
     effective_rank,
     participation_ratio,
     spectrum,
     stable_rank,
 )
-from backend.measures.gap import alignment, modality_gap, uniformity
-from backend.measures.intrinsic import two_nn
-from backend.measures.kernel import cka, cka_matrix, cka_null
-from backend.measures.neighbours import (
+from backend.measures.families.gap import alignment, modality_gap, uniformity
+from backend.measures.families.intrinsic import two_nn
+from backend.measures.families.kernel import cka, cka_matrix, cka_null
+from backend.measures.families.neighbours import (
     cknna,
     cknna_matrix,
     jaccard_knn,
@@ -76,17 +79,14 @@ from backend.measures.neighbours import (
     mutual_knn,
     mutual_knn_matrix,
 )
-from backend.measures.permutation import permutation_test
-from backend.measures.probes import linear_probe
-from backend.measures.pvalues import holm
+from backend.measures.families.permutation import permutation_test
+from backend.measures.families.probes import linear_probe
+from backend.measures.families.retrieval import Retrieval, retrieval
+from backend.measures.families.rsa import rsa, rsa_matrix
+from backend.measures.families.shape import procrustes, procrustes_matrix
 from backend.measures.registry import MEASURES, Measure
-from backend.measures.result import MatrixResult, Result
-from backend.measures.retrieval import Retrieval, retrieval
-from backend.measures.rsa import rsa, rsa_matrix
-from backend.measures.seeds import SeedMean, mean_over_seeds
-from backend.measures.shape import procrustes, procrustes_matrix
-from backend.measures.stream import CKAStream
-from backend.measures.suite import drivers, suite, suite_with_drivers
+from backend.measures.streaming.stream import CKAStream
+from backend.measures.suite.suite import drivers, suite, suite_with_drivers
 
 __all__ = [
     "MEASURES",

@@ -60,7 +60,9 @@ class Measure:
     def call(self) -> Callable[..., Any]:
         """The function itself."""
         module, name = self.function.split(":")
-        function: Callable[..., Any] = getattr(import_module(f"backend.measures.{module}"), name)
+        function: Callable[..., Any] = getattr(
+            import_module(f"backend.measures.families.{module}"), name
+        )
         return function
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.measures.hsic import cross_product
+from backend.measures.core.hsic import cross_product
 
 Points = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]

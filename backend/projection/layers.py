@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
-from backend.measures.base import Prepared, prepare_all
+from backend.measures.core.base import Prepared, prepare_all
 from backend.projection.geometry import align, joint_axes, principal_plane
 
 Method = Literal["umap", "pca"]

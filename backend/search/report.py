@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.search.plan import SearchPlan
 from backend.search.trial import Trial
-from backend.view.words import counted
+from backend.views.words import counted
 
 _NEW_SEEDS = 3
 

@@ -17,7 +17,7 @@ from backend.search.report import ranked
 from backend.search.trial import Trial
 from backend.sweep.run import CellState
 from backend.sweep.table import STYLE, duration
-from backend.view.words import counted, mean_sd
+from backend.views.words import counted, mean_sd
 
 _MOST_ROWS = 25
 _BEST = 5

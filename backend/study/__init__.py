@@ -1,7 +1,7 @@
 """The study: which placement wins, by how much, and what the runs say about the thesis's claims.
 
-Pure functions over tidy frames; no files of a store, no Streamlit, no torch. ``backend.view.study``
-makes the frames from a store.
+Pure functions over tidy frames; no files of a store, no Streamlit, no torch.
+``backend.views.study`` makes the frames from a store.
 """
 
 from backend.study.alignment import alignment_points, alignment_tracks_score

@@ -10,7 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from backend.figures.pairing import Pair
-from backend.measures.pvalues import holm
+from backend.measures.chance.pvalues import holm
 from backend.study.runs import StudyRun, where
 from backend.study.statistics import NAN, Estimate, mean_estimate
 

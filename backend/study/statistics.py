@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.measures.seeds import mean_over_seeds
+from backend.measures.chance.seeds import mean_over_seeds
 
 NAN = float("nan")
 LEVEL = 0.95

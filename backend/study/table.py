@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from backend.errors import InputError
-from backend.measures.pvalues import holm
-from backend.measures.seeds import mean_over_seeds
+from backend.measures.chance.pvalues import holm
+from backend.measures.chance.seeds import mean_over_seeds
 from backend.study.runs import placement_order
 from backend.study.scores import LOWER_IS_BETTER, paired, seed_scores
 

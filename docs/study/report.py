@@ -26,9 +26,9 @@ from backend.figures.seeds import over_seeds
 from backend.figures.theme import SERIES_COLOURS, Series
 from backend.study import published_claims
 from backend.study.report import as_json
-from backend.view import queries
-from backend.view.groups import RunGroup
-from backend.view.study import datasets, findings, groups_of, opened, score_frame
+from backend.views import queries
+from backend.views.groups import RunGroup
+from backend.views.study import datasets, findings, groups_of, opened, score_frame
 
 HERE = Path(__file__).parent
 MEASURES = ("cka", "effective_dimension")

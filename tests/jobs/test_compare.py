@@ -12,9 +12,9 @@ from backend.errors import InputError
 from backend.jobs import compare as job
 from backend.jobs.compare import compare_runs, comparison_key, missing_comparisons
 from backend.measures import cka_matrix
-from backend.measures.cross import cross_cka
-from backend.measures.presets import Layers
-from backend.measures.pvalues import holm
+from backend.measures.chance.pvalues import holm
+from backend.measures.suite.cross import cross_cka
+from backend.measures.suite.presets import Layers
 from backend.store import Store
 from backend.types import LayerRef
 

@@ -14,8 +14,8 @@ from backend.jobs.measure import (
     missing_tasks,
 )
 from backend.measures import cka, cka_contributions, linear_probe, procrustes, pwcca
-from backend.measures.parts import PARTS, THESIS_PARTS, measures_of, preset_of
-from backend.measures.presets import DEFAULT, THESIS, Layers, thesis_layers
+from backend.measures.suite.parts import PARTS, THESIS_PARTS, measures_of, preset_of
+from backend.measures.suite.presets import DEFAULT, THESIS, Layers, thesis_layers
 from backend.types import LayerRef
 
 

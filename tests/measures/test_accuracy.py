@@ -11,7 +11,7 @@ TOLERANCE = 1e-6
 @pytest.fixture(params=["float64 while small", "float32 when large"])
 def route(request, monkeypatch):
     if request.param == "float32 when large":
-        monkeypatch.setattr("backend.measures.base.SMALL_WORK", 0)
+        monkeypatch.setattr("backend.measures.core.base.SMALL_WORK", 0)
 
 
 def check(arrays, x, y):

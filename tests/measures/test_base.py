@@ -9,7 +9,7 @@ import torch
 
 from backend.errors import InputError
 from backend.measures import CKAStream, cka, cka_matrix, effective_dimension
-from backend.measures.base import prepare, stored_eps
+from backend.measures.core.base import prepare, stored_eps
 
 GOOD = np.random.default_rng(0).normal(size=(12, 3))
 

@@ -5,9 +5,9 @@ import pytest
 
 from backend.errors import InputError
 from backend.measures import cka, cka_matrix
-from backend.measures.base import prepare
-from backend.measures.bootstrap import cka_intervals, delete_one
-from backend.measures.samples import sample_sums
+from backend.measures.chance.bootstrap import cka_intervals, delete_one
+from backend.measures.chance.samples import sample_sums
+from backend.measures.core.base import prepare
 
 
 def sums_of(layers):
@@ -159,6 +159,6 @@ def test_levels_outside_0_to_1_are_refused(arrays, interval):
 def test_chunks_of_resamples_and_pairs_do_not_change_the_ends(arrays, monkeypatch):
     sums = sums_of(arrays.related(40, (3, 4, 5)))
     whole = cka_intervals(sums)
-    monkeypatch.setattr("backend.measures.bootstrap._CHUNK", 2)
-    monkeypatch.setattr("backend.measures.bootstrap._WEIGHTS", 100)
+    monkeypatch.setattr("backend.measures.chance.bootstrap._CHUNK", 2)
+    monkeypatch.setattr("backend.measures.chance.bootstrap._WEIGHTS", 100)
     np.testing.assert_allclose(cka_intervals(sums), whole, atol=1e-13)

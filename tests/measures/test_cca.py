@@ -18,7 +18,7 @@ from backend.measures import (
     svcca,
     svcca_matrix,
 )
-from backend.measures.cca import chance_correlation
+from backend.measures.families.cca import chance_correlation
 
 PAIRWISE = {"svcca": svcca, "mean_cca": mean_cca, "pwcca": pwcca}
 MATRICES = {"svcca": svcca_matrix, "mean_cca": mean_cca_matrix, "pwcca": pwcca_matrix}
@@ -27,7 +27,7 @@ MATRICES = {"svcca": svcca_matrix, "mean_cca": mean_cca_matrix, "pwcca": pwcca_m
 @pytest.fixture(params=["float64 while small", "float32 when large"])
 def route(request, monkeypatch):
     if request.param == "float32 when large":
-        monkeypatch.setattr("backend.measures.base.SMALL_WORK", 0)
+        monkeypatch.setattr("backend.measures.core.base.SMALL_WORK", 0)
 
 
 def variates(x, y):

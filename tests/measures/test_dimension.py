@@ -76,7 +76,7 @@ def test_large_float32_data_agree_with_float64(monkeypatch):
         np.float32
     )
     exact = float(participation_ratio(x)), float(effective_dimension(x))
-    monkeypatch.setattr("backend.measures.base.SMALL_WORK", 0)
+    monkeypatch.setattr("backend.measures.core.base.SMALL_WORK", 0)
     assert float(participation_ratio(x)) == pytest.approx(exact[0], rel=1e-6)
     assert float(effective_dimension(x)) == exact[1]
 
@@ -101,7 +101,7 @@ def test_ranks_of_isotropic_data_are_d_and_of_a_line_1(d):
 def test_rounding_of_null_directions_adds_no_effective_rank(monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 300))
-    monkeypatch.setattr("backend.measures.base.SMALL_WORK", 0)
+    monkeypatch.setattr("backend.measures.core.base.SMALL_WORK", 0)
     assert float(effective_rank(x)) <= 3
 
 

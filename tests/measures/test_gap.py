@@ -85,7 +85,7 @@ def test_zero_rows_have_no_direction(arrays):
 def test_blocks_of_rows_do_not_change_uniformity(arrays, monkeypatch):
     x = arrays.related(100, (6,))[0]
     whole = float(uniformity(x))
-    monkeypatch.setattr("backend.measures.distances._BLOCK_BYTES", 1)
+    monkeypatch.setattr("backend.measures.core.distances._BLOCK_BYTES", 1)
     assert float(uniformity(x)) == pytest.approx(whole, abs=1e-12)
 
 

@@ -144,8 +144,8 @@ def test_matrix_between_two_lists_has_its_labels_and_shape(arrays):
 def test_blocks_of_rows_do_not_change_the_value(arrays, monkeypatch):
     layers = arrays.related(150, (30, 200))
     whole = cka_matrix(layers).values
-    monkeypatch.setattr("backend.measures.hsic._BLOCK_BYTES", 1)
-    monkeypatch.setattr("backend.measures.hsic._ACCUMULATE", 100)
+    monkeypatch.setattr("backend.measures.core.hsic._BLOCK_BYTES", 1)
+    monkeypatch.setattr("backend.measures.core.hsic._ACCUMULATE", 100)
     np.testing.assert_allclose(cka_matrix(layers).values, whole, atol=1e-13)
 
 
@@ -153,7 +153,7 @@ def test_both_routes_give_the_same(arrays, monkeypatch):
     layers = arrays.related(150, (30, 20))
     values = []
     for gram in (True, False):
-        monkeypatch.setattr("backend.measures.hsic.gram_is_cheaper", lambda n, w, g=gram: g)
+        monkeypatch.setattr("backend.measures.core.hsic.gram_is_cheaper", lambda n, w, g=gram: g)
         values.append(cka_matrix(layers).values)
     np.testing.assert_allclose(*values, atol=1e-13)
 

@@ -7,8 +7,8 @@ import pytest
 
 from backend.errors import InputError
 from backend.measures import linear_probe
-from backend.measures.layer_probes import FOLDS, matching, probe_rows, target_of
-from backend.measures.presets import Layers
+from backend.measures.suite.layer_probes import FOLDS, matching, probe_rows, target_of
+from backend.measures.suite.presets import Layers
 from backend.types import LayerRef, StreamSpec, TaskSpec, matched_layers
 
 N = 60

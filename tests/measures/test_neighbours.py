@@ -18,8 +18,8 @@ from backend.measures import (
     mutual_knn,
     mutual_knn_matrix,
 )
-from backend.measures.base import prepare
-from backend.measures.distances import nearest
+from backend.measures.core.base import prepare
+from backend.measures.core.distances import nearest
 
 EVERY = [mutual_knn, jaccard_knn, cknna]
 MATRICES = [mutual_knn_matrix, jaccard_knn_matrix, cknna_matrix]
@@ -280,6 +280,6 @@ def test_blocks_of_rows_do_not_change_the_neighbours(arrays, monkeypatch):
     x, y = arrays.related(150, (6, 20))
     x[100:104] = x[90]
     whole = cknna(x, y)
-    monkeypatch.setattr("backend.measures.distances._BLOCK_BYTES", 1)
+    monkeypatch.setattr("backend.measures.core.distances._BLOCK_BYTES", 1)
     assert float(cknna(x, y)) == pytest.approx(float(whole), abs=1e-12)
     assert cknna(x, y).null_sd == pytest.approx(whole.null_sd, abs=1e-12)

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from backend.measures import parallel
-from backend.measures.parallel import WORTH_THREADS, map_pieces, worker_count
+from backend.measures.core import parallel
+from backend.measures.core.parallel import WORTH_THREADS, map_pieces, worker_count
 
 
 @pytest.fixture

@@ -72,8 +72,8 @@ def test_layers_of_one_list_are_each_pair_once_without_the_diagonal(arrays):
 def test_groups_and_blocks_do_not_change_the_counts(arrays, monkeypatch):
     layers = arrays.related(30, (3, 4, 50), noise=8.0)
     whole = permutation_test(layers, permutations=99)
-    monkeypatch.setattr("backend.measures.permutation._GROUP_BYTES", 1)
-    monkeypatch.setattr("backend.measures.permutation._ACCUMULATE", 100)
+    monkeypatch.setattr("backend.measures.families.permutation._GROUP_BYTES", 1)
+    monkeypatch.setattr("backend.measures.families.permutation._ACCUMULATE", 100)
     parts = permutation_test(layers, permutations=99)
     np.testing.assert_array_equal(whole.p_values, parts.p_values)
     np.testing.assert_array_equal(whole.p_corrected, parts.p_corrected)

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from backend.errors import InputError
 from backend.measures import linear_probe
-from backend.measures.probes import _folds
+from backend.measures.families.probes import _folds
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(240, 12))

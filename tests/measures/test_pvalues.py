@@ -8,9 +8,9 @@ from scipy.stats import binom, pearson3, skew
 
 from backend.errors import InputError
 from backend.measures import cka, cka_matrix, holm
-from backend.measures.base import prepare
-from backend.measures.pvalues import null_skewness, p_values, third_moment, trace_cubes
-from backend.measures.samples import sample_sums
+from backend.measures.chance.pvalues import null_skewness, p_values, third_moment, trace_cubes
+from backend.measures.chance.samples import sample_sums
+from backend.measures.core.base import prepare
 
 
 def skewness_of(layers, dtype=np.float64):

@@ -12,7 +12,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 
 from backend.errors import InputError
 from backend.measures import cka, rsa, rsa_matrix
-from backend.measures.rsa import ranks
+from backend.measures.families.rsa import ranks
 
 COMPARISONS = ["spearman", "pearson", "cosine", "cosine_cov"]
 
@@ -118,9 +118,11 @@ def test_float32_storage_and_offsets_cost_little(arrays, monkeypatch, offset):
     x, y = ((a + offset).astype(np.float32) for a in arrays.related(150, (64, 30)))
     for comparison in COMPARISONS[:3]:
         expected = reference(x.astype(float), y.astype(float), comparison, "euclidean")
-        module = import_module("backend.measures.rsa")  # the package's name is the function
+        module = import_module(
+            "backend.measures.families.rsa"
+        )  # the package's name is the function
         monkeypatch.setattr(module, "FLOAT64_PAIRS", 0)
-        monkeypatch.setattr("backend.measures.distances._BLOCK_BYTES", 1)
+        monkeypatch.setattr("backend.measures.core.distances._BLOCK_BYTES", 1)
         monkeypatch.setattr(module, "_ACCUMULATE", 1000)
         assert float(rsa(x, y, comparison=comparison)) == pytest.approx(expected, abs=1e-7)
 

@@ -8,10 +8,10 @@ import pytest
 
 from backend.errors import InputError
 from backend.measures import cka, cka_contributions, pair_contributions
-from backend.measures.base import prepare
-from backend.measures.contributions import extremes
-from backend.measures.hsic import all_pairs
-from backend.measures.samples import _rounds, sample_sums, sample_sums_of_grams
+from backend.measures.chance.samples import _rounds, sample_sums, sample_sums_of_grams
+from backend.measures.core.base import prepare
+from backend.measures.core.hsic import all_pairs
+from backend.measures.families.contributions import extremes
 
 
 def prepared(layers):
@@ -26,7 +26,7 @@ def grams(arrays, layers):
 @pytest.mark.parametrize("gram", [True, False])
 @pytest.mark.parametrize(("n", "widths"), [(40, (7, 12, 3)), (20, (60, 9, 30))])
 def test_rows_are_those_of_the_explicit_grams(arrays, monkeypatch, gram, n, widths):
-    monkeypatch.setattr("backend.measures.samples.gram_is_cheaper", lambda n, w: gram)
+    monkeypatch.setattr("backend.measures.chance.samples.gram_is_cheaper", lambda n, w: gram)
     layers = arrays.related(n, widths)
     sums = sample_sums(prepared(layers))
     w = grams(arrays, layers)
@@ -56,7 +56,7 @@ def test_cubes_are_those_of_the_u_centred_grams(arrays):
 def test_blocks_of_rows_do_not_change_the_sums(arrays, monkeypatch):
     layers = prepared(arrays.related(150, (30, 200)))
     whole = sample_sums(layers, cubes=True)
-    monkeypatch.setattr("backend.measures.samples._BLOCK_BYTES", 1)
+    monkeypatch.setattr("backend.measures.chance.samples._BLOCK_BYTES", 1)
     parts = sample_sums(layers, cubes=True)
     np.testing.assert_allclose(parts.rows, whole.rows, atol=1e-14)
     np.testing.assert_allclose(parts.cubes, whole.cubes, rtol=1e-10)
@@ -146,8 +146,8 @@ def test_workers_do_not_change_a_bit_of_the_sums(arrays, monkeypatch):
     layers = [prepare(x, "x", np.float32) for x in arrays.related(700, (40, 30, 20))]
     found = []
     for workers in (1, 5):
-        monkeypatch.setattr("backend.measures.parallel.worker_count", lambda w=workers: w)
-        monkeypatch.setattr("backend.measures.parallel.WORTH_THREADS", 0)
+        monkeypatch.setattr("backend.measures.core.parallel.worker_count", lambda w=workers: w)
+        monkeypatch.setattr("backend.measures.core.parallel.WORTH_THREADS", 0)
         found.append(sample_sums(layers, cubes=True))
     one, many = found
     for name in ("rows", "crossed", "cubes"):
@@ -156,7 +156,7 @@ def test_workers_do_not_change_a_bit_of_the_sums(arrays, monkeypatch):
 
 
 def test_memory_is_the_result_and_a_few_blocks(arrays, monkeypatch):
-    monkeypatch.setattr("backend.measures.parallel.worker_count", lambda: 1)
+    monkeypatch.setattr("backend.measures.core.parallel.worker_count", lambda: 1)
     layers = [prepare(x, "x", np.float32) for x in arrays.related(1500, (3,) * 40)]
     pairs = [(0, 1), (2, 3)]
     tracemalloc.start()

@@ -18,7 +18,7 @@ THESIS = {"normalise": False, "centre": False}
 @pytest.fixture(params=["float64 while small", "float32 when large"])
 def route(request, monkeypatch):
     if request.param == "float32 when large":
-        monkeypatch.setattr("backend.measures.base.SMALL_WORK", 0)
+        monkeypatch.setattr("backend.measures.core.base.SMALL_WORK", 0)
     return request.param
 
 

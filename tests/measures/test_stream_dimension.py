@@ -13,7 +13,7 @@ from backend.measures import (
     participation_ratio,
     spectrum,
 )
-from backend.measures.stream_sums import stream_nbytes
+from backend.measures.streaming.stream_sums import stream_nbytes
 
 
 def feed(layers, size, **options):

@@ -6,7 +6,7 @@ import pytest
 
 from backend.errors import InputError
 from backend.measures import CKAStream, suite
-from backend.measures.stream_suite import stream_suite, streamed_pairs
+from backend.measures.streaming.stream_suite import stream_suite, streamed_pairs
 from backend.types import LayerRef, StreamSpec, matched_layers
 
 TEXT = StreamSpec.of("text", "text", 2, 5, (2,))

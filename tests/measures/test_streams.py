@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from backend.measures import CKAStream, drivers, suite
-from backend.measures.cross import cross_cka
-from backend.measures.layer_probes import matching, probe_rows
-from backend.measures.presets import Layers, mentioned, parts_of
-from backend.measures.stream_suite import stream_suite, streamed_pairs, streamed_refs
-from backend.measures.suite import constant_layer_reason, end_pairs, in_order, pairs
+from backend.measures.streaming.stream_suite import stream_suite, streamed_pairs, streamed_refs
+from backend.measures.suite.cross import cross_cka
+from backend.measures.suite.layer_probes import matching, probe_rows
+from backend.measures.suite.presets import Layers, mentioned, parts_of
+from backend.measures.suite.suite import constant_layer_reason, end_pairs, in_order, pairs
 from backend.types import LayerRef, Meet, Site, StreamSpec, TaskSpec
 
 N = 24

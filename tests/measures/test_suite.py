@@ -22,7 +22,7 @@ from backend.measures import (
     suite,
     suite_with_drivers,
 )
-from backend.measures.suite import COLUMNS, DRIVER_COLUMNS, dimension_rows
+from backend.measures.suite.suite import COLUMNS, DRIVER_COLUMNS, dimension_rows
 from backend.types import LayerRef, StreamSpec
 
 VISION = StreamSpec.of("vision", "vision", 3, 7, (2, 3))
@@ -227,7 +227,7 @@ def test_dimension_rows_are_those_of_the_single_functions(layers):
 
 
 def test_dimension_rows_hold_one_layer_at_a_time_a_worker(monkeypatch):
-    monkeypatch.setattr("backend.measures.parallel.worker_count", lambda: 1)
+    monkeypatch.setattr("backend.measures.core.parallel.worker_count", lambda: 1)
     rng = np.random.default_rng(0)
     arrays = {
         LayerRef("vision", k): rng.normal(size=(16_000, 32)).astype(np.float32) for k in range(12)

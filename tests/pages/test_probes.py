@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.jobs.measure import layers_of, measure_key
-from backend.measures.presets import DEFAULT
+from backend.measures.suite.presets import DEFAULT
 from backend.store import Store
 
 APP = Path(__file__).resolve().parents[2] / "app.py"

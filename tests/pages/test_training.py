@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend.view.page import standalone
+from dashboard.page import standalone
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 EPOCHS = tuple((epoch, 10 * epoch) for epoch in range(5))

@@ -11,7 +11,7 @@ from backend.models.placement import NAMES
 from backend.models.registry import FAMILIES as REGISTRY
 from backend.store import Store
 from backend.types import POOLINGS
-from backend.view.groups import RunInfo, group_runs
+from backend.views.groups import RunInfo, group_runs
 from tests.paths.made import FAMILIES, PLACED, PROBED, Made, N, command
 
 RUNS = (*FAMILIES, *PLACED)

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
-from backend.view.navigation import PAGES
+from dashboard.navigation import PAGES
 from tests.paths.made import FAMILIES, PROBED, Made
 
 APP = Path(__file__).resolve().parents[2] / "app.py"

@@ -30,7 +30,7 @@ from backend.sweep.run import CellState, Report, run_sweep
 _LIBRARIES = [
     *("torch", "sklearn.linear_model", "backend.sweep.study", "backend.sweep.run"),
     *("backend.jobs.capture", "backend.jobs.measure", "backend.jobs.project"),
-    *("backend.train.loop", "backend.models.dual_stream", "backend.view.words", "pandas"),
+    *("backend.train.loop", "backend.models.dual_stream", "backend.views.words", "pandas"),
     "tests.sweep.kills",
 ]
 # A training is in parts, so that there are kills before, between and after its epochs.

@@ -1,0 +1,1 @@
+"""What a value would be by chance, and how sure it is."""

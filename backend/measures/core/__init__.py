@@ -1,0 +1,1 @@
+"""Arrays, sums and records that every measure stands on."""

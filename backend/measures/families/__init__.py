@@ -1,0 +1,1 @@
+"""The measures themselves, one file a family."""

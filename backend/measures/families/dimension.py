@@ -1,0 +1,165 @@
+"""How many dimensions a representation uses, from the eigenvalues of its covariance.
+
+All measures are read off one spectrum: the eigenvalues of the smaller of the (d, d) covariance
+and the (n, n) Gram. With n samples at most n - 1 of them differ from 0, so for n < d the numbers
+are bounded by the sample, and low.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backend.errors import InputError
+from backend.measures.core.base import (
+    Float64,
+    LayerFacts,
+    Prepared,
+    as_representation,
+    constant_reason,
+    duplicate_warning,
+    prepare,
+    working_dtype,
+)
+from backend.measures.core.hsic import cross_product
+from backend.measures.core.parallel import map_pieces
+from backend.measures.core.result import NAN, Result
+
+ESTIMATOR = "sample"
+
+_TIE = 1e-10
+
+
+def effective_dimension(x: object, threshold: float = 0.95) -> Result:
+    """Number of principal components that hold ``threshold`` of the variance of ``x`` (n, d).
+
+    ``threshold`` is in (0, 1]. Range: 1..min(n - 1, d), whole numbers. A share within 1e-10 of the
+    threshold has reached it, so ``threshold=1`` is the rank. Invariant to row permutation, shifts,
+    orthogonal maps and isotropic scale. Cost: n·d·min(n, d) plus an eigen-decomposition of size
+    min(n, d). NaN with a reason if ``x`` is constant; a warning when n <= d. (Jolliffe 2002, §6.1.)
+    """
+    check_threshold(threshold)
+    prepared = _prepared(x)
+    return effective_dimension_of(prepared, _spectrum(prepared), "x", threshold)
+
+
+def participation_ratio(x: object) -> Result:
+    """(Σλ)² / Σλ² over the covariance eigenvalues λ of ``x`` (n, d): 1..min(n - 1, d).
+
+    d for isotropic data, 1 for data on a line. Invariances, cost and failure cases as for
+    :func:`effective_dimension`. (Gao et al. 2017.) It also sets the chance level of biased CKA:
+    √(PR_x PR_y) / (n - 1).
+    """
+    prepared = _prepared(x)
+    return participation_ratio_of(prepared, _spectrum(prepared), "x")
+
+
+def effective_rank(x: object) -> Result:
+    """Entropy effective rank of ``x`` (n, d): exp(-Σ p log p), p the singular values' shares.
+
+    The singular values are those of the centred ``x`` (not squared, as in the paper), so small
+    directions count more than in the participation ratio. Range 1..min(n - 1, d). Always float64:
+    a square root would turn float32 rounding of the null directions into mass. Invariances, cost
+    and failures as for :func:`effective_dimension`. (Roy & Vetterli 2007.)
+    """
+    prepared = prepare(as_representation(x, "x"), "x")
+    return effective_rank_of(prepared, _spectrum(prepared), "x")
+
+
+def stable_rank(x: object) -> Result:
+    """‖X‖_F² / ‖X‖_2² of the centred ``x`` (n, d): the total variance over the largest.
+
+    Range 1..min(n - 1, d). Invariances, cost and failures as for :func:`effective_dimension`.
+    (Rudelson & Vershynin 2007.)
+    """
+    prepared = _prepared(x)
+    return stable_rank_of(prepared, _spectrum(prepared), "x")
+
+
+def spectrum(x: object) -> Float64:
+    """Shares of the total variance along the principal axes, descending, summing to 1; min(n, d).
+
+    All NaN for a constant ``x``.
+    """
+    return _spectrum(_prepared(x))
+
+
+def check_threshold(threshold: float, name: str = "threshold") -> None:
+    """InputError naming the argument unless 0 < threshold <= 1."""
+    if not 0 < threshold <= 1:
+        raise InputError(f"must lie in (0, 1], got {threshold}", where=name)
+
+
+def spectra(layers: list[Prepared]) -> list[Float64]:
+    """The spectrum of each prepared layer, layers in parallel."""
+    work = sum(float(layer.n * layer.d * min(layer.n, layer.d)) for layer in layers)
+    return map_pieces(_spectrum, layers, work)
+
+
+def effective_dimension_of(
+    prepared: LayerFacts, shares: Float64, name: str, threshold: float
+) -> Result:
+    """:func:`effective_dimension` of a layer whose spectrum is known."""
+    reached = np.cumsum(shares) >= threshold - _TIE
+    value = NAN if prepared.constant else float(np.argmax(reached) + 1)
+    return _result("effective_dimension", value, prepared, name, {"threshold": threshold})
+
+
+def participation_ratio_of(prepared: LayerFacts, shares: Float64, name: str) -> Result:
+    """:func:`participation_ratio` of a layer whose spectrum is known."""
+    return _result("participation_ratio", float(1.0 / (shares @ shares)), prepared, name, {})
+
+
+def effective_rank_of(prepared: Prepared, shares: Float64, name: str) -> Result:
+    """:func:`effective_rank` of a layer whose spectrum is known, both in float64."""
+    rounding = len(shares) * float(np.finfo(prepared.data.dtype).eps) * shares[0]
+    singular = np.sqrt(shares[shares > rounding])
+    p = singular / singular.sum()
+    value = NAN if prepared.constant else float(np.exp(-(p @ np.log(p))))
+    return _result("effective_rank", value, prepared, name, {})
+
+
+def stable_rank_of(prepared: Prepared, shares: Float64, name: str) -> Result:
+    """:func:`stable_rank` of a layer whose spectrum is known."""
+    return _result("stable_rank", float(1.0 / shares[0]), prepared, name, {})
+
+
+def _prepared(x: object) -> Prepared:
+    array = as_representation(x, "x")
+    n, d = array.shape
+    return prepare(array, "x", working_dtype(n * d * min(n, d)))
+
+
+def _spectrum(prepared: Prepared) -> Float64:
+    size = min(prepared.n, prepared.d)
+    if prepared.constant:
+        return np.full(size, np.nan)
+    x = prepared.data if prepared.d <= prepared.n else prepared.data.T
+    return shares_of(cross_product(x, x), size)
+
+
+def shares_of(covariance: Float64, size: int) -> Float64:
+    """The ``size`` largest eigenvalues of a covariance or Gram, descending, over their sum."""
+    values = np.linalg.eigvalsh(covariance)[::-1][:size]
+    # Rounding leaves the null directions at about ±1e-17.
+    variances = np.maximum(values, 0.0)
+    shares: Float64 = variances / variances.sum()
+    return shares
+
+
+def _result(
+    measure: str, value: float, prepared: LayerFacts, name: str, params: dict[str, object]
+) -> Result:
+    n, d = prepared.n, prepared.d
+    warnings = [duplicate_warning(prepared, name)]
+    if n <= d and not prepared.constant:
+        warnings.insert(0, f"n = {n} samples <= d = {d}: at most {n - 1} dimensions can be seen")
+    return Result(
+        measure=measure,
+        value=value,
+        n=n,
+        dims=(d,),
+        estimator=ESTIMATOR,
+        params=params,
+        warnings=tuple(text for text in warnings if text),
+        reason=constant_reason(name) if prepared.constant else "",
+    )

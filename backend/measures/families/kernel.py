@@ -1,0 +1,346 @@
+"""CKA: centred kernel alignment (Kornblith et al. 2019), biased and debiased, with its null.
+
+Linear CKA compares the similarity structures of two representations of the same n samples: 1 when
+they agree up to rotation, shift and one common scale, and for the debiased estimator 0 on average
+when they are unrelated. The biased estimator grows with d / n: independent data with n = 64 and
+d = 768 score 0.92. Hence the default is the debiased one (HSIC_1 of Song et al. 2012, in CKA by
+Nguyen et al. 2021), which may be slightly negative and is not clamped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from backend.errors import InputError
+from backend.measures.chance.bootstrap import Estimator, interval_level
+from backend.measures.chance.inference import infer
+from backend.measures.chance.pvalues import holm, trace_cubes
+from backend.measures.chance.samples import SampleSums, sample_sums
+from backend.measures.core.base import (
+    Float64,
+    LayerFacts,
+    Prepared,
+    as_representation,
+    constant_reason,
+    duplicate_warning,
+    prepare,
+    prepare_all,
+    same_samples,
+    working_dtype,
+)
+from backend.measures.core.hsic import HsicStatistics, all_pairs, multiply_adds
+from backend.measures.core.pairs import grid, layer_labels
+from backend.measures.core.result import NAN, MatrixResult, Result
+from backend.measures.families.rbf import rbf_statistics, rbf_sums
+
+Kernel = Literal["linear", "rbf"]
+
+FEW_SAMPLES = 16
+"""Below this many samples a warning says that CKA is mostly chance (its null's sd is above 0.1)."""
+
+EQUIDISTANT = "all samples are equally far apart, which debiased CKA cannot compare"
+NO_BANDWIDTH = (
+    "the median distance of {name} is 0 (at least half of its sample pairs are identical), which "
+    "leaves the rbf kernel no bandwidth"
+)
+UNTRACKED = "this pair of layers was not tracked"
+
+
+def cka(
+    x: object,
+    y: object,
+    *,
+    kernel: Kernel = "linear",
+    estimator: Estimator = "debiased",
+    bandwidth: float = 1.0,
+    interval: float | bool = False,
+    p_value: bool = False,
+) -> Result:
+    """CKA of two representations ``x`` (n, d_x) and ``y`` (n, d_y) of the same samples.
+
+    Range: biased 0..1, debiased at most 1 and 0 on average for unrelated data. Invariant to a
+    common permutation of the rows, shifts, orthogonal maps and isotropic scaling of either side.
+    ``kernel="rbf"`` uses exp(-‖a-b‖² / (2 (bandwidth · m)²)) with m² the median squared distance of
+    each side; ``bandwidth`` is ignored by the linear kernel. The null's mean and sd are exact.
+    ``interval=0.95`` (or True) adds the bootstrap interval over samples (:mod:`.bootstrap`),
+    ``p_value=True`` the one-sided probability of such a debiased value by chance (:mod:`.pvalues`).
+    Cost: n·d_x·d_y or ½n²(d_x+d_y) multiply-adds, whichever is less (a p-value always takes the
+    Gram); rbf n² memory, and n³ with either addition.
+    NaN with a reason if a side is constant or, for rbf, has median distance 0 (up to rounding: 1e-6
+    of the root mean square). InputError for unusable arrays, when debiased n < 4, and for a p-value
+    of the biased estimator.
+    """
+    check_choice(estimator, Estimator, "estimator")
+    check_choice(kernel, Kernel, "kernel")
+    level = interval_level(interval)
+    check_p_value(p_value, estimator)
+    names = ("x", "y")
+    least = 4 if estimator == "debiased" else 2
+    arrays = [
+        as_representation(a, name, min_samples=least) for a, name in zip((x, y), names, strict=True)
+    ]
+    n = same_samples(arrays, names)
+    widths = [a.shape[1] for a in arrays]
+    dtype = np.float64 if kernel == "rbf" else working_dtype(multiply_adds(n, widths))
+    prepared = [prepare(a, name, dtype) for a, name in zip(arrays, names, strict=True)]
+    params: dict[str, object] = {"kernel": kernel}
+    if kernel == "rbf":
+        params["bandwidth"] = bandwidth
+    low = high = p = NAN
+    if (level or p_value) and n >= 4:
+        sums, cubed = (
+            rbf_sums(prepared, bandwidth) if kernel == "rbf" else _linear_sums(prepared, p_value)
+        )
+        statistics = sums.statistics
+        found = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
+        low, high, p = (float(matrix[0, 1]) for matrix in (found.low, found.high, found.p))
+    elif kernel == "rbf":
+        statistics = rbf_statistics(prepared, bandwidth)
+    else:
+        statistics = all_pairs(prepared)
+    value = float(statistics.cka(estimator)[0, 1])
+    mean, sd = (float(m[0, 1]) for m in statistics.null(estimator))
+    known = layer_reasons(statistics, names)
+    return Result(
+        measure="cka",
+        value=value,
+        n=n,
+        dims=(widths[0], widths[1]),
+        estimator=estimator,
+        params=params,
+        ci_low=low,
+        ci_high=high,
+        null_mean=mean,
+        null_sd=sd,
+        p_value=p,
+        warnings=cka_warnings(prepared, names, estimator, mean),
+        reason=cka_reason(known) if np.isnan(value) else "",
+    )
+
+
+def cka_matrix(
+    layers: Sequence[object],
+    others: Sequence[object] | None = None,
+    *,
+    estimator: Estimator = "debiased",
+    labels: Sequence[str] | None = None,
+    other_labels: Sequence[str] | None = None,
+    interval: float | bool = False,
+    p_value: bool = False,
+    kernel: Kernel = "linear",
+    bandwidth: float = 1.0,
+) -> MatrixResult:
+    """CKA of every layer with every other: ``layers`` L arrays (n, d_l) -> (L, L).
+
+    With ``others`` (M arrays of the same n samples) the result is (L, M). All pairs share one pass
+    over the Grams: ½n²Σd + ½(L+M)²n² multiply-adds (or ½n(Σd)² when n is larger than about Σd) and
+    (L+M)·64 MB/L of blocks besides the centred copies. Errors and undefined cells as in
+    :func:`cka`; names in messages are the labels, or ``layers[3]``.
+
+    ``interval=0.95`` (or True) adds bootstrap intervals over samples, ``p_value=True`` one-sided
+    p-values, and Holm's correction of them over all cells, each unordered pair once, a layer with
+    itself left out (NaN). Either adds n²(L+M)² multiply-adds, p-values always take the Grams.
+    ``kernel="rbf"`` is that of :func:`cka`: (L+M) n² numbers of memory, no interval and no p-value.
+    """
+    check_choice(estimator, Estimator, "estimator")
+    check_choice(kernel, Kernel, "kernel")
+    level = interval_level(interval)
+    if kernel == "rbf" and (level or p_value):
+        raise InputError(
+            "intervals and p-values of a whole matrix are computed for the linear kernel only",
+            where="kernel",
+            hint="cka(x, y, kernel='rbf', interval=True) gives those of one pair.",
+        )
+    check_p_value(p_value, estimator)
+    cells = grid(layers, others, labels, other_labels)
+    both, names = [*layers, *(others or ())], cells.names
+    least = 4 if estimator != "biased" or level else 2
+    prepared = prepare_layers(both, names, min_samples=least, exact=kernel == "rbf")
+    split = len(cells.rows)
+    columns_at = slice(0, split) if cells.square else slice(split, None)
+    found = None
+    if level or p_value:
+        cross = [(i, j) for i in range(split) for j in range(split, len(both))]
+        sums, cubed = _linear_sums(prepared, p_value, cross if not cells.square else None)
+        found = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
+        statistics = sums.statistics
+    elif kernel == "rbf":
+        statistics = rbf_statistics(prepared, bandwidth)
+    else:
+        statistics = all_pairs(prepared)
+    at = (slice(0, split), columns_at)
+    result = matrix_result(statistics, [p.d for p in prepared], estimator, names, *at)
+    if kernel == "rbf":
+        result = replace(result, params={"kernel": kernel, "bandwidth": bandwidth})
+    if found is not None:
+        result = replace(
+            result,
+            ci_lows=found.low[at] if level else None,
+            ci_highs=found.high[at] if level else None,
+            p_values=found.p[at] if p_value else None,
+            p_corrected=holm_of_matrix(found.p[at], cells.square) if p_value else None,
+        )
+    warnings = [
+        text
+        for layer, name in zip(prepared, names, strict=True)
+        if (text := duplicate_warning(layer, name))
+    ]
+    return replace(result, warnings=(*result.warnings, *dict.fromkeys(warnings)))
+
+
+def matrix_result(
+    statistics: HsicStatistics,
+    widths: Sequence[int],
+    estimator: Estimator,
+    labels: Sequence[str] | None = None,
+    rows_at: slice = slice(None),
+    columns_at: slice = slice(None),
+) -> MatrixResult:
+    """The labelled CKA matrix, or a part of it, of finished HSIC sums."""
+    names = layer_labels(widths, labels, "layers", "labels")
+    values = statistics.cka(estimator)[rows_at, columns_at]
+    mean, sd = (m[rows_at, columns_at] for m in statistics.null(estimator))
+    known = np.isfinite(values)
+    rows, columns = names[rows_at], names[columns_at]
+    known_reasons = layer_reasons(statistics, names)
+    left, right = known_reasons[rows_at], known_reasons[columns_at]
+    tracked = np.isfinite(statistics.off)[rows_at, columns_at]
+    reasons: dict[tuple[int, int], str] = {}
+    for i, j in np.argwhere(~known):
+        sides = (left[i], right[j])
+        reasons[int(i), int(j)] = cka_reason(sides) if tracked[i, j] else UNTRACKED
+    return MatrixResult(
+        measure="cka",
+        values=values,
+        rows=rows,
+        columns=columns,
+        n=statistics.n,
+        estimator=estimator,
+        params={"kernel": "linear"},
+        null_means=np.where(known, mean, np.nan),
+        null_sds=np.where(known, sd, np.nan),
+        warnings=inflation_warning(statistics.n, widths, estimator),
+        reasons=reasons,
+    )
+
+
+def cka_null(x: object, y: object) -> tuple[float, float]:
+    """Exact mean and sd of *biased* linear CKA over all n! matchings of the rows (n >= 4).
+
+    The mean is √(PR_x PR_y) / (n-1) with PR the participation ratio. (Kazi-Aoual et al. 1995.)
+    NaN for a constant side. The debiased estimator's null is known without data: mean 0 and
+    sd √(2 / (n(n-3))).
+    """
+    names = ("x", "y")
+    _, statistics = cka_statistics([x, y], names, min_samples=4)
+    mean, sd = statistics.null("biased")
+    return float(mean[0, 1]), float(sd[0, 1])
+
+
+def cka_statistics(
+    layers: Sequence[object], names: Sequence[str], *, min_samples: int = 2
+) -> tuple[list[Prepared], HsicStatistics]:
+    """Both estimators and their nulls for all pairs, from one pass. The other forms build on it."""
+    prepared = prepare_layers(layers, names, min_samples=min_samples)
+    return prepared, all_pairs(prepared)
+
+
+def prepare_layers(
+    layers: Sequence[object], names: Sequence[str], *, min_samples: int = 2, exact: bool = False
+) -> list[Prepared]:
+    """The layers checked and centred, in the precision that all pairs of them call for.
+
+    ``exact`` is float64 however large they are.
+    """
+    if not layers:
+        raise InputError("no layers were given", where="layers")
+    arrays = [
+        as_representation(x, name, min_samples=min_samples)
+        for x, name in zip(layers, names, strict=True)
+    ]
+    n = same_samples(arrays, names)
+    work = 0.0 if exact else multiply_adds(n, [a.shape[1] for a in arrays])
+    return prepare_all(arrays, names, working_dtype(work), min_samples=min_samples)
+
+
+def _linear_sums(
+    prepared: Sequence[Prepared], p_value: bool, pairs: Sequence[tuple[int, int]] | None = None
+) -> tuple[SampleSums, Float64 | None]:
+    sums = sample_sums(prepared, pairs, cubes=p_value)
+    return sums, trace_cubes(prepared) if p_value else None
+
+
+def holm_of_matrix(p: Float64, symmetric: bool) -> Float64:
+    """Holm's correction over the cells of a matrix; of a symmetric one each pair counts once."""
+    if not symmetric:
+        return holm(p)
+    above = np.triu_indices_from(p, 1)
+    corrected = np.full(p.shape, np.nan)
+    corrected[above] = holm(p[above])
+    corrected.T[above] = corrected[above]
+    return corrected
+
+
+def check_p_value(p_value: bool, estimator: str) -> None:
+    """InputError for a p-value of the biased estimator: its null's skewness is not known here."""
+    if p_value and estimator != "debiased":
+        raise InputError(
+            f"p-values are those of the debiased estimator, not the {estimator} one",
+            where="p_value",
+            hint="The question is the same: use estimator='debiased'.",
+        )
+
+
+def layer_reasons(statistics: HsicStatistics, names: Sequence[str]) -> list[str]:
+    """Of each layer why it has no CKA with anything; empty where it has."""
+    return [
+        constant_reason(name)
+        if constant
+        else NO_BANDWIDTH.format(name=name)
+        if layer in statistics.no_bandwidth
+        else ""
+        for layer, (name, constant) in enumerate(zip(names, statistics.constant, strict=True))
+    ]
+
+
+def cka_reason(sides: Iterable[str]) -> str:
+    """Why CKA is NaN, from what :func:`layer_reasons` says of each side."""
+    return "; ".join(dict.fromkeys(reason for reason in sides if reason)) or EQUIDISTANT
+
+
+def inflation_warning(
+    n: int, widths: Iterable[int], estimator: str, null_mean: float = np.nan
+) -> tuple[str, ...]:
+    """What to beware of in biased CKA of fewer samples than dimensions."""
+    widest = max(widths)
+    if estimator != "biased" or n >= widest:
+        return ()
+    chance = "" if np.isnan(null_mean) else f" ({null_mean:.2f} by chance)"
+    return (f"n = {n} samples < d = {widest}: biased CKA is inflated{chance}",)
+
+
+def cka_warnings(
+    sides: Sequence[LayerFacts], names: Sequence[str], estimator: str, null_mean: float = np.nan
+) -> tuple[str, ...]:
+    """All warnings of one CKA value."""
+    copies = (duplicate_warning(side, name) for side, name in zip(sides, names, strict=True))
+    few = (
+        (f"n = {sides[0].n} samples: too few to tell similarity from chance",)
+        if sides[0].n < FEW_SAMPLES
+        else ()
+    )
+    inflated = inflation_warning(sides[0].n, (side.d for side in sides), estimator, null_mean)
+    return (*few, *inflated, *dict.fromkeys(text for text in copies if text))
+
+
+def check_choice(value: str, choices: object, name: str) -> None:
+    """InputError naming the argument unless ``value`` is one of a Literal's strings."""
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise InputError(
+            f"unknown {name} {value!r}", where=name, hint=f"Choose one of {', '.join(allowed)}."
+        )

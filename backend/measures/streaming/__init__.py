@@ -1,0 +1,1 @@
+"""The same from batches, without keeping the arrays."""

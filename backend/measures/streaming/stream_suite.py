@@ -1,0 +1,68 @@
+"""The rows that a capture without vectors can still give, from sums over its samples.
+
+A subset of :mod:`backend.measures.suite.suite` in the same form: CKA of consecutive layers, of each
+named site with its neighbours and its namesakes, and of matching layers of every two streams;
+effective dimension and participation ratio of every site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING
+
+from backend.errors import InputError
+from backend.measures.families.dimension import check_threshold
+from backend.measures.streaming.stream import CKAStream
+from backend.measures.suite.suite import in_order, named_pairs, site_facts, tidy_frame
+from backend.types import LayerRef, Pooling, StreamSpec, matched_layers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_SAMPLES = 4
+
+
+def streamed_pairs(streams: Sequence[StreamSpec], pooling: Pooling) -> list[tuple[int, int]]:
+    """The pairs that are summed, as indices into :func:`streamed_refs`.
+
+    In the order of the module's docstring; of two streams the vision stream comes first.
+    """
+    refs = streamed_refs(streams, pooling)
+    at = {ref: i for i, ref in enumerate(refs)}
+    modalities = {spec.name: spec.modality for spec in streams}
+    by_name = {spec.name: spec for spec in streams}
+    ordered = [by_name[name] for name in in_order(by_name, modalities)]
+    compared = [pair for spec in ordered for pair in pairwise(spec.layers)]
+    for one, other in combinations(ordered, 2):
+        compared += matched_layers(one, other)
+    indices = [(at[a], at[b]) for a, b in compared if a in at and b in at]
+    return [*indices, *named_pairs(refs, modalities)]
+
+
+def streamed_refs(streams: Sequence[StreamSpec], pooling: Pooling) -> tuple[LayerRef, ...]:
+    """The sites that have a pooling, of all ``streams`` one after another."""
+    return tuple(ref for spec in streams for ref in spec.refs if pooling in spec.poolings_of(ref))
+
+
+def stream_suite(
+    stream: CKAStream,
+    refs: Sequence[LayerRef],
+    compared: Sequence[tuple[int, int]],
+    pooling: Pooling,
+    *,
+    modalities: Mapping[str, str] | None = None,
+    threshold: float = 0.95,
+) -> pd.DataFrame:
+    """The rows of ``compared`` pairs, which the stream must track, and of every layer's dimension.
+
+    ``refs`` name the stream's layers in order; columns, reasons and nulls are those of
+    :func:`backend.measures.suite.suite`. No warning counts copies among the samples: they are gone.
+    InputError for fewer than 4 samples. Cost: one eigen-decomposition a layer.
+    """
+    check_threshold(threshold)
+    if stream.n < LEAST_SAMPLES:
+        raise InputError(f"needs at least {LEAST_SAMPLES} samples, got {stream.n}", where="stream")
+    shares = stream.spectra()
+    sites = site_facts(refs, stream.layers(shares), pooling, modalities or {})
+    return tidy_frame(sites, stream.statistics(), shares, compared, threshold)

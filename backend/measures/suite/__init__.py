@@ -1,0 +1,1 @@
+"""All measures of a model as the tidy rows that a store keeps."""

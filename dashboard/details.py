@@ -1,0 +1,157 @@
+"""Detail cards: one cell of a heatmap, one sample of a projection. All text is shown literally."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from backend.figures.heatmap import axis_refs
+from backend.figures.scales import Scale
+from backend.figures.theme import number
+from backend.types import LayerRef
+from backend.views.cells import Block, CellView
+from backend.views.queries import Sample
+from backend.views.words import counted, literal
+from dashboard import session
+
+
+def pick_cell(block: Block, cell: tuple[LayerRef, LayerRef] | None) -> None:
+    """The same choice as a click on a cell, for the keyboard."""
+    rows, columns = axis_refs(block.rows), axis_refs(block.columns)
+    row, column = cell if cell and cell[0] in rows and cell[1] in columns else (rows[0], columns[0])
+    with st.container(horizontal=True):
+        for title, refs, shown, pair in (
+            ("Row", rows, row, lambda ref: (ref, column)),
+            ("Column", columns, column, lambda ref: (row, ref)),
+        ):
+            st.selectbox(
+                title,
+                refs,
+                format_func=lambda ref: f"{ref.stream} {ref.label}",
+                width=150,
+                **session.bind("cell", shown, pair, key=f"view_cell_{title}"),
+            )
+
+
+def show_cell(
+    cell: CellView,
+    placement: str,
+    scale: Scale,
+    *,
+    chosen: bool,
+    hint: str = "Where the streams are most alike. Click any cell.",
+) -> None:
+    """A pair of layers: mean, interval, chance, n, and every seed's value.
+
+    ``hint`` says what is shown where no cell was chosen.
+    """
+    st.caption("Chosen cell" if chosen else hint)
+    st.subheader(literal(cell.title[0].upper() + cell.title[1:]), anchor=False)
+    st.caption(literal(placement))
+    seeds = len(cell.values)
+    with st.container(horizontal=True):
+        st.metric(
+            literal(scale.label), number(cell.mean), help=f"Mean over {counted(seeds, 'seed')}."
+        )
+        if cell.ci_low == cell.ci_low:
+            over = counted(seeds, "seed") if seeds > 1 else "samples"
+            st.metric(
+                f"95 % interval, {over}",
+                f"{number(cell.ci_low)} to {number(cell.ci_high)}",
+                help="Student's interval of the mean over seeds. With few seeds it is wide, and "
+                "may pass the measure's own limits."
+                if seeds > 1
+                else "Over samples (bootstrap).",
+            )
+        elif seeds > 1:
+            st.metric("Range", f"{number(cell.low)} to {number(cell.high)}")
+        st.metric(
+            "Chance",
+            number(cell.null_mean) if cell.null_mean == cell.null_mean else "not known",
+            help="The same measure's mean when the two layers' samples are matched at random.",
+        )
+        st.metric("n", f"{cell.n:,}")
+    if cell.tested:
+        runs = "" if cell.tested == 1 else f" in {cell.above} of {cell.tested} runs"
+        verdict = "Above chance" if cell.above else "Not above chance"
+        st.caption(
+            f"{verdict}{runs if cell.above else ''} at the 5 % level, corrected for looking at all "
+            "layers of these streams."
+        )
+    for reason in cell.reasons:
+        st.text(f"Undefined: {reason}")
+    for warning in cell.warnings:
+        st.text(f"Note: {warning}")
+    four = st.column_config.NumberColumn(format="%.4f")
+    st.dataframe(
+        cell.values.assign(p=cell.values["p"].map(p_in_words))
+        if "p" in cell.values
+        else cell.values,
+        hide_index=True,
+        width="stretch",
+        column_config={
+            scale.label: four,
+            "low": st.column_config.NumberColumn(
+                format="%.3f", help="Lower end of the 95 % interval over samples"
+            ),
+            "high": st.column_config.NumberColumn(format="%.3f", help="Its upper end"),
+            "chance": st.column_config.NumberColumn(format="%.4f", help="Mean of the null"),
+            "z": st.column_config.NumberColumn(
+                format="%.1f", help="Distance from chance in standard deviations of the null"
+            ),
+            "p": st.column_config.TextColumn(
+                help="Of a value this high by chance, corrected for all layers"
+            ),
+        },
+        alt=f"{scale.label} of {cell.title}, seed by seed",
+    )
+    if chosen:
+        st.button(
+            "Clear the choice", on_click=session.change, kwargs={"cell": None}, type="tertiary"
+        )
+
+
+def p_in_words(p: float) -> str:
+    """A p-value for people: its far tail is an extrapolation and is not spelled out."""
+    if p != p:
+        return ""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def show_drivers(samples: Sequence[tuple[Sample, float]]) -> None:
+    """The samples that drive a pair of layers: picture, text, share; a click shows where it lies.
+
+    The largest shares come first; a sample with a negative share pulls the two layers apart.
+    """
+    for sample, share in samples:
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+            if sample.thumbnail is None:
+                st.caption(sample.picture_note)
+            else:
+                st.image(sample.thumbnail, width=72, alt=f"Image of sample {sample.sample_id}")
+            with st.container(gap="xxsmall"):
+                st.text(f"{100 * share:+.1f} %  {sample.sample_id}")
+                st.text(sample.text if len(sample.text) <= 110 else f"{sample.text[:109]}…")
+
+
+def show_sample(sample: Sample, *, chosen: bool) -> None:
+    """A sample: picture, text, labels."""
+    st.caption("Chosen sample" if chosen else "First sample. Click any point.")
+    st.text_input(
+        "Sample id",
+        help="Shows the sample of this id, as a click on its point does.",
+        **session.bind("sample", sample.sample_id, lambda text: text.strip() or None),
+    )
+    if sample.thumbnail is None:
+        st.caption(sample.picture_note)
+    else:
+        st.image(sample.thumbnail, width=220, alt=f"Image of sample {sample.sample_id}")
+    st.text(sample.text or "(no text)")
+    st.table(
+        {
+            "split": literal(sample.split),
+            **{literal(task): literal(label) for task, label in sample.labels},
+        },
+        alt=f"Labels of sample {sample.sample_id}",
+    )

@@ -1,0 +1,131 @@
+"""The Training page's questions: what was measured while training, what to play, what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from backend.figures.dimensionality import MEASURES as DIMENSIONS
+from backend.figures.timeline import Lag, lags_of, moments_of
+from backend.figures.training import ALIGNMENT, QUANTITIES, TRANSITIONS, shown_moments
+from backend.store.commands import measured_commands
+from backend.views.dimensions import MEASURES
+from backend.views.groups import RunGroup
+from backend.views.words import counted, listed, literal
+from dashboard import session
+from dashboard.page import Context, pick_estimator, say_commands
+
+WORDS: dict[str, tuple[str, str]] = {
+    TRANSITIONS: (
+        "Transitions",
+        "CKA of each layer with the one before it: the lower, the more the block between them "
+        "changes its stream.",
+    ),
+    ALIGNMENT: (
+        "Matching layers",
+        "CKA of matching layers of two streams: how alike they are.",
+    ),
+    **{name: MEASURES[name][:2] for name in DIMENSIONS},
+}
+
+
+def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
+    """Say how a model is measured while it is trained, with the first run's own commands."""
+    runs = [run for group in groups if group.placed for run in group.runs]
+    if not runs:
+        names = literal(listed(group.label for group in groups))
+        st.info(
+            f"{names}: released, not trained here. This page shows how the layers move while a "
+            "model is trained, which takes models of fusionscope train.",
+            icon=":material/info:",
+        )
+        st.stop()
+    run = next((run for run in runs if run.manifest.origin.train), runs[0])
+    say_commands("training measures", measured_commands(run.manifest, view.store.path))
+    st.caption(
+        f"These make {literal(run.run_id)} anew, and alike for the others; in a sweep, "
+        '`measure_every = "epoch"` under `[train]`. A model is measured while it is trained, and '
+        "not afterwards: the weights of its epochs are not kept. Measuring does not change what "
+        "is trained."
+    )
+    st.stop()
+
+
+def say_lacking(groups: Sequence[RunGroup], frame: pd.DataFrame) -> None:
+    """Name the runs that were not measured while they were trained, if any."""
+    measured = set(frame["run_id"])
+    trained = [run.run_id for group in groups if group.placed for run in group.runs]
+    lacking = [run_id for run_id in trained if run_id not in measured]
+    if lacking:
+        named = listed([*lacking[:8], *([f"{len(lacking) - 8} more"] if len(lacking) > 8 else [])])
+        st.caption(
+            f"Without training measures: {literal(named)}. "
+            "`fusionscope train --measure-every epoch` makes them."
+        )
+
+
+def pick_quantity(view: Context, frame: pd.DataFrame) -> str:
+    """What is played: the state's choice where the rows hold it, else the first that they hold."""
+    cka = frame["measure"].eq("cka")
+    across = frame["stream_b"].ne("") & frame["stream_a"].ne(frame["stream_b"])
+    there = {
+        TRANSITIONS: bool((cka & ~across).any()),
+        ALIGNMENT: bool((cka & across).any()),
+        **{name: bool(frame["measure"].eq(name).any()) for name in DIMENSIONS},
+    }
+    held = [name for name in QUANTITIES if there[name]]
+    quantity = view.state.played if view.state.played in held else held[0]
+    st.segmented_control(
+        "Measure",
+        held,
+        format_func=lambda name: WORDS[name][0],
+        required=True,
+        **session.bind("played", quantity),
+    )
+    return quantity
+
+
+def pick_stream(view: Context, groups: Sequence[RunGroup]) -> str:
+    """The stream whose layers are shown: the state's where a run has it, else the first one."""
+    names = list(dict.fromkeys(spec.name for group in groups for spec in group.series.streams))
+    stream = view.state.stream if view.state.stream in names else names[0]
+    if len(names) > 1:
+        st.segmented_control(
+            "Stream", names, format_func=literal, required=True, **session.bind("stream", stream)
+        )
+    return stream
+
+
+def rows_of(view: Context, frame: pd.DataFrame, quantity: str) -> tuple[pd.DataFrame, str]:
+    """The rows of a quantity, and the estimator of CKA that was chosen ("" for a dimension)."""
+    if quantity in DIMENSIONS:
+        return frame[frame["measure"].eq(quantity)], ""
+    rows = frame[frame["measure"].eq("cka")]
+    kind = pick_estimator(view, sorted(set(rows["estimator"]), reverse=True))
+    return rows[rows["estimator"].eq(kind)], kind
+
+
+def remarks(groups: Sequence[RunGroup], frame: pd.DataFrame) -> list[str]:
+    """What a reader must know of the rows, a sentence each, as plain text."""
+    counts = sorted({int(n) for n in frame["n"]})
+    out = [f"Measured on {counted(counts[0], 'sample')} of the dev split that training used."]
+    if len(counts) > 1:
+        out = [
+            f"The runs were measured on different numbers of samples ({listed(counts)}): "
+            "dimensions and biased CKA depend on it."
+        ]
+    moments, drawn = moments_of(frame), shown_moments(frame)
+    if len(drawn) < len(moments):
+        out.append(f"{len(drawn)} of {len(moments)} recorded steps are shown, evenly spaced.")
+    lags = lags_of(frame, moments[-1:])
+    held = [
+        f"{group.label}: {lag.text}"
+        for group in groups
+        if (lag := lags.get((group.key, moments[-1].step), Lag())).brief
+    ]
+    if held:
+        out.append(f"Where a training is over its last curve is held. {'; '.join(held)}.")
+    out.append("The model that was kept is that of its best epoch, which may be an earlier one.")
+    return out
