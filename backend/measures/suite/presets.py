@@ -6,8 +6,8 @@ layer-wise curves: rows of L2 norm 1, at most 1,024 samples, CLS only, layers 1 
 SVCCA of rank 10, 32 neighbours, Procrustes without centring or scaling.
 
 Pairs of layers are those of :func:`backend.measures.suite.suite.pairs`. Parts that need all n²
-pairs of samples at once in memory look at no more than ``SAMPLES_IN_MEMORY`` samples, evenly spaced;
-n and a warning say so.
+pairs of samples at once in memory look at no more than ``SAMPLES_IN_MEMORY`` samples, evenly
+spaced; n and a warning say so.
 """
 
 from __future__ import annotations
