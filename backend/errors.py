@@ -7,16 +7,73 @@ it as a message. Anything else is a fault of ours: it keeps its traceback and ex
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+_SETTING = re.compile(r"`([a-z_]+)`")
+
 
 class InputError(ValueError):
     """Something that the user gave cannot be used.
 
-    The message is one line: what is wrong, where, and (``hint``) what to do about it.
+    The message is one line: what is wrong, where, and (``hint``) what to do about it. ``field`` is
+    the setting that is to blame, by its name in Python (``saved_precision``); readers of files and
+    flags find its place by this name. In the words a setting stands in backquotes; the command
+    line shows it as its flag there (:meth:`named`).
     """
 
-    def __init__(self, problem: str, *, where: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+    ) -> None:
         self.problem = problem
         self.where = where
+        self.field = field
         self.hint = hint
-        text = f"{where}: {problem}" if where else problem
+        text = ": ".join(part for part in (where, field, problem) if part)
         super().__init__(" ".join((f"{text}. {hint}" if hint else text).split()))
+
+    def within(self, place: str) -> Self:
+        """The same error, said of something inside ``place`` (a run, a line of a file)."""
+        where = f"{place}: {self.where}" if self.where else place
+        return type(self)(self.problem, where=where, field=self.field, hint=self.hint)
+
+    def about(self, field: str) -> Self:
+        """The same error, blamed on a setting, unless it is blamed on one already."""
+        return type(self)(self.problem, where=self.where, field=self.field or field, hint=self.hint)
+
+    def named(self, names: Mapping[str, str]) -> Self:
+        """The same error with the settings called by other names, such as a command's flags."""
+
+        def words(text: str | None) -> str | None:
+            return text and _SETTING.sub(lambda match: names.get(match[1], match[0]), text)
+
+        field = None if self.field is None else names.get(self.field, self.field)
+        return type(self)(
+            words(self.problem) or "", where=words(self.where), field=field, hint=words(self.hint)
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled with its parts: processes hand errors on."""
+        return _again, (type(self), self.problem, self.where, self.field, self.hint)
+
+
+@contextmanager
+def blamed_on(field: str) -> Iterator[None]:
+    """InputErrors from inside are blamed on this setting, where they do not say on which."""
+    try:
+        yield
+    except InputError as error:
+        raise error.about(field) from error
+
+
+def _again(
+    kind: type[InputError], problem: str, where: str | None, field: str | None, hint: str | None
+) -> InputError:
+    return kind(problem, where=where, field=field, hint=hint)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
-# A wheel carries the dashboard and the demo inside the package, a checkout beside it.
-_BUNDLED = _PACKAGE / "_bundled"
+_BESIDE = Path(__file__).resolve().parent.parent
+# A wheel carries the dashboard's scripts and the demo in a folder of its own, so that a script's
+# folder, which Streamlit puts first on the import path, holds no package.
+_BUNDLED = _BESIDE / "_bundled"
 
 
 def root() -> Path:
     """The folder that holds app.py, pages/ and cache/demo."""
-    return _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
+    return _BUNDLED if _BUNDLED.is_dir() else _BESIDE
 
 
 def app_file() -> Path:

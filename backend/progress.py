@@ -1,23 +1,61 @@
-"""Progress bars on standard error: rate, time left, and how far a training is."""
+"""How long work says how far it is, and the bars on standard error that show it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 
-if TYPE_CHECKING:
-    from backend.train.loop import Step
+
+class Progress(Protocol):
+    """Is told how far a piece of work is. Whoever does long work takes one and calls it often."""
+
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """``done`` of ``total`` (any unit, the same in every call) is finished.
+
+        ``total`` is None where it cannot be known; ``what`` says in a few words what is going on.
+        What is raised here ends the work, which must then be in a state that it can go on from.
+        """
+        ...
+
+
+class _Silent:
+    """For those who do not ask."""
+
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Nothing."""
+
+
+SILENT: Progress = _Silent()
+"""The default: nobody watches."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a larger piece of work: from ``begin`` on, ``share`` of 1, always called ``what``.
+
+    Work that is told so fills just its share of ``whole``.
+    """
+
+    whole: Progress
+    begin: float
+    share: float
+    what: str
+
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Tell the whole."""
+        part = min(1.0, done / total) if total else 0.0
+        self.whole.advance(self.begin + self.share * part, 1.0, self.what)
 
 
 def quiet_libraries() -> None:
@@ -28,22 +66,27 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
 
 
-class _Bar:
-    """A context manager around a rich progress display on standard error."""
+class Bar:
+    """A context manager: one bar on standard error with count, rate, time left, and what is done.
 
-    def __init__(self, *columns: str) -> None:
-        self._progress = Progress(
+    ``name`` stands before it; ``total`` may be left to whoever advances it. It is not shown before
+    anything is done: bad input is one line.
+    """
+
+    def __init__(self, name: str, total: float | None = None) -> None:
+        self._rich = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            *(TextColumn(column) for column in columns),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[what]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=Console(stderr=True),
         )
+        self._task = self._rich.add_task(name, total=total, rate="", what="")
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
@@ -52,53 +95,17 @@ class _Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if self._rich.live.is_started:  # stopping what is not shown prints an empty line
+            self._rich.stop()
 
-
-class SampleBar(_Bar):
-    """Counts items: ``update(done)`` with the number done so far."""
-
-    def __init__(self, what: str, total: int | None) -> None:
-        super().__init__("{task.fields[rate]}")
-        self._task = self._progress.add_task(what, total=total, rate="")
-
-    def update(self, done: int) -> None:
-        """Show ``done`` items and their rate."""
-        speed = self._progress.tasks[self._task].speed
-        self._progress.update(self._task, completed=done, rate=f"{speed:,.0f}/s" if speed else "")
-
-
-class WorkBar(_Bar):
-    """Counts work of pieces of different sizes; ``total`` is the sum of their weights."""
-
-    def __init__(self, what: str, total: int) -> None:
-        super().__init__("{task.fields[now]}")
-        self._task = self._progress.add_task(what, total=total, now="")
-
-    def advance(self, weight: int, what: str) -> None:
-        """``weight`` more of it is done: ``what``."""
-        self._progress.update(self._task, advance=weight, now=what)
-
-
-class TrainingBar(_Bar):
-    """One bar a seed, with epoch, loss and the best dev score so far."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "epoch {task.fields[epoch]}", "loss {task.fields[loss]}", "{task.fields[dev]}"
-        )
-        self._tasks: dict[int, TaskID] = {}
-
-    def update(self, step: Step) -> None:
-        """Show a training step."""
-        if step.seed not in self._tasks:
-            self._tasks[step.seed] = self._progress.add_task(
-                f"seed {step.seed}", total=step.epochs * step.steps, epoch="", loss="", dev=""
-            )
-        self._progress.update(
-            self._tasks[step.seed],
-            completed=(step.epoch - 1) * step.steps + step.step,
-            epoch=f"{step.epoch}/{step.epochs}",
-            loss=f"{step.loss:.3f}",
-            dev="" if step.metric is None else f"best dev {step.metric:.3f}",
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Show it."""
+        self._rich.start()  # does nothing where it has
+        speed = self._rich.tasks[self._task].speed
+        self._rich.update(
+            self._task,
+            completed=done,
+            total=total,  # None leaves the one that the bar was made with
+            rate=f"{speed:,.0f}/s" if speed and speed >= 1 else "",
+            what=what,
         )

@@ -65,7 +65,7 @@ def _check_port(address: str, port: int) -> None:
             raise InputError(
                 f"cannot listen on it ({error.strerror})",
                 where=f"{address}:{port}",
-                hint="Choose another --port.",
+                hint="Choose another `port`.",
             ) from error
 
 

@@ -38,14 +38,15 @@ from kinds import KINDS, build
 from transformers.utils import logging as transformers_logging
 
 from backend.capture import run as capture_run
-from backend.capture.run import CaptureOptions
+from backend.capture.options import CaptureOptions
 from backend.capture.sinks import PooledSink
 from backend.capture.tap import Tap
 from backend.data.registry import open_source
 from backend.jobs.capture import CaptureRequest, Opened, open_request, run_capture
 from backend.models.adapter import Adapter, Inputs
 from backend.train.build import build as build_model
-from backend.train.plan import TrainPlan, chosen_tasks
+from backend.train.plan import chosen_tasks
+from backend.train.recipe import TrainPlan
 from backend.types import POOLINGS
 
 

@@ -23,8 +23,8 @@ from transformers.utils import logging as transformers_logging
 
 from backend.data.registry import open_source
 from backend.train import loop
-from backend.train.frozen import CacheOptions
-from backend.train.plan import TrainPlan
+from backend.train.options import CacheOptions
+from backend.train.recipe import TrainPlan
 
 Seconds = tuple[float, float]  # of the processor, by the clock
 
@@ -35,9 +35,9 @@ def trained(plan: TrainPlan, out: Path, cache: CacheOptions) -> tuple[Seconds, l
     out.mkdir(parents=True)
     start = time.process_time(), time.perf_counter()
     training.keep_frozen(cache, out / "frozen")
-    training.run(out, None)
+    training.run(out)
     seconds = time.process_time() - start[0], time.perf_counter() - start[1]
-    return seconds, [row["loss"] for row in training.progress.history]
+    return seconds, [row["loss"] for row in training.state.history]
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
     plan = TrainPlan(**given, patience=given["epochs"], dropout=0.0, device="cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        kept = CacheOptions(folder=folder / "kept", say=print)
+        kept = CacheOptions(cache_dir=folder / "kept", say=print)
         without, losses = trained(plan, folder / "without", CacheOptions("off"))
         filling, same = trained(plan, folder / "filling", kept)
         reading, also = trained(plan, folder / "reading", kept)

@@ -61,7 +61,7 @@ def measure(page: str) -> dict[str, object]:
         seconds.append(time.perf_counter() - start)
         if at.exception:
             raise RuntimeError(at.exception[0].message)
-        if not at.get("plotly_chart"):
+        if not at.get("bidi_component"):
             raise RuntimeError(f"{page} drew nothing: is the store empty?")
     return {"page": page, "cold": seconds[0], "warm": statistics.median(seconds[1:])}
 

@@ -1,219 +1,205 @@
-"""The dashboard's only caches. Every key holds the store's path and token; every cache is bounded.
+"""The dashboard's only cache: what a pure function made of hashable arguments, by those arguments.
 
-Frames are shared between sessions and must not be changed in place.
+Questions stand for tables (see :mod:`backend.views.questions`): they name the very tables that they
+ask, so that nothing here has to know when a store changed. What is kept is shared between sessions
+and must not be changed in place. Every cache is bounded, and several sessions that want the same
+thing at once wait for one of them to make it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar, cast
 
-import pandas as pd
 import plotly.graph_objects as go
-import streamlit as st
+import plotly.io as pio
 
-from backend.errors import InputError
-from backend.figures.pairing import Pair
-from backend.study import ClaimResult
+from backend.figures.curves import holds_points
+from backend.store.kinds import DRIVERS, MEASURES
 from backend.types import LayerRef
-from backend.views import queries, store_access, study
+from backend.views import queries, questions, store_access
 from backend.views.groups import Overview, RunGroup
-from backend.views.queries import Comparable, Table
+from backend.views.queries import Comparable
+from backend.views.questions import Question, Table
 from backend.views.store_access import StoreView
 
-Drawn = TypeVar("Drawn", go.Figure, dict[str, go.Figure])
+Value = TypeVar("Value")
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _overview(path: str, token: str) -> Overview:
-    return store_access.overview(path)
+class Memo(Generic[Value]):
+    """At most ``most`` values, the least recently used go first; safe between threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._making: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(
+        self,
+        key: Hashable,
+        make: Callable[[], Value],
+        keep: Callable[[Value], bool] = lambda value: True,
+    ) -> Value:
+        """The value of a key, made if it is not there, and kept if ``keep`` says so."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    return self._values[key]
+            try:
+                value = make()
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+            if keep(value):
+                with self._lock:
+                    self._values[key] = value
+                    while len(self._values) > self._most:
+                        self._values.popitem(last=False)
+            return value
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._values.clear()
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _run_measures(path: str, token: str, run_id: str, names: tuple[str, ...], preset: str) -> Table:
-    return queries.run_measures(path, run_id, names, preset)
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as JSON, ready to be sent; ``digest`` changes when it does.
+
+    ``holds_points`` is whether a figure of curves holds any.
+    """
+
+    json: str
+    holds_points: bool
+
+    @cached_property
+    def digest(self) -> str:
+        """A short name of the content."""
+        return hashlib.blake2b(self.json.encode(), digest_size=8).hexdigest()
+
+    def figure(self) -> go.Figure:
+        """A figure of its own, for a download."""
+        return pio.from_json(self.json)
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _measure_names(path: str, token: str, run_id: str) -> dict[str, tuple[str, ...]]:
-    return queries.measure_names(path, run_id)
+_answers: Memo[Table] = Memo(256)
+_values: Memo[object] = Memo(512)
+_figures: Memo[dict[str, Drawn]] = Memo(512)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _measures(
-    path: str,
-    token: str,
-    runs: tuple[tuple[str, str, str, int | None], ...],
-    names: tuple[str, ...],
-    preset: str,
-) -> Table:
-    return _of_groups(
-        runs, [_run_measures(path, token, run_id, names, preset) for _, _, run_id, _ in runs]
+def answer(question: Question) -> Table:
+    """The rows that a question asks for. A table with problems is asked for again."""
+    return _answers.get(question, question.answer, lambda table: not table.problems)
+
+
+def value(function: Callable[..., Value], *arguments: Hashable, **named: Hashable) -> Value:
+    """What a module's function makes of the arguments; it gets frames in place of questions."""
+    key = _key(function, arguments, named)
+    return cast("Value", _values.get(key, lambda: _called(function, arguments, named)))
+
+
+def figure(build: Callable[..., go.Figure], *arguments: Hashable, **named: Hashable) -> Drawn:
+    """The figure that a module's function builds; it gets frames in place of questions."""
+    key = _key(build, arguments, named)
+    return _figures.get(key, lambda: {"": _drawn(_called(build, arguments, named))})[""]
+
+
+def figures(build: Callable[..., dict[str, go.Figure]], *arguments: Hashable) -> dict[str, Drawn]:
+    """As :func:`figure`, for a function that builds several figures at once, by name."""
+    key = _key(build, arguments, {})
+    made = _figures.get(
+        key, lambda: {name: _drawn(item) for name, item in _called(build, arguments, {}).items()}
+    )
+    return dict(made)
+
+
+def _called(
+    function: Callable[..., Value], arguments: tuple[Hashable, ...], named: Mapping[str, Hashable]
+) -> Value:
+    return function(
+        *(questions.resolved(argument, answer) for argument in arguments),
+        **{name: questions.resolved(argument, answer) for name, argument in named.items()},
     )
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _training(path: str, token: str, runs: tuple[tuple[str, str, str, int | None], ...]) -> Table:
-    return _of_groups(runs, [queries.run_training(path, run_id) for _, _, run_id, _ in runs])
+def _drawn(made: go.Figure) -> Drawn:
+    return Drawn(cast("str", made.to_json(validate=False)), holds_points(made))
 
 
-def _of_groups(runs: tuple[tuple[str, str, str, int | None], ...], tables: list[Table]) -> Table:
-    """Tables of runs as one, with what each run's rows belong to."""
-    parts = [
-        table.frame.assign(
-            series=series, label=label, seed=pd.array([seed] * len(table.frame), dtype="Int64")
-        )
-        for (series, label, _, seed), table in zip(runs, tables, strict=True)
-        if len(table.frame)
-    ]
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return Table(frame, tuple(problem for table in tables for problem in table.problems))
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _cross(path: str, token: str, run_a: str, run_b: str) -> queries.Cross:
-    return queries.cross(path, run_a, run_b)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _projections(path: str, token: str, run_id: str) -> Table:
-    return queries.run_projections(path, run_id)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _samples(path: str, token: str, run_id: str) -> Table:
-    return queries.run_samples(path, run_id)
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
-def _sample(path: str, token: str, run_id: str, sample_id: str) -> queries.Sample:
-    return queries.one_sample(path, run_id, sample_id)
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
-def _drivers(
-    path: str, token: str, run_id: str, a: LayerRef, b: LayerRef, pooling: str
-) -> tuple[queries.Driver, ...]:
-    return queries.drivers(path, run_id, (a, b), pooling)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _comparable(path: str, token: str, run_ids: tuple[str, ...]) -> Comparable:
-    return queries.comparable(path, run_ids)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _claims(
-    path: str,
-    token: str,
-    dataset: str,
-    pooling: str,
-    estimator: str,
-    pair: Pair | None,
-    _measures: pd.DataFrame,
-) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
-    overview = _overview(path, token)
-    return study.claims_of(overview.runs, dataset, _measures, pooling, estimator, pair)
-
-
-@st.cache_resource(max_entries=128, show_spinner=False)
-def _figure(path: str, token: str, name: str, key: str, _build: Callable[[], object]) -> object:
-    return _build()
-
-
-def figure(store: StoreView, name: str, key: object, build: Callable[[], Drawn]) -> Drawn:
-    """The figure (or figures by name) that ``build`` makes, kept under ``name`` and ``key``.
-
-    ``key`` must hold everything that the figure depends on besides the store's content. Figures
-    are shared and must not be changed.
-    """
-    return cast("Drawn", _figure(store.path, store.token, name, repr(key), build))
+def _key(
+    function: Callable[..., object], arguments: tuple[Hashable, ...], named: Mapping[str, Hashable]
+) -> Hashable:
+    """What a result is kept under. A function made on the way would be another one each time."""
+    name = getattr(function, "__qualname__", "<")
+    if "<" in name:
+        raise TypeError(f"{function} is not a function of a module, so nothing can be kept of it")
+    return (function.__module__, name, arguments, tuple(sorted(named.items())))
 
 
 def overview(store: StoreView) -> Overview:
-    """Every run of the store, grouped."""
-    return _overview(store.path, store.token)
+    """Every run of the store, grouped; kept for as long as no run comes or goes."""
+    return store_access.overview(store.path)
 
 
-def measure_names(store: StoreView, groups: tuple[RunGroup, ...]) -> dict[str, tuple[str, ...]]:
-    """{preset: measures that any run of the groups holds}; a run that cannot be read has none."""
-    found: dict[str, dict[str, None]] = {}
+def measure_names(store: StoreView, groups: Sequence[RunGroup]) -> dict[str, tuple[str, ...]]:
+    """{preset: measures that any run of the groups holds}."""
+    names: dict[str, dict[str, None]] = {}
     for group in groups:
         for run in group.runs:
-            try:
-                held = _measure_names(store.path, store.token, run.run_id)
-            except InputError:
-                continue  # reading the measures themselves names the file
-            for preset, names in held.items():
-                found.setdefault(preset, {}).update(dict.fromkeys(names))
-    return {preset: tuple(names) for preset, names in found.items()}
+            keys = questions.keys_of(store, MEASURES, run.run_id)
+            held = value(queries.held_measures, questions.run_at(store, run.run_id), keys)
+            for preset, measured in held.items():
+                names.setdefault(preset, {}).update(dict.fromkeys(measured))
+    return {preset: tuple(measured) for preset, measured in names.items()}
 
 
 def measures(
-    store: StoreView,
-    groups: tuple[RunGroup, ...],
-    names: tuple[str, ...],
-    preset: str = "default",
+    store: StoreView, groups: Sequence[RunGroup], names: Sequence[str], preset: str = "default"
 ) -> Table:
     """Named measures of all runs of the groups, with ``series``, ``label`` and ``seed``."""
-    return _measures(store.path, store.token, _runs_of(groups), names, preset)
+    return answer(questions.measures(store, groups, names, preset))
 
 
-def training(store: StoreView, groups: tuple[RunGroup, ...]) -> Table:
+def training(store: StoreView, groups: Sequence[RunGroup]) -> Table:
     """Measures while the groups' models were trained, with ``series``, ``label`` and ``seed``."""
-    return _training(store.path, store.token, _runs_of(groups))
-
-
-def _runs_of(groups: tuple[RunGroup, ...]) -> tuple[tuple[str, str, str, int | None], ...]:
-    return tuple(
-        (group.key, group.label, run.run_id, run.seed) for group in groups for run in group.runs
-    )
-
-
-def cross(store: StoreView, run_a: str, run_b: str) -> queries.Cross:
-    """CKA between the layers of two runs, as far as it was computed."""
-    return _cross(store.path, store.token, run_a, run_b)
+    return answer(questions.training(store, groups))
 
 
 def projections(store: StoreView, run_id: str) -> Table:
     """All layer coordinates of one run."""
-    return _projections(store.path, store.token, run_id)
+    return answer(questions.projections(store, run_id))
 
 
 def samples(store: StoreView, run_id: str) -> Table:
     """Ids, splits and labels of one run's samples."""
-    return _samples(store.path, store.token, run_id)
+    return answer(questions.samples(store, run_id))
 
 
 def sample(store: StoreView, run_id: str, sample_id: str) -> queries.Sample:
     """One sample with text and thumbnail; InputError if it is not there."""
-    return _sample(store.path, store.token, run_id, sample_id)
+    return value(queries.sample, questions.run_at(store, run_id), sample_id)
 
 
 def drivers(
     store: StoreView, run_id: str, cell: tuple[LayerRef, LayerRef], pooling: str
 ) -> tuple[queries.Driver, ...]:
     """The samples that drive a pair of layers, by rank."""
-    a, b = cell
-    return _drivers(store.path, store.token, run_id, a, b, pooling)
+    keys = questions.keys_of(store, DRIVERS, run_id)
+    return value(queries.drivers, questions.run_at(store, run_id), keys, cell, pooling)
 
 
-def claims(
-    store: StoreView,
-    dataset: str,
-    pooling: str,
-    estimator: str,
-    pair: Pair | None,
-    measures: pd.DataFrame,
-) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
-    """The study's claims asked of one dataset, and its points of alignment against score.
-
-    ``pair`` are the streams whose alignment is asked for. ``measures`` are those of all its runs
-    and follow from the store.
-    """
-    return _claims(store.path, store.token, dataset, pooling, estimator, pair, measures)
-
-
-def comparable(store: StoreView, run_ids: tuple[str, ...]) -> Comparable:
+def comparable(store: StoreView, run_ids: Sequence[str]) -> Comparable:
     """Which runs share their samples with the first one."""
-    return _comparable(store.path, store.token, run_ids)
+    return value(queries.comparable, tuple(questions.run_at(store, run_id) for run_id in run_ids))

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
-import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from backend.figures import (
     alignment_differences,
     cross_heatmap,
     difference_heatmap,
-    differences,
     dimension_differences,
     transition_differences,
 )
 from backend.figures.cross import named_cell, named_streams
-from backend.figures.difference import paired_seeds
 from backend.figures.pairing import Pair, paired
-from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale
+from backend.figures.scales import ESTIMATOR_NAMES, SCALES
 from backend.views.cells import Block, cell_at, cell_view
 from backend.views.compare import (
+    Differences,
     cell_in,
     chosen_pair,
     commands_for,
     cross_blocks,
+    crossed,
     run_pairs,
     shown_streams,
     subtractable,
 )
-from backend.views.dimensions import MEASURES
-from backend.views.groups import RunGroup, RunInfo
-from backend.views.queries import Table
-from backend.views.words import counted, listed, literal
+from backend.views.groups import RunGroup
+from backend.views.questions import Measures
+from backend.words import counted, listed, literal
 from dashboard import cache, session
+from dashboard.cache import Drawn
+from dashboard.chart import Point, chart
+from dashboard.context import Context, series_of
 from dashboard.details import pick_cell, show_cell
-from dashboard.page import Context, chart, identity, problems
-from dashboard.side_by_side import kind_of
+from dashboard.pick import Picked
+from dashboard.say import problems
 
-Figures = dict[str, go.Figure]
+Figures = dict[str, Drawn]
 CKA = SCALES["cka"]
 
 
@@ -65,87 +65,64 @@ def pick_pair(view: Context, groups: Sequence[RunGroup]) -> tuple[RunGroup, RunG
     return a, b
 
 
-def seeds_in_words(frame: pd.DataFrame, a: RunGroup, b: RunGroup) -> str:
-    """How the seeds of two groups were paired."""
-    seeds = paired_seeds(frame, a.key, b.key)
-    if not a.seeds and not b.seeds:
-        return "One run of each, so without an interval."
-    if not a.seeds or not b.seeds:
-        return "A model without a seed is one run: means are subtracted, without an interval."
-    if not seeds:
-        return "They have no seed in common: means over seeds are subtracted, without an interval."
-    if len(seeds) == 1:
-        return f"From the runs of seed {seeds[0]}; one pair of runs has no interval over seeds."
-    return (
-        f"Seeds {listed(seeds)} are paired; the band is the 95 % t interval of the mean difference."
-    )
-
-
 @dataclass(frozen=True)
 class Measured:
-    """What is subtracted: rows of one measure of two layers, and of one measure of one layer;
+    """What is subtracted: one measure of two layers and, if there is one, one of one layer;
     ``pair`` names the two streams that are compared.
     """
 
-    rows: pd.DataFrame
-    scale: Scale
-    estimator: str
-    dims: pd.DataFrame
-    dimension: str
+    picked: Picked
+    dimension: Measures | None
     pair: Pair | None
-
-    def kind(self, view: Context) -> tuple[str, ...]:
-        """What these are, for the key of a figure."""
-        return (*kind_of(view, self.rows), self.dimension, *(self.pair or ()))
 
 
 def show_differences(
     view: Context, groups: Sequence[RunGroup], reference: RunGroup, measured: Measured
 ) -> Figures:
     """Curves of every column minus the reference, which is the line at 0."""
-    series, base = [group.series for group in groups], reference.series
-    pairwise = lru_cache(lambda: differences(measured.rows, base.key))
-    single = lru_cache(lambda: differences(measured.dims, base.key))
-    scale, estimator, name = measured.scale, measured.estimator, measured.dimension
+    series, base = series_of(groups), reference.series
+    picked = measured.picked
+    scaled = {"scale": picked.scale, "estimator": picked.estimator}
     streams = [spec.name for spec in shown_streams(base, measured.pair)]
-
-    def transitions(stream: str) -> go.Figure:
-        return transition_differences(
-            pairwise(), series, base, stream, scale=scale, estimator=estimator
+    pairwise = Differences(picked.ask(view), base.key)
+    drawings: dict[str, Callable[[], Drawn]] = {
+        f"{stream} transitions": partial(
+            cache.figure, transition_differences, pairwise, series, base, stream, **scaled
         )
-
-    def matching() -> go.Figure:
-        return alignment_differences(
-            pairwise(), series, base, pair=measured.pair, scale=scale, estimator=estimator
-        )
-
-    def dimensions(stream: str) -> go.Figure:
-        words = MEASURES[name][2]
-        return dimension_differences(single(), series, base, stream, name, name=words)
-
-    drawings: dict[str, Callable[[], go.Figure]] = {
-        f"{stream} transitions": partial(transitions, stream) for stream in streams
+        for stream in streams
     }
     if paired(base.streams, measured.pair):
-        drawings["matching layers"] = matching
-    if name:
-        drawings |= {f"{stream} dimension": partial(dimensions, stream) for stream in streams}
-    kind = (identity(groups), reference.key, measured.kind(view))
+        drawings["matching layers"] = partial(
+            cache.figure,
+            alignment_differences,
+            *(pairwise, series, base),
+            pair=measured.pair,
+            **scaled,
+        )
+    if measured.dimension:
+        single = Differences(measured.dimension, base.key)
+        (name,) = measured.dimension.names
+        drawings |= {
+            f"{stream} dimension": partial(
+                cache.figure, dimension_differences, single, series, base, stream, name
+            )
+            for stream in streams
+        }
     figures: Figures = {}
     with st.grid(2, min_column_width=420):
         for title, draw in drawings.items():
             with st.container(border=True):
                 st.markdown(f"**{literal(title)}**")
-                figure = cache.figure(view.store, f"difference-{title}", kind, draw)
-                if not figure.data:
+                drawn = draw()
+                if not drawn.holds_points:
                     st.caption(
                         f"Nothing to subtract from {literal(reference.label)}: its layers are "
                         "matched by number, and no other run has as many."
                     )
                     continue
-                figures[f"difference {title}"] = figure
+                figures[f"difference {title}"] = drawn
                 chart(
-                    figure,
+                    drawn,
                     key=f"difference-{title.replace(' ', '-')}",
                     alt=f"{title}: {listed(one.label for one in series)} minus {reference.label}",
                 )
@@ -179,34 +156,32 @@ def show_difference_matrix(
             "their matrices cannot be subtracted cell by cell."
         )
         return {}
-    figure = cache.figure(
-        view.store,
-        "difference-matrix",
-        (identity([a, b]), measured.kind(view), block.title, view.state.numbers),
-        lambda: difference_heatmap(
-            differences(measured.rows[measured.rows["series"].isin([a.key, b.key])], b.key),
-            *(a.series, b.series, block.rows, block.columns),
-            scale=measured.scale,
-            show_text=view.state.numbers,
-        ),
+    scale = measured.picked.scale
+    drawn = cache.figure(
+        difference_heatmap,
+        Differences(measured.picked.ask(view, (a, b)), b.key),
+        *(a.series, b.series, block.rows, block.columns),
+        scale=scale,
+        show_text=view.state.numbers,
     )
     grid = st.grid(5, min_column_width=170)
     with grid.cell(column_span=3), st.container(border=True):
         chart(
-            figure,
+            drawn,
             key="difference-matrix",
-            alt=f"{measured.scale.label} of {block.title} layers of {a.label} minus that of "
-            f"{b.label}",
+            alt=f"{scale.label} of {block.title} layers of {a.label} minus that of {b.label}",
         )
     with grid.cell(column_span=2), st.container(border=True):
         st.markdown(f"**{literal(a.label)} minus {literal(b.label)}**")
+        direction = scale.directed("the row's layer", "the column's")
         st.caption(
-            f"{literal(measured.scale.label)} of every layer with every other inside each run, "
+            f"{literal(scale.label)} of every layer with every other inside each run"
+            f"{f' ({direction})' if direction else ''}, "
             f"subtracted cell by cell. Blue: higher in {literal(a.label)}; red: higher in "
             f"{literal(b.label)}; white: the same. The colours reach as far up as down; the hover "
             "has the interval over paired seeds."
         )
-    return {f"{a.label} minus {b.label}": figure}
+    return {f"{a.label} minus {b.label}": drawn}
 
 
 def show_cross(
@@ -219,51 +194,45 @@ def show_cross(
 ) -> Figures:
     """CKA of every layer of ``a`` with every layer of ``b``, or the command that computes it."""
     pairs = run_pairs(a, b)
-    found = [cache.cross(view.store, one.run_id, other.run_id) for one, other in pairs]
-    problems(Table(pd.DataFrame(), tuple(line for item in found for line in item.problems)))
-    frames = [
-        item.frame.assign(seed=pd.array([one.seed] * len(item.frame), dtype="Int64"))
-        for (one, _), item in zip(pairs, found, strict=True)
-        if len(item.frame)
-    ]
-    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     estimator = view.state.estimator
-    if len(rows):
-        rows = rows[rows["pooling"].eq(pooling) & rows["estimator"].eq(estimator)]
+    ask = crossed(view.store, pairs, pooling, estimator)
+    table = cache.answer(ask)
+    problems(table)
+    rows = table.frame
     if rows.empty:
-        _say_how(view, groups, pairs, tuple(run for item in found for run in item.replaced))
+        if ask.replaced:
+            runs = listed(ask.replaced)
+            st.caption(
+                literal(f"What was computed is out of date: {runs} was captured again since.")
+            )
+        st.info("Not computed yet. This computes it and stores it:", icon=":material/build:")
+        commands = commands_for(view.store.path, groups, pairs)
+        st.code("\n".join(commands), language="bash", wrap_lines=True)
         return {}
     seeds = sorted(set(rows["seed"].dropna()))
     of_seeds = f" (seed {listed(seeds)})" if seeds else ""
+    count = counted(max(len(seeds), 1), "pair of runs", "pairs of runs")
     st.caption(
         f"Rows: layers of {literal(a.label)}; columns: layers of {literal(b.label)}; "
-        f"{ESTIMATOR_NAMES[estimator]} CKA of {pooling} vectors, "
-        f"{counted(len(frames), 'pair of runs', 'pairs of runs')}{of_seeds}."
+        f"{ESTIMATOR_NAMES[estimator]} CKA of {pooling} vectors, {count}{of_seeds}."
     )
     cell = cell_in(block, view.state.cell)
-    chosen = cell == view.state.cell
 
-    def clicked() -> None:
+    def clicked(point: Point) -> None:
         """A click on a cell of the heatmap."""
-        points = st.session_state["cross"]["selection"]["points"]
-        if points:
-            session.change(cell=cell_at(block, points[0]["x"], points[0]["y"]))
+        session.change(cell=cell_at(block, point["x"], point["y"]))
 
     grid = st.grid(5, min_column_width=170)
     with grid.cell(column_span=3), st.container(border=True):
-        figure = cache.figure(
-            view.store,
-            "cross",
-            (identity([a, b]), pooling, estimator, block.title, cell, view.state.numbers),
-            partial(
-                cross_heatmap,
-                *(rows, a.series, b.series, block.rows, block.columns),
-                selected=cell,
-                show_text=view.state.numbers,
-            ),
+        drawn = cache.figure(
+            cross_heatmap,
+            ask,
+            *(a.series, b.series, block.rows, block.columns),
+            selected=cell,
+            show_text=view.state.numbers,
         )
         chart(
-            figure,
+            drawn,
             key="cross",
             alt=f"CKA of {block.title} layers, {a.label} in rows and {b.label} in columns; click "
             "a cell for its values",
@@ -280,23 +249,8 @@ def show_cross(
                 detail,
                 f"{a.label} × {b.label}",
                 CKA,
-                chosen=chosen,
+                chosen=cell == view.state.cell,
                 hint="The last layers of both. Click any cell.",
             )
         pick_cell(block, cell)
-    return {f"{a.label} layers by {b.label} layers": figure}
-
-
-def _say_how(
-    view: Context,
-    groups: Sequence[RunGroup],
-    pairs: Sequence[tuple[RunInfo, RunInfo]],
-    replaced: Sequence[str],
-) -> None:
-    """Why there is no matrix between the two, and the commands that make it."""
-    if replaced:
-        runs = listed(dict.fromkeys(replaced))
-        st.caption(literal(f"What was computed is out of date: {runs} was captured again since."))
-    st.info("Not computed yet. This computes it and stores it:", icon=":material/build:")
-    commands = commands_for(view.store.path, groups, pairs)
-    st.code("\n".join(commands), language="bash", wrap_lines=True)
+    return {f"{a.label} layers by {b.label} layers": drawn}

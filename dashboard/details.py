@@ -12,7 +12,7 @@ from backend.figures.theme import number
 from backend.types import LayerRef
 from backend.views.cells import Block, CellView
 from backend.views.queries import Sample
-from backend.views.words import counted, literal
+from backend.words import counted, literal
 from dashboard import session
 
 

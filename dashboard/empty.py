@@ -8,7 +8,7 @@ import streamlit as st
 
 from backend.views.groups import Overview
 from backend.views.store_access import StoreView
-from backend.views.words import counted, literal
+from backend.words import counted, literal
 
 _HEADS = {
     "unnamed": "No store is open",

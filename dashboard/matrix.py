@@ -2,45 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from backend.errors import InputError
 from backend.figures import layer_heatmap
-from backend.figures.scales import Scale
 from backend.types import LayerRef
 from backend.views.cells import Block, cell_at, cell_view, default_cell
 from backend.views.groups import RunGroup, RunInfo
-from backend.views.words import literal
+from backend.words import literal
 from dashboard import cache, session
+from dashboard.cache import Drawn
+from dashboard.chart import Point, chart
+from dashboard.context import Context
 from dashboard.details import pick_cell, show_cell, show_drivers
-from dashboard.page import Context, chart, identity, pick_focus, say_ignored
+from dashboard.pick import Picked, pick_focus
+from dashboard.say import say_ignored
 
 
 def show_matrix(
     view: Context,
-    groups: Sequence[RunGroup],
-    rows: pd.DataFrame,
-    scale: Scale,
+    picked: Picked,
     blocks: Mapping[str, Block],
     focus: RunGroup,
     *,
     drivers: bool = False,
-) -> dict[str, go.Figure]:
+) -> dict[str, Drawn]:
     """The controls, the heatmap and the card of the chosen cell; the figures that were drawn.
 
-    ``rows`` hold one measure, pooling and estimator. With ``drivers`` the card also shows which
-    samples drive the cell in one of the runs.
+    With ``drivers`` the card also shows which samples drive the cell in one of the runs.
     """
     asked = view.state.block or ""
-    block = asked if asked in blocks else next(iter(blocks))
-    tested = bool(rows["p_corrected"].notna().any())
-    say_ignored(view, focus=focus.key, **({"block": block} if len(blocks) > 1 else {}))
+    name = asked if asked in blocks else next(iter(blocks))
+    shown = blocks[name]
+    tested = bool(picked.rows["p_corrected"].notna().any())
+    say_ignored(view, focus=focus.key, **({"block": name} if len(blocks) > 1 else {}))
+    _controls(view, picked, blocks, name, focus, tested)
+    scale = picked.scale
+    ask = picked.ask(view, (focus,))
+    mine = cache.answer(ask).frame
+    names = [spec.name for spec in (*shown.rows, *shown.columns)]
+    if not (mine["stream_a"].isin(names) & mine["stream_b"].isin(names)).any():
+        st.caption(f"Nothing of {literal(shown.title)} is stored for {picked.pooling} vectors.")
+        return {}
+    cell = view.state.cell or cache.value(default_cell, ask, shown, scale)
+
+    def clicked(point: Point) -> None:
+        session.change(cell=cell_at(shown, point["x"], point["y"]))
+
+    if words := scale.directed("the row's layer", "the column's"):
+        st.caption(f"In every cell: {words}.")
+    grid = st.grid(5, min_column_width=170)
+    with grid.cell(column_span=3), st.container(border=True):
+        drawn = cache.figure(
+            layer_heatmap,
+            ask,
+            shown.rows,
+            shown.columns,
+            scale=scale,
+            model=focus.label,
+            above_chance=view.state.above and tested,
+            selected=cell,
+            show_text=view.state.numbers,
+        )
+        chart(
+            drawn,
+            key="heatmap",
+            alt=f"{scale.label} of {shown.title} layers of {focus.label}; click a cell for its "
+            "values",
+            on_click=clicked,
+        )
+    with grid.cell(column_span=2), st.container(border=True):
+        detail = cache.value(cell_view, ask, cell, scale) if cell else None
+        if detail is None:
+            st.markdown("**No such cell**")
+            st.text("Nothing is stored for this pair of layers. Click another cell.")
+        else:
+            show_cell(detail, focus.label, scale, chosen=view.state.cell is not None)
+        pick_cell(shown, cell)
+    if drivers and cell:
+        _show_drivers(view, focus.run_of(view.state.seed), cell, picked.pooling)
+    return {f"{focus.label} layer by layer": drawn}
+
+
+def _controls(
+    view: Context,
+    picked: Picked,
+    blocks: Mapping[str, Block],
+    block: str,
+    focus: RunGroup,
+    tested: bool,
+) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        pick_focus(groups, focus)
+        pick_focus(picked.groups, focus)
         if len(blocks) > 1:
             st.segmented_control(
                 "Layers",
@@ -59,58 +114,6 @@ def show_matrix(
             )
     if view.state.above and not tested:
         st.caption("All cells are shown: this measure and estimator have no test against chance.")
-    mine = rows[rows["series"].eq(focus.key)]
-    shown = blocks[block]
-    cell = view.state.cell or default_cell(mine, shown, scale)
-    above = view.state.above and tested
-
-    def clicked() -> None:
-        """A click on a cell of the heatmap."""
-        points = st.session_state["heatmap"]["selection"]["points"]
-        if points:
-            session.change(cell=cell_at(shown, points[0]["x"], points[0]["y"]))
-
-    pooling = str(rows["pooling"].iloc[0])
-    names = [spec.name for spec in (*shown.rows, *shown.columns)]
-    if not (mine["stream_a"].isin(names) & mine["stream_b"].isin(names)).any():
-        st.caption(f"Nothing of {literal(shown.title)} is stored for {pooling} vectors.")
-        return {}
-    kind = (pooling, str(rows["estimator"].iloc[0]), view.state.preset, scale.measure)
-    grid = st.grid(5, min_column_width=170)
-    with grid.cell(column_span=3), st.container(border=True):
-        figure = cache.figure(
-            view.store,
-            "heatmap",
-            (identity([focus]), kind, shown.title, cell, view.state.numbers, above),
-            lambda: layer_heatmap(
-                mine,
-                shown.rows,
-                shown.columns,
-                scale=scale,
-                model=focus.label,
-                above_chance=above,
-                selected=cell,
-                show_text=view.state.numbers,
-            ),
-        )
-        chart(
-            figure,
-            key="heatmap",
-            alt=f"{scale.label} of {shown.title} layers of {focus.label}; click a cell for its "
-            "values",
-            on_click=clicked,
-        )
-    with grid.cell(column_span=2), st.container(border=True):
-        detail = cell_view(mine, cell, scale) if cell else None
-        if detail is None:
-            st.markdown("**No such cell**")
-            st.text("Nothing is stored for this pair of layers. Click another cell.")
-        else:
-            show_cell(detail, focus.label, scale, chosen=view.state.cell is not None)
-        pick_cell(shown, cell)
-    if drivers and cell:
-        _show_drivers(view, focus.run_of(view.state.seed), cell, pooling)
-    return {f"{focus.label} layer by layer": figure}
 
 
 def _show_drivers(
@@ -119,8 +122,8 @@ def _show_drivers(
     """The samples with the largest and the smallest share of a pair's debiased CKA."""
     st.subheader("Which samples drive it", anchor=False)
     try:
-        found = cache.drivers(view.store, run.run_id, cell, pooling)
-        samples = {one: cache.sample(view.store, run.run_id, one.sample_id) for one in found}
+        driving = cache.drivers(view.store, run.run_id, cell, pooling)
+        samples = {item: cache.sample(view.store, run.run_id, item.sample_id) for item in driving}
     except InputError as error:
         st.text(str(error))
         return
@@ -135,9 +138,9 @@ def _show_drivers(
     )
     with st.grid(2, min_column_width=320):
         for title, sign in (("Largest shares", 1), ("Smallest shares", -1)):
-            chosen = sorted(
-                (one for one in found if one.rank * sign > 0), key=lambda d: abs(d.rank)
+            ranked = sorted(
+                (item for item in driving if item.rank * sign > 0), key=lambda d: abs(d.rank)
             )
             with st.container(border=True):
                 st.markdown(f"**{title}**")
-                show_drivers([(samples[one], one.share) for one in chosen])
+                show_drivers([(samples[item], item.share) for item in ranked])

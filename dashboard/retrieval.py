@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import plotly.graph_objects as go
 import streamlit as st
 
 from backend.figures import alignment_curves
 from backend.figures.pairing import Pair
 from backend.figures.scales import scale_of
+from backend.measures.registry import MEASURES
 from backend.measures.suite.parts import gallery_names
+from backend.views import questions
 from backend.views.groups import RunGroup
-from backend.views.words import listed, literal
+from backend.words import listed, literal
 from dashboard import cache
-from dashboard.page import Context, chart, identity, problems
+from dashboard.cache import Drawn
+from dashboard.chart import chart
+from dashboard.context import Context, series_of
+from dashboard.say import problems
 
-MEASURES = ("recall_at_1", "recall_at_5", "recall_at_10")
+RECALLS = tuple(one.name for one in MEASURES.values() if one.part == "retrieval")
 
 
 def show_retrieval(
     view: Context, groups: tuple[RunGroup, ...], pooling: str, pair: Pair
-) -> dict[str, go.Figure]:
+) -> dict[str, Drawn]:
     """Recall by matching layer in both directions; nothing where the runs hold none."""
-    if not set(MEASURES) & set(cache.measure_names(view.store, groups).get("default", ())):
+    held = cache.measure_names(view.store, groups).get("default", ())
+    names = tuple(name for name in RECALLS if name in held)
+    if not names:
         return {}
-    table = cache.measures(view.store, groups, MEASURES)
+    table = cache.measures(view.store, groups, names)
     problems(table)
     if table.frame.empty:
         return {}
@@ -37,39 +41,34 @@ def show_retrieval(
     )
     measure = st.segmented_control(
         "Partner among the nearest",
-        MEASURES,
-        default=MEASURES[1],
+        names,
+        default=names[len(names) // 2],
         format_func=lambda name: name.rpartition("_")[2],
         required=True,
         key="retrieval-k",
     )
-    rows = table.frame[table.frame["pooling"].eq(pooling) & table.frame["measure"].eq(measure)]
     figures = {}
-    names = listed(group.label for group in groups)
+    labels = listed(group.label for group in groups)
     asked = gallery_names(*pair)
     with st.grid(2, min_column_width=420):
         for query, target in (asked, asked[::-1]):
             direction, words = f"{query}_to_{target}", f"{query} to {target}"
             with st.container(border=True):
                 st.markdown(f"**{literal(words)}**")
-                draw = partial(
+                figures[f"retrieval {words}"] = drawn = cache.figure(
                     alignment_curves,
-                    rows[rows["estimator"].eq(direction)],
-                    [group.series for group in groups],
+                    questions.measures(
+                        view.store, groups, (str(measure),), pooling=pooling, estimator=direction
+                    ),
+                    series_of(groups),
                     pair=pair,
                     scale=scale_of(str(measure)),
                     estimator=words,
                     height=300,
                 )
-                figures[f"retrieval {words}"] = figure = cache.figure(
-                    view.store,
-                    "retrieval",
-                    (identity(groups), pooling, measure, direction, pair),
-                    draw,
-                )
                 chart(
-                    figure,
+                    drawn,
                     key=f"retrieval-{direction}",
-                    alt=f"Retrieval, {words}, by matching layer for {names}",
+                    alt=f"Retrieval, {words}, by matching layer for {labels}",
                 )
     return figures

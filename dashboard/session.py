@@ -74,6 +74,6 @@ def bind(
 def _write(state: ViewState) -> None:
     query = state.to_query()
     present = st.query_params.to_dict()
-    kept = {key: value for key, value in present.items() if key.startswith("embed")}
-    if present != {**kept, **query}:
-        st.query_params.from_dict({**kept, **query})
+    embedding = {key: value for key, value in present.items() if key.startswith("embed")}
+    if present != {**embedding, **query}:
+        st.query_params.from_dict({**embedding, **query})

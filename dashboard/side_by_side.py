@@ -1,9 +1,9 @@
-"""Columns of the Compare page: one a run or placement, the same scale in each of a row's."""
+"""The Compare page's rows: a panel a run or placement, the same scale in each of a row's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,34 +15,33 @@ from backend.figures import (
     placement_drawing,
     transition_panels,
 )
-from backend.figures.dimensionality import shared_top
+from backend.figures.dimensionality import shared_span
 from backend.figures.pairing import Pair
 from backend.figures.placement import describe
-from backend.figures.scales import Scale
+from backend.figures.small_multiples import LEAST_PANEL_PX
 from backend.figures.theme import FUSION_MARK
-from backend.views.dimensions import MEASURES
+from backend.measures.registry import MEASURES, one_layer
+from backend.views import questions
+from backend.views.compare import holding
 from backend.views.groups import RunGroup, noun, nouns
-from backend.views.scores import score_rows, score_table
-from backend.views.words import counted, listed, literal
+from backend.views.questions import Measures
+from backend.views.scores import scores_for_people
+from backend.words import counted, listed, literal
 from dashboard import cache, session
-from dashboard.page import (
-    Context,
-    chart,
-    holds_points,
-    identity,
-    problems,
-    say_missing,
-    say_notes,
-)
+from dashboard.cache import Drawn
+from dashboard.chart import chart
+from dashboard.context import Context, series_of
+from dashboard.pick import Picked
+from dashboard.say import problems, say_missing, say_notes
 
 MIN_COLUMN_PX = 220
 """Four columns fit a window of 1,440 pixels beside the sidebar."""
 
-Figures = dict[str, go.Figure]
+Figures = dict[str, Drawn]
 
 
-def show_heads(view: Context, groups: Sequence[RunGroup]) -> pd.DataFrame:
-    """Where each column's streams meet, and the rows of the table of scores, which it returns."""
+def show_heads(groups: Sequence[RunGroup]) -> None:
+    """Where each column's streams meet, and the table of scores."""
     with st.grid(len(groups), min_column_width=MIN_COLUMN_PX):
         for group in groups:
             with st.container(border=True):
@@ -50,14 +49,8 @@ def show_heads(view: Context, groups: Sequence[RunGroup]) -> pd.DataFrame:
                     st.subheader(literal(group.label), anchor=False)
                     if group.seeds:
                         st.badge(group.seeds_in_words, color="gray")
-                drawn = cache.figure(
-                    view.store,
-                    "placement",
-                    group.series.streams,
-                    partial(placement_drawing, group.series.streams),
-                )
                 chart(
-                    drawn,
+                    cache.figure(placement_drawing, group.series.streams),
                     key=f"placement-{group.key}",
                     alt=f"{noun([group]).capitalize()} {group.label}: "
                     f"{describe(group.series.streams)}",
@@ -68,168 +61,140 @@ def show_heads(view: Context, groups: Sequence[RunGroup]) -> pd.DataFrame:
                     f"{literal(group.manifest.model.name)} · {literal(data.name)} "
                     f"({literal(data.split)}), n = {data.n:,}"
                 )
-    scores = score_rows(groups)
+    scores = cache.value(scores_for_people, tuple(groups))
     if scores.empty and any(group.placed for group in groups):
         st.caption("No scores were stored for these runs.")
     elif len(scores):
         st.dataframe(
-            score_table(scores, groups),
+            scores,
             hide_index=True,
             width="stretch",
             alt=f"Scores of the compared {nouns(groups)}, mean ± sd over seeds",
         )
-    return scores
 
 
-def show_transitions(
-    view: Context,
-    groups: Sequence[RunGroup],
-    rows: pd.DataFrame,
-    scale: Scale,
-    estimator: str,
-    streams: Sequence[str],
-) -> Figures:
-    """A row a stream, a column a run, one y axis a row."""
+def show_transitions(view: Context, picked: Picked, streams: Sequence[str]) -> Figures:
+    """A row a stream, a panel a run, one y axis a row."""
     figures: Figures = {}
     for stream in streams:
         st.markdown(f"**{literal(stream)}**")
         figures |= _row(
-            view,
-            groups,
+            picked.groups,
+            picked.rows,
+            (stream, stream),
             f"transitions-{stream}",
-            kind_of(view, rows),
+            f"{picked.scale.label} of consecutive {stream} layers",
+            transition_panels,
+            picked.ask(view),
             stream,
-            f"{scale.label} of consecutive {stream} layers",
-            partial(
-                transition_panels,
-                *(rows, [group.series for group in groups], stream),
-                scale=scale,
-                estimator=estimator,
-            ),
+            scale=picked.scale,
+            estimator=picked.estimator,
         )
     return figures
 
 
-def show_alignment(
-    view: Context,
-    groups: Sequence[RunGroup],
-    rows: pd.DataFrame,
-    scale: Scale,
-    estimator: str,
-    pair: Pair | None,
-) -> Figures:
-    """Matching layers of the two compared streams, a column a run; nothing without a pair."""
+def show_alignment(view: Context, picked: Picked, pair: Pair | None) -> Figures:
+    """Matching layers of the two compared streams, a panel a run; nothing without a pair."""
     if pair is None:
         return {}
     st.header("Alignment")
     st.caption(f"Matching layers of {literal(listed(pair))} in each run.")
     return _row(
-        view,
-        groups,
+        picked.groups,
+        picked.rows,
+        pair,
         "alignment",
-        (*kind_of(view, rows), *pair),
-        listed(pair),
-        f"{scale.label} of matching layers of {listed(pair)}",
-        partial(
-            alignment_panels,
-            *(rows, [group.series for group in groups]),
-            pair=pair,
-            scale=scale,
-            estimator=estimator,
-        ),
+        f"{picked.scale.label} of matching layers of {listed(pair)}",
+        alignment_panels,
+        picked.ask(view),
+        pair=pair,
+        scale=picked.scale,
+        estimator=picked.estimator,
     )
 
 
-def dimension_rows(
+def pick_dimension(
     view: Context, groups: tuple[RunGroup, ...], pooling: str
-) -> tuple[pd.DataFrame, str]:
-    """The rows of the chosen one-layer measure, and its name; says what is missing."""
+) -> tuple[pd.DataFrame, Measures | None]:
+    """The rows of the chosen one-layer measure, and their question; says what is missing."""
     measured = cache.measure_names(view.store, groups).get(view.state.preset, ())
-    preset = view.state.preset if set(measured) & set(MEASURES) else "default"
-    table = cache.measures(view.store, groups, tuple(MEASURES), preset)
+    preset = view.state.preset if set(measured) & set(one_layer()) else "default"
+    table = cache.measures(view.store, groups, tuple(one_layer()), preset)
     problems(table)
     frame = table.frame
     rows = frame[frame["pooling"].eq(pooling)] if len(frame) else frame
-    held = [name for name in MEASURES if len(rows) and rows["measure"].eq(name).any()]
+    held = [name for name in one_layer() if len(rows) and rows["measure"].eq(name).any()]
     if not held:
         say_missing("measures of dimension", view, "measure")
-        return pd.DataFrame(), ""
+        return pd.DataFrame(), None
     measure = next((name for name in view.state.dims if name in held), held[0])
     if len(held) > 1:
         st.segmented_control(
             "Show",
             held,
-            format_func=lambda name: MEASURES[name][0],
+            format_func=lambda name: MEASURES[name].label,
             required=True,
             **session.bind("dims", measure, lambda name: (name,)),
         )
-    st.caption(MEASURES[measure][1])
-    return rows[rows["measure"].eq(measure)], measure
+    st.caption(MEASURES[measure].meaning)
+    ask = questions.measures(view.store, groups, (measure,), preset, pooling=pooling)
+    return rows[rows["measure"].eq(measure)], ask
 
 
 def show_dimensions(
-    view: Context,
-    groups: Sequence[RunGroup],
-    rows: pd.DataFrame,
-    measure: str,
-    streams: Sequence[str],
+    groups: Sequence[RunGroup], rows: pd.DataFrame, ask: Measures, streams: Sequence[str]
 ) -> Figures:
-    """A row a stream, a column a run, one y axis for all of them."""
-    title, _, words = MEASURES[measure]
-    top = shared_top(rows, streams, measure)
+    """A row a stream, a panel a run, one y axis for all of them."""
+    (measure,) = ask.names
+    span = shared_span(rows, streams, measure)
     figures: Figures = {}
     for stream in streams:
         st.markdown(f"**{literal(stream)}**")
         figures |= _row(
-            view,
             groups,
+            rows,
+            (stream, ""),
             f"dimension-{stream}",
-            (*kind_of(view, rows), str(top)),
+            f"{MEASURES[measure].label} of the {stream} layers",
+            dimension_panels,
+            ask,
             stream,
-            f"{title} of the {stream} layers",
-            partial(
-                dimension_panels,
-                *(rows, [group.series for group in groups], stream, measure),
-                y_max=top,
-                name=words,
-            ),
+            measure,
+            span=span,
         )
     return figures
 
 
 def legend_in_words(groups: Sequence[RunGroup]) -> str:
-    """What line, band and shading of the small figures are."""
+    """What line, band and shading of the panels are."""
     seeds = max(len(group.runs) for group in groups)
     band = f"line: mean of {counted(seeds, 'seed')}, band: min to max; " if seeds > 1 else ""
     return f"{band}shaded and larger marks ({FUSION_MARK}): fusion layers; one y axis a row."
 
 
-def kind_of(view: Context, rows: pd.DataFrame) -> tuple[str, ...]:
-    """What rows of one measure, pooling and estimator are, for the key of a figure."""
-    first = [str(rows[name].iloc[0]) for name in ("measure", "pooling", "estimator")]
-    return (*first, view.state.preset)
-
-
 def _row(
-    view: Context,
     groups: Sequence[RunGroup],
+    rows: pd.DataFrame,
+    streams: Pair,
     name: str,
-    kind: tuple[str, ...],
-    streams: str,
     what: str,
-    draw: Callable[[], Figures],
+    build: Callable[..., go.Figure],
+    ask: Measures,
+    *arguments: Any,
+    **named: Any,
 ) -> Figures:
-    """One figure a column; a run without the streams, or vectors of them, gets a sentence."""
-    panels = cache.figure(view.store, f"compare-{name}", (identity(groups), kind), draw)
-    with st.grid(len(groups), min_column_width=MIN_COLUMN_PX):
-        for group in groups:
-            with st.container(border=True):
-                if group.key in panels and holds_points(panels[group.key]):
-                    chart(
-                        panels[group.key],
-                        key=f"{name}-{group.key}",
-                        alt=f"{what} of {group.label}",
-                    )
-                else:
-                    st.caption(f"{literal(group.label)}: nothing of {literal(streams)} here.")
-    return {f"{name} {group.label}": panels[group.key] for group in groups if group.key in panels}
+    """One figure with a panel a run; a run without the streams, or vectors of them, is named."""
+    shown = holding(rows, groups, streams)
+    lacking = [group.label for group in groups if group not in shown]
+    figures: Figures = {}
+    if shown:
+        with st.container(border=True):
+            drawn = cache.figure(build, ask, series_of(shown), *arguments, **named)
+            names = listed(group.label for group in shown)
+            least = LEAST_PANEL_PX * len(shown)
+            chart(drawn, key=name, alt=f"{what} of {names}", least_px=least)
+            figures[name] = drawn
+    if lacking:
+        of = listed(dict.fromkeys(filter(None, streams)))
+        st.caption(f"{literal(listed(lacking))}: nothing of {literal(of)} here.")
+    return figures

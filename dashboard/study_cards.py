@@ -1,37 +1,32 @@
-"""The Study page's pieces: the table with its downloads, and a card a claim."""
+"""The Study page's pieces: the table, and a card a claim."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
-from backend.figures import alignment_scatter, effect_forest
 from backend.figures.pairing import Pair
 from backend.figures.scores import metric_name
 from backend.store.commands import measure_command, train_command
 from backend.study import ClaimResult, Finding, StudyTable, published_table, render
 from backend.study.alignment import NAMES
-from backend.study.findings import ALIGNMENT, DIMENSION, SCORES, TRANSITIONS, Verdict
+from backend.study.findings import ALIGNMENT, Verdict
 from backend.study.formats import difference_method
 from backend.study.reference import SOURCE, published_points
+from backend.views.claims import Placed, effects, placed_points
 from backend.views.groups import RunGroup
-from backend.views.study import effect_rows, markdown_differences, markdown_table
-from backend.views.words import counted, listed, literal
+from backend.views.study import markdown_differences, markdown_table
+from backend.words import counted, listed, literal
 from dashboard import cache, session
-from dashboard.page import Context, chart
+from dashboard.cache import Drawn
+from dashboard.chart import chart
+from dashboard.context import Context
 
 BadgeColour = Literal["green", "red", "gray", "yellow"]
-_X_TITLES = {
-    TRANSITIONS.key: "CKA at fusion transitions, minus others",
-    DIMENSION.key: "effective dimension, relative to no fusion",
-    SCORES.key: "score of late, minus the other's",
-    ALIGNMENT.key: "Pearson's r over placements",
-}
 _COLOURS: dict[Verdict, BadgeColour] = {
     "supported": "green",
     "contradicted": "red",
@@ -39,9 +34,6 @@ _COLOURS: dict[Verdict, BadgeColour] = {
     "not enough runs": "yellow",
 }
 _LEAD = 4
-_FILES = {"csv": "text/csv", "latex": "text/plain", "markdown": "text/markdown"}
-_ENDINGS = {"csv": "csv", "latex": "tex", "markdown": "md"}
-_SHOWN = {"csv": "CSV", "latex": "LaTeX", "markdown": "Markdown"}
 
 
 def show_table(view: Context, table: StudyTable, layouts: dict[str, str]) -> None:
@@ -63,7 +55,6 @@ def show_table(view: Context, table: StudyTable, layouts: dict[str, str]) -> Non
         st.caption(literal(difference_method(table)))
     for note in table.notes:
         st.caption(f":material/info: {literal(note)}")
-    _downloads(table)
     if published:
         theirs = published_table()
         with st.container(border=True):
@@ -74,19 +65,10 @@ def show_table(view: Context, table: StudyTable, layouts: dict[str, str]) -> Non
             st.caption(literal(SOURCE))
 
 
-def _downloads(table: StudyTable) -> None:
-    with st.popover("Download table", icon=":material/download:"):
-        for form, kind in _FILES.items():
-            st.download_button(
-                _SHOWN[form],
-                partial(_rendered, table, form),
-                f"study.{_ENDINGS[form]}",
-                kind,
-                key=f"study-{form}",
-                on_click="ignore",
-                icon=":material/table:",
-                width="stretch",
-            )
+def typeset(table: StudyTable) -> dict[str, Callable[[], bytes]]:
+    """{file name: what makes it} of the table for a paper."""
+    forms = {"study.tex": "latex", "study.md": "markdown"}
+    return {file: partial(_rendered, table, form) for file, form in forms.items()}
 
 
 def _rendered(table: StudyTable, form: str) -> bytes:
@@ -120,20 +102,25 @@ def show_claims(
     points: pd.DataFrame,
     groups: Sequence[RunGroup],
     pair: Pair | None,
-) -> None:
-    """One card a claim: what it says, its verdicts, its effects drawn and in words."""
+) -> dict[str, Drawn]:
+    """One card a claim: what it says, its verdicts, its effects drawn and in words.
+
+    Returns the figures of these runs.
+    """
     theirs = {result.claim.key: result for result in published}
+    figures: dict[str, Drawn] = {}
     for result in own:
         with st.container(border=True):
             _head(result)
             other = theirs.get(result.claim.key)
             _lead(result)
-            _forests(view, result, other)
+            figures |= _forests(result, other)
             if result.claim.key == ALIGNMENT.key:
-                _scatter(view, points, groups, pair, published=other is not None)
+                figures |= _scatter(view, points, groups, pair, published=other is not None)
             _words(result, "All in words, and how it was asked")
             if other is not None:
                 _words(other, "Published numbers in words")
+    return figures
 
 
 def _head(result: ClaimResult) -> None:
@@ -155,39 +142,31 @@ def _lead(result: ClaimResult) -> None:
     st.markdown("\n".join(f"- {line}" for line in lines) or literal(" ".join(result.notes)))
 
 
-def _forests(view: Context, result: ClaimResult, other: ClaimResult | None) -> None:
+def _forests(result: ClaimResult, other: ClaimResult | None) -> dict[str, Drawn]:
     """The effects of these runs and, beside them, of the published numbers."""
     key = result.claim.key
+    figures: dict[str, Drawn] = {}
     with_numbers = other is not None and bool(other.findings)
     with st.grid(2 if with_numbers else 1, min_column_width=420):
         if result.findings:
             with st.container():
                 if with_numbers:
                     st.markdown("**These runs**")
-                chart(_forest(view, result), key=f"effects-{key}", alt=_alt(result))
+                figures[result.claim.title] = drawn = _forest(result)
+                chart(drawn, key=f"effects-{key}", alt=_alt(result))
         if other is not None and with_numbers:
             with st.container():
                 st.markdown("**Published numbers**")
                 chart(
-                    _forest(view, other),
+                    _forest(other),
                     key=f"published-{key}",
                     alt=f"Published: {_alt(other)}",
                 )
+    return figures
 
 
-def _forest(view: Context, result: ClaimResult) -> go.Figure:
-    key, rows = result.claim.key, effect_rows(result.findings)
-    return cache.figure(
-        view.store,
-        "effects",
-        (key, *rows.itertuples(index=False, name=None)),
-        lambda: effect_forest(
-            rows,
-            x_title=_X_TITLES[key],
-            x_range=(-1.05, 1.05) if key == ALIGNMENT.key else None,
-            percent=key == DIMENSION.key,
-        ),
-    )
+def _forest(result: ClaimResult) -> Drawn:
+    return cache.figure(effects, result.claim.key, result.findings)
 
 
 def _alt(result: ClaimResult) -> str:
@@ -214,8 +193,9 @@ def _scatter(
     pair: Pair | None,
     *,
     published: bool,
-) -> None:
+) -> dict[str, Drawn]:
     """Alignment of the last layers against the score of one task, under a measure of choice."""
+    figures: dict[str, Drawn] = {}
     if pair:
         st.caption(f"Alignment of {literal(listed(pair))}, at their last layers.")
     theirs = published_points() if published else points.iloc[:0]
@@ -225,7 +205,7 @@ def _scatter(
         if points["measure"].eq(name).any() or theirs["measure"].eq(name).any()
     ]
     if not held:
-        return
+        return figures
     measure = view.state.measure if view.state.measure in held else held[0]
     st.segmented_control(
         "Measure",
@@ -248,22 +228,26 @@ def _scatter(
                 score = f"{task} {metric_name(str(metric))}".strip()
                 name = f"{dataset}, {score}" + (f" ({setting})" if setting else "")
                 st.markdown(f"**{literal(name)}**")
-                figure = cache.figure(
-                    view.store,
-                    "alignment-score",
-                    (measure, score, colours, *rows.itertuples(index=False, name=None)),
-                    partial(
-                        alignment_scatter,
-                        rows,
-                        x_title=f"{NAMES[measure]}, last layers",
-                        y_title=score,
-                        colours=colours,
-                        height=280,
+                figures[f"{NAMES[measure]}, {name}"] = drawn = cache.figure(
+                    placed_points,
+                    tuple(
+                        Placed(
+                            row["placement"],
+                            row["alignment"],
+                            row["score"],
+                            row["seeds"],
+                            colours.get(row["placement"], ""),
+                        )
+                        for row in rows.to_dict("records")
                     ),
+                    f"{NAMES[measure]}, last layers",
+                    score,
+                    280,
                 )
                 chart(
-                    figure,
+                    drawn,
                     key=f"scatter-{at}",
                     alt=f"{NAMES[measure]} of the last layers against {name}, "
                     f"{counted(len(rows), 'placement')}",
                 )
+    return figures

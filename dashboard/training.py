@@ -7,15 +7,17 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from backend.figures.dimensionality import MEASURES as DIMENSIONS
 from backend.figures.timeline import Lag, lags_of, moments_of
-from backend.figures.training import ALIGNMENT, QUANTITIES, TRANSITIONS, shown_moments
+from backend.figures.training import ALIGNMENT, TRANSITIONS, shown_moments
+from backend.measures.registry import one_layer
 from backend.store.commands import measured_commands
-from backend.views.dimensions import MEASURES
 from backend.views.groups import RunGroup
-from backend.views.words import counted, listed, literal
+from backend.views.training import held_quantities
+from backend.words import counted, listed, literal
 from dashboard import session
-from dashboard.page import Context, pick_estimator, say_commands
+from dashboard.context import Context
+from dashboard.pick import pick_estimator
+from dashboard.say import say_commands
 
 WORDS: dict[str, tuple[str, str]] = {
     TRANSITIONS: (
@@ -27,7 +29,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Matching layers",
         "CKA of matching layers of two streams: how alike they are.",
     ),
-    **{name: MEASURES[name][:2] for name in DIMENSIONS},
+    **{name: (one.label, one.meaning) for name, one in one_layer().items()},
 }
 
 
@@ -68,14 +70,7 @@ def say_lacking(groups: Sequence[RunGroup], frame: pd.DataFrame) -> None:
 
 def pick_quantity(view: Context, frame: pd.DataFrame) -> str:
     """What is played: the state's choice where the rows hold it, else the first that they hold."""
-    cka = frame["measure"].eq("cka")
-    across = frame["stream_b"].ne("") & frame["stream_a"].ne(frame["stream_b"])
-    there = {
-        TRANSITIONS: bool((cka & ~across).any()),
-        ALIGNMENT: bool((cka & across).any()),
-        **{name: bool(frame["measure"].eq(name).any()) for name in DIMENSIONS},
-    }
-    held = [name for name in QUANTITIES if there[name]]
+    held = held_quantities(frame)
     quantity = view.state.played if view.state.played in held else held[0]
     st.segmented_control(
         "Measure",
@@ -98,13 +93,11 @@ def pick_stream(view: Context, groups: Sequence[RunGroup]) -> str:
     return stream
 
 
-def rows_of(view: Context, frame: pd.DataFrame, quantity: str) -> tuple[pd.DataFrame, str]:
-    """The rows of a quantity, and the estimator of CKA that was chosen ("" for a dimension)."""
-    if quantity in DIMENSIONS:
-        return frame[frame["measure"].eq(quantity)], ""
-    rows = frame[frame["measure"].eq("cka")]
-    kind = pick_estimator(view, sorted(set(rows["estimator"]), reverse=True))
-    return rows[rows["estimator"].eq(kind)], kind
+def pick_variant(view: Context, rows: pd.DataFrame, quantity: str) -> str:
+    """The estimator of CKA; "" for a measure of one layer."""
+    if quantity in one_layer():
+        return ""
+    return pick_estimator(view, sorted(set(rows["estimator"]), reverse=True))
 
 
 def remarks(groups: Sequence[RunGroup], frame: pd.DataFrame) -> list[str]:

@@ -43,12 +43,9 @@ from transformers.models.vision_text_dual_encoder.modeling_vision_text_dual_enco
 )
 from transformers.utils import logging as transformers_logging
 
-from backend.data.base import PairSource
-from backend.data.registry import open_source
-from backend.errors import InputError
-from backend.models.dual_stream.pretrained import load_vision
-from backend.models.families.vision_text_dual import VisionTextDual
-from backend.models.loading import open_checkpoint
+from fusionscope import InputError
+from fusionscope.data import PairSource, open_source
+from fusionscope.models import VisionTextDual, load_vision, open_checkpoint
 
 SAME_TOKENS = 1e-4
 """How far a converted encoder's tokens may lie from those of timm's, in units of their sd."""

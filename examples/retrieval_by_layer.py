@@ -24,17 +24,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.linear_model import RidgeCV
 
-from backend.figures.theme import CLASS_MARKERS as MARKERS
-from backend.figures.theme import NEUTRAL, SERIES_COLOURS, axis, layout
-from backend.jobs.measure import missing_in_store, perform_all
-from backend.store import Run, Store
-from backend.types import BLOCK, matched_layers
+from fusionscope import Run, Store
+from fusionscope.figures import theme
+from fusionscope.jobs import missing_in_store, perform_all
+from fusionscope.types import BLOCK, matched_layers
 
 KS = (1, 5, 10)
 GROUP = 100
 DIRECTIONS = {"image_to_text": "image → text", "text_to_image": "text → image"}
 SHARED = "projected"
-COLOURS = {"cls": SERIES_COLOURS[1], "mean": SERIES_COLOURS[2]}
+COLOURS = {"cls": theme.SERIES_COLOURS[1], "mean": theme.SERIES_COLOURS[2]}
 TIE = 1e-6  # a difference of scores in float32 that is rounding
 
 
@@ -154,7 +153,7 @@ def picture(rows: pd.DataFrame, k: int) -> go.Figure:
     """
     rows = rows[rows["way"].isin(["map", "length"]) & rows["k"].eq(k)]
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    figure.update_layout(**layout(height=360), width=1100)
+    figure.update_layout(**theme.layout(height=360), width=1100)
     figure.update_layout(paper_bgcolor="#fff", font_family="DejaVu Sans, sans-serif")
     first = rows["run"].iloc[0]
     at_end = rows["vision"].str.contains(".", regex=False)
@@ -179,7 +178,11 @@ def picture(rows: pd.DataFrame, k: int) -> go.Figure:
                 y=sites["recall"],
                 name=run,
                 mode="markers",
-                marker={"color": SERIES_COLOURS[at], "symbol": MARKERS[at], "size": 10},
+                marker={
+                    "color": theme.SERIES_COLOURS[at],
+                    "symbol": theme.CLASS_MARKERS[at],
+                    "size": 10,
+                },
                 showlegend=column == 1,
                 row=1,
                 col=column,
@@ -190,15 +193,17 @@ def picture(rows: pd.DataFrame, k: int) -> go.Figure:
             y=[float(rows["chance"].max())] * len(places),
             name="chance",
             mode="lines",
-            line={"color": NEUTRAL, "dash": "dot"},
+            line={"color": theme.NEUTRAL, "dash": "dot"},
             showlegend=column == 1,
             row=1,
             col=column,
         )
         figure.update_xaxes(
-            axis(f"vision layer ({words})", type="category", tickangle=-40), row=1, col=column
+            theme.axis(f"vision layer ({words})", type="category", tickangle=-40), row=1, col=column
         )
-        figure.update_yaxes(axis(f"R@{k}" if column == 1 else "", rangemode="tozero"), col=column)
+        figure.update_yaxes(
+            theme.axis(f"R@{k}" if column == 1 else "", rangemode="tozero"), col=column
+        )
     return figure
 
 

@@ -1,26 +1,23 @@
 """Alignment: how alike the two streams are, layer by layer, and which samples make them so."""
 
+from functools import partial
+
 import streamlit as st
 
 from backend.figures import alignment_curves
 from backend.figures.pairing import paired
 from backend.views.cells import cross_blocks_of
-from backend.views.words import listed, literal
+from backend.views.choices import ALIGNING
+from backend.views.tables import taken_away
+from backend.words import listed, literal
 from dashboard import cache
+from dashboard.chart import panel
+from dashboard.context import averaged, context, series_of
+from dashboard.downloads import downloads
 from dashboard.matrix import show_matrix
-from dashboard.page import (
-    averaged,
-    context,
-    downloads,
-    for_people,
-    identity,
-    panel,
-    pick_measure,
-    pick_streams,
-    say_notes,
-    say_pooling,
-)
+from dashboard.pick import pick_measure, pick_streams
 from dashboard.retrieval import show_retrieval
+from dashboard.say import say_notes, say_pooling
 
 view = context()
 st.title("Alignment")
@@ -38,9 +35,9 @@ if pair is None:
         icon=":material/info:",
     )
     st.stop()
-rows, scale, estimator = pick_measure(view, groups, pair)
+picked = pick_measure(view, groups, pair, ALIGNING)
+scale, pooling = picked.scale, picked.pooling
 names = listed(group.label for group in groups)
-pooling = str(rows["pooling"].iloc[0])
 streams = listed(pair)
 
 st.header("Matching layers")
@@ -48,16 +45,16 @@ st.caption(literal(f"{streams}. {scale.meaning}"))
 say_pooling(groups, pair, pooling)
 figures = {}
 with st.container(border=True):
-    figures["matching layers"] = figure = cache.figure(
-        view.store,
-        "alignment",
-        (identity(groups), pair, pooling, estimator, scale.measure, view.state.preset),
-        lambda: alignment_curves(
-            rows, [group.series for group in groups], pair=pair, scale=scale, estimator=estimator
-        ),
+    figures["matching layers"] = drawn = cache.figure(
+        alignment_curves,
+        picked.ask(view),
+        series_of(groups),
+        pair=pair,
+        scale=scale,
+        estimator=picked.estimator,
     )
     panel(
-        figure,
+        drawn,
         key="matching",
         alt=f"{scale.label} of matching {streams} layers for {names}",
         what=streams,
@@ -68,7 +65,13 @@ figures |= show_retrieval(view, groups, pooling, pair)
 st.header("Every layer with every other")
 focus = view.focus(groups)
 # The samples are those that drive debiased CKA under the default conventions.
-drivers = (scale.measure, estimator, view.state.preset) == ("cka", "debiased", "default")
-blocks = cross_blocks_of(focus, pair)
-figures |= show_matrix(view, groups, rows, scale, blocks, focus, drivers=drivers)
-downloads(f"{scale.measure}-alignment", for_people(rows, groups), figures)
+drivers = (scale.measure, picked.estimator, picked.preset) == ("cka", "debiased", "default")
+figures |= show_matrix(view, picked, cross_blocks_of(focus, pair), focus, drivers=drivers)
+downloads(
+    view,
+    f"{scale.measure}-alignment",
+    partial(cache.value, taken_away, (picked.ask(view),), groups),
+    figures,
+    groups=groups,
+    shown=picked.shown | {"pair": pair, "focus": focus.key},
+)

@@ -1,38 +1,32 @@
 """Compare: two to four runs side by side, and one minus the other."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
-from backend.views.compare import columns_of, depths_differ, stream_names
+from backend.views.choices import PAIRWISE
+from backend.views.compare import columns_of, depths_differ, seeds_in_words, stream_names
 from backend.views.groups import noun
-from backend.views.words import listed, literal
+from backend.views.tables import taken_away
+from backend.words import listed, literal
 from dashboard import cache
+from dashboard.context import averaged, context
 from dashboard.contrast import (
     Measured,
     pick_block,
     pick_pair,
-    seeds_in_words,
     show_cross,
     show_difference_matrix,
     show_differences,
 )
+from dashboard.downloads import downloads
 from dashboard.maps import maps_of, of_pooling, show_maps
-from dashboard.page import (
-    PAIRWISE,
-    averaged,
-    context,
-    downloads,
-    for_people,
-    pick_measure,
-    pick_pooling,
-    pick_streams,
-    say_ignored,
-    say_missing,
-    say_pooling,
-)
+from dashboard.pick import Picked, pick_measure, pick_pooling, pick_streams
+from dashboard.say import say_ignored, say_missing, say_pooling
 from dashboard.side_by_side import (
-    dimension_rows,
     legend_in_words,
+    pick_dimension,
     show_alignment,
     show_dimensions,
     show_heads,
@@ -60,7 +54,7 @@ if len(groups) < 2:
         f"Choose a second {noun(view.overview.groups)} in the sidebar to compare with.",
         icon=":material/compare:",
     )
-show_heads(view, groups)
+show_heads(groups)
 if differing := depths_differ(groups, pair):
     st.caption(
         f"The runs have different numbers of {literal(listed(differing))} layers: each curve keeps "
@@ -69,20 +63,22 @@ if differing := depths_differ(groups, pair):
 
 figures = {}
 shown = {}
-rows, dims, dimension, pooling = pd.DataFrame(), pd.DataFrame(), "", ""
+picked: Picked | None = None
+dims, dimension = pd.DataFrame(), None
+pooling = ""
 held = {name for names in cache.measure_names(view.store, groups).values() for name in names}
 if held & set(PAIRWISE):
-    rows, scale, estimator = pick_measure(view, groups, streams)
-    pooling = str(rows["pooling"].iloc[0])
+    picked = pick_measure(view, groups, streams)
+    pooling = picked.pooling
     say_pooling(groups, streams, pooling)
     st.header("Transitions")
-    st.caption(f"{literal(scale.meaning)} In every small figure: {legend_in_words(groups)}")
-    figures |= show_transitions(view, groups, rows, scale, estimator, streams)
-    figures |= show_alignment(view, groups, rows, scale, estimator, pair)
+    st.caption(f"{literal(picked.scale.meaning)} In every panel: {legend_in_words(groups)}")
+    figures |= show_transitions(view, picked, streams)
+    figures |= show_alignment(view, picked, pair)
     st.header("Dimensionality")
-    dims, dimension = dimension_rows(view, groups, pooling)
+    dims, dimension = pick_dimension(view, groups, pooling)
     if dimension:
-        figures |= show_dimensions(view, groups, dims, dimension, streams)
+        figures |= show_dimensions(groups, dims, dimension, streams)
 else:
     say_missing("measures", view, "measure")
 
@@ -105,17 +101,27 @@ if len(groups) > 1:
     st.header("One minus the other")
     a, b = pick_pair(view, groups)
     shown |= {"focus": a.key, "against": b.key}
-    if len(rows):
-        st.caption(f"Curves: every column minus {literal(b.label)}. {seeds_in_words(rows, a, b)}")
-        measured = Measured(rows, scale, estimator, dims, dimension, pair)
+    if picked:
+        seeds = seeds_in_words(picked.rows, a, b)
+        st.caption(f"Curves: every column minus {literal(b.label)}. {seeds}")
+        measured = Measured(picked, dimension, pair)
         figures |= show_differences(view, groups, b, measured)
     st.subheader(f"Layer by layer: {literal(a.label)} and {literal(b.label)}")
     block_name, block = pick_block(view, a, b, pair)
     shown |= {"block": block_name}
-    if len(rows):
+    if picked:
         figures |= show_difference_matrix(view, a, b, measured, block)
     st.subheader(f"Layers of {literal(a.label)} with layers of {literal(b.label)}")
     figures |= show_cross(view, groups, a, b, block, pooling or "cls")
 say_ignored(view, **shown)
-if len(rows):
-    downloads("compare", for_people(pd.concat([rows, dims]), groups), figures)
+if picked:
+    downloads(
+        view,
+        "compare",
+        partial(
+            cache.value, taken_away, (picked.ask(view), *([dimension] if dimension else [])), groups
+        ),
+        figures,
+        groups=groups,
+        shown=picked.shown | shown | {"pair": pair},
+    )

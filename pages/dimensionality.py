@@ -1,26 +1,22 @@
 """Dimensionality: how many dimensions each layer of each stream uses."""
 
+from functools import partial
+
 import streamlit as st
 
 from backend.figures import dimension_curves
-from backend.figures.dimensionality import shared_top
-from backend.views.dimensions import MEASURES, SHOWN_FIRST
+from backend.figures.dimensionality import shared_span
+from backend.measures.registry import one_layer
+from backend.views import questions
+from backend.views.exports import for_people
 from backend.views.tables import by_layer
-from backend.views.words import listed, literal
+from backend.words import listed, literal
 from dashboard import cache, session
-from dashboard.page import (
-    averaged,
-    context,
-    downloads,
-    for_people,
-    identity,
-    nothing_yet,
-    panel,
-    pick_pooling,
-    problems,
-    say_notes,
-    say_pooling,
-)
+from dashboard.chart import panel
+from dashboard.context import averaged, context, series_of
+from dashboard.downloads import downloads
+from dashboard.pick import pick_pooling
+from dashboard.say import nothing_yet, problems, say_notes, say_pooling
 
 view = context()
 st.title("Dimensionality")
@@ -29,23 +25,24 @@ st.caption(
     "or one direction takes over."
 )
 groups = averaged(view)
+measures = one_layer()
 measured = cache.measure_names(view.store, groups).get(view.state.preset, ())
-preset = view.state.preset if set(measured) & set(MEASURES) else "default"
-table = cache.measures(view.store, groups, tuple(MEASURES), preset)
+preset = view.state.preset if set(measured) & set(measures) else "default"
+table = cache.measures(view.store, groups, tuple(measures), preset)
 problems(table)
-if table.frame.empty or not table.frame["measure"].isin(list(MEASURES)).any():
+if table.frame.empty or not table.frame["measure"].isin(list(measures)).any():
     nothing_yet("measures of dimension", view, "measure")
-rows = table.frame[table.frame["measure"].isin(list(MEASURES))]
+rows = table.frame[table.frame["measure"].isin(list(measures))]
 pooling = pick_pooling(view, list(dict.fromkeys(rows["pooling"])), groups, view.stream_names)
 rows = rows[rows["pooling"].eq(pooling)]
-held = [name for name in MEASURES if rows["measure"].eq(name).any()]
-chosen = [name for name in view.state.dims or SHOWN_FIRST if name in held] or held[:1]
+held = [name for name in measures if rows["measure"].eq(name).any()]
+chosen = [name for name in view.state.dims or held[:2] if name in held] or held[:1]
 if len(held) > 1:
     st.pills(
         "Show",
         held,
         selection_mode="multi",
-        format_func=lambda name: MEASURES[name][0],
+        format_func=lambda name: measures[name].label,
         **session.bind("dims", chosen, tuple),
     )
 rows = rows[rows["measure"].isin(chosen)]
@@ -53,34 +50,39 @@ say_pooling(groups, view.stream_names, pooling)
 
 figures = {}
 names = listed(group.label for group in groups)
-series = [group.series for group in groups]
-for measure, (title, meaning, y_title) in MEASURES.items():
+for measure, one in measures.items():
     if measure not in chosen:
         continue
-    st.subheader(title)
-    st.caption(meaning)
-    top = shared_top(rows, view.stream_names, measure)
+    st.subheader(one.label)
+    st.caption(one.meaning)
+    span = shared_span(rows, view.stream_names, measure)
     with st.grid(2, min_column_width=420):
         for stream in view.stream_names:
             with st.container(border=True):
                 st.markdown(f"**{literal(stream)}**")
-                figures[f"{stream} {measure}"] = figure = cache.figure(
-                    view.store,
-                    "dimension",
-                    (identity(groups), stream, measure, pooling, preset, top),
-                    lambda stream=stream, measure=measure, top=top, y_title=y_title: (
-                        dimension_curves(
-                            rows, series, stream, measure, y_max=top, y_title=y_title, height=300
-                        )
-                    ),
+                figures[f"{stream} {measure}"] = drawn = cache.figure(
+                    dimension_curves,
+                    questions.measures(view.store, groups, (measure,), preset, pooling=pooling),
+                    series_of(groups),
+                    stream,
+                    measure,
+                    span=span,
+                    height=300,
                 )
                 panel(
-                    figure,
+                    drawn,
                     key=f"{measure}-{stream}",
-                    alt=f"{title} of the {stream} stream over its layers for {names}",
+                    alt=f"{one.label} of the {stream} stream over its layers for {names}",
                     what=stream,
                 )
                 say_notes(groups, stream)
 with st.expander("Means over seeds by layer", icon=":material/table:"):
     st.dataframe(by_layer(rows, groups), hide_index=True, width="stretch", alt="Means by layer")
-downloads("dimensionality", for_people(rows, groups), figures)
+downloads(
+    view,
+    "dimensionality",
+    partial(for_people, rows, groups),
+    figures,
+    groups=groups,
+    shown={"pooling": pooling, "preset": preset, "dims": tuple(chosen)},
+)

@@ -1,26 +1,21 @@
 """Probes: how much of a task's labels a linear classifier reads from each layer."""
 
+from functools import partial
+
 import streamlit as st
 
 from backend.figures import probe_curves
 from backend.figures.probes import MEASURE, METRIC_NAMES
-from backend.views.words import listed, literal
+from backend.remarks import merged, sentences
+from backend.views import questions
+from backend.views.tables import taken_away
+from backend.words import listed, literal
 from dashboard import cache, session
-from dashboard.page import (
-    averaged,
-    context,
-    downloads,
-    for_people,
-    identity,
-    nothing_yet,
-    panel,
-    pick_pooling,
-    pick_streams,
-    problems,
-    say_ignored,
-    say_notes,
-    say_pooling,
-)
+from dashboard.chart import panel
+from dashboard.context import averaged, context, series_of
+from dashboard.downloads import downloads
+from dashboard.pick import pick_pooling, pick_streams
+from dashboard.say import nothing_yet, problems, say_ignored, say_notes, say_pooling
 
 view = context()
 st.title("Probes")
@@ -58,6 +53,7 @@ if lacking:
     )
 
 metric = METRIC_NAMES[kinds[task]]
+ask = questions.measures(view.store, probed, (MEASURE,), pooling=pooling, estimator=task)
 names = listed(group.label for group in probed)
 panels = {stream: stream for stream in view.stream_names}
 pair = pick_streams(view, probed)
@@ -70,29 +66,26 @@ with st.grid(2, min_column_width=420):
     for title, stream in panels.items():
         with st.container(border=True):
             st.markdown(f"**{literal(title)}**" + ("" if stream else ", matching layers"))
-            figures[title] = figure = cache.figure(
-                view.store,
-                "probes",
-                (identity(probed), task, pooling, stream, pair),
-                lambda stream=stream: probe_curves(
-                    rows,
-                    [group.series for group in probed],
-                    stream,
-                    metric=metric,
-                    pair=pair,
-                    height=300,
-                ),
+            figures[title] = drawn = cache.figure(
+                probe_curves, ask, series_of(probed), stream, metric=metric, pair=pair, height=300
             )
             panel(
-                figure,
+                drawn,
                 key=f"probe-{title.replace(' ', '-')}",
                 alt=f"Linear probe of {task} ({metric}) by layer of {title} for {names}",
                 what=title,
             )
             say_notes(probed, *((stream,) if stream else pair or ()))
-remarks = list(dict.fromkeys(text for text in rows["warnings"] if text))
+remarks = sentences(merged(*rows["warnings"]))
 if remarks:
     with st.expander("Remarks", icon=":material/info:"):
         for text in remarks[:20]:
             st.text(text)
-downloads(f"probes-{task}", for_people(rows, probed), figures)
+downloads(
+    view,
+    f"probes-{task}",
+    partial(cache.value, taken_away, (ask,), probed),
+    figures,
+    groups=probed,
+    shown={"pooling": pooling, "task": task, "pair": pair},
+)

@@ -1,37 +1,22 @@
 """Projection: the samples of one layer on the plane, layer by layer on fixed axes."""
 
-import pandas as pd
 import streamlit as st
 
 from backend.errors import InputError
-from backend.figures import projection_map
 from backend.figures.projection import RASTER_ABOVE, projection_ranges
-from backend.views.layers import (
-    MODALITY_COLOUR,
-    coloured,
-    colourings,
-    nearest_ref,
-    points_at,
-    refs_of,
-)
-from backend.views.words import listed, literal
+from backend.views import questions
+from backend.views.choices import only
+from backend.views.layers import MODALITY_COLOUR, colourings, nearest_ref, refs_of
+from backend.views.maps import Shown, best_method, clicked_sample, map_points, of_kind, sample_map
+from backend.words import listed, literal
 from dashboard import cache, session
+from dashboard.chart import Point, chart
+from dashboard.context import context
 from dashboard.details import show_sample
+from dashboard.downloads import downloads
 from dashboard.maps import pick_what
-from dashboard.page import (
-    chart,
-    context,
-    downloads,
-    nothing_yet,
-    pick_focus,
-    pick_pooling,
-    pick_streams,
-    problems,
-    say_ignored,
-    say_notes,
-    say_pooling,
-    step_layers,
-)
+from dashboard.pick import pick_focus, pick_pooling, pick_streams, step_layers
+from dashboard.say import nothing_yet, problems, say_ignored, say_notes, say_pooling
 
 view = context()
 st.title("Projection")
@@ -41,18 +26,18 @@ if not having:
 group = view.focus(having)
 runs = {run.seed: run for run in group.runs if run.has_projections}
 run = runs.get(view.state.seed) or next(iter(runs.values()))
-table, labels = cache.projections(view.store, run.run_id), cache.samples(view.store, run.run_id)
+asked = questions.projections(view.store, run.run_id), questions.samples(view.store, run.run_id)
+table, labels = map(cache.answer, asked)
 problems(table)
 problems(labels)
 if table.frame.empty or labels.frame.empty:
     st.stop()
 poolings = list(dict.fromkeys(table.frame["pooling"]))
 pooling = pick_pooling(view, poolings, [group], view.stream_names)
-frame = table.frame[table.frame["pooling"].eq(pooling)]
-method = "umap" if frame["method"].eq("umap").any() else str(frame["method"].iloc[0])
-frame = frame[frame["method"].eq(method)]
+method = best_method(table.frame[table.frame["pooling"].eq(pooling)])
+frame = of_kind(table.frame, pooling, method)
 streams = [spec for spec in group.series.streams if frame["stream"].eq(spec.name).any()]
-tasks = run.manifest.tasks
+tasks = tuple(run.manifest.tasks)
 pair = pick_streams(view, [group])
 by_name = {spec.name: spec for spec in streams}
 first = next((name for name in pair or () if name in by_name), streams[0].name)
@@ -81,50 +66,47 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 step_layers(refs, ref, by_name[stream])
 say_pooling([group], [spec.name for spec in group.series.streams], pooling)
 
-parts = [points_at(frame, ref)]
+places = [ref]
 if colour.key == MODALITY_COLOUR:
     others = [spec for spec in together if spec.name != stream]
-    parts += [points_at(frame, nearest_ref(refs_of(frame, spec), ref.label)) for spec in others]
-points = coloured(pd.concat(parts, ignore_index=True), labels.frame, tasks, colour.key)
-shown_streams = [spec.name for spec in together] if len(parts) > 1 else [stream]
+    places += [nearest_ref(refs_of(frame, spec), ref.label) for spec in others]
+shown = Shown(tuple(places), pooling, method, colour, tasks)
+points = cache.value(map_points, *asked, shown)
+shown_streams = [spec.name for spec in together] if len(places) > 1 else [stream]
 ranges = projection_ranges(frame[frame["stream"].isin(shown_streams)])
-known = bool(labels.frame["sample_id"].eq(view.state.sample).any())
-sample_id = view.state.sample if known else str(points["sample_id"].iloc[0])
-say_ignored(
-    view,
-    focus=group.key,
-    seed=run.seed,
-    stream=stream,
-    layer=ref.label,
-    colour=colour.key,
-    sample=sample_id,
-)
+held = bool(labels.frame["sample_id"].eq(view.state.sample).any())
+sample_id = str(view.state.sample if held else points["sample_id"].iloc[0])
+settings = {
+    "focus": group.key,
+    "seed": run.seed,
+    "stream": stream,
+    "layer": ref.label,
+    "colour": colour.key,
+    "sample": sample_id,
+}
+say_ignored(view, **settings)
 
 
-def clicked() -> None:
+def clicked(point: Point) -> None:
     """A click on a point."""
-    found = st.session_state["map"]["selection"]["points"]
-    if found and "customdata" in found[0]:
-        data = found[0]["customdata"]
-        row = int(data[0] if isinstance(data, list) else data)
-        session.change(sample=str(points["sample_id"].iloc[row]))
+    if sample := clicked_sample(points, point["customdata"]):
+        session.change(sample=sample)
 
 
 grid = st.grid(5, min_column_width=170)
 with grid.cell(column_span=3), st.container(border=True):
     where = f"{listed(shown_streams)} layer {ref.label}"
-    figure = projection_map(
-        points,
+    drawn = cache.figure(
+        sample_map,
+        *asked,
+        shown,
         ranges,
-        classes=colour.classes,
-        colours=colour.colours,
-        markers=colour.markers,
         selected=sample_id,
         x_title=f"{where}, {method.upper()} 1",
         y_title=f"{method.upper()} 2",
     )
     chart(
-        figure,
+        drawn,
         key="map",
         alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
         on_click=clicked,
@@ -132,13 +114,20 @@ with grid.cell(column_span=3), st.container(border=True):
     say_notes([group], *shown_streams)
     if len(points) > RASTER_ABOVE:
         st.caption(f"Above {RASTER_ABOVE:,} samples their density is drawn, without classes.")
-    if len(parts) > 1:
+    if len(places) > 1:
         st.caption(
             "Each stream is fitted on its own: compare shapes, not distances between streams."
         )
 with grid.cell(column_span=2), st.container(border=True):
     try:
-        show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=known)
+        show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=held)
     except InputError as error:
         st.text(str(error))
-downloads("projection", points, {f"{run.run_id} {where}": figure})
+downloads(
+    view,
+    "projection",
+    points,
+    {f"{run.run_id} {where}": drawn},
+    groups=only([group], [run.run_id]),
+    shown={**settings, "pooling": pooling},
+)

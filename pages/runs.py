@@ -3,16 +3,25 @@
 import pandas as pd
 import streamlit as st
 
-from backend.figures import placement_drawing, score_strip
+from backend.figures import placement_drawing
 from backend.figures.placement import describe
 from backend.figures.scores import metric_name
 from backend.views.groups import RunGroup, counted_groups, noun, nouns
 from backend.views.missing import missing_of, present_in_words
-from backend.views.scores import best_of, headline_metrics, score_rows, score_table
-from backend.views.words import counted, listed, literal, mean_sd
+from backend.views.scores import (
+    best_of,
+    headline_metrics,
+    score_figure,
+    score_rows,
+    scores_for_people,
+)
+from backend.words import counted, listed, literal, mean_sd
 from dashboard import cache
+from dashboard.chart import chart
+from dashboard.context import context
+from dashboard.downloads import downloads
 from dashboard.empty import list_broken
-from dashboard.page import chart, context, downloads, identity, say_notes
+from dashboard.say import say_notes
 
 CARDS_A_PAGE = 8
 
@@ -34,7 +43,7 @@ st.caption(
 )
 list_broken(view.overview)
 
-scores = score_rows(groups)
+scores = cache.value(score_rows, groups)
 metrics = headline_metrics(scores, groups)
 figures = {}
 if metrics:
@@ -42,26 +51,19 @@ if metrics:
     with st.grid(3, min_column_width=300):
         for task, metric in metrics:
             with st.container(border=True):
-                figure = cache.figure(
-                    view.store,
-                    "scores",
-                    (identity(groups), task, metric),
-                    lambda task=task, metric=metric: score_strip(
-                        scores, [g.series for g in groups], task=task, metric=metric
-                    ),
-                )
-                figures[f"{task} {metric}"] = figure
+                drawn = cache.figure(score_figure, groups, task, metric)
+                figures[f"{task} {metric}"] = drawn
                 best = best_of(scores, groups, task, metric)
                 chart(
-                    figure,
+                    drawn,
                     key=f"score-{task}-{metric}",
                     alt=f"{task} {metric} of every {noun(groups)}. {best}",
                 )
                 st.caption(literal(best))
     with st.container(horizontal=True, vertical_alignment="center"):
-        table = score_table(scores, groups)
+        table = cache.value(scores_for_people, groups)
         named = scores.rename(columns={"label": noun(groups)})
-        downloads("scores", named, figures, label="Download scores")
+        downloads(view, "scores", named, figures, groups=groups, shown={}, label="Download scores")
     with st.expander("Table of all scores", icon=":material/table:"):
         st.dataframe(table, hide_index=True, width="stretch", alt=f"Scores of every {noun(groups)}")
 
@@ -74,12 +76,7 @@ def card(group: RunGroup) -> None:
         if group.seeds:
             st.badge(group.seeds_in_words, color="gray")
     chart(
-        cache.figure(
-            view.store,
-            "placement",
-            group.series.streams,
-            lambda: placement_drawing(group.series.streams),
-        ),
+        cache.figure(placement_drawing, group.series.streams),
         key=f"placement-{group.key}",
         alt=f"{noun([group]).capitalize()} {group.label}: {describe(group.series.streams)}",
     )

@@ -1,33 +1,28 @@
 """Training: a measure's curve over the layers, played over the epochs, and all epochs at once."""
 
+from functools import partial
+
 import streamlit as st
 
-from backend.figures import training_curves, training_heatmap
-from backend.figures.dimensionality import shared_top
+from backend.figures.dimensionality import shared_span
 from backend.figures.training import ALIGNMENT
-from backend.views.words import listed, literal
+from backend.views import questions
+from backend.views.exports import for_people
+from backend.views.training import all_steps, played, quantity_rows
+from backend.words import listed, literal
 from dashboard import cache
-from dashboard.page import (
-    averaged,
-    chart,
-    context,
-    downloads,
-    for_people,
-    identity,
-    pick_focus,
-    pick_pooling,
-    pick_streams,
-    problems,
-    say_ignored,
-    say_notes,
-)
+from dashboard.chart import chart
+from dashboard.context import averaged, context, series_of
+from dashboard.downloads import downloads
+from dashboard.pick import pick_focus, pick_pooling, pick_streams
+from dashboard.say import problems, say_ignored, say_notes
 from dashboard.training import (
     WORDS,
     nothing_measured,
     pick_quantity,
     pick_stream,
+    pick_variant,
     remarks,
-    rows_of,
     say_lacking,
 )
 
@@ -55,30 +50,24 @@ if stream:
     say_ignored(view, stream=stream)
 title, meaning = WORDS[quantity]
 st.caption(literal(meaning))
-rows, estimator = rows_of(view, frame, quantity)
-top = shared_top(rows, view.stream_names, quantity)
-what = (quantity, stream, pair, pooling, estimator, top)
+estimator = pick_variant(view, quantity_rows(frame, quantity, pooling), quantity)
+rows = quantity_rows(frame, quantity, pooling, estimator)
 of = f" of the {stream} stream" if stream else ""
+shown = {
+    "pooling": pooling,
+    "pair": pair,
+    "estimator": estimator,
+    "span": shared_span(rows, view.stream_names, quantity),
+}
 
 figures = {}
 with st.container(border=True):
-    figures[f"{title}{of}, played"] = figure = cache.figure(
-        view.store,
-        "training",
-        (identity(groups), what),
-        lambda: training_curves(
-            rows,
-            [group.series for group in groups],
-            quantity,
-            stream,
-            pair=pair,
-            estimator=estimator,
-            y_max=top,
-        ),
+    figures[f"{title}{of}, played"] = drawn = cache.figure(
+        played, questions.training(view.store, groups), series_of(groups), quantity, stream, **shown
     )
     names = listed(group.label for group in groups)
     chart(
-        figure,
+        drawn,
         key="played",
         alt=f"{title}{of} by layer at the last step of the training for {names}; Play shows all "
         "steps, and the heatmap below holds the same values",
@@ -91,18 +80,32 @@ focus = view.focus(groups)
 say_ignored(view, focus=focus.key)
 pick_focus(groups, focus)
 with st.container(border=True):
-    figures[f"{title}{of}, {focus.label}"] = figure = cache.figure(
-        view.store,
-        "training-heatmap",
-        (identity([focus]), what),
-        lambda: training_heatmap(
-            rows, focus.series, quantity, stream, pair=pair, estimator=estimator, y_max=top
-        ),
+    figures[f"{title}{of}, {focus.label}"] = drawn = cache.figure(
+        all_steps,
+        questions.training(view.store, (focus,)),
+        focus.series,
+        quantity,
+        stream,
+        **shown,
     )
     chart(
-        figure,
+        drawn,
         key="whole",
         alt=f"{title}{of} of {focus.label}: layers on the rows, steps of the training on the "
         "columns",
     )
-downloads(f"training-{quantity}", for_people(rows, groups), figures)
+downloads(
+    view,
+    f"training-{quantity}",
+    partial(for_people, rows, groups),
+    figures,
+    groups=groups,
+    shown={
+        "played": quantity,
+        "stream": stream or None,
+        "pooling": pooling,
+        "pair": pair,
+        **({"estimator": estimator} if estimator else {}),
+        "focus": focus.key,
+    },
+)

@@ -1,24 +1,20 @@
 """Transitions: a measure of consecutive layers, and of every layer with every other."""
 
+from functools import partial
+
 import streamlit as st
 
 from backend.figures import transition_curves
 from backend.views.cells import blocks_of
-from backend.views.words import listed, literal
+from backend.views.tables import taken_away
+from backend.words import listed, literal
 from dashboard import cache, session
+from dashboard.chart import panel
+from dashboard.context import averaged, context, series_of
+from dashboard.downloads import downloads
 from dashboard.matrix import show_matrix
-from dashboard.page import (
-    averaged,
-    context,
-    downloads,
-    for_people,
-    identity,
-    panel,
-    pick_measure,
-    pick_streams,
-    say_notes,
-    say_pooling,
-)
+from dashboard.pick import pick_measure, pick_streams
+from dashboard.say import say_notes, say_pooling
 
 view = context()
 st.title("Transitions")
@@ -29,8 +25,10 @@ st.caption(
 )
 groups = averaged(view)
 pair = pick_streams(view, groups)
-rows, scale, estimator = pick_measure(view, groups, view.stream_names)
-st.caption(literal(scale.meaning))
+picked = pick_measure(view, groups, view.stream_names)
+scale = picked.scale
+direction = scale.directed("layer k-1", "layer k")
+st.caption(literal(f"{scale.meaning} {f'Here {direction}.' if direction else ''}"))
 st.toggle(
     "Split fusion transitions",
     help="At a fusion layer k, also show what taking the other stream in did (k-1 to k.fusion) and "
@@ -38,32 +36,23 @@ st.toggle(
     **session.bind("split", view.state.split),
 )
 figures = {}
-shown_runs = identity(groups)
 names = listed(group.label for group in groups)
-pooling = str(rows["pooling"].iloc[0])
-say_pooling(groups, view.stream_names, pooling)
+say_pooling(groups, view.stream_names, picked.pooling)
 with st.grid(2, min_column_width=420):
     for stream in view.stream_names:
         with st.container(border=True):
             st.markdown(f"**{literal(stream)}**, consecutive layers")
-            figures[f"{stream} transitions"] = figure = cache.figure(
-                view.store,
-                "transitions",
-                (
-                    *(shown_runs, stream, pooling, estimator, scale.measure),
-                    *(view.state.preset, view.state.split),
-                ),
-                lambda stream=stream: transition_curves(
-                    rows,
-                    [group.series for group in groups],
-                    stream,
-                    scale=scale,
-                    split_fusion=view.state.split,
-                    estimator=estimator,
-                ),
+            figures[f"{stream} transitions"] = drawn = cache.figure(
+                transition_curves,
+                picked.ask(view),
+                series_of(groups),
+                stream,
+                scale=scale,
+                split_fusion=view.state.split,
+                estimator=picked.estimator,
             )
             panel(
-                figure,
+                drawn,
                 key=f"curve-{stream}",
                 alt=f"{scale.label} of consecutive layers of the {stream} stream for {names}",
                 what=stream,
@@ -72,5 +61,12 @@ with st.grid(2, min_column_width=420):
 
 st.header("Every layer with every other")
 focus = view.focus(groups)
-figures |= show_matrix(view, groups, rows, scale, blocks_of(focus, pair), focus)
-downloads(f"{scale.measure}-transitions", for_people(rows, groups), figures)
+figures |= show_matrix(view, picked, blocks_of(focus, pair), focus)
+downloads(
+    view,
+    f"{scale.measure}-transitions",
+    partial(cache.value, taken_away, (picked.ask(view),), groups),
+    figures,
+    groups=groups,
+    shown=picked.shown | {"focus": focus.key},
+)

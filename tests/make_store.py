@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
-from backend.store import Manifest, RunWriter, Store
+from backend.store import Manifest, RunWriter, Store, kinds
 from backend.store.identity import default_run_id
 from backend.store.streams import StreamInfo
 from backend.types import LayerRef, Meet, Pooling, Site, StreamSpec
@@ -44,7 +44,7 @@ def make_store(
     measures: bool = True,
     projections: bool = True,
     scores: bool = True,
-    shard_size: int = 20,
+    part_size: int = 20,
     dataset: str = "macros",
     training: Callable[[str, int], Moments] | None = None,
 ) -> Store:
@@ -65,17 +65,20 @@ def make_store(
             vectors = make_vectors(manifest, n)
             first = seed == seeds[0]
             with store.writer(manifest) as writer:
-                write_shards(writer, samples, vectors, shard_size)
+                write_parts(writer, samples, vectors, part_size)
                 if scores:
-                    writer.add_scores(make_scores(placement, seed))
+                    writer.add(kinds.SCORES, make_scores(placement, seed))
                 if training and (moments := training(placement, seed)):
-                    writer.add_training_measures(
-                        make_training(make_measures(manifest, vectors), moments)
+                    writer.add(
+                        kinds.TRAINING_MEASURES,
+                        make_training(make_measures(manifest, vectors), moments),
                     )
                 if measures:
-                    writer.add_measures("default", make_measures(manifest, vectors))
+                    writer.add(kinds.MEASURES, make_measures(manifest, vectors), "default")
                 if projections and first:
-                    writer.add_projection("pca", make_projection(manifest, vectors, samples))
+                    writer.add(
+                        kinds.PROJECTIONS, make_projection(manifest, vectors, samples), "pca"
+                    )
                 if checkpoint and first:
                     with tempfile.TemporaryDirectory() as folder:
                         writer.add_checkpoint(_make_checkpoint(Path(folder)))
@@ -94,7 +97,7 @@ def make_released_store(
     keep_activations: bool = True,
     measures: bool = True,
     projections: bool = True,
-    shard_size: int = 20,
+    part_size: int = 20,
 ) -> Store:
     """Add a run a released model to the store at ``path``, which may hold others.
 
@@ -107,11 +110,11 @@ def make_released_store(
         manifest = make_released_manifest(model, poolings, dtype)
         vectors = make_vectors(manifest, n)
         with store.writer(manifest) as writer:
-            write_shards(writer, samples, vectors, shard_size)
+            write_parts(writer, samples, vectors, part_size)
             if measures:
-                writer.add_measures("default", make_measures(manifest, vectors))
+                writer.add(kinds.MEASURES, make_measures(manifest, vectors), "default")
             if projections:
-                writer.add_projection("pca", make_projection(manifest, vectors, samples))
+                writer.add(kinds.PROJECTIONS, make_projection(manifest, vectors, samples), "pca")
             writer.commit(keep_activations=keep_activations)
     return store
 
@@ -277,7 +280,7 @@ def make_vectors(
 ) -> dict[tuple[LayerRef, Pooling], np.ndarray]:
     """Activations of every site and pooling: another stream's latent enters where it is met.
 
-    Row i depends only on the run and ``start + i``, so shards can be made one by one. Vision's CLS
+    Row i depends only on the run and ``start + i``, so parts can be made one by one. Vision's CLS
     at layer 0 is constant, as in a real ViT.
     """
     vectors: dict[tuple[LayerRef, Pooling], np.ndarray] = {}
@@ -306,17 +309,17 @@ def make_vectors(
     return vectors
 
 
-def write_shards(
+def write_parts(
     writer: RunWriter,
     samples: pa.Table,
     vectors: dict[tuple[LayerRef, Pooling], np.ndarray],
-    shard_size: int = 20,
+    part_size: int = 20,
 ) -> None:
-    """Write what is not written yet, in shards of ``shard_size`` rows."""
-    for at in range(writer.n_written, samples.num_rows, shard_size):
-        writer.write_shard(
-            samples.slice(at, shard_size),
-            {key: array[at : at + shard_size] for key, array in vectors.items()},
+    """Write what is not written yet, in parts of ``part_size`` rows."""
+    for at in range(writer.n_written, samples.num_rows, part_size):
+        writer.write_part(
+            samples.slice(at, part_size),
+            {key: array[at : at + part_size] for key, array in vectors.items()},
         )
 
 

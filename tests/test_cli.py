@@ -78,17 +78,18 @@ def test_the_whole_path_from_training_to_measures(run, tmp_path: Path) -> None:
 
 
 def test_runs_without_activations_keep_measures_and_maps(
-    run, checkpoint: Path, tmp_path: Path
+    run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("backend.projection.umap_layers.EPOCHS", 5)  # any map will do
     taken = run(
-        *("capture", "--model", checkpoint, "--data", "macros:test=40", "--store", tmp_path / "s"),
+        *("capture", "--model", checkpoint, "--data", "macros:test=12", "--store", tmp_path / "s"),
         *("--run-id", "lean", "--no-activations", "--pooling", "cls"),
     )
     assert taken.code == 0, taken.err
     lean = Store(tmp_path / "s").run("lean")
     assert not lean.has_activations
     assert len(lean.measures())
-    assert len(lean.projections("vision", 2, "cls", "umap")) == 40
+    assert len(lean.projections("vision", 2, "cls", "umap")) == 12
 
 
 def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
@@ -106,7 +107,7 @@ def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
     assert last.startswith("run lean: 12 samples in ")
     lean = Store(tmp_path / "s").run("lean")
     assert not lean.has_activations
-    assert set(lean.measures()["measure"]) == {"cka", "effective_dimension", "participation_ratio"}
+    assert set(lean.measures()["measure"]) >= {"cka", "effective_dimension", "participation_ratio"}
     assert run("verify", "--store", tmp_path / "s").code == 0
 
 
@@ -120,13 +121,20 @@ def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
         ),
         (
             "capture --model x --data macros --store s --streaming --dtype float16",
-            "--dtype: dtype float16 is how vectors are kept",
+            "--dtype: float16 is how vectors are kept, and a streaming capture keeps none. "
+            "Leave out one of --dtype and --streaming",
         ),
         ("serve --store nowhere", "does not exist"),
         ("capture --model x --data macros --store s", "not a local directory"),
-        ("train --data macros --placement soon --out o", "no placement is called 'soon'"),
-        ("train --data macros --placement late --out o --seeds one", "--seeds"),
-        ("train --data macros --placement late --out o --task wit", "no task 'wit'"),
+        (
+            "train --data macros --placement soon --out o",
+            "--placement: 'soon': no placement",
+        ),
+        (
+            "train --data macros --placement late --out o --seeds one",
+            "--seeds: 'one' is not",
+        ),
+        ("train --data macros --placement late --out o --task wit", "--task: no task 'wit'"),
         ("train --data coco:x --placement late --out o", "unknown layout 'coco'"),
         ("check --data hateful_memes:gone", "gone"),
         ("measure --store {empty} --run r", "is not a store"),
@@ -151,13 +159,13 @@ def test_verify_finds_a_damaged_file(run, checkpoint: Path, tmp_path: Path) -> N
     store = tmp_path / "s"
     words = ("capture", "--model", checkpoint, "--data", "macros:test=8", "--store", store)
     assert run(*words, "--run-id", "r").code == 0
-    victim = store / "runs" / "r" / "activations" / "vision-2-cls.parquet"
+    (victim,) = (store / "runs" / "r" / "activations" / "vision").glob("2-cls/part-*.parquet")
     data = bytearray(victim.read_bytes())
     data[len(data) // 3] ^= 0xFF
     victim.write_bytes(data)
     outcome = run("verify", "--store", store)
     assert outcome.code == 2
-    assert "vision-2-cls" in outcome.out
+    assert "vision/2-cls/part-" in outcome.out
 
 
 def test_check_names_the_rows_that_cannot_be_used(run, tmp_path: Path) -> None:
@@ -185,14 +193,17 @@ def test_every_layout_can_be_imported() -> None:
 
     for where in LAYOUTS.values():
         module, _, name = where.partition(":")
-        assert hasattr(import_module(module), name)
+        assert hasattr(import_module(module, "backend.data"), name)
 
 
 def test_the_dashboard_s_commands_do_not_import_torch() -> None:
-    code = (
-        "import sys; import backend.cli, backend.jobs.demo, backend.store, dashboard.page; "
-        "assert not {'torch', 'timm', 'umap', 'transformers'} & set(sys.modules)"
-    )
+    code = """
+import importlib, pkgutil, sys
+import backend.cli, backend.jobs.demo, backend.store, dashboard
+for module in pkgutil.iter_modules(dashboard.__path__):
+    importlib.import_module(f"dashboard.{module.name}")
+assert not {"torch", "timm", "umap", "transformers"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,16 +1,15 @@
 """From pairs to a run in the store: decode, run and pool, write, as three overlapping steps.
 
-Images are decoded ahead of the model by one thread and shards are written behind it by another.
-Both queues are bounded, so memory holds a few batches and two shards however long the data is.
+Images are decoded ahead of the model by one thread and parts are written behind it by another.
+Both queues are bounded, so memory holds a few batches and two parts however long the data is.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -19,37 +18,24 @@ from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from PIL import Image
 
+from backend.capture.options import CaptureOptions
 from backend.capture.sinks import PooledSink, Vectors
 from backend.capture.tap import Tap
 from backend.data.base import Pair, PairSource
+from backend.data.images import thumbnail
 from backend.errors import InputError
 from backend.models.adapter import Adapter, Inputs
 from backend.models.devices import choose_device
+from backend.progress import SILENT, Progress
 from backend.store import Manifest, RunWriter
-from backend.types import Label, LayerRef, Pooling, Record, TaskSpec
+from backend.store.samples import samples_table
+from backend.store.vectors import part_rows
+from backend.types import LayerRef, Pooling, Record
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int], None]
-
-_SHARD_BYTES = 32 * 2**20
-_SHARD_ROWS = 512
 _AHEAD = 2  # batches that are decoded while the model runs
-_THUMBNAIL_PX = 96
-_THUMBNAIL_QUALITY = 60
-
-
-@dataclass(frozen=True)
-class CaptureOptions:
-    """How to capture; what is captured is in the manifest. ``limit`` counts usable samples."""
-
-    limit: int | None = None
-    batch_size: int = 32
-    device: str = "auto"
-    thumbnail_px: int = _THUMBNAIL_PX
 
 
 @dataclass(frozen=True)
@@ -62,10 +48,10 @@ class Batch:
 
 
 class Buffer(Protocol):
-    """Takes the captured batches in order and keeps what is to be kept of them, shard by shard."""
+    """Takes the captured batches in order and keeps what is to be kept of them, part by part."""
 
     def __enter__(self) -> Self:
-        """Begin; the shards that the writer holds are there already."""
+        """Begin; the parts that the writer holds are there already."""
         ...
 
     def __exit__(self, *error: object) -> None:
@@ -78,7 +64,7 @@ class Buffer(Protocol):
         ...
 
     def add(self, batch: Batch, vectors: Vectors) -> None:
-        """Take one batch; writes a shard when enough is gathered."""
+        """Take one batch; writes a part when enough is gathered."""
         ...
 
     def flush(self) -> None:
@@ -91,15 +77,16 @@ def capture(
     source: PairSource,
     writer: RunWriter,
     options: CaptureOptions,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     buffer: Buffer | None = None,
+    expected: int | None = None,
 ) -> int:
     """Fill an open ``writer`` with every layer of the model over the writer's split of ``source``.
 
     Goes on after the samples that the writer already holds. The caller commits. Returns the number
-    of samples in the run. ``progress`` gets the number of samples done so far. ``buffer`` is what
-    takes the layers; by default they are all written. Raises InputError when the split has no
-    usable sample.
+    of samples in the run. ``progress`` gets the number of samples so far, of those ``expected``.
+    ``buffer`` is what takes the layers; by default they are all written. Raises InputError when the
+    split has no usable sample.
     """
     manifest = writer.manifest
     device = choose_device(options.device)
@@ -107,31 +94,29 @@ def capture(
     records = _remaining(source, manifest.dataset.split, writer.last_sample_id)
     problems = source.report.count
     left = None if options.limit is None else max(0, options.limit - writer.n_written)
-    buffer = buffer or _ShardBuffer(writer, shard_rows(manifest, options.batch_size))
+    buffer = buffer or _PartBuffer(writer, rows_of_batches(manifest, options.batch_size))
     pooled = PooledSink(manifest.poolings, manifest.dtype)
     cut = _CutTexts()
-    if progress:
-        progress(writer.n_written)
+    progress.advance(writer.n_written, expected)
     with (
         ThreadPoolExecutor(1, "decode") as decoder,
-        buffer as shards,
+        buffer as gathered,
         Tap(adapter, pooled) as tap,
     ):
         usable = source.decoded(records)
         limited = usable if left is None else islice(usable, left)
         for batch in _ahead(decoder, _batches(adapter, limited, options)):
             tap(batch.inputs.to(device))
-            shards.add(batch, pooled.vectors())
+            gathered.add(batch, pooled.vectors())
             cut.add(batch)
-            if progress:
-                progress(writer.n_written + shards.pending)
-        shards.flush()
+            progress.advance(writer.n_written + gathered.pending, expected)
+        gathered.flush()
     cut.tell(adapter.name)
     if source.report.count > problems:
         try:
             source.require_still_there(manifest.dataset.split, writer.n_written)
         except InputError:
-            writer.keep_shards(0)  # there may be gaps in what was read last
+            writer.keep_parts(0)  # there may be gaps in what was read last
             raise
     if not writer.n_written:
         raise InputError(
@@ -142,16 +127,9 @@ def capture(
     return writer.n_written
 
 
-def shard_rows(manifest: Manifest, batch_size: int) -> int:
-    """Samples a shard: a bounded number of bytes, whole batches."""
-    values = sum(
-        spec.width_of(ref) * len(set(spec.poolings_of(ref)) & set(manifest.poolings))
-        for spec in manifest.streams
-        for ref in spec.refs
-    )
-    sample = np.dtype(manifest.dtype).itemsize * max(1, values)
-    rows = min(_SHARD_ROWS, max(1, _SHARD_BYTES // sample))
-    return max(1, rows // batch_size) * batch_size
+def rows_of_batches(manifest: Manifest, batch_size: int) -> int:
+    """Samples a part: whole batches."""
+    return max(1, part_rows(manifest) // batch_size) * batch_size
 
 
 def read_scores(folder: Path) -> pd.DataFrame | None:
@@ -177,7 +155,7 @@ def _remaining(source: PairSource, split: str, last: str | None) -> Iterator[Rec
     raise InputError(
         f"sample {last!r}, where the unfinished capture stopped, is no longer in the data",
         where=f"data {source.name}",
-        hint="Choose another --run-id to start afresh.",
+        hint="Choose another `run_id` to start afresh.",
     )
 
 
@@ -222,17 +200,8 @@ def _ahead(pool: ThreadPoolExecutor, batches: Iterator[Batch]) -> Iterator[Batch
         yield batch
 
 
-def thumbnail(image: Image.Image, side: int = _THUMBNAIL_PX) -> bytes:
-    """A small WebP of an RGB image, at most ``side`` pixels a side."""
-    small = image.copy()
-    small.thumbnail((side, side))
-    out = io.BytesIO()
-    small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
-    return out.getvalue()
-
-
-class _ShardBuffer:
-    """Gathers batches into shards and writes each on a thread of its own, one at a time."""
+class _PartBuffer:
+    """Gathers batches into parts and writes each on a thread of its own, one at a time."""
 
     def __init__(self, writer: RunWriter, rows: int) -> None:
         self._writer = writer
@@ -258,7 +227,7 @@ class _ShardBuffer:
         return self._writing is not None and not self._writing.done()
 
     def add(self, batch: Batch, vectors: Vectors) -> None:
-        """Take one batch; writes a shard when enough is gathered."""
+        """Take one batch; writes a part when enough is gathered."""
         self._samples += zip(batch.records, batch.thumbnails, strict=True)
         self._parts.append(vectors)
         if len(self._samples) >= self._rows:
@@ -275,42 +244,16 @@ class _ShardBuffer:
         samples, parts = self._samples, self._parts
         self._samples, self._parts = [], []
         self._in_flight = len(samples)
-        self._writing = self._pool.submit(self._write_shard, samples, parts)
+        self._writing = self._pool.submit(self._write_part, samples, parts)
 
     def _wait(self) -> None:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
 
-    def _write_shard(
+    def _write_part(
         self, samples: Sequence[tuple[Record, bytes | None]], parts: Sequence[Vectors]
     ) -> None:
         keys: list[tuple[LayerRef, Pooling]] = list(parts[0])
         vectors = {key: np.concatenate([part[key] for part in parts]) for key in keys}
-        self._writer.write_shard(samples_table(samples, self._writer.manifest.tasks), vectors)
-
-
-def samples_table(
-    samples: Sequence[tuple[Record, bytes | None]], tasks: Sequence[TaskSpec]
-) -> pa.Table:
-    """Records and their thumbnails as the store's samples: labels by name, not by number."""
-    records = [record for record, _ in samples]
-    columns: dict[str, list[object]] = {
-        "sample_id": [r.sample_id for r in records],
-        "split": [r.split for r in records],
-        "text": [r.text for r in records],
-        **{
-            f"label_{task.name}": [_named(task, r.labels.get(task.name)) for r in records]
-            for task in tasks
-        },
-        "thumbnail": [image for _, image in samples],
-    }
-    return pa.table(columns)
-
-
-def _named(task: TaskSpec, label: Label) -> object:
-    if label is None or task.kind == "binary":
-        return label
-    if isinstance(label, tuple):
-        return [task.classes[i] for i in label]
-    return task.classes[label]
+        self._writer.write_part(samples_table(samples, self._writer.manifest.tasks), vectors)

@@ -165,9 +165,9 @@ class AttentionSink(_Nothing):
         self.weights[key] = weights
 
 
-def _accumulating(model: torch.dtype, kept: torch.dtype) -> torch.dtype:
+def _accumulating(model: torch.dtype, stored: torch.dtype) -> torch.dtype:
     """Means are summed in float32, in float64 where the model or the vectors are."""
-    return torch.float64 if torch.float64 in (model, kept) else torch.float32
+    return torch.float64 if torch.float64 in (model, stored) else torch.float32
 
 
 def _summary(roles: Tensor, stream: str) -> Tensor | int:

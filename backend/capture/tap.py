@@ -160,9 +160,9 @@ class Tap:
                 calls.sites.setdefault(point.call, [])
                 if ref in wanted:
                     calls.sites[point.call].append(ref)
-                    if (there := point.residual) is not None:
-                        calls = self._calls.setdefault((there.module, there.side), _Calls())
-                        calls.residuals.setdefault(there.call, []).append((ref, there.selection))
+                    if (added := point.residual) is not None:
+                        calls = self._calls.setdefault((added.module, added.side), _Calls())
+                        calls.residuals.setdefault(added.call, []).append((ref, added.selection))
         for key in keys:
             where = self._maps[key]
             calls = self._calls.setdefault((where.module, where.side), _Calls())

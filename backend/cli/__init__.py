@@ -14,15 +14,31 @@ from backend.cli import (  # each adds its commands
     dashboard,
     data,
     families,
+    imports,
     models,
+    report,
     search,
     stores,
     study,
+    upkeep,
 )
 from backend.cli.base import app, err
 from backend.errors import InputError
 
-__all__ = ["app", "dashboard", "data", "families", "main", "models", "search", "stores", "study"]
+__all__ = [
+    "app",
+    "dashboard",
+    "data",
+    "families",
+    "imports",
+    "main",
+    "models",
+    "report",
+    "search",
+    "stores",
+    "study",
+    "upkeep",
+]
 
 
 def _version(wanted: bool) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from backend.errors import InputError
 
@@ -15,7 +17,31 @@ if TYPE_CHECKING:
     from backend.data.base import PairSource
     from backend.store import Store
 
+
+class Commands(TyperGroup):
+    """The commands; an error speaks of settings as of the flags of the one that was given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            command = self.commands.get(ctx.invoked_subcommand or "")
+            raise error.named(_flags(command.params if command else ())) from error
+
+
+def _flags(params: Iterable[Any]) -> dict[str, str]:
+    """{name of a setting: its flag}; also by the flag's own word, as ``out`` for ``out_dir``."""
+    flags = {}
+    for param in params:
+        for flag in param.opts:
+            if flag.startswith("--"):
+                flags[param.name] = flags[flag[2:].replace("-", "_")] = flag
+    return flags
+
+
 app = typer.Typer(
+    cls=Commands,
     help="See, layer by layer, how vision and language meet in a multimodal transformer.",
     no_args_is_help=True,
     add_completion=False,
@@ -25,7 +51,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Directory of the store.")]
+StoreOption = Annotated[
+    Path, typer.Option("--store", help="Directory of the store, or a packed file.")
+]
 DataOption = Annotated[
     str, typer.Option("--data", help="LAYOUT:PATH, or macros for the generated set.")
 ]
@@ -44,11 +72,11 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cuda, mps or 
 
 
 def existing(path: Path) -> Store:
-    """A store that has runs; InputError for any other folder."""
+    """A store that has runs, packed or not; InputError for any other folder."""
     from backend.store import Store
 
     store = Store(path)
-    if not store.paths.runs.is_dir():
+    if path.is_dir() and not store.paths.runs.is_dir():
         raise InputError(
             "is not a store (it has no folder runs)",
             where=str(path),
@@ -73,12 +101,12 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def numbers(option: str, text: str) -> list[int]:
+def numbers(field: str, text: str) -> list[int]:
     """The whole numbers of a comma-separated option; InputError names the option."""
-    found = words(text)
-    if not found or not all(word.isdecimal() for word in found):
-        raise InputError(f"{text!r} is not a list of whole numbers", where=f"--{option}")
-    return [int(word) for word in found]
+    parts = words(text)
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise InputError(f"{text!r} is not a list of whole numbers", field=field)
+    return [int(part) for part in parts]
 
 
 def check_devices(names: list[str]) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from backend.cli.base import AddressOption, PortOption, StoreOption, app, out
-from backend.progress import SampleBar
-from backend.views.words import counted
+from backend.progress import Bar
+from backend.words import counted
 
 
 @app.command()
@@ -39,9 +39,8 @@ def demo(
     if partial and not rebuild:
         out.print(f"{counted(len(missing), 'demo run')} not made yet; --rebuild makes them")
     elif rebuild or not ensure_demo(path):
-        with SampleBar("demo runs", len(list(cells()))) as bar:
-            work = path.parent / f"{path.name}-work"
-            build_demo(path, work, workers, lambda _, done, __: bar.update(done))
+        with Bar("demo runs", len(list(cells()))) as bar:
+            build_demo(path, path.parent / f"{path.name}-work", workers, bar)
     if no_serve:
         out.print(f"The demo store is at {path}", soft_wrap=True)
         return

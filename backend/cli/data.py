@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from backend.cli.base import DataOption, StrictOption, app, err, out, print_report
-from backend.views.words import counted
+from backend.words import counted
 
 
 @app.command()

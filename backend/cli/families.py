@@ -15,7 +15,7 @@ from rich.table import Table
 from backend.cli.base import JsonOption, RevisionOption, app, out, say
 from backend.errors import InputError
 from backend.progress import quiet_libraries
-from backend.views.words import counted, listed
+from backend.words import counted, listed
 
 if TYPE_CHECKING:
     from backend.models.describe import Description, MeetDescription, StreamDescription

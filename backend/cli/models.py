@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from backend.cli.base import (
-    DataOption,
-    DeviceOption,
     JsonOption,
     StrictOption,
     app,
@@ -22,129 +21,41 @@ from backend.cli.base import (
     say,
     words,
 )
+from backend.cli.options import with_settings
 from backend.errors import InputError
-from backend.progress import TrainingBar, quiet_libraries
-from backend.views.words import counted, listed
+from backend.progress import Bar, quiet_libraries
+from backend.train.options import CacheOptions, MeasureOptions
+from backend.train.recipe import PretrainPlan, TrainPlan
+from backend.words import counted, listed
 
 OutOption = Annotated[Path, typer.Option("--out", help="Gets one checkpoint directory a seed.")]
 SeedsOption = Annotated[str, typer.Option(help="Comma-separated.")]
-PlacementOption = Annotated[
-    str, typer.Option(help="none, full, early, middle, late, ... or 'text=7,8;vision=4,6'.")
-]
-TextEncoderOption = Annotated[
-    str, typer.Option(help="small (from scratch), a directory, or a hub id.")
-]
-VisionEncoderOption = Annotated[
-    str, typer.Option(help="small (from scratch), or TIMM_NAME[:WEIGHTS.safetensors].")
-]
-ImageSizeOption = Annotated[
-    int | None, typer.Option(min=8, help="Pixels; default 48 (small) or 224.")
-]
-TextLengthOption = Annotated[int, typer.Option(min=4, help="Tokens.")]
-EpochsOption = Annotated[int, typer.Option(min=1)]
-BatchOption = Annotated[int, typer.Option(min=1)]
-AccumulateOption = Annotated[int, typer.Option(min=1, help="Batches for one optimiser step.")]
-RateOption = Annotated[float | None, typer.Option(min=0, help="Default 1e-3 (small) or 4e-5.")]
-DecayOption = Annotated[float, typer.Option(min=0)]
-DropoutOption = Annotated[float, typer.Option(min=0, max=0.9)]
-FreezeOption = Annotated[
-    str, typer.Option(help="none, encoders, or layers up to: 'text=4;vision=6'.")
-]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Training samples.")]
-PrecisionOption = Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")]
-SavedPrecisionOption = Annotated[
-    str, typer.Option(help="Of the checkpoint's weights: float32 or float16.")
-]
 
 
 @app.command()
+@with_settings
 def train(
-    data: DataOption,
-    placement: PlacementOption,
+    plan: TrainPlan,
+    measured: MeasureOptions,
+    cache: CacheOptions,
     out_dir: OutOption,
     seeds: SeedsOption = "0",
-    task: Annotated[
-        str, typer.Option(help="Comma-separated tasks of the dataset; default: all.")
-    ] = "",
-    text_encoder: TextEncoderOption = "small",
-    vision_encoder: VisionEncoderOption = "small",
-    image_size: ImageSizeOption = None,
-    max_text_length: TextLengthOption = 64,
-    epochs: EpochsOption = 15,
-    batch_size: BatchOption = 64,
-    accumulate: AccumulateOption = 1,
-    learning_rate: RateOption = None,
-    weight_decay: DecayOption = 0.01,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better dev score.")] = 3,
-    dropout: DropoutOption = 0.1,
-    class_weights: Annotated[str, typer.Option(help="balanced or none.")] = "balanced",
-    freeze: FreezeOption = "none",
-    pretrained: Annotated[
-        str,
-        typer.Option(help="Checkpoint to start from, such as of `fusionscope pretrain`."),
-    ] = "",
-    cka_loss: Annotated[
-        float, typer.Option(min=0, help="Weight of 1 - CKA of the streams in the loss.")
-    ] = 0.0,
-    cka_layers: Annotated[
-        str, typer.Option(help="Where: like a placement; default: the fusion layers.")
-    ] = "",
-    measure_every: Annotated[
-        str, typer.Option(help="Measure while training: 'epoch', or a number of steps.")
-    ] = "",
-    measure_samples: Annotated[int, typer.Option(min=4, help="Of the dev split.")] = 256,
-    limit: LimitOption = None,
-    precision: PrecisionOption = "auto",
-    saved_precision: SavedPrecisionOption = "float32",
-    frozen_cache: Annotated[
-        str, typer.Option(help="Keep frozen layers' outputs: auto, off, float32 or float16.")
-    ] = "auto",
-    cache_dir: Annotated[
-        Path | None, typer.Option(help="Where; shared by trainings. Default: scratch, deleted.")
-    ] = None,
-    cache_gib: Annotated[float, typer.Option(min=0, help="Most that may lie there.")] = 16.0,
-    device: DeviceOption = "auto",
     strict: StrictOption = False,
 ) -> None:
     """Train one fusion placement, one checkpoint a seed; an interrupted training goes on."""
     from backend.data.registry import open_source
     from backend.jobs.training_measures import TrainingMeasures, require_measured
-    from backend.train.frozen import GIB, CacheOptions
     from backend.train.loop import train_seed
-    from backend.train.plan import TrainPlan
 
     quiet_libraries()
-    plan = TrainPlan(
-        data=data,
-        placement=placement,
-        tasks=tuple(words(task)),
-        text_encoder=text_encoder,
-        vision_encoder=vision_encoder,
-        image_size=image_size,
-        max_text_length=max_text_length,
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        patience=patience,
-        dropout=dropout,
-        class_weights=class_weights,
-        freeze=freeze,
-        pretrained=pretrained,
-        cka_loss=cka_loss,
-        cka_layers=cka_layers,
-        limit=limit,
-        precision=precision,
-        saved_precision=saved_precision,
-        device=device,
-    )
-    cache = CacheOptions(frozen_cache, cache_dir, int(cache_gib * GIB), say)
-    observer = TrainingMeasures(measure_every, measure_samples) if measure_every else None
-    source = open_source(data, strict=strict)
+    every = measured.measure_every
+    observer = TrainingMeasures(every, measured.measure_samples) if every else None
+    source = open_source(plan.data, strict=strict)
     for seed in numbers("seeds", seeds):
-        with TrainingBar() as bar:
-            checkpoint = train_seed(plan, source, seed, out_dir, bar.update, cache, observer)
+        with Bar(f"seed {seed}") as bar:
+            checkpoint = train_seed(
+                plan, source, seed, out_dir, bar, replace(cache, say=say), observer
+            )
         if observer:
             require_measured(checkpoint)
         scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))
@@ -158,72 +69,30 @@ def train(
 
 
 @app.command()
+@with_settings
 def pretrain(
-    data: DataOption,
-    placement: PlacementOption,
+    plan: PretrainPlan,
     out_dir: OutOption,
     seeds: SeedsOption = "0",
-    objectives: Annotated[
-        str, typer.Option(help="Some of mlm, alignment, image, comma-separated.")
-    ] = "mlm,alignment,image",
-    text_mask: Annotated[float, typer.Option(help="Share of the words to hide.")] = 0.15,
-    image_mask: Annotated[float, typer.Option(help="Share of the patches to hide.")] = 0.3,
-    text_encoder: TextEncoderOption = "small",
-    vision_encoder: VisionEncoderOption = "small",
-    image_size: ImageSizeOption = None,
-    max_text_length: TextLengthOption = 64,
-    epochs: EpochsOption = 15,
-    batch_size: BatchOption = 64,
-    accumulate: AccumulateOption = 1,
-    learning_rate: RateOption = None,
-    weight_decay: DecayOption = 0.01,
-    dropout: DropoutOption = 0.1,
-    freeze: FreezeOption = "none",
-    limit: LimitOption = None,
-    precision: PrecisionOption = "auto",
-    saved_precision: SavedPrecisionOption = "float32",
-    device: DeviceOption = "auto",
     strict: StrictOption = False,
 ) -> None:
     """Pretrain on image-text pairs, for `train --pretrained`; an interrupted one goes on."""
     from backend.data.registry import open_source
-    from backend.train.pretrain import FILE, PretrainPlan, pretrain_seed
+    from backend.train.pretrain import FILE, pretrain_seed
 
     quiet_libraries()
-    plan = PretrainPlan(
-        data=data,
-        placement=placement,
-        objectives=tuple(words(objectives)),
-        text_mask=text_mask,
-        image_mask=image_mask,
-        text_encoder=text_encoder,
-        vision_encoder=vision_encoder,
-        image_size=image_size,
-        max_text_length=max_text_length,
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        dropout=dropout,
-        freeze=freeze,
-        limit=limit,
-        precision=precision,
-        saved_precision=saved_precision,
-        device=device,
-    )
-    source = open_source(data, strict=strict)
+    source = open_source(plan.data, strict=strict)
     for seed in numbers("seeds", seeds):
-        with TrainingBar() as bar:
-            checkpoint = pretrain_seed(plan, source, seed, out_dir, bar.update)
+        with Bar(f"seed {seed}") as bar:
+            checkpoint = pretrain_seed(plan, source, seed, out_dir, bar)
         last = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))["history"][-1]
-        shown = [
-            f"{one['objective']} loss {one['loss']:.3f}, right {one['accuracy']:.1%}"
-            for one in last.get("dev", [])
-            if one["n"]
+        parts = [
+            f"{row['objective']} loss {row['loss']:.3f}, right {row['accuracy']:.1%}"
+            for row in last.get("dev", [])
+            if row["n"]
         ]
-        said = f"dev {'; '.join(shown)}" if shown else f"loss {last['loss']:.3f}"
-        out.print(f"{checkpoint}: {said}", soft_wrap=True, highlight=False)
+        shown = f"dev {'; '.join(parts)}" if parts else f"loss {last['loss']:.3f}"
+        out.print(f"{checkpoint}: {shown}", soft_wrap=True, highlight=False)
     print_report(source)
 
 
@@ -273,50 +142,52 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Train, capture and measure datasets x placements x seeds; an interrupted sweep goes on."""
-    from backend.sweep.run import run_sweep
+    from backend.sweep.run import CellState, run_sweep
     from backend.sweep.study import read_study, study_of
     from backend.sweep.table import SweepTable, table_of
 
     if devices and workers:
-        raise InputError("cannot be given with --workers", where="--devices")
+        raise InputError("cannot be given with `workers`", field="devices")
     flags: dict[str, object] = {
-        **({"datasets": [{"data": one} for one in data]} if data else {}),
+        **({"datasets": [{"data": each} for each in data]} if data else {}),
         **({"placements": placement} if placement else {}),
         **({"seeds": numbers("seeds", seeds)} if seeds else {}),
         **({"store": str(store)} if store else {}),
     }
     if study and flags:
-        hint = "Use --set for what differs from the file."
-        raise InputError(f"cannot be given with {study}", where=f"--{next(iter(flags))}", hint=hint)
+        given = {"data": data, "placement": placement, "seeds": seeds, "store": store}
+        first = next(name for name, value in given.items() if value)
+        hint = "Use `set` for what differs from the file."
+        raise InputError(f"cannot be given with {study}", field=first, hint=hint)
     quiet_libraries()
     _, cells = read_study(study, change or []) if study else study_of(flags, change or [])
     slots = words(devices) or ["cpu"] * min(workers or cores(), len(cells))
     check_devices(slots)
-    with SweepTable(len(slots)) as table:
-        states = run_sweep(cells, slots, table.update)
-    failed = [one for one in states if one.state == "failed"]
+    states = [CellState(cell) for cell in cells]
+    with SweepTable(states, len(slots)) as table:
+        run_sweep(states, slots, table)
+    failed = [state for state in states if state.state == "failed"]
     if as_json:
-        kept = [(one.cell, one.state, one.reason, one.seconds) for one in states]
         typer.echo(
             json.dumps(
                 [
                     {
-                        "run_id": cell.run_id,
-                        "dataset": cell.dataset,
-                        "placement": cell.placement,
-                        "seed": cell.seed,
-                        "state": state,
-                        "reason": reason,
-                        "seconds": round(seconds, 1),
+                        "run_id": state.cell.run_id,
+                        "dataset": state.cell.dataset,
+                        "placement": state.cell.placement,
+                        "seed": state.cell.seed,
+                        "state": state.state,
+                        "reason": state.reason,
+                        "seconds": round(state.seconds, 1),
                     }
-                    for cell, state, reason, seconds in kept
+                    for state in states
                 ],
                 indent=2,
             )
         )
     else:
         out.print(table_of(states))
-        for one in failed:
-            out.print(f"{one.cell.run_id}: {one.reason}", markup=False, soft_wrap=True)
+        for state in failed:
+            out.print(f"{state.cell.run_id}: {state.reason}", markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)

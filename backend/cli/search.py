@@ -54,7 +54,7 @@ def search(
     from backend.sweep.run import drop_frozen
 
     if devices and workers:
-        raise InputError("cannot be given with --workers", where="--devices")
+        raise InputError("cannot be given with `workers`", field="devices")
     flags = {
         "trials": trials,
         "max_fusions": max_fusions,
@@ -67,13 +67,15 @@ def search(
     plans = read_search(study, [*(change or []), *given], dataset)
     slots = words(devices) or ["cpu"] * (workers or min(cores(), _MOST_WORKERS))
     check_devices(slots)
-    found = [(plan, _search(plan, slots)) for plan in plans]
+    results = [(plan, _search(plan, slots)) for plan in plans]
     if as_json:
-        typer.echo(json.dumps([to_json(plan, made, str(study)) for plan, made in found], indent=2))
+        typer.echo(
+            json.dumps([to_json(plan, made, str(study)) for plan, made in results], indent=2)
+        )
     else:
-        for plan, made in found:
+        for plan, made in results:
             _print(plan, made, str(study))
-    if any(one.state == "failed" for _, made in found for one in made):
+    if any(one.state == "failed" for _, made in results for one in made):
         raise typer.Exit(1)
     drop_frozen(plans[0].cells.study.folder)
 
@@ -83,15 +85,23 @@ def _search(plan: SearchPlan, slots: Sequence[str]) -> list[Trial]:
     from backend.search.record import open_record
     from backend.search.run import run_search
     from backend.search.table import SearchTable
+    from backend.search.trial import SearchState
 
     wanted = plan.options.trials
+    state = SearchState(wanted)
     with (
         open_record(plan.folder) as record,
-        SearchTable(plan.dataset, wanted, len(slots)) as table,
+        SearchTable(plan.dataset, state, len(slots)) as table,
     ):
         record.describe(plan.settings)
         objective = CellObjective(
-            plan.cell, plan.seeds, plan.options.pruner, slots, plan.folder / "epochs", table.cells
+            plan.cell,
+            plan.seeds,
+            plan.options.pruner,
+            slots,
+            plan.folder / "epochs",
+            state,
+            table,
         )
         return run_search(
             record,
@@ -102,7 +112,8 @@ def _search(plan: SearchPlan, slots: Sequence[str]) -> list[Trial]:
             sampler=plan.options.sampler,
             seed=plan.options.seed,
             at_once=len(slots),
-            report=table.update,
+            state=state,
+            progress=table,
         )
 
 

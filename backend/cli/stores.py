@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
+from backend.capture.options import CaptureOptions
 from backend.cli.base import (
     DataOption,
-    DeviceOption,
     JsonOption,
     RevisionOption,
     StoreOption,
@@ -24,38 +24,34 @@ from backend.cli.base import (
     print_report,
     words,
 )
+from backend.cli.options import with_settings
 from backend.errors import InputError
-from backend.progress import SampleBar, WorkBar, quiet_libraries
-from backend.views.words import counted, listed
+from backend.progress import Bar, quiet_libraries
+from backend.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backend.store import Manifest, Run
-    from backend.store.reader import Listing
+    from backend.store.index import Entry
+    from backend.store.source import Listing
     from backend.types import Pooling
+
+_JSON_FIELDS = ("run_id", "model", "placement", "seed", "dataset", "n")
 
 
 @app.command()
+@with_settings
 def capture(
+    options: CaptureOptions,
     model: Annotated[str, typer.Option(help="A checkpoint directory or a hub id.")],
     data: DataOption,
     store: StoreOption,
     revision: RevisionOption = None,
-    split: Annotated[
-        str, typer.Option(help="train, dev, test or the dataset's own name.")
-    ] = "test",
-    pooling: Annotated[str, typer.Option(help="cls, mean or both.")] = "cls,mean",
-    limit: Annotated[int | None, typer.Option(min=1, help="Samples.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     run_id: Annotated[
         str | None,
         typer.Option(help="Default: the dataset with placement and seed, or with the model."),
     ] = None,
-    with_checkpoint: Annotated[
-        bool, typer.Option("--with-checkpoint", help="Copy the checkpoint into the run.")
-    ] = False,
     no_activations: Annotated[
         bool, typer.Option("--no-activations", help="Keep measures and projections only.")
     ] = False,
@@ -70,18 +66,16 @@ def capture(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a run of the same id once this one is whole.")
     ] = False,
-    device: DeviceOption = "auto",
     strict: StrictOption = False,
 ) -> None:
     """Run a checkpoint over a split and store every layer; an interrupted capture goes on."""
-    from backend.capture.run import CaptureOptions
     from backend.jobs.capture import CaptureRequest, measure_and_project, open_request, run_capture
 
     if streaming and no_activations:
         raise InputError(
             "a streaming capture keeps no vectors, neither to write nor to project",
-            where="--no-activations",
-            hint="Leave out one of --no-activations and --streaming.",
+            field="no_activations",
+            hint="Leave out one of `no_activations` and `streaming`.",
         )
     quiet_libraries()
     request = CaptureRequest(
@@ -89,26 +83,22 @@ def capture(
         revision=revision,
         data=data,
         store=str(store),
-        split=split,
-        poolings=tuple(words(pooling)),
-        dtype=dtype,
         run_id=run_id,
-        keep_checkpoint=with_checkpoint,
         streaming=streaming,
         strict=strict,
         replace=replace,
-        options=CaptureOptions(limit=limit, batch_size=batch_size, device=device),
+        options=options,
     )
     opened = open_request(request)
     if streaming:
         _print_plan(opened.manifest)
-    with SampleBar(f"capture {opened.manifest.run_id}", opened.expected) as bar:
+    with Bar(f"capture {opened.manifest.run_id}") as bar:
         manifest = run_capture(
             request,
             opened,
             keep_activations=not no_activations,
             before_commit=measure_and_project if no_activations else None,
-            progress=bar.update,
+            progress=bar,
         )
     print_report(opened.source)
     out.print(
@@ -137,15 +127,8 @@ def measure(
     opened = existing(store)
     poolings = cast("list[Pooling] | None", words(pooling) or None)
     done = missing_in_store(opened, run, preset=preset, poolings=poolings)
-    with WorkBar("measure", sum(task.weight for task in done)) as bar:
-        perform_all(
-            opened,
-            done,
-            workers=workers,
-            report=lambda task: bar.advance(
-                task.weight, f"{task.run_id}: {task.part} of {task.pooling}"
-            ),
-        )
+    with Bar("measure") as bar:
+        perform_all(opened, done, workers=workers, progress=bar)
     counts: dict[str, list[Task]] = {run_id: [] for run_id in run or opened.run_ids()}
     for task in done:
         counts[task.run_id].append(task)
@@ -161,21 +144,15 @@ def compare(
     pooling: Annotated[str, typer.Option(help="cls, mean; default: what both runs have.")] = "",
 ) -> None:
     """Compute the CKA of every layer of each run with every layer of the others."""
-    from backend.jobs.compare import compare_runs, missing_comparisons
+    from backend.jobs.compare import compare_runs
     from backend.store import Store
 
     opened = Store(store)
     poolings = cast("list[Pooling] | None", words(pooling) or None)
-    missing = missing_comparisons(opened, runs, poolings=poolings)
-    with WorkBar("compare", len(missing)) as bar:
-        done = compare_runs(
-            opened,
-            runs,
-            poolings=poolings,
-            report=lambda task: bar.advance(1, f"{task.run_a} ~ {task.run_b}: {task.pooling}"),
-        )
+    with Bar("compare") as bar:
+        done = compare_runs(opened, runs, poolings=poolings, progress=bar)
     for task in done:
-        out.print(f"{task.run_a} ~ {task.run_b}: {task.pooling}", soft_wrap=True, highlight=False)
+        out.print(str(task), soft_wrap=True, highlight=False)
     if not done:
         out.print("nothing to add")
 
@@ -198,26 +175,11 @@ def runs(store: StoreOption, as_json: JsonOption = False) -> None:
 
     listing = existing(store).listing()
     if as_json:
-        typer.echo(json.dumps([_run_json(row) for row in listing.rows], indent=2))
+        typer.echo(json.dumps([_run_json(entry) for entry in listing.entries], indent=2))
     else:
         _print_runs(listing)
     for broken in listing.broken:
         err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
-
-
-@app.command()
-def verify(store: StoreOption) -> None:
-    """Read a whole store and report what is wrong with it."""
-    from backend.store import Store
-    from backend.store.verify import verify as examine
-
-    findings = examine(existing(store))
-    for finding in findings:
-        out.print(str(finding), markup=False, soft_wrap=True, highlight=False)
-    faults = [finding for finding in findings if finding.kind == "problem"]
-    if faults:
-        raise InputError(f"{counted(len(faults), 'fault')} found", where=f"store {store}")
-    out.print(f"{counted(len(Store(store).run_ids()), 'run')} checked, no faults")
 
 
 def _each_run(
@@ -225,10 +187,10 @@ def _each_run(
 ) -> None:
     opened = existing(store)
     chosen = [opened.run(run_id) for run_id in wanted or opened.run_ids()]
-    with SampleBar(what, len(chosen)) as bar:
+    with Bar(what, len(chosen)) as bar:
         for done, run in enumerate(chosen, start=1):
             keys = work(run)
-            bar.update(done)
+            bar.advance(done, len(chosen), run.run_id)
             out.print(
                 f"{run.run_id}: {', '.join(keys) if keys else 'nothing to add'}",
                 soft_wrap=True,
@@ -241,8 +203,11 @@ def _print_runs(listing: Listing) -> None:
 
     A released model has its name where others have their placement, and no seed.
     """
-    tasks = {task.name: task for run in listing.runs for task in run.manifest.tasks}
-    placed = all(run.manifest.placement is not None for run in listing.runs)
+    # Runs on the same samples have the same tasks: of thousands only a few run.json are parsed.
+    examples = {_data(entry): entry for entry in listing.entries}
+    tasks_of = {data: entry.manifest.tasks for data, entry in examples.items()}
+    tasks = {task.name: task for own in tasks_of.values() for task in own}
+    placed = all(entry.placement is not None for entry in listing.entries)
     columns = [f"{task.name}\n{task.metric}" for task in tasks.values()]
     table = Table(
         *(Column(name, no_wrap=True) for name in ("run", "placement" if placed else "model")),
@@ -250,32 +215,33 @@ def _print_runs(listing: Listing) -> None:
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )
-    for run, row in zip(listing.runs, map(dict[str, Any], listing.rows), strict=True):
-        found = row["scores"]
-        own = {task.name for task in run.manifest.tasks}
+    for entry in listing.entries:
+        scores = entry.score_summary
+        own = {task.name for task in tasks_of[_data(entry)]}
         values = [
             # A run of one task has its metrics without the task's name.
-            found.get(f"{task.name}.{task.metric}", found.get(task.metric))
+            scores.get(f"{task.name}.{task.metric}", scores.get(task.metric))
             if task.name in own
             else None
             for task in tasks.values()
         ]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
-        seed = "–" if row["seed"] is None else row["seed"]
-        cells = [row["run_id"], row["label"], seed, row["n"], row["dataset"]]
+        seed = "–" if entry.seed is None else entry.seed
+        cells = [entry.run_id, entry.label, seed, entry.n, entry.dataset]
         table.add_row(*map(str, cells), *shown)
     out.print(table)
 
 
-def _run_json(row: dict[str, Any]) -> dict[str, Any]:
-    from backend.store.streams import stream_summary
+def _data(entry: Entry) -> tuple[str, ...]:
+    return (entry.dataset, entry.layout, entry.split, entry.fingerprint)
 
-    kept = ("run_id", "model", "placement", "seed", "dataset", "n")
+
+def _run_json(entry: Entry) -> dict[str, object]:
     return {
-        **{key: row[key] for key in kept},
-        "streams": [stream_summary(spec) for spec in row["streams"]],
-        "poolings": list(row["poolings"]),
-        "scores": row["scores"],
+        **{name: getattr(entry, name) for name in _JSON_FIELDS},
+        "streams": json.loads(entry.streams),
+        "poolings": list(entry.poolings),
+        "scores": entry.score_summary,
     }
 
 

@@ -8,7 +8,7 @@ import typer
 
 from backend.cli.base import JsonOption, StoreOption, app, err
 from backend.errors import InputError
-from backend.views.words import listed
+from backend.words import listed
 
 
 @app.command()
@@ -50,7 +50,7 @@ def findings(
     ] = "default",
 ) -> None:
     """Test the thesis's claims on a store's runs, beside the thesis's published numbers."""
-    from backend.measures.suite.parts import PRESETS
+    from backend.measures.registry import PRESETS
     from backend.study import published_claims
     from backend.study.report import as_json as to_json
     from backend.study.report import as_text
@@ -59,7 +59,7 @@ def findings(
     if preset not in PRESETS:
         raise InputError(
             f"{preset!r} is not a preset",
-            where="--preset",
+            field="preset",
             hint=f"Use one of {listed(PRESETS, 'or')}",
         )
     own, problems = find(str(store), pooling, preset=preset)

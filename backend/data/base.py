@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -141,13 +141,7 @@ class PairSource(ABC):
         Two sources with the same fingerprint hold the same samples in the same order (images are
         not part of it). Streams; costs one pass over the metadata.
         """
-        state = hashlib.sha256()
-        for record in self.records(split, limit):
-            labels = {task: self._named(task, label) for task, label in record.labels.items()}
-            row = json.dumps([record.sample_id, record.text, labels], sort_keys=True)
-            state.update(row.encode())
-            state.update(b"\n")
-        return state.hexdigest()[:16]
+        return fingerprint_of(self.records(split, limit), self.tasks)
 
     def decoded(self, records: Iterable[Record]) -> Iterator[Pair]:
         """The records as samples; one with an unreadable file is reported and left out."""
@@ -162,12 +156,24 @@ class PairSource(ABC):
                 continue
             yield Pair(record, sample)
 
-    def _named(self, task: str, label: Label) -> list[str] | None:
-        """A label as class names, so that a fingerprint does not depend on other classes."""
-        if label is None:
-            return None
-        indices = label if isinstance(label, tuple) else (label,)
-        return [self.tasks[task].classes[index] for index in indices]
+
+def fingerprint_of(records: Iterable[Record], tasks: Mapping[str, TaskSpec]) -> str:
+    """16 hex digits of a SHA-256 over ids, texts and label names of records, in order."""
+    state = hashlib.sha256()
+    for record in records:
+        labels = {task: _class_names(tasks[task], label) for task, label in record.labels.items()}
+        row = json.dumps([record.sample_id, record.text, labels], sort_keys=True)
+        state.update(row.encode())
+        state.update(b"\n")
+    return state.hexdigest()[:16]
+
+
+def _class_names(task: TaskSpec, label: Label) -> list[str] | None:
+    """A label as class names, so that a fingerprint does not depend on other classes."""
+    if label is None:
+        return None
+    indices = label if isinstance(label, tuple) else (label,)
+    return [task.classes[index] for index in indices]
 
 
 def _checked(limit: int | None) -> int | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.data.base import PairSource, UnreadableFile
 from backend.data.report import Problem, digest8, printable
+from backend.data.rooted import Rooted
 from backend.data.rows import Bad, RowError, check_id, check_text
 from backend.data.sample import Sample
 from backend.errors import InputError
@@ -63,22 +62,22 @@ class Part:
         return self.whole or self.low <= digest8("split", group) / 2**64 < self.high
 
 
-class FileSource(PairSource):
+class FileSource(Rooted, PairSource):
     """A dataset in a folder. A layout says which parts there are, their rows and their labels."""
 
     def __init__(self, path: str | Path, *, strict: bool = False) -> None:
         try:
-            self.root = Path(path).expanduser().resolve()
-            found = self.root.is_dir()
+            root = Path(path).expanduser().resolve()
+            is_folder = root.is_dir()
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"not a usable path: {error}", where=self.layout) from error
-        if not found:
+        if not is_folder:
             raise InputError(
-                "no such folder" if not self.root.exists() else "not a folder", where=str(path)
+                "no such folder" if not root.exists() else "not a folder", where=str(path)
             )
-        self.name = self.root.name or self.layout
-        self._parents: dict[Path, bool] = {}
-        super().__init__(strict=strict)
+        Rooted.__init__(self, root)
+        self.name = root.name or self.layout
+        PairSource.__init__(self, strict=strict)
         self.parts = self._parts()
         if not self.parts:
             raise InputError(
@@ -147,35 +146,6 @@ class FileSource(PairSource):
                 f"unreadable {what}: {printable(shown.as_posix())}: {error}", where=record.source
             ) from error
 
-    def locate(self, relative: object, what: str = "image") -> Path:
-        """The file that a row names, checked to exist and to lie inside the folder.
-
-        Raises RowError for an absolute path, ``..``, a link that leads out, a missing file or
-        anything that is not a regular file.
-        """
-        name = check_text(relative, f"{what} path")
-        windows = PureWindowsPath(name)  # splits at / and \, so that both kinds are caught
-        if windows.anchor or Path(name).is_absolute() or ".." in windows.parts:
-            raise RowError(f"{what} path leaves the dataset's folder: {name}")
-        path = self.root / name
-        try:
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                inside = path.resolve().is_relative_to(self.root)
-                mode = path.stat().st_mode
-            else:
-                inside = self._inside(path.parent)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise RowError(f"missing {what}: {name}") from error
-        except (OSError, ValueError, RuntimeError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            raise RowError(f"{what} path cannot be used: {name[:80]}: {why}") from error
-        if not inside:
-            raise RowError(f"{what} path leaves the dataset's folder: {name}: it is a link")
-        if not stat.S_ISREG(mode):
-            raise RowError(f"{what} is not a file: {name}")
-        return path
-
     def _records(self, split: str) -> Iterator[Record]:
         part = self.parts[split]
         file = part.file
@@ -208,15 +178,6 @@ class FileSource(PairSource):
                 continue
             seen.add(digest8(sample_id))
             yield record
-
-    def _inside(self, folder: Path) -> bool:
-        """Whether a folder really lies in the root; remembered, since images share folders."""
-        known = self._parents.get(folder)
-        if known is None:
-            known = Path(os.path.realpath(folder)).is_relative_to(self.root)
-            if len(self._parents) < 10_000:
-                self._parents[folder] = known
-        return known
 
 
 def binary_label(value: object) -> int | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from pathlib import Path
 from struct import error as struct_error
 from typing import BinaryIO
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 50_000_000
+THUMBNAIL_PX = 96
+_THUMBNAIL_QUALITY = 60
 
 # What Pillow's decoders raise on damaged files; anything else would be a fault to hear about.
 _DAMAGE = (
@@ -47,9 +50,9 @@ def decode(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 raise DecodeError(f"{width} x {height} pixels, at most {max_pixels:,} are read")
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise DecodeError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
     except _DAMAGE as error:
-        if "cannot identify" in str(error):
-            raise DecodeError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
         raise DecodeError(str(error) or type(error).__name__) from error
 
 
@@ -60,6 +63,15 @@ def decode_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
             return decode(stream, max_pixels=max_pixels)
     except OSError as error:
         raise DecodeError(error.strerror or str(error)) from error
+
+
+def thumbnail(image: Image.Image, side: int = THUMBNAIL_PX) -> bytes:
+    """A small WebP of an RGB image, at most ``side`` pixels a side."""
+    small = image.copy()
+    small.thumbnail((side, side))
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
+    return out.getvalue()
 
 
 def _rgb(image: Image.Image) -> Image.Image:

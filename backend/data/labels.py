@@ -64,10 +64,19 @@ class LabelColumn:
         self._index = {value: index for index, value in enumerate(classes)}
         return self.spec
 
+    def declare(self, task: TaskSpec) -> None:
+        """Say what the column predicts, instead of reading it off the values."""
+        self.spec = task
+        names = ("0", "1") if task.kind == "binary" else task.classes
+        self._index = {name: index for index, name in enumerate(names)}
+
     def label(self, value: object) -> Label:
         """A value as a label of :meth:`task`. Raises RowError."""
-        names = _names(value)
-        if names is None or self.spec is None:
+        if self.spec is None:
+            return None
+        # A class whose name has a bar in it, where the classes were declared.
+        names = value if isinstance(value, str) and value in self._index else _names(value)
+        if names is None:
             return None
         several = names if isinstance(names, list) else [names]
         unknown = [name for name in several if name not in self._index]

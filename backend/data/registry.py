@@ -11,12 +11,12 @@ from backend.errors import InputError
 
 # A new layout is one module and one line here.
 LAYOUTS: dict[str, str] = {
-    "hateful_memes": "backend.data.hateful_memes:HatefulMemes",
-    "mmimdb": "backend.data.mmimdb:MMIMDb",
-    "food101": "backend.data.food101:Food101",
-    "nlvr": "backend.data.nlvr:NLVR",
-    "folder": "backend.data.folder:Folder",
-    "macros": "backend.data.macros:Macros",
+    "hateful_memes": ".hateful_memes:HatefulMemes",
+    "mmimdb": ".mmimdb:MMIMDb",
+    "food101": ".food101:Food101",
+    "nlvr": ".nlvr:NLVR",
+    "folder": ".folder:Folder",
+    "macros": ".macros:Macros",
 }
 
 
@@ -28,11 +28,11 @@ def open_source(spec: str, *, strict: bool = False, **options: object) -> PairSo
     """
     layout, _, rest = spec.partition(":")
     layout = layout.strip()
-    known = f"The layouts are {', '.join(LAYOUTS)}."
+    offered = f"The layouts are {', '.join(LAYOUTS)}."
     if layout not in LAYOUTS:
-        raise InputError(f"unknown layout {layout!r}", where=f"data {spec!r}", hint=known)
+        raise InputError(f"unknown layout {layout!r}", where=f"data {spec!r}", hint=offered)
     module, _, name = LAYOUTS[layout].partition(":")
-    cls = getattr(import_module(module), name)
+    cls = getattr(import_module(module, __package__), name)
     if layout != "macros" and not rest.strip():
         raise InputError("no path", where=f"data {spec!r}", hint=f"Write {layout}:PATH.")
     make = cls.from_spec if layout == "macros" else cls
@@ -40,6 +40,6 @@ def open_source(spec: str, *, strict: bool = False, **options: object) -> PairSo
     allowed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"strict"}
     unknown = sorted(set(options) - allowed)
     if unknown:
-        there = f"It has: {', '.join(sorted(allowed))}." if allowed else "It has none."
-        raise InputError(f"no option {unknown[0]!r} for the layout {layout}", hint=there)
+        hint = f"It has: {', '.join(sorted(allowed))}." if allowed else "It has none."
+        raise InputError(f"no option {unknown[0]!r} for the layout {layout}", hint=hint)
     return cast(PairSource, make(rest, strict=strict, **options))

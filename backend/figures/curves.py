@@ -16,7 +16,9 @@ from backend.figures.theme import (
     LEGEND,
     NEUTRAL,
     Series,
+    Shape,
     axis,
+    boxes_shape,
     escape,
     layout,
     marker_of,
@@ -64,7 +66,7 @@ def curve_figure(
     depth = max((_spec(one, stream).depth for one in shown), default=first)
     # Traces and shapes are collected and set at once: Plotly validates all of them on every call.
     traces: list[Trace | go.Scatter] = []
-    shapes: list[dict[str, object]] = []
+    shapes: list[Shape] = []
     for one in shown:
         rows = points[points["series"].eq(one.key)]
         drawn = series_traces(rows, one, stream, where, y_range, overlay=overlay, digits=digits)
@@ -83,7 +85,7 @@ def curve_figure(
             traces.append(strip)
             shapes += blocks
     elif shown:
-        shapes += _shading(_spec(shown[0], stream), shown[0].styles[stream].colour)
+        shapes += shading(_spec(shown[0], stream), shown[0].styles[stream].colour)
     settings = layout(height=total, legend=legend)
     # Without a legend it is one of several side by side, and narrow: half as many ticks.
     step = (1 if depth <= 16 else 2 if depth <= 32 else 4) * (1 if legend or depth <= 8 else 2)
@@ -306,21 +308,13 @@ def _legend(
     ]
 
 
-def _shading(spec: StreamSpec, colour: str) -> list[dict[str, object]]:
-    return [
-        {
-            "type": "rect",
-            "x0": start - 0.5,
-            "x1": end + 0.5,
-            "y0": 0,
-            "y1": 1,
-            "yref": "paper",
-            "fillcolor": rgba(colour, 0.12),
-            "line": {"width": 0},
-            "layer": "below",
-        }
-        for start, end in runs_of(spec.fusion_layers)
-    ]
+def shading(spec: StreamSpec, colour: str, xref: str = "x") -> list[Shape]:
+    """The fusion layers of a stream shaded over the whole height; none for one without any."""
+    if not spec.fusion_layers:
+        return []
+    boxes = [(start - 0.5, end + 0.5, 0.0, 1.0) for start, end in runs_of(spec.fusion_layers)]
+    look = {"fillcolor": rgba(colour, 0.12), "line": {"width": 0}, "layer": "below"}
+    return [boxes_shape(boxes, xref=xref, yref="paper", **look)]
 
 
 def runs_of(layers: Sequence[int]) -> list[tuple[int, int]]:
@@ -333,7 +327,7 @@ def runs_of(layers: Sequence[int]) -> list[tuple[int, int]]:
     return [(ordered[a], ordered[b - 1]) for a, b in pairwise(edges)]
 
 
-def _strip(one: Series, spec: StreamSpec, row: int) -> tuple[go.Scatter, list[dict[str, object]]]:
+def _strip(one: Series, spec: StreamSpec, row: int) -> tuple[go.Scatter, list[Shape]]:
     """A series' row in the strip below the axis: a dot a layer, a block where it fuses."""
     layers = list(range(1, spec.depth + 1))
     dots = go.Scatter(
@@ -351,18 +345,15 @@ def _strip(one: Series, spec: StreamSpec, row: int) -> tuple[go.Scatter, list[di
         showlegend=False,
         legendgroup=one.key,
     )
-    blocks: list[dict[str, object]] = [
-        {
-            "type": "rect",
-            "x0": k - 0.42,
-            "x1": k + 0.42,
-            "y0": row - 0.36,
-            "y1": row + 0.36,
-            "fillcolor": one.colour,
-            "line": {"width": 0},
-            "xref": "x",
-            "yref": "y2",
-        }
-        for k in spec.fusion_layers
-    ]
-    return dots, blocks
+    boxes = [(k - 0.42, k + 0.42, row - 0.36, row + 0.36) for k in spec.fusion_layers]
+    look = {"fillcolor": one.colour, "line": {"width": 0}, "xref": "x", "yref": "y2"}
+    return dots, [boxes_shape(boxes, **look)] if boxes else []
+
+
+def holds_points(figure: go.Figure) -> bool:
+    """Whether a figure of curves holds any point besides its legend and its strip of fusions."""
+    return any(
+        trace.yaxis in (None, "y") and bool(trace.hovertext)
+        for trace in figure.data
+        if isinstance(trace, go.Scatter)
+    )

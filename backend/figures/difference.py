@@ -16,7 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
-from backend.figures.dimensionality import MEASURES, dimension_points
+from backend.figures.dimensionality import axis_words, dimension_points
 from backend.figures.heatmap import layer_heatmap
 from backend.figures.pairing import Pair
 from backend.figures.scales import SCALES, Scale, difference_scale
@@ -28,6 +28,7 @@ from backend.figures.transitions import (
     transition_points,
     y_title,
 )
+from backend.remarks import merged
 from backend.types import StreamSpec, matched_layers
 
 _CELL = [
@@ -70,10 +71,7 @@ def differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=[*_COLUMNS, *_UNKNOWN, "warnings"])
     both = pd.concat(parts, ignore_index=True)
-    reasons = [
-        "; ".join(dict.fromkeys(text for text in pair if text))
-        for pair in zip(both["reason"], both["reason_ref"], strict=True)
-    ]
+    reasons = [*map(merged, both["reason"], both["reason_ref"])]
     out = both.assign(
         value=both["value"] - both["value_ref"],
         n=np.minimum(both["n"], both["n_ref"]),
@@ -84,7 +82,7 @@ def differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def transition_differences(
-    found: pd.DataFrame,
+    frame: pd.DataFrame,
     series: Sequence[Series],
     reference: Series,
     stream: str,
@@ -95,11 +93,11 @@ def transition_differences(
 ) -> go.Figure:
     """A measure of layers k-1 and k of ``stream``, each series minus ``reference``.
 
-    ``found`` are the :func:`differences` of rows of one pooling and estimator. Only series whose
+    ``frame`` holds the :func:`differences` of rows of one pooling and estimator. Only series whose
     stream is as deep as the reference's are drawn: transitions are compared by their number.
     """
     return _curves(
-        transition_points(found, stream, scale.measure),
+        transition_points(frame, stream, scale.measure),
         [one for one in series if same_depth(one, reference, stream)],
         reference,
         stream,
@@ -112,23 +110,22 @@ def transition_differences(
 
 
 def dimension_differences(
-    found: pd.DataFrame,
+    frame: pd.DataFrame,
     series: Sequence[Series],
     reference: Series,
     stream: str,
     measure: str = "effective_dimension",
     *,
-    name: str | None = None,
     height: int = 330,
 ) -> go.Figure:
     """A one-layer measure of ``stream``, each series minus ``reference``; depths as above."""
     return _curves(
-        dimension_points(found, stream, measure),
+        dimension_points(frame, stream, measure),
         [one for one in series if same_depth(one, reference, stream)],
         reference,
         stream,
         x_title=f"{stream} layer (0 = embeddings)",
-        y_title=f"{name or MEASURES.get(measure, measure)}: minus {reference.label}",
+        y_title=f"{axis_words(measure)}: minus {reference.label}",
         where=lambda k: f"{stream} layer {k}",
         first=0,
         digits=1,
@@ -137,7 +134,7 @@ def dimension_differences(
 
 
 def alignment_differences(
-    found: pd.DataFrame,
+    frame: pd.DataFrame,
     series: Sequence[Series],
     reference: Series,
     *,
@@ -163,7 +160,7 @@ def alignment_differences(
         if same_depth(one, reference, deep.name) and same_depth(one, reference, other.name)
     ]
     return _curves(
-        alignment_points(found, deep, other, scale.measure),
+        alignment_points(frame, deep, other, scale.measure),
         alike,
         reference,
         deep.name,
@@ -176,7 +173,7 @@ def alignment_differences(
 
 
 def difference_heatmap(
-    found: pd.DataFrame,
+    frame: pd.DataFrame,
     a: Series,
     b: Series,
     rows: Sequence[StreamSpec],
@@ -189,14 +186,14 @@ def difference_heatmap(
     """A measure between every layer of ``rows`` and of ``columns`` in ``a``, minus the same in
     ``b``.
 
-    ``found`` are the :func:`differences` from ``b`` of rows of one pooling and estimator. Blue is
+    ``frame`` holds the :func:`differences` from ``b`` of rows of one pooling and estimator. Blue is
     where ``a`` has the higher value, red where ``b`` has it, white where they agree; the scale is
     symmetric. Both must have the streams at the same depth; ◆ marks fusion in either.
     """
-    found = found[found["series"].eq(a.key)]
-    span = span_of(found.groupby(_CELL, observed=True)["value"].mean())
+    frame = frame[frame["series"].eq(a.key)]
+    span = span_of(frame.groupby(_CELL, observed=True)["value"].mean())
     return layer_heatmap(
-        found,
+        frame,
         [_fused_in_either(spec, a, b) for spec in rows],
         [_fused_in_either(spec, a, b) for spec in columns],
         scale=difference_scale(scale, span),
@@ -237,17 +234,17 @@ def _curves(
     """Every series' difference and the reference as the line at 0, so that its fusion is shown."""
     spec = reference.stream(stream)
     others = [one for one in series if one.key != reference.key]
-    found = points[points["series"].isin([one.key for one in others])]
-    if spec is None or found.empty:
+    drawn = points[points["series"].isin([one.key for one in others])]
+    if spec is None or drawn.empty:
         return base_figure(height=height)
-    extent = _extent(found)
-    several = found["seeds"].gt(1)
-    found = found.assign(
-        low=found["ci_low"].where(several, found["mean"]),
-        high=found["ci_high"].where(several, found["mean"]),
+    extent = _extent(drawn)
+    several = drawn["seeds"].gt(1)
+    drawn = drawn.assign(
+        low=drawn["ci_low"].where(several, drawn["mean"]),
+        high=drawn["ci_high"].where(several, drawn["mean"]),
     )
     figure = curve_figure(
-        pd.concat([found, _zero(found, reference, spec, first)], ignore_index=True),
+        pd.concat([drawn, _zero(drawn, reference, spec, first)], ignore_index=True),
         [*others, replace(reference, label=f"{reference.label} (reference)")],
         stream,
         x_title=x_title,
@@ -277,11 +274,11 @@ def _extent(points: pd.DataFrame) -> float:
     return 1.06 * max(seen, min(interval, 2.5 * seen)) or 0.1
 
 
-def _zero(found: pd.DataFrame, reference: Series, spec: StreamSpec, first: int) -> pd.DataFrame:
+def _zero(drawn: pd.DataFrame, reference: Series, spec: StreamSpec, first: int) -> pd.DataFrame:
     x = np.arange(first, spec.depth + 1)
     known = {"series": reference.key, "x": x, "mean": 0.0, "low": 0.0, "high": 0.0, "seeds": 1}
-    rest: dict[str, object] = {"n": int(found["n"].max()), "tested": 0, "above": 0, "reason": ""}
-    return pd.DataFrame({**known, **rest}).reindex(columns=found.columns)
+    rest: dict[str, object] = {"n": int(drawn["n"].max()), "tested": 0, "above": 0, "reason": ""}
+    return pd.DataFrame({**known, **rest}).reindex(columns=drawn.columns)
 
 
 def _oriented(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Effective dimension and participation ratio over the layers of a stream."""
+"""A measure of single layers over the layers of a stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from backend.figures.curves import curve_figure
 from backend.figures.seeds import over_seeds
 from backend.figures.sites import layer_sites
 from backend.figures.theme import Series
+from backend.measures.registry import MEASURES
 
-MEASURES: dict[str, str] = {
-    "effective_dimension": "effective dimension (components for 95 % of variance)",
-    "participation_ratio": "participation ratio",
-}
+Span = tuple[float, float]
+"""The lower and the upper end of an axis."""
+
+
+def axis_words(measure: str) -> str:
+    """What stands on the axis of a one-layer measure; its name, where it is not registered."""
+    return MEASURES[measure].axis if measure in MEASURES else measure
 
 
 def dimension_points(
@@ -33,24 +37,22 @@ def dimension_curves(
     stream: str,
     measure: str = "effective_dimension",
     *,
-    y_max: float | None = None,
-    y_title: str | None = None,
+    span: Span | None = None,
     height: int = 330,
 ) -> go.Figure:
     """A one-layer measure of ``stream`` over layers 0..depth, mean and range over seeds.
 
-    ``frame`` holds the store's rows of one pooling with ``series`` and ``seed`` added. ``y_max``
-    fixes the upper end, so that two streams can share a scale.
+    ``frame`` holds the store's rows of one pooling with ``series`` and ``seed`` added. ``span`` is
+    the y axis, so that two streams can share one (:func:`shared_span`).
     """
     points = dimension_points(frame, stream, measure)
-    top = y_max if y_max is not None else _top(points)
     return curve_figure(
         points,
         series,
         stream,
         x_title=f"{stream} layer (0 = embeddings)",
-        y_title=y_title or MEASURES.get(measure, measure),
-        y_range=(0.0, top * 1.06 or 1.0),
+        y_title=axis_words(measure),
+        y_range=span or span_of(measure, points["low"], points["high"]),
         where=lambda k: f"{stream} layer {k}",
         first=0,
         digits=1,
@@ -59,13 +61,19 @@ def dimension_curves(
     )
 
 
-def shared_top(frame: pd.DataFrame, streams: Sequence[str], measure: str) -> float:
-    """The largest value over several streams and all their sites, for ``y_max``."""
+def shared_span(frame: pd.DataFrame, streams: Sequence[str], measure: str) -> Span:
+    """The y axis that holds the values of several streams at all their sites."""
     rows = frame[frame["measure"].eq(measure) & frame["stream_a"].isin(streams)]
-    top = rows["value"].max() if len(rows) else float("nan")
-    return float(top) if top == top else 1.0
+    return span_of(measure, rows["value"])
 
 
-def _top(points: pd.DataFrame) -> float:
-    top = points["high"].max() if len(points) else float("nan")
-    return float(top) if top == top else 1.0
+def span_of(measure: str, *values: pd.Series) -> Span:
+    """The y axis that holds ``values``: from 0, of a measure that cannot be negative."""
+    every = pd.concat(values).dropna()
+    lowest, highest = (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
+    low, high = MEASURES[measure].range if measure in MEASURES else (0.0, None)
+    if low is not None and low >= 0:
+        return 0.0, highest * 1.06 or 1.0
+    top = highest if high is None else high
+    margin = 0.06 * (top - lowest) or 1.0
+    return lowest - margin, top + margin

@@ -30,18 +30,21 @@ def matrix_points(
     frame: pd.DataFrame,
     rows: Sequence[StreamSpec],
     columns: Sequence[StreamSpec],
-    measure: str = "cka",
+    scale: Scale = SCALES["cka"],
 ) -> pd.DataFrame:
-    """Cells of the matrix, both halves: ``x``, ``y`` (axis positions) and the seeds' summary."""
+    """Cells of the matrix, both halves: ``x``, ``y`` (axis positions) and the seeds' summary.
+
+    Of a measure that is not symmetric the cells are from the row's layer to the column's.
+    """
     places_x = {ref: i for i, ref in enumerate(axis_refs(columns))}
     places_y = {ref: i for i, ref in enumerate(axis_refs(rows))}
     parts = []
     for a in rows:
         for b in columns:
-            cells = pairs(frame, a.name, b.name, measure)
+            cells = pairs(frame, a.name, b.name, scale.measure)
             cells = cells[cells["site_a"].eq("block") & cells["site_b"].eq("block")]
             summary = over_seeds(cells, ["layer_a", "layer_b"])
-            if a.name == b.name:
+            if a.name == b.name and scale.symmetric:
                 mirror = summary.rename(columns={"layer_a": "layer_b", "layer_b": "layer_a"})
                 upper = summary["layer_a"].ne(summary["layer_b"])
                 summary = pd.concat([summary, mirror[upper.to_numpy()]])
@@ -74,11 +77,10 @@ def layer_heatmap(
     The colours span the measure's fixed range whatever the data; a debiased value may lie slightly
     below 0 and is shown as it is. ``above_chance`` leaves out the colour of cells that are not
     above chance in every run that was tested (a dot stands there), so that what remains is signal.
-    A transparent square marker on every cell makes it clickable (a click on a
-    Plotly heatmap returns nothing): its ``x`` and ``y`` are positions in :func:`axis_refs`.
+    A click on a cell returns its ``x`` and ``y``: positions in :func:`axis_refs`.
     """
     refs_x, refs_y = axis_refs(columns), axis_refs(rows)
-    cells = matrix_points(frame, rows, columns, scale.measure)
+    cells = matrix_points(frame, rows, columns, scale)
     weak = cells["tested"].gt(0) & cells["above"].lt(cells["tested"])
     z = np.full((len(refs_y), len(refs_x)), np.nan)
     z[cells["y"].to_numpy(dtype=int), cells["x"].to_numpy(dtype=int)] = (
@@ -93,7 +95,9 @@ def layer_heatmap(
             colorscale=scale.colours,
             xgap=1,
             ygap=1,
-            hoverinfo="skip",
+            name="cells",
+            hovertext=_hovers(cells, refs_x, refs_y, scale),
+            hoverinfo="text",
             text=[[_short(v) for v in line] for line in z] if show_text else None,
             texttemplate="%{text}" if show_text else None,
             colorbar={
@@ -105,31 +109,11 @@ def layer_heatmap(
             },
         )
     ]
-    largest = max(len(refs_x), len(refs_y), 1)
-    traces.append(
-        go.Scatter(
-            x=cells["x"].to_numpy(dtype=int),
-            y=cells["y"].to_numpy(dtype=int),
-            mode="markers",
-            marker={
-                "symbol": "square",
-                "size": max(6.0, 0.8 * (height - 80) / largest),
-                "color": "rgba(0,0,0,0)",
-                "line": {"width": 0},
-            },
-            selected={"marker": {"opacity": 0}},
-            unselected={"marker": {"opacity": 0}},
-            hovertext=_hovers(cells, refs_x, refs_y, scale),
-            hoverinfo="text",
-            name="cells",
-        )
-    )
     traces += gap_marks(cells)
     if above_chance:
         traces += _marks(cells[weak & cells["mean"].notna()], "circle", 3, "not above chance")
     settings = layout(height=height, legend=False) | {
         "hovermode": "closest",
-        "clickmode": "event+select",
         "margin": {"l": 70, "r": 10, "t": 10, "b": 58},
         "shapes": [*_separators(rows, columns), *_outline(selected, refs_x, refs_y)],
         "xaxis": _axis(columns, model, "<br>"),
@@ -154,12 +138,12 @@ def _hovers(
     refs_x: tuple[LayerRef, ...],
     refs_y: tuple[LayerRef, ...],
     scale: Scale,
-) -> list[str]:
+) -> list[list[str]]:
+    words = [[""] * len(refs_x) for _ in refs_y]
     places = zip(cells["x"].tolist(), cells["y"].tolist(), strict=True)
-    return [
-        _hover(refs_y[int(y)], refs_x[int(x)], point, scale)
-        for (x, y), point in zip(places, points_of(cells), strict=True)
-    ]
+    for (x, y), point in zip(places, points_of(cells), strict=True):
+        words[int(y)][int(x)] = _hover(refs_y[int(y)], refs_x[int(x)], point, scale)
+    return words
 
 
 def _hover(a: LayerRef, b: LayerRef, cell: Point, scale: Scale) -> str:

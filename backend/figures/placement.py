@@ -12,7 +12,9 @@ from backend.figures.pairing import TEXT_LIKE, VISION_LIKE
 from backend.figures.theme import (
     FUSION_MARK,
     NEUTRAL,
+    Shape,
     StreamStyle,
+    boxes_shape,
     escape,
     layout,
     rgba,
@@ -33,20 +35,15 @@ def placement_drawing(streams: Sequence[StreamSpec], *, height: int | None = Non
     rows = sorted(streams, key=_rank)
     styles = styles_of(streams)
     tops = {spec.name: float(len(rows) - 1 - index) for index, spec in enumerate(rows)}
-    # Set together: Plotly validates the whole figure again on every addition.
-    shapes: list[dict[str, object]] = [
-        {
-            "type": "line",
-            "x0": a,
-            "y0": tops[upper.name] - 0.3,
-            "x1": b,
-            "y1": tops[lower.name] + 0.3,
-            "line": {"color": NEUTRAL, "width": 2},
-            "layer": "below",
-        }
+    lines = [
+        f"M{a},{tops[upper.name] - 0.3:g}L{b},{tops[lower.name] + 0.3:g}"
         for upper, lower in combinations(rows, 2)
         for a, b in _paired(upper, lower)
     ]
+    shapes: list[Shape] = []
+    if lines:
+        line = {"color": NEUTRAL, "width": 2}
+        shapes = [{"type": "path", "path": " ".join(lines), "line": line, "layer": "below"}]
     for spec in rows:
         shapes += _boxes(spec, tops[spec.name], styles[spec.name])
     deepest = max((spec.depth for spec in rows), default=0)
@@ -101,25 +98,20 @@ def _reading(spec: StreamSpec, other: StreamSpec) -> list[int]:
     )
 
 
-def _boxes(spec: StreamSpec, y: float, style: StreamStyle) -> list[dict[str, object]]:
-    boxes: list[dict[str, object]] = []
-    for layer in range(1, spec.depth + 1):
-        fused = layer in spec.fusion_layers
-        line = {"color": style.colour if fused else rgba(style.colour, 0.55), "width": 1.5}
-        boxes.append(
-            {
-                "type": "rect",
-                "x0": layer - _HALF,
-                "x1": layer + _HALF,
-                "y0": y - 0.3,
-                "y1": y + 0.3,
-                "line": line,
-                "fillcolor": style.colour if fused else rgba(style.colour, 0.06),
-                # Else the boxes hide the marks in them.
-                "layer": "below",
-            }
-        )
-    return boxes
+def _boxes(spec: StreamSpec, y: float, style: StreamStyle) -> list[Shape]:
+    """Two shapes: the layers that take another stream in, filled, and the others."""
+    out: list[Shape] = []
+    for fused, fill, line in (
+        (True, style.colour, style.colour),
+        (False, rgba(style.colour, 0.06), rgba(style.colour, 0.55)),
+    ):
+        layers = [k for k in range(1, spec.depth + 1) if (k in spec.fusion_layers) is fused]
+        boxes = [(k - _HALF, k + _HALF, y - 0.3, y + 0.3) for k in layers]
+        if boxes:
+            look = {"fillcolor": fill, "line": {"color": line, "width": 1.5}}
+            # Else the boxes hide the marks in them.
+            out.append(boxes_shape(boxes, **look, layer="below"))
+    return out
 
 
 def _labels(spec: StreamSpec, y: float, rows: Sequence[StreamSpec]) -> go.Scatter:

@@ -58,7 +58,6 @@ def projection_map(
     # Set at once: Plotly validates the whole figure again on every update.
     settings = layout(height=height) | {
         "hovermode": "closest",
-        "clickmode": "event+select",
         "dragmode": "pan",
         "uirevision": "projection",
         "legend": {**LEGEND, "itemsizing": "constant"},
@@ -100,8 +99,6 @@ def _markers(
                     "opacity": 0.75,
                     "line": {"width": 0},
                 },
-                selected={"marker": {"opacity": 0.75}},
-                unselected={"marker": {"opacity": 0.75}},
                 name=f"{escape(name)} ({len(rows):,})",
                 hovertext=[escape(sample) for sample in rows["sample_id"]],
                 hovertemplate=f"%{{hovertext}}<br>{escape(name)}<extra></extra>",
@@ -135,8 +132,6 @@ def _raster(
         customdata=_nearest(xs, ys, x_mid[i], y_mid[j], x_edges, y_edges, i, j),
         mode="markers",
         marker={"size": 8, "symbol": "square", "color": "rgba(0,0,0,0)"},
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
         hovertext=[f"{int(c):,} samples" for c in counts[i, j]],
         hovertemplate="%{hovertext}<extra></extra>",
         name=f"{len(points):,} samples; brighter is denser",

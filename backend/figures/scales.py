@@ -15,7 +15,9 @@ class Scale:
     """One measure of two layers: its name, its fixed range, and which end means alike.
 
     The range is fixed so that two figures can be compared; where an estimate may lie below 0 the
-    colours still start there. ``diverging`` marks the scale of a difference, centred on 0.
+    colours still start there. ``diverging`` marks the scale of a difference, centred on 0. Of a
+    measure that is not ``symmetric`` the row (a, b) is the value from a to b, worded by
+    :meth:`directed`.
     """
 
     measure: str
@@ -25,6 +27,12 @@ class Scale:
     high: float = 1.0
     alike_is_high: bool = True
     diverging: bool = False
+    symmetric: bool = True
+    direction: str = ""
+
+    def directed(self, a: str, b: str) -> str:
+        """``"layer k-1 predicts layer k"``: which side is which; empty for a symmetric measure."""
+        return self.direction.format(a=a, b=b)
 
     @property
     def colours(self) -> str:
@@ -44,30 +52,21 @@ class Scale:
 def _registered(one: Measure) -> Scale:
     high = one.range[1]
     return Scale(
-        one.name, one.label, one.meaning, 0.0, 1.0 if high is None else high, one.similarity
+        one.name,
+        one.label,
+        one.meaning,
+        0.0,
+        1.0 if high is None else high,
+        one.similarity,
+        symmetric=one.symmetric,
+        direction=one.direction,
     )
 
 
-def _all() -> dict[str, Scale]:
-    """Registered measures of two layers that say what they mean, and variants with own names."""
-    found: dict[str, Scale] = {}
-    for one in MEASURES.values():
-        if one.kind == "pairwise" and one.meaning:
-            found[one.name] = _registered(one)
-        if one.name == "cka":
-            found["cka_rbf"] = replace(
-                found["cka"],
-                measure="cka_rbf",
-                label="CKA (RBF)",
-                meaning="CKA with a Gaussian kernel: close neighbours count more than far ones.",
-            )
-    for k in (1, 5, 10):
-        meaning = f"How often a sample's own partner is among the {k} nearest."
-        found[f"recall_at_{k}"] = Scale(f"recall_at_{k}", f"recall at {k}", meaning)
-    return found
-
-
-SCALES: dict[str, Scale] = _all()
+SCALES: dict[str, Scale] = {
+    name: _registered(one) for name, one in MEASURES.items() if one.kind == "pairwise"
+}
+"""Of every registered measure of two layers."""
 
 
 def difference_scale(scale: Scale, span: float) -> Scale:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import json
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from backend.measures.chance.seeds import t_quantile
+from backend.measures.registry import MEASURES
+from backend.remarks import in_words
 from backend.types import BLOCK, LayerRef
 
 BAND = "band min to max"
 INTERVAL_BAND = "band 95 % interval"
 SIGNIFICANT = 0.05
 """Level of "above chance", after correction for looking at all layers."""
-
-# fmt: off
-_T_QUANTILES = (
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
-    2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
-)
-# fmt: on
 
 
 class Point(NamedTuple):
@@ -46,8 +43,9 @@ class Point(NamedTuple):
 
 
 def points_of(rows: pd.DataFrame) -> list[Point]:
-    """Rows of :func:`over_seeds` with a column ``x`` as plain values."""
-    columns = [rows[name].tolist() for name in Point._fields]
+    """Rows of :func:`over_seeds` with a column ``x`` as plain values, the reason in words."""
+    columns = [rows[name].tolist() for name in Point._fields[:-1]]
+    columns.append([in_words(text) for text in rows["reason"]])
     return [Point(*values) for values in zip(*columns, strict=True)]
 
 
@@ -69,16 +67,37 @@ def turned(frame: pd.DataFrame) -> pd.Series:
 def pairs(frame: pd.DataFrame, stream_a: str, stream_b: str, measure: str = "cka") -> pd.DataFrame:
     """Rows of a measure between two streams, ``stream_a`` first.
 
-    The store keeps each unordered pair once. Within one stream the sites are :func:`in_order`.
+    Of a symmetric measure the store keeps each unordered pair once; within one stream the sites are
+    :func:`in_order`. Of another one it keeps both directions, and these are the rows from
+    ``stream_a`` to ``stream_b``.
     """
     rows = frame[frame["measure"].eq(measure)]
     forward = rows["stream_a"].eq(stream_a) & rows["stream_b"].eq(stream_b)
     backward = rows["stream_a"].eq(stream_b) & rows["stream_b"].eq(stream_a)
-    out = rows[forward | backward].copy()
-    swap = turned(out) if stream_a == stream_b else out["stream_a"].ne(stream_a)
+    if measure in MEASURES and not MEASURES[measure].symmetric:
+        means = _means_of_directions(rows[backward])
+        return pd.concat([rows[forward], _sides_swapped(means, means["layer_a"].notna())])
+    out = rows[forward | backward]
+    return _sides_swapped(
+        out, turned(out) if stream_a == stream_b else out["stream_a"].ne(stream_a)
+    )
+
+
+def _means_of_directions(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of older stores, which kept the mean of both directions under one of them."""
+    if "params" not in rows:
+        return rows.iloc[:0]
+    means = [text for text in rows["params"].unique() if "directions" in json.loads(text)]
+    layers = rows["layer_a"].ne(rows["layer_b"]) | rows["site_a"].ne(rows["site_b"])
+    apart = layers | rows["stream_a"].ne(rows["stream_b"])
+    return rows[rows["params"].isin(means) & apart]
+
+
+def _sides_swapped(rows: pd.DataFrame, swap: pd.Series) -> pd.DataFrame:
+    out = rows.copy()
     for name in ("layer", "site", "stream"):
         a, b = f"{name}_a", f"{name}_b"
-        first, second = out[a].copy(), out[b].copy()
+        first, second = rows[a], rows[b]
         out[a] = first.where(~swap, second)
         out[b] = second.where(~swap, first)
     return out
@@ -114,33 +133,11 @@ def over_seeds(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         reason=highs["reason"],
     ).reset_index()
     several = out["seeds"] > 1
-    half = [_t_half_width(k, sd) for k, sd in zip(out["seeds"], out["sd"], strict=True)]
+    seeds = out["seeds"].to_numpy(dtype=np.float64)
+    half = t_quantile(seeds - 1) * out["sd"] / np.sqrt(seeds)
     out["ci_low"] = out["ci_low"].where(~several, out["mean"] - half)
     out["ci_high"] = out["ci_high"].where(~several, out["mean"] + half)
     return out[columns]
-
-
-def _t_half_width(seeds: int, sd: float) -> float:
-    """Half of the 95 % interval of a mean over ``seeds`` runs."""
-    return _t_quantile(int(seeds)) * sd / math.sqrt(seeds) if seeds > 1 else math.nan
-
-
-def _t_quantile(seeds: int) -> float:
-    """97.5 % quantile of Student's t with ``seeds`` - 1 degrees of freedom, to four digits.
-
-    A table and, above it, the first terms of its expansion about the normal quantile: importing
-    SciPy for this costs a page a quarter of a second.
-    """
-    freedom = seeds - 1
-    if freedom <= len(_T_QUANTILES):
-        return _T_QUANTILES[freedom - 1]
-    z = 1.959964
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
 
 
 def spread_in_words(point: Point, digits: int = 3) -> list[str]:

@@ -90,8 +90,14 @@ def matching_sites(
 
 
 def between(rows: pd.DataFrame, a: LayerRef, b: LayerRef) -> pd.Series:
-    """Which rows of :func:`backend.figures.seeds.pairs` are of these two sites."""
-    first, second = in_order(a, b) if a.stream == b.stream else (a, b)
+    """Which rows of :func:`backend.figures.seeds.pairs` are of these two sites.
+
+    Those from ``a`` to ``b`` where both directions are there.
+    """
+    ahead = _is(rows, "a", a) & _is(rows, "b", b)
+    if a.stream != b.stream or ahead.any():
+        return ahead
+    first, second = in_order(a, b)
     return _is(rows, "a", first) & _is(rows, "b", second)
 
 

@@ -8,7 +8,7 @@ colour, by marker and by dash. Backgrounds are transparent and font colours are 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from zlib import crc32
@@ -16,6 +16,9 @@ from zlib import crc32
 import plotly.graph_objects as go
 
 from backend.types import StreamSpec
+
+Shape = dict[str, object]
+"""One of a layout's shapes, as Plotly's settings."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,9 @@ def layout(*, height: int, legend: bool = True) -> dict[str, object]:
     """Layout settings that every figure shares."""
     return {
         "height": height,
+        # Plotly's own template would add 6 kB to every figure.
+        "template": "none",
+        "autotypenumbers": "strict",
         "margin": {"l": 60, "r": 10, "t": 10, "b": 44},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -188,6 +194,15 @@ def layout(*, height: int, legend: bool = True) -> dict[str, object]:
         "hoverlabel": {"align": "left"},
         "uirevision": "keep",
         "dragmode": False,
+    }
+
+
+def boxes_shape(boxes: Iterable[tuple[float, float, float, float]], **settings: object) -> Shape:
+    """Boxes (x0, x1, y0, y1) as one shape: a browser draws one path sooner than many rectangles."""
+    return {
+        "type": "path",
+        "path": " ".join(f"M{x0:g},{y0:g}H{x1:g}V{y1:g}H{x0:g}Z" for x0, x1, y0, y1 in boxes),
+        **settings,
     }
 
 

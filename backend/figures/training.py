@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.curves import Trace, curve_figure, series_traces
-from backend.figures.dimensionality import MEASURES, dimension_points
+from backend.figures.dimensionality import Span, axis_words, dimension_points, span_of
 from backend.figures.heatmap import gap_marks, layer_ticks
 from backend.figures.meets import fusion_at, marked
 from backend.figures.pairing import Pair
@@ -39,12 +39,13 @@ from backend.figures.transitions import (
     y_range,
     y_title,
 )
+from backend.measures.registry import MEASURES, one_layer
 from backend.types import StreamSpec
 
 TRANSITIONS = "transitions"
 ALIGNMENT = "alignment"
-QUANTITIES = (TRANSITIONS, ALIGNMENT, *MEASURES)
-"""What training measures hold: CKA of consecutive and of matching layers, and two dimensions."""
+QUANTITIES = (TRANSITIONS, ALIGNMENT, *one_layer())
+"""CKA of consecutive and of matching layers, and every one-layer measure: those that rows hold."""
 
 MOST_FRAMES = 40
 _KEYS = ("series", "moment")
@@ -84,7 +85,7 @@ def training_curves(
     *,
     pair: Pair | None = None,
     estimator: str = "",
-    y_max: float | None = None,
+    span: Span | None = None,
     height: int = 380,
 ) -> go.Figure:
     """A quantity over the layers, one frame a recorded step, with Play, Pause and a slider.
@@ -92,12 +93,12 @@ def training_curves(
     ``quantity`` is one of :data:`QUANTITIES`, ``stream`` the one whose layers are drawn (for
     ``alignment`` it is the deeper one of ``pair``, whatever is given). Curves are as in
     :func:`backend.figures.transition_curves`, :func:`alignment_curves` and
-    :func:`dimension_curves`; the axes span all steps, and ``y_max`` raises the upper end of a
+    :func:`dimension_curves`; the axes span all steps, and ``span`` widens that of a
     dimension. The last step is shown first. Faint dotted lines are the untrained models. A series
     none of whose runs goes on is pale, and the legend says since when.
     """
     moments = shown_moments(frame) if len(frame) else ()
-    drawn = _curves(at_moments(frame, moments), series, quantity, stream, pair, estimator, y_max)
+    drawn = _curves(at_moments(frame, moments), series, quantity, stream, pair, estimator, span)
     if drawn is None or not moments:
         return base_figure(height=height)
     shown = [one for one in series if one.stream(drawn.stream) is not None]
@@ -166,17 +167,17 @@ def training_heatmap(
     *,
     pair: Pair | None = None,
     estimator: str = "",
-    y_max: float | None = None,
+    span: Span | None = None,
     height: int = 460,
 ) -> go.Figure:
     """A quantity of one series: layers (or transitions) on the rows, recorded steps on the columns.
 
-    ``frame``, ``quantity``, ``stream`` and ``y_max`` as in :func:`training_curves`; cells are means
+    ``frame``, ``quantity``, ``stream`` and ``span`` as in :func:`training_curves`; cells are means
     over seeds. Colours span a similarity's fixed range, or 0 to the largest dimension.
     """
     mine = frame[frame["series"].eq(one.key)]
     moments = shown_moments(mine) if len(mine) else ()
-    drawn = _curves(at_moments(mine, moments), [one], quantity, stream, pair, estimator, y_max)
+    drawn = _curves(at_moments(mine, moments), [one], quantity, stream, pair, estimator, span)
     spec = one.stream(drawn.stream) if drawn else None
     if drawn is None or spec is None or not moments:
         return base_figure(height=height, legend=False)
@@ -225,7 +226,7 @@ def training_heatmap(
             "thickness": 10,
             "outlinewidth": 0,
             "len": 0.9,
-            **({} if quantity in MEASURES else {"tickvals": scale.ticks}),
+            **({} if quantity in one_layer() else {"tickvals": scale.ticks}),
         },
     )
     return go.Figure(data=[heat, *gap_marks(by_place)], layout=settings)
@@ -238,7 +239,7 @@ def _curves(
     stream: str,
     pair: Pair | None,
     estimator: str,
-    y_max: float | None,
+    span: Span | None,
 ) -> _Curves | None:
     """``frame`` summed up over seeds at each moment; None where no series has what is asked for."""
     cka = SCALES["cka"]
@@ -269,13 +270,14 @@ def _curves(
             digits=3,
         )
     points = dimension_points(frame, stream, quantity, _KEYS)
-    top = max([y_max or 0.0, *(v for v in points["high"].tolist() if v == v)])
+    own = span_of(quantity, points["low"], points["high"])
+    low, high = span or own
     return _Curves(
         points,
         stream,
         f"{stream} layer (0 = embeddings)",
-        MEASURES[quantity],
-        (0.0, top * 1.06 or 1.0),
+        axis_words(quantity),
+        (min(low, own[0]), max(high, own[1])),
         lambda k: f"{stream} layer {k}",
         first=0,
         digits=1,
@@ -415,9 +417,8 @@ def _cell_hovers(
 
 
 def _colours(quantity: str, drawn: _Curves) -> Scale:
-    if quantity in MEASURES:
-        short = quantity.replace("_", " ")
-        return Scale(quantity, short, "", 0.0, drawn.y_range[1] / 1.06)
+    if quantity in one_layer():
+        return Scale(quantity, MEASURES[quantity].label, "", *drawn.y_range)
     return SCALES["cka"]
 
 

@@ -8,10 +8,11 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 from backend import __version__
-from backend.capture.run import CaptureOptions, capture, read_scores
+from backend.capture.options import CaptureOptions
+from backend.capture.run import capture, read_scores
 from backend.data.base import PairSource
 from backend.data.registry import open_source
 from backend.errors import InputError
@@ -20,7 +21,9 @@ from backend.jobs.training_measures import read_training_measures
 from backend.measures.streaming.stream_suite import LEAST_SAMPLES
 from backend.models.adapter import Adapter
 from backend.models.registry import open_model
-from backend.store import Manifest, RunWriter, Store
+from backend.progress import SILENT, Progress
+from backend.settings import check_settings
+from backend.store import Manifest, RunWriter, Store, kinds
 from backend.store.identity import default_run_id, distinct_run_id
 from backend.store.manifest import (
     DatasetInfo,
@@ -51,11 +54,7 @@ class CaptureRequest:
     data: str
     store: str
     revision: str | None = None
-    split: str = "test"
-    poolings: tuple[str, ...] = POOLINGS
-    dtype: str = "float32"
     run_id: str | None = None
-    keep_checkpoint: bool = False
     streaming: bool = False
     strict: bool = False
     replace: bool = False
@@ -72,32 +71,25 @@ class Opened:
     expected: int  # samples, if every image can be read
 
 
-Progress = Callable[[int], None]
 BeforeCommit = Callable[[RunWriter], None]
 
 
 def open_request(request: CaptureRequest) -> Opened:
     """Load the model, open the data, and work out the run that they will make."""
-    unknown = [p for p in request.poolings if p not in POOLINGS]
-    if unknown or not request.poolings:
+    options = request.options
+    check_settings(options)
+    if not options.pooling:
+        raise InputError("must be at least one", field="pooling")
+    if request.streaming and options.dtype != "float32":
         raise InputError(
-            f"unknown pooling {', '.join(unknown) or '(none given)'}",
-            hint=f"Use one or more of {', '.join(POOLINGS)}.",
-        )
-    if request.dtype not in get_args(Dtype):
-        raise InputError(
-            f"unknown dtype {request.dtype!r}", hint=f"Use {' or '.join(get_args(Dtype))}."
-        )
-    if request.streaming and request.dtype != "float32":
-        raise InputError(
-            f"dtype {request.dtype} is how vectors are kept, and a streaming capture keeps none",
-            where="--dtype",
-            hint="Leave out one of --dtype and --streaming.",
+            f"{options.dtype} is how vectors are kept, and a streaming capture keeps none",
+            field="dtype",
+            hint="Leave out one of `dtype` and `streaming`.",
         )
     source = open_source(request.data, strict=request.strict)
-    split = source.canonical(request.split)
+    split = source.canonical(options.split)
     adapter = open_model(request.model, revision=request.revision)
-    expected = sum(1 for _ in source.records(split, request.options.limit))
+    expected = sum(1 for _ in source.records(split, options.limit))
     if request.streaming and expected < LEAST_SAMPLES:
         raise InputError(
             f"a streaming capture needs at least {LEAST_SAMPLES} samples, got {expected}",
@@ -121,7 +113,7 @@ def run_capture(
     *,
     keep_activations: bool = True,
     before_commit: BeforeCommit | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Manifest:
     """Capture and commit; an interrupted capture of the same request goes on where it stopped.
 
@@ -134,15 +126,15 @@ def run_capture(
     store = Store.create(request.store)
     with store.writer(opened.manifest, replace=request.replace) as writer:
         sums = StreamBuffer(writer, request.options.batch_size) if request.streaming else None
-        capture(adapter, source, writer, request.options, progress, sums)
+        capture(adapter, source, writer, request.options, progress, sums, opened.expected)
         if folder is not None and adapter.trained_on == source.name:
             scores = read_scores(folder)
             if scores is not None:
-                writer.add_scores(scores)
+                writer.add(kinds.SCORES, scores)
             measured = read_training_measures(folder)
             if measured is not None:
-                writer.add_training_measures(measured)
-        if folder is not None and request.keep_checkpoint:
+                writer.add(kinds.TRAINING_MEASURES, measured)
+        if folder is not None and request.options.with_checkpoint:
             writer.add_checkpoint(folder)
         if sums:
             sums.add_measures()
@@ -179,7 +171,7 @@ def _manifest(
             ),
         ),
         poolings=_poolings(request, adapter),
-        dtype=cast(Dtype, request.dtype),
+        dtype=cast(Dtype, request.options.dtype),
         streaming=request.streaming,
         versions={
             "fusionscope": __version__,
@@ -197,12 +189,13 @@ def _manifest(
 def _poolings(request: CaptureRequest, adapter: Adapter) -> tuple[Pooling, ...]:
     """Those that were asked for and that any stream has; InputError where that is none."""
     has = {p for spec in adapter.streams for ref in spec.refs for p in spec.poolings_of(ref)}
-    poolings = tuple(pooling for pooling in POOLINGS if pooling in {*request.poolings} & has)
+    poolings = tuple(pooling for pooling in POOLINGS if pooling in {*request.options.pooling} & has)
     if not poolings:
         raise InputError(
-            f"none of its streams has a summary token, so there is no {request.poolings[0]}",
+            f"none of its streams has a summary token, so there is no {request.options.pooling[0]}",
             where=f"model {adapter.name}",
-            hint=f"Use --pooling {','.join(sorted(has))}.",
+            field="pooling",
+            hint=f"Use {','.join(sorted(has))}.",
         )
     return poolings
 

@@ -7,7 +7,7 @@ stale, which is the same as missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,8 +16,9 @@ import pandas as pd
 from backend.errors import InputError
 from backend.jobs.measure import layers_of
 from backend.jobs.sources import check_poolings, content_key, in_run
-from backend.measures.suite.cross import cross_cka
-from backend.store import Run, RunPair, Store, assert_comparable
+from backend.measures.suite.cross import PARAMETERS, cross_cka
+from backend.progress import SILENT, Progress
+from backend.store import Run, RunPair, Store, assert_comparable, kinds
 from backend.types import BLOCK, POOLINGS, LayerRef, Pooling
 
 VERSION = 1
@@ -37,13 +38,16 @@ class Task:
         """The key of the file."""
         return comparison_key(self.pooling)
 
+    def __str__(self) -> str:
+        return f"{self.run_a} ~ {self.run_b}: {self.pooling}"
+
 
 def compare_runs(
     store: Store,
     run_ids: Sequence[str],
     *,
     poolings: Sequence[Pooling] | None = None,
-    report: Callable[[Task], None] | None = None,
+    progress: Progress = SILENT,
 ) -> list[Task]:
     """Add what the pairs among ``run_ids`` lack; the tasks that were done.
 
@@ -52,10 +56,9 @@ def compare_runs(
     vectors that cannot be compared: what other tasks have finished is kept.
     """
     tasks = missing_comparisons(store, run_ids, poolings=poolings)
-    for task in tasks:
+    for done, task in enumerate(tasks, 1):
         _perform(store, task)
-        if report:
-            report(task)
+        progress.advance(done, len(tasks), str(task))
     return tasks
 
 
@@ -75,7 +78,7 @@ def missing_comparisons(
         Task(a.run_id, b.run_id, pooling)
         for a, b in combinations(runs, 2)
         for pooling in poolings or _shared_poolings(a, b)
-        if comparison_key(pooling) not in store.pair(a.run_id, b.run_id).measure_keys()
+        if comparison_key(pooling) not in store.pair(a.run_id, b.run_id).keys(kinds.COMPARISONS)
     ]
     for run in runs:
         for task in tasks:
@@ -86,7 +89,7 @@ def missing_comparisons(
 
 def comparison_key(pooling: Pooling) -> str:
     """The key under which a pair of runs keeps the CKA of one pooling."""
-    return content_key("cka", pooling, {"version": VERSION, "resamples": 1000})
+    return content_key("cka", pooling, {"version": VERSION, **PARAMETERS})
 
 
 def _shared_poolings(a: Run, b: Run) -> list[Pooling]:
@@ -94,7 +97,7 @@ def _shared_poolings(a: Run, b: Run) -> list[Pooling]:
     if not shared:
         raise InputError(
             f"runs {a.run_id} and {b.run_id} have no pooling in common",
-            hint="Capture both with the same --pooling",
+            hint="Capture both with the same `pooling`.",
         )
     return shared
 
@@ -115,7 +118,7 @@ def _layer_poolings(run: Run) -> set[Pooling]:
 
 def _perform(store: Store, task: Task) -> None:
     pair = store.pair(task.run_a, task.run_b)
-    if task.key in pair.measure_keys():
+    if task.key in pair.keys(kinds.COMPARISONS):
         return  # another process was faster
     with in_run(task.run_a):
         left = layers_of(pair.a, task.pooling)
@@ -126,8 +129,8 @@ def _perform(store: Store, task: Task) -> None:
 
 def _add(pair: RunPair, key: str, rows: pd.DataFrame) -> None:
     try:
-        pair.add_measures(key, rows)
+        pair.add(kinds.COMPARISONS, rows, key)
     except InputError:
-        if key not in pair.measure_keys():
+        if key not in pair.keys(kinds.COMPARISONS):
             raise
         # Another process has made the same file from the same vectors meanwhile.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from backend.errors import InputError
 from backend.jobs.measure import one_thread_each
 from backend.paths import shipped_demo
-from backend.progress import quiet_libraries
+from backend.progress import SILENT, Progress, quiet_libraries
 from backend.store import Store
 
 if TYPE_CHECKING:
-    from backend.train.plan import TrainPlan
+    from backend.train.recipe import TrainPlan
 
 PLACEMENTS = ("none", "full", "early", "middle", "late")
 SEEDS = (0, 1, 2)
@@ -49,9 +49,6 @@ class Cell:
         return f"macros-{self.placement}-s{self.seed}"
 
 
-Report = Callable[[str, int, int], None]
-
-
 def cells() -> Iterator[Cell]:
     """All fifteen, seed by seed, so that an unfinished demo already compares placements."""
     for seed in SEEDS:
@@ -66,8 +63,8 @@ def is_demo(path: Path) -> bool:
 
 def missing_cells(path: Path) -> list[Cell]:
     """The cells whose runs a demo store lacks; all of them where there is no store."""
-    there = set(Store(path).run_ids()) if path.is_dir() else set()
-    return [cell for cell in cells() if cell.run_id not in there]
+    made = set(Store(path).run_ids()) if path.is_dir() else set()
+    return [cell for cell in cells() if cell.run_id not in made]
 
 
 def ensure_demo(path: Path) -> bool:
@@ -84,7 +81,7 @@ def ensure_demo(path: Path) -> bool:
         raise InputError(
             "is not empty and not the demo store",
             where=str(path),
-            hint="Choose another --store, or complete it with --rebuild.",
+            hint="Choose another `store`, or complete it with `rebuild`.",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
@@ -95,7 +92,7 @@ def ensure_demo(path: Path) -> bool:
     return True
 
 
-def build_demo(path: Path, work: Path, workers: int, report: Report | None = None) -> None:
+def build_demo(path: Path, work: Path, workers: int, progress: Progress = SILENT) -> None:
     """Train, capture, measure and project whatever the store lacks.
 
     Checkpoints go to ``work`` (resumable, may be deleted afterwards), runs to ``path``.
@@ -111,8 +108,7 @@ def build_demo(path: Path, work: Path, workers: int, report: Report | None = Non
         for future in as_completed(futures):
             future.result()
             done += 1
-            if report:
-                report(futures[future].run_id, done, len(PLACEMENTS) * len(SEEDS))
+            progress.advance(done, len(PLACEMENTS) * len(SEEDS), futures[future].run_id)
 
 
 def plan_of(placement: str) -> TrainPlan:
@@ -121,7 +117,7 @@ def plan_of(placement: str) -> TrainPlan:
     No early stopping: irony is learned after the rest and at once, following epochs without any
     progress on it.
     """
-    from backend.train.plan import TrainPlan
+    from backend.train.recipe import TrainPlan
 
     return TrainPlan(
         data=DATA,
@@ -144,7 +140,7 @@ def folder_of(cell: Cell, work: Path) -> Path:
     then cannot be made up for.
     """
     from backend.jobs.training_measures import read_training_measures
-    from backend.train.loop import checkpoint_dir
+    from backend.train.engine import checkpoint_dir
 
     folder = work / cell.placement
     finished = checkpoint_dir(folder, cell.seed)
@@ -155,7 +151,7 @@ def folder_of(cell: Cell, work: Path) -> Path:
 
 def build_cell(cell: Cell, path: Path, work: Path) -> None:
     """One run of the demo, from nothing to the store."""
-    from backend.capture.run import CaptureOptions
+    from backend.capture.options import CaptureOptions
     from backend.data.registry import open_source
     from backend.jobs.capture import (
         CaptureRequest,
@@ -167,7 +163,7 @@ def build_cell(cell: Cell, path: Path, work: Path) -> None:
     from backend.train.loop import train_seed
 
     quiet_libraries()
-    kept = cell.seed == KEPT_SEED
+    whole = cell.seed == KEPT_SEED
     checkpoint = train_seed(
         plan_of(cell.placement),
         open_source(DATA),
@@ -179,15 +175,18 @@ def build_cell(cell: Cell, path: Path, work: Path) -> None:
         model=os.path.relpath(checkpoint),
         data=DATA,
         store=str(path),
-        dtype="float16",
         run_id=cell.run_id,
-        keep_checkpoint=kept,
-        options=CaptureOptions(limit=SAMPLES, device="cpu", thumbnail_px=64),
+        options=CaptureOptions(
+            limit=SAMPLES,
+            dtype="float16",
+            with_checkpoint=whole,
+            device="cpu",
+            thumbnail_px=64,
+        ),
     )
-
     run_capture(
         request,
         open_request(request),
-        keep_activations=kept,
+        keep_activations=whole,
         before_commit=measure_and_project,
     )

@@ -8,7 +8,7 @@ its own part only.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +28,13 @@ from backend.jobs.sources import (
     stream_vectors,
 )
 from backend.measures.core.parallel import worker_count
-from backend.measures.suite.parts import PRESETS
-from backend.measures.suite.presets import Layers, Part, parts_of
-from backend.store import Run, Store
+from backend.measures.registry import PRESETS
+from backend.measures.suite.compute import compute
+from backend.measures.suite.layers import Layers
+from backend.measures.suite.parts import Part, part_of, parts_of
+from backend.measures.suite.rows import tidy_frame
+from backend.progress import SILENT, Progress
+from backend.store import Run, Store, kinds
 from backend.types import POOLINGS, Pooling
 
 VERSION = 3
@@ -52,9 +56,8 @@ class Task:
         """The key of the file."""
         return measure_key(self.preset, self.part, self.pooling)
 
-
-Report = Callable[[Task], None]
-"""Called after every finished task."""
+    def __str__(self) -> str:
+        return f"{self.run_id}: {self.part} of {self.pooling}"
 
 
 def measure_store(
@@ -64,7 +67,7 @@ def measure_store(
     preset: str = "default",
     poolings: Sequence[Pooling] | None = None,
     workers: int | None = None,
-    report: Report | None = None,
+    progress: Progress = SILENT,
 ) -> list[Task]:
     """Add what the runs (default: all) lack of a preset; the tasks that were done.
 
@@ -72,7 +75,7 @@ def measure_store(
     (naming run, stream and layer): what other tasks have finished is kept.
     """
     tasks = missing_in_store(store, run_ids, preset=preset, poolings=poolings)
-    perform_all(store, tasks, workers=workers, report=report)
+    perform_all(store, tasks, workers=workers, progress=progress)
     return tasks
 
 
@@ -94,20 +97,22 @@ def perform_all(
     tasks: Sequence[Task],
     *,
     workers: int | None = None,
-    report: Report | None = None,
+    progress: Progress = SILENT,
 ) -> None:
-    """Do the tasks.
+    """Do the tasks; ``progress`` is told their weights.
 
     ``workers`` processes of one thread each share the tasks of several runs (default: one a core);
     a single run is measured in this process on all cores.
     """
+    total = sum(task.weight for task in tasks)
+    done = 0
     runs = {task.run_id for task in tasks}
     count = min(workers or worker_count(), len(runs))
     if count < 2:
         for task in tasks:
             perform(str(store.path), task)
-            if report:
-                report(task)
+            done += task.weight
+            progress.advance(done, total, str(task))
         return
     with (
         one_thread_each(),
@@ -117,8 +122,8 @@ def perform_all(
         try:
             for future in as_completed(futures):
                 future.result()
-                if report:
-                    report(futures[future])
+                done += futures[future].weight
+                progress.advance(done, total, str(futures[future]))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -132,7 +137,7 @@ def missing_tasks(
     A pooling without vectors is skipped with a warning that names the capture command.
     """
     check_preset(preset)
-    present, driving = run.measure_keys(), run.driver_keys()
+    present, driving = run.keys(kinds.MEASURES), run.keys(kinds.DRIVERS)
     parts = [(part, p) for p in POOLINGS for part in parts_of(preset) if p in part.poolings]
     lacking = {
         (part.name, pooling): part
@@ -145,7 +150,7 @@ def missing_tasks(
     wanted = missing_poolings(
         run,
         poolings,
-        lambda pooling: any(pooling == one for _, one in lacking),
+        lambda pooling: any(pooling == wanting for _, wanting in lacking),
     )
     return [
         Task(run.run_id, preset, name, pooling, part.weight)
@@ -162,7 +167,7 @@ def perform(store: str, task: Task) -> None:
     with in_run(run.run_id):
         layers = _cached_layers(store, run.run_id, run.manifest.to_json(), task.pooling)
         try:
-            _add(run, task.preset, _part(task.preset, task.part), layers)
+            _add(run, part_of(task.preset, task.part), layers)
         except InputError:
             # The same key is the same content, whoever wrote it first.
             if _is_missing(run, task):
@@ -170,8 +175,10 @@ def perform(store: str, task: Task) -> None:
 
 
 def _is_missing(run: Run, task: Task) -> bool:
-    drivers = _part(task.preset, task.part).drivers
-    return task.key not in run.measure_keys() or (drivers and task.key not in run.driver_keys())
+    drivers = part_of(task.preset, task.part).drivers
+    return task.key not in run.keys(kinds.MEASURES) or (
+        drivers and task.key not in run.keys(kinds.DRIVERS)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -196,7 +203,7 @@ def measure_source(
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
             if pooling in part.poolings:
-                keys.append(_add(source, preset, part, layers))
+                keys.append(_add(source, part, layers))
     return keys
 
 
@@ -209,13 +216,14 @@ def measure_frames(
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
             if pooling in part.poolings:
-                yield measure_key(preset, part.name, pooling), part.compute(layers)[0]
+                rows = tidy_frame(compute(part, layers).rows)
+                yield measure_key(preset, part.name, pooling), rows
 
 
 def measure_key(preset: str, part: str, pooling: Pooling) -> str:
-    """The key under which a store keeps a part of a preset for a pooling."""
-    parameters = dict(_part(preset, part).parameters)
-    return content_key(f"{preset}-{part}", pooling, {"version": VERSION, **parameters})
+    """The key under which a store keeps a part of a preset for a pooling: all that is passed."""
+    parameters = {"version": VERSION, **part_of(preset, part).parameters}
+    return content_key(f"{preset}-{part}", pooling, parameters)
 
 
 def check_preset(preset: str) -> None:
@@ -223,7 +231,7 @@ def check_preset(preset: str) -> None:
     if preset not in PRESETS:
         raise InputError(
             f"unknown preset {preset!r}",
-            where="preset",
+            field="preset",
             hint=f"Presets of this version: {', '.join(sorted(PRESETS))}.",
         )
 
@@ -247,17 +255,14 @@ def _parts_for(preset: str, layers: Layers) -> tuple[Part, ...]:
     return tuple(part for part in parts_of(preset) if layers.labels or not part.labelled)
 
 
-def _part(preset: str, name: str) -> Part:
-    return next(part for part in parts_of(preset) if part.name == name)
-
-
-def _add(sink: Sink, preset: str, part: Part, layers: Layers) -> str:
-    key = measure_key(preset, part.name, layers.pooling)
-    frame, driving = part.compute(layers)
-    if driving is not None and key not in sink.driver_keys():
-        sink.add_drivers(key, _named(driving, sink, layers.pooling))
-    if key not in sink.measure_keys():
-        sink.add_measures(key, frame)
+def _add(sink: Sink, part: Part, layers: Layers) -> str:
+    key = measure_key(part.preset, part.name, layers.pooling)
+    table = compute(part, layers)
+    frame, driving = tidy_frame(table.rows), table.drivers
+    if driving is not None and key not in sink.keys(kinds.DRIVERS):
+        sink.add(kinds.DRIVERS, _named(driving, sink, layers.pooling), key)
+    if key not in sink.keys(kinds.MEASURES):
+        sink.add(kinds.MEASURES, frame, key)
     return key
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.jobs.sources import (
-    Progress,
     Sink,
     VectorSource,
     content_key,
@@ -17,9 +16,10 @@ from backend.jobs.sources import (
     source_poolings,
     stream_vectors,
 )
-from backend.measures.suite.suite import site_name
+from backend.measures.suite.layers import site_name
+from backend.progress import SILENT, Progress
 from backend.projection import METHODS, Method, project_layers
-from backend.store import Run
+from backend.store import Run, kinds
 from backend.types import Pooling
 
 VERSION = 1
@@ -37,7 +37,7 @@ def project_run(
     method: Method | str = "umap",
     poolings: Sequence[Pooling] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> list[str]:
     """Add the coordinates that ``run`` lacks, a key a pooling; the keys written.
 
@@ -48,7 +48,7 @@ def project_run(
     (naming run, stream and layer).
     """
     checked = _checked(method)
-    present = run.projection_keys()
+    present = run.keys(kinds.PROJECTIONS)
     todo = missing_poolings(
         run, poolings, lambda pooling: projection_key(checked, pooling, seed) not in present
     )
@@ -62,7 +62,7 @@ def project_source(
     method: Method | str = "umap",
     poolings: Sequence[Pooling] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> list[str]:
     """The same for a run that is still being written and holds no coordinates yet."""
     return _add(source, _checked(method), source_poolings(source, poolings), seed, progress)
@@ -77,31 +77,29 @@ def projection_key(method: str, pooling: str, seed: int = 0) -> str:
 
 
 def _checked(method: Method | str) -> Method:
-    for known in METHODS:
-        if method == known:
-            return known
+    for each in METHODS:
+        if method == each:
+            return each
     raise InputError(
-        f"unknown method {method!r}", where="method", hint=f"Choose {' or '.join(METHODS)}."
+        f"unknown method {method!r}", field="method", hint=f"Choose {' or '.join(METHODS)}."
     )
 
 
 def _add(
-    sink: Sink, method: Method, todo: Sequence[Pooling], seed: int, progress: Progress | None
+    sink: Sink, method: Method, todo: Sequence[Pooling], seed: int, progress: Progress
 ) -> list[str]:
     written = []
     steps = [(pooling, spec.name) for pooling in todo for spec in sink.streams]
     for at, pooling in enumerate(todo):
         frames: list[pd.DataFrame] = []
         for spec in sink.streams:
-            if progress:
-                done = at * len(sink.streams) + len(frames)
-                progress(done, len(steps), f"{method} of {spec.name} {pooling} vectors")
+            done = at * len(sink.streams) + len(frames)
+            progress.advance(done, len(steps), f"{method} of {spec.name} {pooling} vectors")
             frames.append(_projected(sink, spec.name, method, pooling, seed))
         key = projection_key(method, pooling, seed)
-        sink.add_projection(key, pd.concat(frames, ignore_index=True))
+        sink.add(kinds.PROJECTIONS, pd.concat(frames, ignore_index=True), key)
         written.append(key)
-    if progress and steps:
-        progress(len(steps), len(steps), "")
+    progress.advance(len(steps), len(steps))
     return written
 
 

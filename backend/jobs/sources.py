@@ -18,12 +18,10 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.store import Run
+from backend.store.kinds import Kind
 from backend.types import POOLINGS, LayerRef, Pooling, StreamSpec, TaskSpec
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with (steps done, steps in all, what is done now)."""
 
 
 class VectorSource(Protocol):
@@ -62,24 +60,12 @@ class VectorSource(Protocol):
 class Sink(VectorSource, Protocol):
     """A source that takes the results, too."""
 
-    def add_measures(self, key: str, rows: pd.DataFrame) -> None:
-        """Add tidy measure rows under a new key."""
+    def keys(self, kind: Kind) -> tuple[str, ...]:
+        """Keys of the tables of a kind that are there."""
         ...
 
-    def measure_keys(self) -> tuple[str, ...]:
-        """Keys of the measures that are there."""
-        ...
-
-    def driver_keys(self) -> tuple[str, ...]:
-        """Keys of the driving samples that are there."""
-        ...
-
-    def add_drivers(self, key: str, rows: pd.DataFrame) -> None:
-        """Add rows of driving samples under a new key."""
-        ...
-
-    def add_projection(self, key: str, rows: pd.DataFrame) -> None:
-        """Add coordinate rows under a new key."""
+    def add(self, kind: Kind, rows: pd.DataFrame, key: str = "") -> None:
+        """Add rows of a kind under a new key."""
         ...
 
 
@@ -96,8 +82,8 @@ def source_poolings(
     check_poolings(wanted)
     if wanted is not None:
         return tuple(wanted)
-    found = {pooling for _, pooling in source.captured()}
-    return tuple(pooling for pooling in POOLINGS if pooling in found)
+    captured = {pooling for _, pooling in source.captured()}
+    return tuple(pooling for pooling in POOLINGS if pooling in captured)
 
 
 def check_poolings(wanted: Sequence[str] | None) -> None:
@@ -105,7 +91,9 @@ def check_poolings(wanted: Sequence[str] | None) -> None:
     unknown = [name for name in wanted or () if name not in POOLINGS]
     if unknown:
         raise InputError(
-            f"unknown pooling {unknown[0]!r}", hint=f"Use one or more of {', '.join(POOLINGS)}."
+            f"unknown pooling {unknown[0]!r}",
+            field="pooling",
+            hint=f"Use one or more of {', '.join(POOLINGS)}.",
         )
 
 
@@ -153,5 +141,4 @@ def in_run(run_id: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        where = f"run {run_id}, {error.where}" if error.where else f"run {run_id}"
-        raise InputError(error.problem, where=where, hint=error.hint) from error
+        raise error.within(f"run {run_id}") from error

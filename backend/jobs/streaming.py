@@ -1,12 +1,12 @@
 """`fusionscope capture --streaming`: the layers are summed while the model runs, none is kept.
 
-What is on disk while it runs: shards with samples only, and beside them the sums. The sums after
-shard k are written under the name of k *before* shard k is, so however a capture ends, the sums
-that belong to the finished shards are there; those of the shard before are kept as well, in case
-the last shard or its sums turn out damaged. A sample is therefore counted once or not yet.
+What is on disk while it runs: parts with samples only, and beside them the sums. The sums after
+part k are written under the name of k *before* part k is, so however a capture ends, the sums
+that belong to the finished parts are there; those of the part before are kept as well, in case
+the last part or its sums turn out damaged. A sample is therefore counted once or not yet.
 
 Memory: 8 Σ d_i d_j bytes over the pairs, a pooling (:attr:`StreamPlan.nbytes`), a few hundred rows
-of every layer, and one shard's texts and thumbnails; it does not depend on the number of samples.
+of every layer, and one part's texts and thumbnails; it does not depend on the number of samples.
 The disk holds the sums twice until the commit.
 """
 
@@ -20,30 +20,31 @@ from typing import Self
 
 import numpy as np
 
-from backend.capture.run import Batch, samples_table
+from backend.capture.run import Batch
 from backend.capture.sinks import Vectors
 from backend.errors import InputError
 from backend.jobs.sources import content_key
 from backend.measures import CKAStream
 from backend.measures.streaming.stream_suite import stream_suite, streamed_pairs, streamed_refs
 from backend.measures.streaming.stream_sums import stream_nbytes, tracked_pairs
-from backend.measures.suite.suite import site_name
-from backend.store import Manifest, RunWriter
+from backend.measures.suite.dimensions import of_spectrum
+from backend.measures.suite.layers import site_name
+from backend.store import Manifest, RunWriter, kinds
+from backend.store.samples import samples_table
 from backend.types import LayerRef, Pooling, Record, StreamSpec
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same samples would give other rows; part of every key."""
 
 PRESET = "streaming"
-THRESHOLD = 0.95
 
 Streams = dict[Pooling, CKAStream]
 
 _GATHERED_ROWS = 256  # rows that are summed at once: adding a (d, d) product costs as much for few
 _FEWEST_ROWS, _MOST_ROWS = 512, 8192
-_STATE_BYTES_A_SAMPLE = 64 * 2**10  # what writing the sums may cost, spread over a shard's samples
+_STATE_BYTES_A_SAMPLE = 64 * 2**10  # what writing the sums may cost, spread over a part's samples
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class StreamPlan:
         """Bytes of the sums of all poolings, however many samples there are."""
         return sum(stream_nbytes(plan.widths, plan.pairs) for plan in self.poolings.values())
 
-    def shard_rows(self, batch_size: int) -> int:
-        """Samples a shard, whole batches: more where the sums that go with it are larger."""
+    def part_rows(self, batch_size: int) -> int:
+        """Samples a part, whole batches: more where the sums that go with it are larger."""
         rows = int(np.clip(self.nbytes // _STATE_BYTES_A_SAMPLE, _FEWEST_ROWS, _MOST_ROWS))
         return max(1, rows // batch_size) * batch_size
 
@@ -99,14 +100,14 @@ class StreamPlan:
 class StreamBuffer:
     """Sums the captured layers and writes samples without them; a capture's ``buffer``.
 
-    Made on an open writer, it takes over the sums of the finished shards. Shards without sums that
+    Made on an open writer, it takes over the sums of the finished parts. Parts without sums that
     can be read are dropped with a warning, and their samples captured again.
     """
 
     def __init__(self, writer: RunWriter, batch_size: int) -> None:
         self._writer = writer
         self._plan = StreamPlan.of(writer.manifest)
-        self._rows = self._plan.shard_rows(batch_size)
+        self._rows = self._plan.part_rows(batch_size)
         self._samples: list[tuple[Record, bytes | None]] = []
         self._gathered: list[Vectors] = []
         self._summed = 0  # of the samples
@@ -143,11 +144,9 @@ class StreamBuffer:
         keys = []
         for pooling, stream in self.streams.items():
             plan = self._plan.poolings[pooling]
-            rows = stream_suite(
-                stream, plan.refs, plan.pairs, pooling, modalities=modalities, threshold=THRESHOLD
-            )
+            rows = stream_suite(stream, plan.refs, plan.pairs, pooling, modalities=modalities)
             keys.append(streaming_key(pooling))
-            self._writer.add_measures(keys[-1], rows)
+            self._writer.add(kinds.MEASURES, rows, keys[-1])
         return keys
 
     def _sum(self) -> None:
@@ -163,23 +162,23 @@ class StreamBuffer:
             stream.update(layers)
 
     def _write(self) -> None:
-        """The sums first, then the shard that they include; see the module's docstring."""
+        """The sums first, then the part that they include; see the module's docstring."""
         self._sum()
-        done = len(self._writer.shard_ends)
+        done = len(self._writer.part_ends)
         self._forget(keep={done})
         for pooling, stream in self.streams.items():
             stream.save(self._path(done + 1, pooling))
         samples, self._samples, self._summed = self._samples, [], 0
-        self._writer.write_shard(samples_table(samples, self._writer.manifest.tasks), {})
+        self._writer.write_part(samples_table(samples, self._writer.manifest.tasks), {})
 
     def _resume(self) -> Streams:
-        ends = self._writer.shard_ends
+        ends = self._writer.part_ends
         for count in range(len(ends), 0, -1):
-            found = self._load(count, ends[count - 1])
-            if found is not None:
+            streams = self._load(count, ends[count - 1])
+            if streams is not None:
                 break
         else:
-            count, found = 0, self._plan.fresh()
+            count, streams = 0, self._plan.fresh()
         if count < len(ends):
             log.warning(
                 "run %s: the sums of %d samples are missing or damaged; these samples are captured "
@@ -187,13 +186,13 @@ class StreamBuffer:
                 self._writer.manifest.run_id,
                 ends[-1] - (ends[count - 1] if count else 0),
             )
-            self._writer.keep_shards(count)
+            self._writer.keep_parts(count)
         self._forget(keep={count - 1, count})
-        return found
+        return streams
 
     def _load(self, count: int, n: int) -> Streams | None:
-        """The sums after ``count`` shards, of all poolings; None where they are not to be had."""
-        found: Streams = {}
+        """The sums after ``count`` parts, of all poolings; None where they are not to be had."""
+        streams: Streams = {}
         for pooling, plan in self._plan.poolings.items():
             path = self._path(count, pooling)
             if not path.exists():
@@ -205,14 +204,14 @@ class StreamBuffer:
                 return None
             if not plan.fits(stream, n):
                 return None
-            found[pooling] = stream
-        return found
+            streams[pooling] = stream
+        return streams
 
     def _path(self, count: int, pooling: str) -> Path:
         return self._writer.state() / f"sums-{count:06d}-{pooling}.npz"
 
     def _forget(self, keep: set[int]) -> None:
-        """Delete all but the sums after so many shards, and what a killed process left."""
+        """Delete all but the sums after so many parts, and what a killed process left."""
         current = {self._path(k, pooling) for k in keep for pooling in self._plan.poolings}
         for path in self._writer.state().iterdir():
             if path not in current:
@@ -221,7 +220,8 @@ class StreamBuffer:
 
 def streaming_key(pooling: str) -> str:
     """The key under which a store keeps the measures of a streaming capture."""
-    return content_key(PRESET, pooling, {"version": VERSION, "threshold": THRESHOLD})
+    parameters = {name: dict(arguments) for name, arguments in of_spectrum().items()}
+    return content_key(PRESET, pooling, {"version": VERSION, **parameters})
 
 
 def _refuse_non_finite(
@@ -239,5 +239,5 @@ def _refuse_non_finite(
                 f"{site_name(ref)} has a NaN or infinite {pooling} vector for sample "
                 f"{record.sample_id!r}, which cannot be summed",
                 where=record.source,
-                hint="Leave the sample out, or capture without --streaming",
+                hint="Leave the sample out, or capture without `streaming`.",
             )

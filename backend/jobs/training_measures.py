@@ -1,7 +1,7 @@
 """`fusionscope train --measure-every`: measures of the model while it is trained.
 
 On a fixed subset of the dev split, at chosen steps: CKA of consecutive layers of each stream and
-of matching layers of the two, effective dimension and participation ratio, as in a streaming
+of matching layers of the two, and what follows from each layer's spectrum, as in a streaming
 capture. The rows have ``epoch`` and ``step`` (optimizer steps since the start; 0 is before
 training) and lie in the checkpoint as ``training_measures.parquet``, from where a capture copies
 them into the run, beside its scores. They are of the CLS vectors, in full precision.
@@ -30,15 +30,15 @@ from backend.measures.streaming.stream_suite import (
 from backend.models.dual_stream.adapter import DualStream
 from backend.models.dual_stream.model import FusionModel
 from backend.models.dual_stream.preprocess import Preprocessor
-from backend.store import tables
+from backend.store import kinds, tables
 from backend.store.files import published
 from backend.train.examples import Examples
+from backend.train.options import MeasureOptions
 from backend.types import Pooling
 
 log = logging.getLogger(__name__)
 
 FILE = "training_measures.parquet"
-SAMPLES = 256
 _BATCH = 64
 
 
@@ -49,13 +49,13 @@ class TrainingMeasures:
     its order, or all where it has fewer. InputError for another ``every`` and for fewer than 4.
     """
 
-    def __init__(self, every: str, samples: int = SAMPLES) -> None:
+    def __init__(self, every: str, samples: int = MeasureOptions.measure_samples) -> None:
         if every != "epoch" and not (every.isdecimal() and int(every)):
             raise InputError(
-                f"{every!r} is neither 'epoch' nor a number of steps", where="--measure-every"
+                f"{every!r} is neither 'epoch' nor a number of steps", field="measure_every"
             )
         if samples < LEAST_SAMPLES:
-            raise InputError(f"needs at least {LEAST_SAMPLES}", where="--measure-samples")
+            raise InputError(f"needs at least {LEAST_SAMPLES}", field="measure_samples")
         self._every = None if every == "epoch" else int(every)
         self._samples = samples
         self._frames: list[pd.DataFrame] = []
@@ -73,7 +73,7 @@ class TrainingMeasures:
         if len(dev) < LEAST_SAMPLES:
             raise InputError(
                 f"split {dev.split!r} has {len(dev)} samples, needs {LEAST_SAMPLES}",
-                where="--measure-every",
+                field="measure_every",
             )
         self._model, self._dev, self._device = model, dev, device
         self._adapter = DualStream(model, preprocessor, "")
@@ -81,9 +81,9 @@ class TrainingMeasures:
         self._path = folder / FILE
         self._frames = []
         if epoch:
-            found = read_training_measures(folder)
-            if found is not None:
-                self._frames = [found[found["epoch"] <= epoch]]
+            rows = read_training_measures(folder)
+            if rows is not None:
+                self._frames = [rows[rows["epoch"] <= epoch]]
         else:
             self._measure(0, 0)
 
@@ -127,7 +127,7 @@ class TrainingMeasures:
         self._write(self._path)
 
     def _write(self, path: Path) -> None:
-        table = tables.training_table(pd.concat(self._frames, ignore_index=True))
+        table = tables.checked(kinds.TRAINING_MEASURES, pd.concat(self._frames, ignore_index=True))
         with published(path, replace=True) as temporary:
             pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
@@ -137,16 +137,16 @@ def read_training_measures(folder: Path) -> pd.DataFrame | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    return tables.to_pandas(tables.read_checked(path, tables.TRAINING))
+    return tables.to_pandas(tables.read_kind(path, kinds.TRAINING_MEASURES))
 
 
 def require_measured(checkpoint: Path) -> None:
     """InputError for a finished checkpoint that was trained without being measured."""
     if not (checkpoint / FILE).is_file():
         raise InputError(
-            "was trained without --measure-every, and is finished",
+            "was trained without `measure_every`, and is finished",
             where=str(checkpoint),
-            hint="Choose another --out, or leave out --measure-every.",
+            hint="Choose another `out`, or leave out `measure_every`.",
         )
 
 

@@ -12,6 +12,7 @@ Similarity of two layers
     mutual_knn       share of the k nearest neighbours in common; jaccard_knn, over their union
     cknna            CKA restricted to mutual nearest neighbours
     rsa              rank correlation or cosine of the distances between samples
+    linear_predictivity    R² of predicting one layer from another, held out (asymmetric)
     *_matrix         each of these for every pair of layers, the work on a layer done once
 
 Chance and uncertainty
@@ -39,14 +40,11 @@ Dimension of one layer
 What a layer gives away
     linear_probe     cross-validated score of a linear classifier of labels
 
-All of a model
-    suite                  the tidy rows that a store keeps
-    drivers                the samples that drive each pair of layers of two streams
-    suite_with_drivers     both from one pass
-    MEASURES               what there is: label, kind, range, invariances, source
+What there is
+    MEASURES               {name: label, kind, range, invariances, source, how it is called}
 
-Results are records (:class:`Result`, :class:`MatrixResult`); ``float()`` and ``numpy.asarray()``
-give the bare values. What cannot be computed is NaN with a ``reason``.
+A :class:`Result` is a float with a record, of a :class:`MatrixResult` ``numpy.asarray()`` gives the
+bare values. What cannot be computed is NaN with a ``reason``.
 """
 
 from backend.measures.chance.pvalues import holm
@@ -80,13 +78,16 @@ from backend.measures.families.neighbours import (
     mutual_knn_matrix,
 )
 from backend.measures.families.permutation import permutation_test
+from backend.measures.families.predictivity import (
+    linear_predictivity,
+    linear_predictivity_matrix,
+)
 from backend.measures.families.probes import linear_probe
 from backend.measures.families.retrieval import Retrieval, retrieval
 from backend.measures.families.rsa import rsa, rsa_matrix
 from backend.measures.families.shape import procrustes, procrustes_matrix
 from backend.measures.registry import MEASURES, Measure
 from backend.measures.streaming.stream import CKAStream
-from backend.measures.suite.suite import drivers, suite, suite_with_drivers
 
 __all__ = [
     "MEASURES",
@@ -103,12 +104,13 @@ __all__ = [
     "cka_null",
     "cknna",
     "cknna_matrix",
-    "drivers",
     "effective_dimension",
     "effective_rank",
     "holm",
     "jaccard_knn",
     "jaccard_knn_matrix",
+    "linear_predictivity",
+    "linear_predictivity_matrix",
     "linear_probe",
     "mean_cca",
     "mean_cca_matrix",
@@ -128,8 +130,6 @@ __all__ = [
     "rsa_matrix",
     "spectrum",
     "stable_rank",
-    "suite",
-    "suite_with_drivers",
     "svcca",
     "svcca_matrix",
     "two_nn",

@@ -290,7 +290,7 @@ def open_checkpoint(
     where = f"model {name}"
     if folder.exists() and revision is not None:
         raise InputError(
-            "a local directory has no revisions", where=where, hint="Leave out --revision."
+            "a local directory has no revisions", where=where, hint="Leave out `revision`."
         )
     if folder.is_file():
         raise InputError("is a file", where=where, hint="Give the directory with config.json.")
@@ -376,7 +376,7 @@ def checkpoints_at_hand(folders: Sequence[Path]) -> list[AtHand]:
 
 def _with_config(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
-        raise InputError("no such directory", where=f"--models {folder}")
+        raise InputError(f"{folder}: no such directory", field="models")
     for pattern in (CONFIG, f"*/{CONFIG}", f"*/*/{CONFIG}"):
         yield from (path.parent for path in sorted(folder.glob(pattern)))
 

@@ -136,7 +136,7 @@ def _named(name: str, text_depth: int, vision_depth: int) -> Placement:
         return Placement(name, _ending(part, count, text_depth), _ending(part, count, vision_depth))
     if name in _LISTS:
         return _scaled(name, text_depth, vision_depth)
-    raise _error(name, f"no placement is called {name!r}")
+    raise _error(name, "no placement is called so")
 
 
 def _spread(count: int, depth: int) -> tuple[int, ...]:
@@ -175,7 +175,7 @@ def _join(layers: Sequence[int]) -> str:
 
 def _error(given: str, problem: str) -> InputError:
     return InputError(
-        problem,
-        where=f"placement {given!r}",
+        f"{given!r}: {problem}",
+        field="placement",
         hint=f"Use one of {', '.join(NAMES)}, or lists such as 'text=7,8;vision=4,6'.",
     )

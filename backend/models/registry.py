@@ -34,7 +34,8 @@ class Loads(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """``target`` is ``module:Class``, ``sentence`` what the family is.
+    """``target`` is ``module:Class`` (ours begin with a dot, beside this module), ``sentence`` what
+    the family is.
 
     ``plugin`` names the package that brought it, where that is not ours.
     """
@@ -46,55 +47,55 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "fusionscope-fusion": Family(
-        "backend.models.dual_stream.adapter:DualStream",
+        ".dual_stream.adapter:DualStream",
         "Our own: a text and a vision encoder with co-attention at chosen layers.",
     ),
     "clip": Family(
-        "backend.models.families.clip:Clip",
+        ".families.clip:Clip",
         "Two towers that meet in a contrastive loss.",
     ),
     "siglip": Family(
-        "backend.models.families.siglip:Siglip",
+        ".families.siglip:Siglip",
         "Two towers that meet in a pairwise sigmoid loss.",
     ),
     "siglip2": Family(
-        "backend.models.families.siglip:Siglip2",
+        ".families.siglip:Siglip2",
         "SigLIP with images of any aspect ratio as padded patches.",
     ),
     "vision-text-dual-encoder": Family(
-        "backend.models.families.vision_text_dual:VisionTextDual",
+        ".families.vision_text_dual:VisionTextDual",
         "Any two encoders joined by CLIP's objective.",
     ),
     "chinese_clip": Family(
-        "backend.models.families.chinese_clip:ChineseClip",
+        ".families.chinese_clip:ChineseClip",
         "CLIP's image tower beside a Chinese BERT.",
     ),
     "lxmert": Family(
-        "backend.models.families.lxmert:Lxmert",
+        ".families.lxmert:Lxmert",
         "Text and image regions that meet in cross-attention modules which both share.",
     ),
     "vilt": Family(
-        "backend.models.families.vilt:Vilt",
+        ".families.vilt:Vilt",
         "One transformer over words and patches together.",
     ),
     "idefics": Family(
-        "backend.models.families.idefics:Idefics",
+        ".families.idefics:Idefics",
         "Gated cross-attention to images in a frozen language model (open Flamingo).",
     ),
     "blip-2": Family(
-        "backend.models.families.blip2:Blip2",
+        ".families.blip2:Blip2",
         "Learned queries read the image and are handed to a language model.",
     ),
     "llava": Family(
-        "backend.models.families.llava:Llava",
+        ".families.llava:Llava",
         "An image tower's tokens among the words of a language model.",
     ),
     "paligemma": Family(
-        "backend.models.families.paligemma:PaliGemma",
+        ".families.paligemma:PaliGemma",
         "Image tokens before a prompt, in a language model that reads both ways there.",
     ),
     "whisper": Family(
-        "backend.models.families.whisper:Whisper",
+        ".families.whisper:Whisper",
         "A text decoder that reads an audio encoder by cross-attention.",
     ),
 }
@@ -175,7 +176,7 @@ def _announced(plugin: EntryPoint) -> Family:
 
 def _import(target: str) -> object:
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return getattr(importlib.import_module(module, __package__), name)
 
 
 def _broken(family: Family, reason: str) -> InputError:

@@ -7,7 +7,7 @@ that varies). Coordinates are therefore always finite.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from backend.errors import InputError
 from backend.measures.core.base import Prepared, prepare_all
+from backend.progress import SILENT, Progress
 from backend.projection.geometry import align, joint_axes, principal_plane
 
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Coordinates = NDArray[np.float32]
-Progress = Callable[[int, int], None]
-"""Called with (layers done, layers in all)."""
 
 MIN_SAMPLES = 4
 
@@ -33,7 +32,7 @@ def project_layers(
     seed: int = 0,
     n_neighbors: int = 15,
     min_dist: float = 0.1,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     names: Sequence[str] | None = None,
 ) -> list[Coordinates]:
     """(n, 2) float32 coordinates for each of ``layers``: (n, d_l) arrays, the same n >= 4 samples.
@@ -52,7 +51,7 @@ def project_layers(
     """
     if method not in METHODS:
         raise InputError(
-            f"unknown method {method!r}", where="method", hint=f"Choose {' or '.join(METHODS)}."
+            f"unknown method {method!r}", field="method", hint=f"Choose {' or '.join(METHODS)}."
         )
     labels = list(names) if names is not None else [f"layers[{i}]" for i in range(len(layers))]
     prepared = prepare_all(layers, labels, np.float32, min_samples=MIN_SAMPLES)
@@ -77,11 +76,11 @@ def _by_pca(prepared: Sequence[Prepared]) -> list[Coordinates]:
     if len({x.shape[1] for x in data}) == 1:
         axes = joint_axes(data)
         return [(x @ axes).astype(np.float32) for x in data]
-    found: list[Coordinates] = []
+    maps: list[Coordinates] = []
     for x in data:
         plane = principal_plane(x)
-        found.append(align(plane, found[-1]) if found else plane)
-    return found
+        maps.append(align(plane, maps[-1]) if maps else plane)
+    return maps
 
 
 def _with_constant_layers(

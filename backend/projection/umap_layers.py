@@ -7,13 +7,14 @@ not thread-safe: it is imported on use, and fits of one process take turns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
+from backend.progress import SILENT, Progress
 from backend.projection.geometry import align, principal_plane
 
 EPOCHS = 200
@@ -37,28 +38,27 @@ def fit_layers(
     seed: int,
     n_neighbors: int,
     min_dist: float,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> list[NDArray[np.float32]]:
     """(n, 2) coordinates for each of the centred, non-constant ``layers`` (n, d_l)."""
     if n_neighbors < 2:
-        raise InputError(f"must be at least 2, got {n_neighbors}", where="n_neighbors")
+        raise InputError(f"must be at least 2, got {n_neighbors}", field="n_neighbors")
     if not 0 <= min_dist <= 1:
-        raise InputError(f"must lie between 0 and 1, got {min_dist}", where="min_dist")
+        raise InputError(f"must lie between 0 and 1, got {min_dist}", field="min_dist")
     if not 0 <= seed < 2**32:
-        raise InputError(f"must lie between 0 and 2³² - 1, got {seed}", where="seed")
-    found: list[NDArray[np.float32]] = []
+        raise InputError(f"must lie between 0 and 2³² - 1, got {seed}", field="seed")
+    maps: list[NDArray[np.float32]] = []
     for data in layers:
-        before = found[-1] if found else None
+        before = maps[-1] if maps else None
         if before is None:
             # From far away with long steps; then, as all others, from near with short ones, which
             # end at a smaller scale.
             plane = principal_plane(data)
             before = _fit(data, _spread(plane, seed), seed, n_neighbors, min_dist, 1.0)
         fitted = _fit(data, _spread(before, seed), seed, n_neighbors, min_dist, STEP)
-        found.append(align(fitted, before))
-        if progress:
-            progress(len(found), len(layers))
-    return found
+        maps.append(align(fitted, before))
+        progress.advance(len(maps), len(layers))
+    return maps
 
 
 def _fit(

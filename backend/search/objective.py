@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.data.base import SPLIT_NAMES
+from backend.progress import SILENT, Progress
 from backend.search.pruning import Pruning, read_epochs
-from backend.search.trial import Outcome, Trial
+from backend.search.trial import Outcome, SearchState, Trial
 from backend.store import Run, Store
 from backend.sweep.cell import Cell, read_status
 from backend.sweep.run import CellState, run_sweep
@@ -29,16 +30,14 @@ if TYPE_CHECKING:
 MakeCell = Callable[[Trial, int], Cell]
 """The cell of a trial and a seed."""
 
-Report = Callable[[Sequence[CellState], Mapping[str, float]], None]
-"""Called often with the cells and {placement: its first seed's best dev score so far}."""
-
 
 @dataclass(frozen=True)
 class CellObjective:
     """Trains trials as cells, in processes of their own.
 
     ``folder`` gets the dev scores of every training, an epoch at a time; ``devices`` as for a
-    sweep. Only the first of ``seeds`` can be pruned; the others are trained when it was not.
+    sweep. ``state`` gets the cells that run now, and ``progress`` is told of them. Only the first
+    of ``seeds`` can be pruned; the others are trained when it was not.
     """
 
     make: MakeCell
@@ -46,7 +45,8 @@ class CellObjective:
     pruner: str
     devices: Sequence[str]
     folder: Path
-    report: Report | None = None
+    state: SearchState = field(default_factory=SearchState)
+    progress: Progress = SILENT
 
     def __call__(
         self, trials: Sequence[Trial], before: Sequence[FrozenTrial]
@@ -76,18 +76,24 @@ class CellObjective:
         }
         new = [cell for cell in cells if cell.run_id not in stopped]
         self.folder.mkdir(parents=True, exist_ok=True)
-        ran = run_sweep(new, self.devices, self._report, keep_frozen=True) if new else []
-        states = {one.cell.run_id: one for one in ran}
+        running = [CellState(cell) for cell in new]
+        self.state.cells = running
+        if running:
+            run_sweep(running, self.devices, self, keep_frozen=True)
+        states = {one.cell.run_id: one for one in running}
         for cell in cells:
             if cell.run_id in stopped:
                 states[cell.run_id] = CellState(cell, "pruned", reason=stopped[cell.run_id])
         return [[states[cell.run_id] for cell in group] for group in groups]
 
-    def _report(self, states: Sequence[CellState]) -> None:
-        if self.report:
-            so_far = {one.cell.placement: read_epochs(self._epochs(one.cell)) for one in states}
-            scores = {name: epochs.best[-1] for name, epochs in so_far.items() if epochs.best}
-            self.report(states, scores)
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """The cells are further: tell it of the search."""
+        cells = [one.cell for one in self.state.cells]
+        so_far = {cell.placement: read_epochs(self._epochs(cell)) for cell in cells}
+        self.state.scores = {
+            name: epochs.best[-1] for name, epochs in so_far.items() if epochs.best
+        }
+        self.state.tell(self.progress)
 
     def _outcome(self, states: Sequence[CellState]) -> Outcome:
         epochs = read_epochs(self._epochs(states[0].cell))

@@ -15,17 +15,17 @@ from backend.search.space import Space, space_of
 from backend.search.trial import Trial
 from backend.sweep.cell import Cell
 from backend.sweep.mistakes import Where
-from backend.sweep.schema import SearchOptions, Study
+from backend.sweep.schema import SearchKeys, Study
 from backend.sweep.study import DatasetCells, dataset_cells, read_file
+from backend.train.encoders import encoder_depths, frozen_layers
 from backend.train.plan import check_plan
-from backend.train.recipe import encoder_depths, frozen_layers
 
 
 @dataclass(frozen=True)
 class SearchPlan:
     """The search on one dataset of a study. ``depths`` are of the (text, vision) encoders."""
 
-    options: SearchOptions
+    options: SearchKeys
     cells: DatasetCells
     seeds: tuple[int, ...]
     depths: tuple[int, int]

@@ -86,9 +86,9 @@ class Pruning:
         stopped, rungs = "", dict[str, float]()
         if epoch < self._epochs:  # after the last one there is nothing to save
             stopped, rungs = judge(self._pruner, self._epochs, self._before, self._best)
-        found = Epochs(tuple(self._best), rungs, stopped)
+        epochs = Epochs(tuple(self._best), rungs, stopped)
         with published(self._path, replace=True) as temporary:
-            temporary.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(asdict(epochs)) + "\n", encoding="utf-8")
         if stopped:
             raise TrainingStopped(stopped)
 
@@ -132,8 +132,8 @@ def _pruner(name: str, epochs: int) -> BasePruner | None:
 
 def _reason(pruner: str, before: Sequence[FrozenTrial], best: Sequence[float]) -> str:
     epoch, value = len(best), best[-1]
-    said = f"dev {value:.3f} after epoch {epoch}"
-    there = [t.intermediate_values[epoch] for t in before if epoch in t.intermediate_values]
+    words = f"dev {value:.3f} after epoch {epoch}"
+    rivals = [t.intermediate_values[epoch] for t in before if epoch in t.intermediate_values]
     if math.isnan(value):
         return f"no dev score after epoch {epoch}"
     if pruner == "median":
@@ -144,5 +144,5 @@ def _reason(pruner: str, before: Sequence[FrozenTrial], best: Sequence[float]) -
             for t in before
             if t.state == TrialState.COMPLETE and epoch in t.intermediate_values
         ]
-        return f"{said} is below the median of {len(whole)} trials, {np.nanmedian(whole):.3f}"
-    return f"{said} is not in the upper half of {len(there) + 1} trials"
+        return f"{words} is below the median of {len(whole)} trials, {np.nanmedian(whole):.3f}"
+    return f"{words} is not in the upper half of {len(rivals) + 1} trials"

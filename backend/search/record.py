@@ -57,16 +57,16 @@ class Record:
         from optuna.trial import TrialState as Optuna
         from optuna.trial import create_trial
 
-        found = self._study.get_trials(deepcopy=False)
+        trials = self._study.get_trials(deepcopy=False)
         if before_batch is None:
-            return found
+            return trials
         return [
             one
             if one.user_attrs["batch"] < before_batch
             else create_trial(
                 state=Optuna.RUNNING, params=one.params, distributions=one.distributions
             )
-            for one in found
+            for one in trials
         ]
 
     def trials(self) -> list[Trial]:
@@ -105,7 +105,7 @@ class Record:
         states = {"done": Optuna.COMPLETE, "pruned": Optuna.PRUNED, "failed": Optuna.FAIL}
         study_id = self._storage.get_study_id_from_name(_STUDY)
         identity = self._storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-        kept = {
+        record = {
             "dev": list(outcome.dev),
             "test": list(outcome.test),
             "reason": outcome.reason,
@@ -118,7 +118,7 @@ class Record:
                 self._storage.set_trial_intermediate_value(identity, epoch, value)
             for key, value in outcome.rungs.items():
                 self._storage.set_trial_system_attr(identity, key, value)
-            self._storage.set_trial_user_attr(identity, "outcome", kept)
+            self._storage.set_trial_user_attr(identity, "outcome", record)
             self._study.tell(trial.number, outcome.value, states[outcome.state])
         return self.trials()[trial.number]
 
@@ -153,18 +153,18 @@ def _trial(one: FrozenTrial) -> Trial:
     trial = Trial(one.number, asked["batch"], placement, one.params, state)
     if state == "running":
         return trial
-    kept = asked["outcome"]
+    recorded = asked["outcome"]
     outcome = Outcome(
         state=state,
-        dev=tuple(kept["dev"]),
-        test=tuple(kept["test"]),
+        dev=tuple(recorded["dev"]),
+        test=tuple(recorded["test"]),
         epochs=tuple(one.intermediate_values[k] for k in sorted(one.intermediate_values)),
         rungs={k: v for k, v in one.system_attrs.items() if k.startswith("completed_rung")},
-        reason=kept["reason"],
-        seconds=kept["seconds"],
-        run_ids=tuple(kept["runs"]),
+        reason=recorded["reason"],
+        seconds=recorded["seconds"],
+        run_ids=tuple(recorded["runs"]),
     )
-    return replace(trial, outcome=outcome, copy_of=kept["copy_of"])
+    return replace(trial, outcome=outcome, copy_of=recorded["copy_of"])
 
 
 def _mend(path: Path) -> None:

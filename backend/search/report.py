@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.search.plan import SearchPlan
 from backend.search.trial import Trial
-from backend.views.words import counted
+from backend.words import counted
 
 _NEW_SEEDS = 3
 
@@ -37,13 +37,13 @@ def cautions(plan: SearchPlan, trials: Sequence[Trial], study: str) -> list[str]
     best = ranked(trials)
     if not best:
         return []
-    said = [
+    sentences = [
         f"The first was chosen for being the best of {counted(len(best), 'placement')} on dev, so "
         "its dev score is optimistic. Test scores are shown only: none was used to choose."
     ]
     sd, seeds = spread(trials), len(plan.seeds)
     if math.isnan(sd):
-        said.append(
+        sentences.append(
             "Each placement was trained with one seed: differences no larger than those between "
             "seeds mean little."
         )
@@ -51,15 +51,15 @@ def cautions(plan: SearchPlan, trials: Sequence[Trial], study: str) -> list[str]
         apart = 2 * sd * math.sqrt(2 / seeds)
         top = best[0].value or 0.0
         near = sum(1 for one in best[1:] if top - (one.value or 0.0) < apart)
-        said.append(
+        sentences.append(
             f"Between seeds a placement's dev score varies by {sd:.3f} (sd). Means of "
             f"{counted(seeds, 'seed')} that differ by less than {apart:.3f} are not told apart: "
             f"{counted(near, 'other placement')} this near to the first."
         )
-    said.append(
+    sentences.append(
         f"To compare it with seeds that the search has not used: {_command(plan, best[0], study)}"
     )
-    return said
+    return sentences
 
 
 def as_json(plan: SearchPlan, trials: Sequence[Trial], study: str) -> dict[str, Any]:

@@ -7,14 +7,15 @@ placements whether or not it was killed, as long as it is given as many workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from backend.models.placement import Placement, name_of
+from backend.progress import SILENT, Progress
 from backend.search.record import Record
 from backend.search.sampling import suggest
 from backend.search.space import Space
-from backend.search.trial import Outcome, Trial
+from backend.search.trial import Outcome, SearchState, Trial
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -35,10 +36,6 @@ class Objective(Protocol):
         ...
 
 
-Report = Callable[[Sequence[Trial]], None]
-"""Called with all trials whenever some were begun, taken up or finished."""
-
-
 def run_search(
     record: Record,
     space: Space,
@@ -49,32 +46,36 @@ def run_search(
     sampler: str,
     seed: int,
     at_once: int = 1,
-    report: Report | None = None,
+    state: SearchState | None = None,
+    progress: Progress = SILENT,
 ) -> list[Trial]:
     """Go on until there are ``trials``, or every placement was tried; all of them in the end.
 
     First come trials that were running when an earlier search was killed, then placements that
     failed in one: those are tried once more, and their failures do not count. A placement that is
     suggested again is not tried again: it is a trial with the outcome that is known. ``depths`` are
-    those of the (text, vision) encoders.
+    those of the (text, vision) encoders. ``state`` is kept up to date, and ``progress`` told of
+    it.
     """
+    state = state or SearchState()
+    state.wanted = trials
     earlier = record.trials()
     given_up = {one.number for one in earlier if one.state == "failed"}
-    known = {one.placement.pairs for one in earlier if one.state != "failed"}
+    answered = {one.placement.pairs for one in earlier if one.state != "failed"}
     again = {
         one.placement.pairs: one
         for one in earlier
-        if one.state == "failed" and one.placement.pairs not in known
+        if one.state == "failed" and one.placement.pairs not in answered
     }
     retries = list(again.values())
     while True:
-        there = record.trials()
-        batch = _batch(there)
-        members = sum(one.batch == batch for one in there)
+        recorded = record.trials()
+        batch = _batch(recorded)
+        members = sum(one.batch == batch for one in recorded)
         while (
             members < at_once
-            and len(there) - len(given_up) < trials
-            and (retries or not _exhausted(space, there, given_up))
+            and len(recorded) - len(given_up) < trials
+            and (retries or not _exhausted(space, recorded, given_up))
         ):
             if retries:
                 old = retries.pop(0)
@@ -85,47 +86,47 @@ def run_search(
                 placement = Placement(name_of(text, vision, *depths), text, vision)
             record.start(space, params, placement, batch)
             members += 1
-            there = record.trials()
-        if report:
-            report(there)
-        running = [one for one in there if one.state == "running"]
+            recorded = record.trials()
+        state.trials = recorded
+        state.tell(progress)
+        running = [one for one in recorded if one.state == "running"]
         if not running:
-            return there
-        _try(record, running, there, given_up, objective)
+            return recorded
+        _try(record, running, recorded, given_up, objective)
 
 
-def _batch(there: Sequence[Trial]) -> int:
+def _batch(trials: Sequence[Trial]) -> int:
     """The batch that an interrupted search was at, or the next one."""
-    running = [one.batch for one in there if one.state == "running"]
-    return min(running) if running else max((one.batch for one in there), default=-1) + 1
+    running = [one.batch for one in trials if one.state == "running"]
+    return min(running) if running else max((one.batch for one in trials), default=-1) + 1
 
 
-def _exhausted(space: Space, there: Sequence[Trial], given_up: set[int]) -> bool:
-    tried = {one.placement.pairs for one in there if one.number not in given_up}
+def _exhausted(space: Space, trials: Sequence[Trial], given_up: set[int]) -> bool:
+    tried = {one.placement.pairs for one in trials if one.number not in given_up}
     return len(tried) >= space.size
 
 
 def _try(
     record: Record,
     running: Sequence[Trial],
-    there: Sequence[Trial],
+    trials: Sequence[Trial],
     given_up: set[int],
     objective: Objective,
 ) -> None:
     """Have what is new tried; record the outcomes in the order of the trials."""
-    known = {
+    tried = {
         one.placement.pairs: one
-        for one in reversed(there)  # the first of equal ones stays: it is no copy
+        for one in reversed(trials)  # the first of equal ones stays: it is no copy
         if one.outcome and one.number not in given_up
     }
     new: dict[Pairs, Trial] = {}
     for one in running:
-        if one.placement.pairs not in known:
+        if one.placement.pairs not in tried:
             new.setdefault(one.placement.pairs, one)
     before = [one for one in record.frozen(running[0].batch) if one.state.is_finished()]
-    found = objective(list(new.values()), before) if new else {}
+    outcomes = objective(list(new.values()), before) if new else {}
     for one in running:
         pairs = one.placement.pairs
-        first = known.get(pairs) or new[pairs]
-        outcome = first.outcome or found[first.number]
+        first = tried.get(pairs) or new[pairs]
+        outcome = first.outcome or outcomes[first.number]
         record.finish(one, outcome, None if first is one else first.number)

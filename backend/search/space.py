@@ -100,19 +100,19 @@ def space_of(
         text, vision = (
             tuple(-(-k * depth // shallow) for k in range(1, shallow + 1)) for depth in depths
         )
-    kept = [tuple(k for k in layers if k > up) for layers, up in zip((text, vision), frozen)]  # noqa: B905
+    allowed = [tuple(k for k in layers if k > up) for layers, up in zip((text, vision), frozen)]  # noqa: B905
     if symmetric:
         pairs = [
             (t, v) for t, v in zip(text, vision, strict=True) if t > frozen[0] and v > frozen[1]
         ]
-        kept = [tuple(t for t, _ in pairs), tuple(v for _, v in pairs)]
-    possible = min(map(len, kept))
+        allowed = [tuple(t for t, _ in pairs), tuple(v for _, v in pairs)]
+    possible = min(map(len, allowed))
     largest = min(MOST, possible) if most is None else most
     if largest > possible:
         raise ValueError(f"{largest} fusions do not fit: there are {possible} layers for them")
     if fewest > largest:
         raise ValueError(f"at least {fewest} and at most {largest} fusions leave no placement")
-    return Space(kept[0], kept[1], fewest, largest, symmetric)
+    return Space(allowed[0], allowed[1], fewest, largest, symmetric)
 
 
 def subset(parts: Sequence[float], among: int) -> Layers:

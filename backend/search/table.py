@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from backend.search.report import ranked
-from backend.search.trial import Trial
+from backend.search.trial import SearchState, Trial
 from backend.sweep.run import CellState
 from backend.sweep.table import STYLE, duration
-from backend.views.words import counted, mean_sd
+from backend.words import counted, mean_sd
 
 _MOST_ROWS = 25
 _BEST = 5
@@ -27,15 +27,13 @@ class SearchTable:
     """Shows the trials while they run; without a terminal a line a change."""
 
     def __init__(
-        self, dataset: str, wanted: int, slots: int, console: Console | None = None
+        self, dataset: str, state: SearchState, slots: int, console: Console | None = None
     ) -> None:
-        self._dataset, self._wanted, self._slots = dataset, wanted, slots
+        self._dataset, self._state, self._slots = dataset, state, slots
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._trials: Sequence[Trial] = ()
-        self._cells: dict[str, list[CellState]] = {}
-        self._scores: dict[str, float] = {}
-        self._said: dict[int, str] = {}
+        self._printed: dict[int, str] = {}
+        self._first = True
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -51,38 +49,29 @@ class SearchTable:
         if self._console.is_terminal:
             self._live.stop()
 
-    def update(self, trials: Sequence[Trial]) -> None:
-        """Show the trials."""
-        first = not self._trials
-        self._trials = list(trials)
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Show the trials, and how far the cells of those that run are."""
         if self._console.is_terminal:
             self._refresh()
             return
-        for one in trials:
-            if self._said.get(one.number) == one.state:
+        first, self._first = self._first, False
+        for one in self._state.trials:
+            if self._printed.get(one.number) == one.state:
                 continue
-            self._said[one.number] = one.state
-            if not first or one.state == "running":  # what was found is no news
+            self._printed[one.number] = one.state
+            if not first or one.state == "running":  # what an earlier search made is no news
                 line = f"{self._dataset}: trial {one.number}, {one.placement.written}: {_told(one)}"
                 self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    def cells(self, states: Sequence[CellState], scores: Mapping[str, float]) -> None:
-        """Show how far the cells of the running trials are, {placement: dev score so far}."""
-        self._cells, self._scores = {}, dict(scores)
-        for one in states:
-            self._cells.setdefault(one.cell.placement, []).append(one)
-        if self._console.is_terminal:
-            self._refresh()
-
     def _refresh(self) -> None:
         table = Table("trial", "placement", "dev", "state", "time", "left", "", box=SIMPLE)
-        for one in self._trials[-_MOST_ROWS:]:
+        for one in self._state.trials[-_MOST_ROWS:]:
             table.add_row(*self._row(one))
         self._live.update(Group(table, Text(self._summary())), refresh=True)
 
     def _row(self, one: Trial) -> list[str | Text]:
         name = Text(one.placement.written)
-        running = self._cells.get(one.placement.name, []) if one.state == "running" else []
+        running = self._cells(one) if one.state == "running" else []
         if not running:
             seconds = one.outcome.seconds if one.outcome else 0.0
             time = duration(seconds) if seconds else ""
@@ -90,7 +79,7 @@ class SearchTable:
             state = Text(one.state, style=STYLE[one.state])
             return [str(one.number), name, dev, state, time, "", Text(_remark(one))]
         now = next((c for c in running if c.state == "running"), running[0])
-        so_far = self._scores.get(one.placement.name, math.nan)
+        so_far = self._state.scores.get(one.placement.name, math.nan)
         left = now.left_s
         return [
             str(one.number),
@@ -102,13 +91,16 @@ class SearchTable:
             Text(f"seed {now.cell.seed}"),
         ]
 
+    def _cells(self, trial: Trial) -> list[CellState]:
+        return [one for one in self._state.cells if one.cell.placement == trial.placement.name]
+
     def _summary(self) -> str:
-        over = sum(one.state != "running" for one in self._trials)
-        parts = [f"{self._dataset}: {over} of {self._wanted} trials"]
-        best = ranked(self._trials)
+        state = self._state
+        parts = [f"{self._dataset}: {state.over} of {state.wanted} trials"]
+        best = ranked(state.trials)
         if best:
             parts.append(f"best dev {best[0].value:.3f}: {best[0].placement.written}")
-        left = left_s(self._trials, self._wanted, self._slots)
+        left = left_s(state.trials, state.wanted, self._slots)
         if left:
             parts.append(f"about {duration(left)} left at most")
         return ", ".join(parts)
@@ -117,11 +109,11 @@ class SearchTable:
 def left_s(trials: Sequence[Trial], wanted: int, slots: int) -> float | None:
     """Seconds until there are ``wanted`` trials if those to come take as long as those so far."""
     took = [one.outcome.seconds for one in trials if one.outcome and one.copy_of is None]
-    known = [seconds for seconds in took if seconds]
-    if not known:
+    measured = [seconds for seconds in took if seconds]
+    if not measured:
         return None
     over = sum(one.state != "running" for one in trials)
-    return max(0, wanted - over) * sum(known) / len(known) / slots
+    return max(0, wanted - over) * sum(measured) / len(measured) / slots
 
 
 def best_table(trials: Sequence[Trial]) -> Table:
@@ -150,9 +142,9 @@ def counts(trials: Sequence[Trial]) -> str:
         "pruned": sum(one.state == "pruned" for one in new),
         "failed": sum(one.state == "failed" for one in new),
     }
-    said = ", ".join(f"{count} {name}" for name, count in parts.items() if count)
+    words = ", ".join(f"{count} {name}" for name, count in parts.items() if count)
     placements = counted(different, "placement")
-    return f"{counted(len(trials), 'trial')} of {placements}: {said or 'nothing to try'}"
+    return f"{counted(len(trials), 'trial')} of {placements}: {words or 'nothing to try'}"
 
 
 def _told(one: Trial) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from backend.models.placement import Placement
+from backend.progress import Progress
+
+if TYPE_CHECKING:
+    from backend.sweep.run import CellState
 
 State = Literal["running", "done", "pruned", "failed"]
 
@@ -61,3 +65,25 @@ class Trial:
     def finished(self) -> bool:
         """Whether its outcome stands: it was trained or pruned."""
         return self.state in ("done", "pruned")
+
+
+@dataclass
+class SearchState:
+    """How far a search is, for whoever shows it.
+
+    ``cells`` are what runs now, ``scores`` {placement: its first seed's best dev score so far}.
+    """
+
+    wanted: int = 0
+    trials: Sequence[Trial] = ()
+    cells: Sequence[CellState] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def over(self) -> int:
+        """How many trials have ended."""
+        return sum(one.state != "running" for one in self.trials)
+
+    def tell(self, progress: Progress) -> None:
+        """Say how many of the trials are over."""
+        progress.advance(self.over, self.wanted)

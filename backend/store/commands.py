@@ -41,23 +41,39 @@ def measured_commands(manifest: Manifest, store: str) -> tuple[str, ...]:
     again = manifest.model_copy(update={"origin": origin})
     return (
         shlex.join([*words, "--measure-every", "epoch"]),
-        capture_command(again, store),
+        activations_command(again, store),
         measure_command(store, [manifest.run_id]),
         project_command(store, [manifest.run_id]),
     )
 
 
-def capture_command(manifest: Manifest, store: str, poolings: Sequence[str] = ()) -> str:
-    """Captures the run again, same samples and same id, with its activations."""
+def activations_command(manifest: Manifest, store: str, poolings: Sequence[str] = ()) -> str:
+    """Makes the run again, same samples and same id, with its activations.
+
+    Captures it, or imports it once more where they were made elsewhere.
+    """
+    if manifest.origin.kind == "import":
+        return _import_command(manifest, store)
     dataset, revision = manifest.dataset, manifest.model.revision
     return _command(
         "capture",
         *("--model", manifest.origin.model or "MODEL"),
         *(("--revision", revision) if revision else ()),
-        *("--data", _data(manifest), "--split", dataset.split, "--limit", str(dataset.n)),
+        *("--data", _data(manifest), "--split", dataset.split),
+        *(("--limit", str(dataset.n)) if dataset.n else ()),  # unfinished work does not know it
         *("--pooling", _join(poolings or manifest.poolings), "--dtype", manifest.dtype),
         *("--store", store, "--run-id", manifest.run_id, "--replace"),
     )
+
+
+def _import_command(manifest: Manifest, store: str) -> str:
+    """As it was typed, where it was; a notebook's import has no words but the files."""
+    words = shlex.split(manifest.origin.command)
+    if not words:
+        words = ["fusionscope", "import-activations", "FILES", "--store", store]
+    if "--run-id" not in words:
+        words += ["--run-id", manifest.run_id]
+    return shlex.join(words if "--replace" in words else [*words, "--replace"])
 
 
 def measure_command(store: str, run_ids: Sequence[str]) -> str:

@@ -39,12 +39,12 @@ def assert_comparable(runs: Sequence[Run]) -> None:
         raise InputError(problem, hint="Capture both runs from the same data, split and limit")
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, names: Sequence[str]) -> str:
     """A hint for a name that does not exist: the near ones, else the first few."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return f"Did you mean {' or '.join(near)}?"
-    return f"There are: {_few(known)}" if known else "The store is empty"
+    return f"There are: {_few(names)}" if names else "The store is empty"
 
 
 def _few(names: Sequence[str], count: int = 5) -> str:

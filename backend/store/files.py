@@ -57,13 +57,14 @@ def remove_leftovers(root: Path, before: float) -> None:
 
 
 @contextmanager
-def published(final: Path, *, replace: bool = False) -> Iterator[Path]:
+def published(final: Path, *, replace: bool = False, flush_name: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``final``; on success flush it and give it the final name.
 
     Readers skip the temporary name because it starts with a dot. Without ``replace`` an existing
     ``final`` raises FileExistsError, also when another process makes it meanwhile. On an exception
-    the temporary file is removed and ``final`` is untouched. What the system refuses (a full disk,
-    a missing permission) is an InputError that names ``final``.
+    the temporary file is removed and ``final`` is untouched. Without ``flush_name`` the content is
+    on disk but a power cut may take the name: for those who look whether it is there. What the
+    system refuses (a full disk, a missing permission) is an InputError that names ``final``.
     """
     temporary = final.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
@@ -75,7 +76,8 @@ def published(final: Path, *, replace: bool = False) -> Iterator[Path]:
             temporary.replace(final)
         else:
             _name_once(temporary, final)
-        fsync_dir(final.parent)
+        if flush_name:
+            fsync_dir(final.parent)
     except FileExistsError:
         raise
     except OSError as error:

@@ -22,12 +22,12 @@ def labels_of(
 
     InputError naming the column for a label that is none of the task's classes.
     """
-    found: Labels = {}
+    labels: Labels = {}
     for task in tasks:
         values = [value for part in columns[task.name] for value in part.to_pylist()]
         if any(value is not None for value in values):
-            found[task] = _encoded(task, values, where)
-    return found
+            labels[task] = _encoded(task, values, where)
+    return labels
 
 
 def _encoded(task: TaskSpec, values: list[Any], where: str) -> np.ndarray:

@@ -11,15 +11,21 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from backend.errors import InputError
 from backend.store.identity import model_label
+from backend.store.paths import layer_name
 from backend.store.streams import Form, Id, StreamInfo, captures
-from backend.store.upgrade import from_version_1
+from backend.store.upgrade import upgraded
 from backend.types import LayerRef, Pooling, StreamSpec, TaskKind, TaskSpec
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 Dtype = Literal["float32", "float16"]
+OriginKind = Literal["capture", "import"]
 # Lists become tuples even in strict mode, so that callers may pass either.
 Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+
+
+# Fields that stand in run.json only where they say something else.
+_USUAL: dict[str, object] = {"streaming": False, "parts": True, "absent": ()}
 
 
 class ModelInfo(Form):
@@ -66,13 +72,17 @@ class DatasetInfo(Form):
 class OriginInfo(Form):
     """Where the run came from, as the user gave it; empty where there was nothing.
 
-    ``model`` and ``data`` are the strings of the capture, ``train`` the command line that made the
-    checkpoint, if the checkpoint remembers it.
+    ``kind`` tells a capture by this program from activations that were made elsewhere. ``model``
+    and ``data`` are the strings of the capture (of an import: what was imported), ``train`` the
+    command line that made the checkpoint, if the checkpoint remembers it, ``command`` that of an
+    import.
     """
 
+    kind: OriginKind = "capture"
     model: str = ""
     data: str = ""
     train: str = ""
+    command: str = ""
 
 
 class Manifest(Form):
@@ -81,9 +91,13 @@ class Manifest(Form):
     ``placement`` and ``seed`` are of models that were trained here; a released model has neither,
     and a missing placement is not the placement ``none``. ``streaming`` marks a run whose layers
     were summed while the model ran and never kept; it stands in run.json only where it is true.
+    ``parts`` is false, and only then in run.json, for a run of versions 1 and 2: its samples and
+    each of its layers lie in one file, those of version 3 in parts. ``absent`` names the layers
+    that the streams declare and the run never had vectors of (``"vision-0-cls"``): who imports
+    activations may not have all.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     run_id: Id
     model: ModelInfo
     placement: PlacementInfo | None
@@ -92,6 +106,8 @@ class Manifest(Form):
     poolings: Annotated[tuple[Pooling, ...], Field(strict=False)]
     dtype: Dtype
     streaming: bool = False
+    parts: bool = True
+    absent: Annotated[tuple[str, ...], Field(strict=False)] = ()
     versions: dict[str, str]
     created: str
     origin: OriginInfo
@@ -112,6 +128,10 @@ class Manifest(Form):
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} holds a name twice: {names}")
+        if self.absent:
+            declared = {layer_name(*item) for item in captures(self.streams, self.poolings)}
+            if unknown := [name for name in self.absent if name not in declared]:
+                raise ValueError(f"absent holds {unknown[0]!r}, which no stream has")
         if self.placement is not None:
             placed = {"text": self.placement.text, "vision": self.placement.vision}
             for spec in self.streams:
@@ -142,15 +162,18 @@ class Manifest(Form):
 
         By stream, pooling and position; a stream may lack a pooling of the run.
         """
-        return captures(self.streams, self.poolings)
+        declared = captures(self.streams, self.poolings)
+        if not self.absent:
+            return declared
+        return tuple(item for item in declared if layer_name(*item) not in self.absent)
 
     def stream(self, name: str) -> StreamSpec:
         """The stream of that name; InputError names the ones that exist."""
         for spec in self.streams:
             if spec.name == name:
                 return spec
-        known = ", ".join(spec.name for spec in self.streams)
-        raise InputError(f"run {self.run_id} has no stream {name!r}", hint=f"It has: {known}")
+        names = ", ".join(spec.name for spec in self.streams)
+        raise InputError(f"run {self.run_id} has no stream {name!r}", hint=f"It has: {names}")
 
     @property
     def tasks(self) -> tuple[TaskSpec, ...]:
@@ -168,25 +191,27 @@ class Manifest(Form):
 
     def to_json(self) -> str:
         """The text of run.json."""
-        exclude = None if self.streaming else {"streaming"}
-        return self.model_dump_json(indent=2, exclude=exclude) + "\n"
+        usual = {name for name, value in _USUAL.items() if getattr(self, name) == value}
+        return self.model_dump_json(indent=2, exclude=usual) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: str) -> Manifest:
+    def from_json(cls, content: str | bytes, *, where: str) -> Manifest:
         """Parse and validate; InputError says what is wrong in one line."""
         try:
-            raw = json.loads(text)
+            raw = json.loads(content)
         except json.JSONDecodeError as error:
             raise InputError(
                 f"not valid JSON ({error.msg} at line {error.lineno})", where=where
             ) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"cannot be read ({error})", where=where) from error
         if not isinstance(raw, dict):
             raise InputError("not a run manifest: expected a JSON object", where=where)
         version = _checked_version(raw.get("schema_version"), where)
         try:
-            if version == 1:
-                text = json.dumps(from_version_1(raw))
-            return cls.model_validate_json(text)
+            if version < SCHEMA_VERSION:
+                content = json.dumps(upgraded(raw, version))
+            return cls.model_validate_json(content)
         except ValidationError as error:
             within = "model.streams" if error.title != cls.__name__ else ""
             raise InputError(_describe(error, within), where=where) from error
@@ -196,13 +221,17 @@ class Manifest(Form):
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read a run.json; InputError for anything that is not a manifest this version reads."""
+        return cls.from_json(cls.content(path), where=str(path))
+
+    @staticmethod
+    def content(path: Path) -> bytes:
+        """The bytes of a run.json; InputError where it is missing or cannot be read."""
         try:
-            text = path.read_text(encoding="utf-8")
+            return path.read_bytes()
         except FileNotFoundError as error:
             raise InputError("run.json is missing", where=str(path.parent)) from error
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise InputError(f"cannot be read ({error})", where=str(path)) from error
-        return cls.from_json(text, where=str(path))
 
 
 def utc_now() -> str:

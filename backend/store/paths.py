@@ -6,6 +6,7 @@ twice: the id against its pattern, and the resolved path against the store that 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ WORK = "work.json"
 """The manifest of an unfinished run, in its partial directory."""
 
 _ID = re.compile(ID_PATTERN)
+_PART = re.compile(r"part-(\d{9})\.parquet")
 
 
 def check_id(value: str, what: str = "run id") -> str:
@@ -51,7 +53,7 @@ def inside(root: Path, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class StorePaths:
-    """Paths of a store: its runs, their comparisons, and what is only visible to writers."""
+    """Paths of a store: its runs, what it keeps of pairs, and what is only visible to writers."""
 
     root: Path
 
@@ -64,14 +66,9 @@ class StorePaths:
         """Paths of a finished run."""
         return RunPaths(inside(self.root, self.runs / check_id(run_id)))
 
-    @property
-    def comparisons(self) -> Path:
-        """The directory of what was computed between two runs, one directory a pair."""
-        return inside(self.root, self.root / "comparisons")
-
-    def comparison(self, first: str, second: str) -> Path:
-        """The directory of one pair; a tilde stands in no id, so the name is unambiguous."""
-        return inside(self.root, self.comparisons / f"{check_id(first)}~{check_id(second)}")
+    def pair(self, kind: str, first: str, second: str) -> Path:
+        """The directory of what a kind keeps of two runs; no id holds a tilde."""
+        return inside(self.root, self.root / kind / f"{check_id(first)}~{check_id(second)}")
 
     def partial(self, run_id: str) -> Path:
         """Where a run is written before it appears; readers never look there."""
@@ -91,88 +88,66 @@ class RunPaths:
     @property
     def manifest(self) -> Path:
         """The file that makes a directory a run."""
-        return self._in("run.json")
-
-    @property
-    def samples(self) -> Path:
-        """One row a sample: id, split, text, labels, thumbnail."""
-        return self._in("samples.parquet")
-
-    @property
-    def scores(self) -> Path:
-        """Task scores, if there are any."""
-        return self._in("scores.parquet")
-
-    @property
-    def training_measures(self) -> Path:
-        """Measures of the model while it was trained, if there are any."""
-        return self._in("training_measures.parquet")
+        return self.inside("run.json")
 
     @property
     def checkpoint(self) -> Path:
         """A save_pretrained directory, if the run keeps one."""
-        return self._in("checkpoint")
+        return self.inside("checkpoint")
+
+    @property
+    def samples(self) -> Path:
+        """The directory of the samples, one file a part."""
+        return self.inside("samples")
 
     @property
     def activations(self) -> Path:
-        """The directory of one file per layer and pooling."""
-        return self._in("activations")
+        """The directory of the vectors, one directory a stream."""
+        return self.inside("activations")
+
+    def layer(self, ref: LayerRef, pooling: Pooling) -> Path:
+        """The directory of one layer and pooling, one file a part."""
+        name = f"{ref.label}-{check_pooling(pooling)}"
+        return self.inside("activations", check_id(ref.stream, "stream name"), name)
 
     @property
-    def measures(self) -> Path:
-        """The directory of tidy measures, one file a key."""
-        return self._in("measures")
+    def whole_samples(self) -> Path:
+        """All samples of a run of version 1 or 2."""
+        return self.inside("samples.parquet")
 
-    @property
-    def projections(self) -> Path:
-        """The directory of layer coordinates, one file a key."""
-        return self._in("projections")
+    def whole_layer(self, ref: LayerRef, pooling: Pooling) -> Path:
+        """All vectors of one layer and pooling of a run of version 1 or 2."""
+        return self.inside("activations", f"{layer_name(ref, pooling)}.parquet")
 
-    @property
-    def drivers(self) -> Path:
-        """The directory of the samples that drive a pair of layers, one file a key."""
-        return self._in("drivers")
-
-    def activation(self, ref: LayerRef, pooling: Pooling) -> Path:
-        """The file of one layer and pooling."""
-        return self._in("activations", f"{activation_name(ref, pooling)}.parquet")
-
-    def measure(self, key: str) -> Path:
-        """The file of one key of measures."""
-        return self._in("measures", f"{check_id(key, 'measure key')}.parquet")
-
-    def projection(self, key: str) -> Path:
-        """The file of one key of projections."""
-        return self._in("projections", f"{check_id(key, 'projection key')}.parquet")
-
-    def driver(self, key: str) -> Path:
-        """The file of one key of driving samples."""
-        return self._in("drivers", f"{check_id(key, 'drivers key')}.parquet")
-
-    def _in(self, *parts: str) -> Path:
+    def inside(self, *parts: str) -> Path:
+        """A path below the run's directory; InputError where links lead out of it."""
         return inside(self.dir, self.dir.joinpath(*parts))
 
 
-def activation_name(ref: LayerRef, pooling: Pooling) -> str:
-    """``vision-4-cls``: the file stem (and shard column) of one layer and pooling."""
-    check_id(ref.stream, "stream name")
+def check_pooling(pooling: Pooling) -> Pooling:
+    """Return ``pooling`` if there is such a one, else raise InputError."""
     if pooling not in POOLINGS:
         raise InputError(f"pooling {pooling!r} is unknown", hint=f"Choose from {POOLINGS}")
-    return f"{ref.stream}-{ref.label}-{pooling}"
+    return pooling
 
 
-def parse_activation_name(stem: str) -> tuple[LayerRef, Pooling] | None:
-    """Inverse of :func:`activation_name`; None for a name that is not one."""
-    parts = stem.rsplit("-", 2)
-    if len(parts) != 3 or not parts[0]:
-        return None
-    for pooling in POOLINGS:
-        if parts[2] == pooling:
-            try:
-                return LayerRef.parse(parts[0], parts[1]), pooling
-            except ValueError:
-                return None
-    return None
+def layer_name(ref: LayerRef, pooling: Pooling) -> str:
+    """``vision-4-cls``: one layer and pooling in messages, and in file names before version 3."""
+    return f"{check_id(ref.stream, 'stream name')}-{ref.label}-{check_pooling(pooling)}"
+
+
+def part_name(start: int) -> str:
+    """The file of the part whose first row is ``start``; names sort as the parts do."""
+    return f"part-{start:09d}.parquet"
+
+
+def part_starts(directory: Path) -> tuple[int, ...]:
+    """First rows of the finished parts in ``directory``, sorted; empty if it is missing."""
+    try:
+        names = [entry.name for entry in os.scandir(directory)]
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return tuple(sorted(int(match[1]) for match in map(_PART.fullmatch, names) if match))
 
 
 def parquet_keys(directory: Path) -> tuple[str, ...]:

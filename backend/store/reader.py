@@ -1,67 +1,53 @@
-"""A store of runs: listing them, opening one, removing one. Reading never takes a lock."""
+"""A store of runs: listing them, opening one, asking them in SQL. Reading never takes a lock."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import shutil
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from backend.errors import InputError
+from backend.store import query
 from backend.store.compare import nearest
+from backend.store.directory import DirectorySource
 from backend.store.files import fsync_dir
+from backend.store.kinds import kinds_of
 from backend.store.manifest import Manifest
+from backend.store.packed import PackedSource
 from backend.store.pair import RunPair, stored_pairs
 from backend.store.paths import DELETED_PREFIX, WORK, StorePaths, check_id
 from backend.store.run import Run
+from backend.store.source import BrokenRun, Listing, Source
 
 if TYPE_CHECKING:
+    from backend.store.imports.sources import Sources
     from backend.store.writer import RunWriter
 
 
-@dataclass(frozen=True)
-class BrokenRun:
-    """A directory among the runs that cannot be read as one, and why, in one line."""
-
-    run_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a store held when it was listed; ``rows`` belong to ``runs`` in order."""
-
-    runs: tuple[Run, ...]
-    rows: tuple[dict[str, object], ...]
-    broken: tuple[BrokenRun, ...]
-
-    def frame(self) -> pd.DataFrame:
-        """A fresh table of the rows; see :meth:`Store.runs`."""
-        frame = pd.DataFrame(copy.deepcopy(list(self.rows)), columns=list(RUN_COLUMNS))
-        return frame.astype({"seed": "Int64"})
-
-
 class Store:
-    """A directory of runs. Any number of processes may read while others write."""
+    """Runs, as a directory or as one packed file (read-only; see :func:`backend.store.pack.pack`).
+
+    Any number of processes may read while others write. Threads may share one.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if not self.path.is_dir():
-            what = "is a file, not a store directory" if self.path.exists() else "does not exist"
+        if not self.path.exists():
             raise InputError(
-                f"store {what}",
+                "store does not exist",
                 where=str(self.path),
                 hint="Make the demo store with: fusionscope demo --no-serve, or write one with: "
                 "fusionscope capture --store DIR",
             )
-        self.paths = StorePaths(self.path)
-        self._listed: tuple[str, Listing] | None = None
+        self.source: Source = (
+            DirectorySource(self.path) if self.path.is_dir() else PackedSource(self.path)
+        )
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Store:
@@ -77,72 +63,68 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
 
+    @property
+    def paths(self) -> StorePaths:
+        """Where things lie in a directory; InputError for a packed store, which nothing changes."""
+        if isinstance(self.source, DirectorySource):
+            return self.source.paths
+        raise InputError(
+            "is packed and read-only",
+            where=str(self.path),
+            hint="Do this to the store that it was packed from",
+        )
+
     def run_ids(self) -> tuple[str, ...]:
         """Sorted ids of all finished runs, the broken ones too."""
-        if not self.paths.runs.is_dir():
-            return ()
-        return tuple(
-            sorted(
-                entry.name
-                for entry in os.scandir(self.paths.runs)
-                if not entry.name.startswith(".") and entry.is_dir()
-            )
-        )
+        return self.source.run_ids()
 
     def run(self, run_id: str) -> Run:
         """Open one run; InputError names the near ids for one that does not exist."""
-        paths = self.paths.run(run_id)
-        if not paths.dir.is_dir():
-            raise InputError(
-                f"no run {run_id!r}", where=str(self.path), hint=nearest(run_id, self.run_ids())
-            )
-        run = Run(paths)
-        if run.run_id != run_id:
-            raise InputError(
-                f"directory is named {run_id} but its run.json says {run.run_id}",
-                where=str(paths.dir),
-                hint="Rename the directory back",
-            )
-        return run
+        return self.source.run(run_id)
 
     def pair(self, a: str, b: str) -> RunPair:
         """What is stored between the layers of two runs; see :class:`RunPair`."""
-        return RunPair(self.paths, self.run(a), self.run(b))
+        return self.source.pair(self.run(a), self.run(b))
 
     def listing(self) -> Listing:
         """Every readable run in order of id, and every one that is not with the reason.
 
-        Kept until :meth:`token` changes. A run that disappears meanwhile is in neither list.
+        The same object for as long as no run appears, goes or is replaced.
         """
-        token = self.token()
-        cached = self._listed
-        if cached is not None and cached[0] == token:
-            return cached[1]
-        runs, rows, broken = [], [], []
-        for run_id in self.run_ids():
-            try:
-                run = self.run(run_id)
-                rows.append(_row(run))
-                runs.append(run)
-            except InputError as error:
-                if (self.path / "runs" / run_id).is_dir():
-                    broken.append(BrokenRun(run_id, str(error)))
-        listing = Listing(tuple(runs), tuple(rows), tuple(broken))
-        self._listed = (token, listing)
-        return listing
+        return self.source.listing()
 
     def broken(self) -> list[BrokenRun]:
         """Runs that cannot be listed, with the reason of each."""
         return list(self.listing().broken)
 
     def runs(self) -> pd.DataFrame:
-        """One row a readable run, sorted by id; the columns are :data:`RUN_COLUMNS`.
+        """One row a readable run, sorted by id; the columns are ``RUN_COLUMNS`` of the source.
 
         ``placement`` and ``seed`` are missing for a released model, ``label`` is what to call it.
-        ``streams`` is a tuple of StreamSpec, ``poolings``, ``measures`` and ``projections`` tuples
-        of names, ``scores`` a dict (see :meth:`Run.score_summary`).
+        ``streams`` is a tuple of StreamSpec, ``poolings`` one of names, ``scores`` a dict (see
+        :meth:`Run.score_summary`). Which measures a run has is asked of it, or in SQL.
         """
         return self.listing().frame()
+
+    def query(self, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> pd.DataFrame:
+        """Run one SELECT over the store; values go into ``params`` (``?`` or ``$name``).
+
+        There is a view a kind of table (``measures``, ``scores``, ...), with ``run_id`` (``pair``
+        in ``comparisons``) and ``key`` in front, and ``runs`` and ``samples``: docs/store.md shows
+        them. A table that cannot be read is left out with a warning that names it. Wrong SQL
+        raises DuckDB's error, any statement but one SELECT ValueError.
+        """
+        return query.select(self.source, sql, params)
+
+    def token(self, run_id: str) -> str:
+        """A short string that changes when the run, or a table that belongs to it, comes or goes.
+
+        Costs a few directory listings; use it as the key of a cache.
+        """
+        digest = hashlib.blake2b(self.source.version(run_id).encode(), digest_size=16)
+        for kind in kinds_of("run"):
+            digest.update(f"{kind.name} {self.source.keys(kind, run_id)}\n".encode())
+        return digest.hexdigest()
 
     def holder(self, run_id: str) -> str | None:
         """Whose run has this id, finished or unfinished: the digest of its model.
@@ -168,6 +150,12 @@ class Store:
 
         return RunWriter(self.paths, manifest, replace=replace)
 
+    def add_run(self, sources: Sources, **options: Any) -> Run:
+        """Activations that were made elsewhere as a run; see :mod:`backend.store.imports`."""
+        from backend.store.imports import add_run
+
+        return add_run(self, sources, **options)
+
     def delete(self, run_id: str) -> None:
         """Remove a run (also a broken one) and its comparisons. It disappears at once."""
         directory = self.paths.run(run_id).dir
@@ -179,88 +167,7 @@ class Store:
         directory.rename(grave)
         fsync_dir(self.paths.runs)
         shutil.rmtree(grave)
-        for pair in stored_pairs(self.paths):
-            if run_id in pair:
-                shutil.rmtree(self.paths.comparison(*pair))
-
-    def token(self) -> str:
-        """A short string that changes when a run, or anything computed from runs, appears or goes.
-
-        Costs a few directory listings; use it as the key of a cache.
-        """
-        digest = hashlib.blake2b(digest_size=16)
-        for run_id in self.run_ids():
-            directory = self.path / "runs" / run_id
-            digest.update(_file_state(directory / "run.json").encode())
-            for part in ("", "measures", "drivers", "projections"):
-                digest.update(_state(directory / part).encode())
-        for pair in stored_pairs(self.paths):
-            digest.update(_state(self.path / "comparisons" / "~".join(pair)).encode())
-        return digest.hexdigest()
-
-
-RUN_COLUMNS = (
-    "run_id",
-    "model",
-    "family",
-    "label",
-    "placement",
-    "seed",
-    "dataset",
-    "split",
-    "n",
-    "fingerprint",
-    "poolings",
-    "dtype",
-    "created",
-    "streams",
-    "has_activations",
-    "has_checkpoint",
-    "measures",
-    "projections",
-    "scores",
-)
-
-
-def _row(run: Run) -> dict[str, object]:
-    manifest = run.manifest
-    return {
-        "run_id": run.run_id,
-        "model": manifest.model.name,
-        "family": manifest.model.family,
-        "label": manifest.label,
-        "placement": None if manifest.placement is None else manifest.placement.name,
-        "seed": manifest.seed,
-        "dataset": manifest.dataset.name,
-        "split": manifest.dataset.split,
-        "n": run.n,
-        "fingerprint": manifest.dataset.fingerprint,
-        "poolings": manifest.poolings,
-        "dtype": manifest.dtype,
-        "created": manifest.created,
-        "streams": run.streams,
-        "has_activations": run.has_activations,
-        "has_checkpoint": run.checkpoint is not None,
-        "measures": run.measure_names(),
-        "projections": run.projection_keys(),
-        "scores": run.score_summary(),
-    }
-
-
-def _file_state(path: Path) -> str:
-    try:
-        info = path.stat()
-    except FileNotFoundError:
-        return "absent"
-    return f"{info.st_ino} {info.st_mtime_ns} {info.st_size}"
-
-
-def _state(directory: Path) -> str:
-    """Identity, time and entries of a directory; empty where there is none."""
-    try:
-        info = directory.stat()
-        names = sorted(entry.name for entry in os.scandir(directory))
-    except FileNotFoundError:
-        return f"{directory.name} absent\n"
-    visible = [name for name in names if not name.startswith(".")]
-    return f"{directory} {info.st_ino} {info.st_mtime_ns} {visible}\n"
+        for kind in kinds_of("pair"):
+            for pair in stored_pairs(self.paths, kind):
+                if run_id in pair:
+                    shutil.rmtree(self.paths.pair(kind.name, *pair))

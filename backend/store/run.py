@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,23 +13,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.errors import InputError
-from backend.store import tables
-from backend.store.commands import capture_command
+from backend.store.absent import missing_vectors
+from backend.store.contents import RunContents
+from backend.store.holder import TableHolder
+from backend.store.kinds import (
+    DRIVERS,
+    MEASURES,
+    PROJECTIONS,
+    SCORES,
+    TRAINING_MEASURES,
+    Kind,
+    Side,
+)
 from backend.store.labels import Labels, labels_of
 from backend.store.manifest import Manifest
-from backend.store.paths import RunPaths, parquet_keys, parse_activation_name
+from backend.store.paths import check_pooling
+from backend.store.scores import Score, own_scores, summary
+from backend.store.tables import samples_schema, to_pandas
 from backend.types import LayerRef, Pooling, StreamSpec
 
+if TYPE_CHECKING:
+    from backend.store.export import Format
 
-class Run:
+
+class Run(TableHolder):
     """One finished run of a store. Nothing is read before it is asked for.
 
     Every method raises InputError, naming the file, when a file is missing or corrupt.
     """
 
-    def __init__(self, paths: RunPaths, manifest: Manifest | None = None) -> None:
-        self.paths = paths
-        self.manifest = Manifest.read(paths.manifest) if manifest is None else manifest
+    def __init__(self, contents: RunContents, manifest: Manifest | None = None) -> None:
+        self._contents = contents
+        self.manifest = manifest or Manifest.from_json(
+            contents.manifest(), where=f"{contents.where}/run.json"
+        )
+
+    @property
+    def contents(self) -> RunContents:
+        """Where the run's rows lie: files, or a packed store."""
+        return self._contents
 
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}, n={self.n})"
@@ -48,6 +71,11 @@ class Run:
         """The model's streams in order."""
         return self.manifest.streams
 
+    @property
+    def checkpoint(self) -> Path | None:
+        """The save_pretrained directory, if the run keeps one."""
+        return self.contents.checkpoint
+
     # Samples
 
     def samples(
@@ -57,7 +85,8 @@ class Run:
 
         ``columns`` None means all but the thumbnails, which are only read when named.
         """
-        names = tables.samples_schema(self.manifest).names
+        schema = samples_schema(self.manifest)
+        names = schema.names
         wanted = [name for name in names if name != "thumbnail"] if columns is None else columns
         unknown = [name for name in wanted if name not in names]
         if unknown:
@@ -65,13 +94,12 @@ class Run:
                 f"run {self.run_id} has no sample column {unknown[0]!r}",
                 hint=f"It has: {', '.join(names)}",
             )
-        if ids is None:
-            return tables.to_pandas(tables.read_parquet(self.paths.samples, list(wanted)))
-        return tables.to_pandas(self._rows(list(wanted), self._positions(ids)))
+        rows = None if ids is None else self.positions(ids)
+        return to_pandas(self.contents.samples(schema, wanted, rows))
 
     def sample(self, sample_id: str) -> pd.Series:
         """Every column of one sample, the thumbnail included."""
-        names = tables.samples_schema(self.manifest).names
+        names = samples_schema(self.manifest).names
         return self.samples(columns=names, ids=[sample_id]).iloc[0]
 
     def sample_ids(self) -> np.ndarray:
@@ -82,51 +110,37 @@ class Run:
     @cached_property
     def ids(self) -> pa.Array:
         """Sample ids in the run's order as an Arrow array, read once."""
-        column = tables.read_parquet(self.paths.samples, ["sample_id"]).column(0)
-        return column.combine_chunks()
+        schema = samples_schema(self.manifest)
+        return self.contents.samples(schema, ["sample_id"], None).column(0).combine_chunks()
 
-    def labels(self) -> Labels:
-        """Labels of the samples by task, in the run's order; without tasks that have none."""
-        names = [f"label_{task.name}" for task in self.manifest.tasks]
-        if not names:
-            return {}
-        table = tables.read_parquet(self.paths.samples, names)
-        columns = {task.name: [table[f"label_{task.name}"]] for task in self.manifest.tasks}
-        return labels_of(self.manifest.tasks, columns, str(self.paths.samples))
-
-    def _positions(self, ids: Sequence[str]) -> np.ndarray:
-        found = pc.index_in(pa.array(list(ids), pa.string()), value_set=self.ids)
-        if found.null_count:
-            missing = [str(i) for i, at in zip(ids, found.to_pylist(), strict=True) if at is None]
+    def positions(self, ids: Sequence[str]) -> np.ndarray:
+        """(len(ids),) row numbers of samples; InputError names one that the run does not have."""
+        places = pc.index_in(pa.array(list(ids), pa.string()), value_set=self.ids)
+        if places.null_count:
+            missing = [str(i) for i, at in zip(ids, places.to_pylist(), strict=True) if at is None]
             raise InputError(
                 f"run {self.run_id} has no sample {missing[0]!r}"
                 + (f" (and {len(missing) - 1} others)" if len(missing) > 1 else "")
             )
-        positions: np.ndarray = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        positions: np.ndarray = places.to_numpy(zero_copy_only=False).astype(np.int64)
         return positions
 
-    def _rows(self, columns: list[str], positions: np.ndarray) -> pa.Table:
-        """The rows at ``positions``, reading only the row groups that hold them."""
-        with tables.open_parquet(self.paths.samples) as file:
-            sizes = [
-                file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)
-            ]
-        ends = np.cumsum(sizes)
-        groups = np.searchsorted(ends, positions, side="right")
-        needed = np.unique(groups)
-        table = tables.read_parquet(self.paths.samples, columns, needed.tolist())
-        read_sizes = np.array(sizes, dtype=np.int64)[needed]
-        starts_in_table = np.cumsum(read_sizes) - read_sizes
-        starts_in_file = (ends - np.array(sizes))[needed]
-        at = np.searchsorted(needed, groups)
-        return table.take(pa.array(positions - starts_in_file[at] + starts_in_table[at]))
+    def labels(self) -> Labels:
+        """Labels of the samples by task, in the run's order; without tasks that have none."""
+        tasks = self.manifest.tasks
+        if not tasks:
+            return {}
+        schema = samples_schema(self.manifest)
+        table = self.contents.samples(schema, [f"label_{task.name}" for task in tasks], None)
+        columns = {task.name: [table[f"label_{task.name}"]] for task in tasks}
+        return labels_of(tasks, columns, f"samples of run {self.run_id}")
 
     # Vectors
 
     def captured(self) -> tuple[tuple[LayerRef, Pooling], ...]:
         """Every site and pooling that has vectors, by stream, pooling and position."""
-        present = set(map(parse_activation_name, parquet_keys(self.paths.activations)))
-        return tuple(capture for capture in self.manifest.captures if capture in present)
+        captured = self.contents.captured()
+        return tuple(capture for capture in self.manifest.captures if capture in captured)
 
     def layers(self, stream: str, pooling: Pooling = "cls") -> tuple[LayerRef, ...]:
         """The captured sites of a stream under one pooling, in order of position."""
@@ -139,91 +153,55 @@ class Run:
         return bool(self.captured())
 
     def vectors(
-        self, stream: str, layer: int | str | LayerRef, pooling: Pooling = "cls"
+        self,
+        stream: str,
+        layer: int | str | LayerRef,
+        pooling: Pooling = "cls",
+        rows: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """(n, d) float32, C-contiguous, rows in sample order, the caller's own copy.
 
         ``layer`` is a number, ``"4"``, ``"4.fusion"`` or a LayerRef of ``stream``; d is the width
-        of that site. Vectors stored as float16 are widened. A layer that was not captured raises
-        InputError with what exists and the command that would make it.
+        of that site. ``rows`` are the numbers of the samples that are wanted, in any order, and
+        nothing else is read: (len(rows), d). Vectors stored as float16 are widened. InputError for
+        a layer that was not captured, with what exists and the command that would make it;
+        IndexError for a row that is none.
         """
         ref = as_layer(stream, layer)
         spec = self.manifest.stream(stream)
-        path = self.paths.activation(ref, pooling)
-        if ref not in spec.refs or not path.exists():
-            raise self._missing_vectors(ref, pooling)
-        width = spec.width_of(ref)
-        out = np.empty((self.n, width), dtype=np.float32)
-        expected = tables.vector_type(width, self.manifest.dtype)
-        row = 0
-        for column in tables.iter_row_groups(path, "vector"):
-            if column.type != expected:
-                raise InputError(
-                    f"vectors are {column.type}, run.json says {expected}", where=str(path)
-                )
-            if row + len(column) > self.n:
-                row += len(column)
-                break
-            row = tables.fill_vectors(out, row, column)
-        if row != self.n:
-            raise InputError(f"holds {row} rows, run.json says {self.n}", where=str(path))
-        return out
+        if (ref, check_pooling(pooling)) not in self.contents.captured():
+            raise missing_vectors(self.manifest, self.captured(), self.contents.where, ref, pooling)
+        if rows is None:
+            return self.contents.vectors(spec, ref, pooling, None)
+        wanted = np.asarray(rows, dtype=np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.n:
+            raise IndexError(f"rows lie outside 0..{self.n - 1}")
+        return self.contents.vectors(spec, ref, pooling, wanted)
 
-    def _missing_vectors(self, ref: LayerRef, pooling: Pooling) -> InputError:
-        spec = self.manifest.stream(ref.stream)
-        if ref in spec.refs and pooling not in spec.poolings_of(ref):
-            return _no_such_pooling(spec, ref, pooling)
-        captured = self.captured()
-        if not captured:
-            return InputError(
-                f"run {self.run_id} keeps no activations", hint=f"Make them: {self._command()}"
-            )
-        poolings = sorted({p for r, p in captured if r.stream == ref.stream})
-        if pooling not in poolings:
-            return InputError(
-                f"run {self.run_id} has no {pooling} vectors of {ref.stream}, only "
-                f"{_or_none(poolings)}",
-                hint=f"Make them: {self._command(pooling)}",
-            )
-        labels = ", ".join(r.label for r in self.layers(ref.stream, pooling))
-        return InputError(
-            f"run {self.run_id} has no {pooling} vectors of {ref.stream} layer {ref.label}",
-            hint=f"It has layers {labels}",
-        )
+    def export(
+        self, path: str | Path, format: Format = "safetensors", *, streams: Sequence[str] = ()
+    ) -> Path:
+        """Write vectors, samples and scores to a new folder; see :mod:`backend.store.export`."""
+        from backend.store.export import export_run
 
-    def _command(self, pooling: str = "") -> str:
-        """The capture command that would make what is missing."""
-        store = str(self.paths.dir.parent.parent)
-        return capture_command(self.manifest, store, (pooling,) if pooling else ())
+        return export_run(self, Path(path), format, streams=streams)
 
-    # Tidy tables
-
-    def measure_keys(self) -> tuple[str, ...]:
-        """Sorted keys of the measures that were computed."""
-        return parquet_keys(self.paths.measures)
-
-    def projection_keys(self) -> tuple[str, ...]:
-        """Sorted keys of the projections that were fitted."""
-        return parquet_keys(self.paths.projections)
+    # Tables
 
     def measure_names(self, keys: Sequence[str] | None = None) -> tuple[str, ...]:
         """Sorted names of the measures of all keys, or of some: such as ``("cka",)``."""
-        found: set[str] = set()
-        for key in self.measure_keys() if keys is None else keys:
-            table = tables.read_checked(self.paths.measure(key), tables.MEASURES)
-            found.update(table["measure"].unique().to_pylist())
-        return tuple(sorted(found))
+        names = self.table(MEASURES, keys)["measure"].unique().to_pylist()
+        return tuple(sorted(names))
 
     def measures(
         self, names: Sequence[str] | None = None, keys: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Tidy measures (column ``key`` in front): all, or those named, such as ``["cka"]``.
 
-        ``keys`` limits what is read to some of :meth:`measure_keys`.
+        ``keys`` limits what is read to some of ``keys(MEASURES)``.
         """
-        keep = None if names is None else pc.field("measure").isin(list(names))
-        read = self.measure_keys() if keys is None else keys
-        return self._keyed(tables.MEASURES, read, self.paths.measure, keep)
+        where = None if names is None else pc.field("measure").isin(list(names))
+        return to_pandas(self.table(MEASURES, keys, where))
 
     def projections(
         self,
@@ -236,14 +214,8 @@ class Run:
         equal: dict[str, object] = {"stream": stream, "pooling": pooling, "method": method}
         if layer is not None:
             ref = layer if isinstance(layer, LayerRef) else as_layer(stream or "", layer)
-            equal["stream"] = stream or ref.stream or None
-            equal |= {"layer": ref.layer, "site": ref.site}
-        keep = _all_equal(equal)
-        return self._keyed(tables.PROJECTIONS, self.projection_keys(), self.paths.projection, keep)
-
-    def driver_keys(self) -> tuple[str, ...]:
-        """Sorted keys of the driving samples that were found."""
-        return parquet_keys(self.paths.drivers)
+            equal |= {"stream": stream or ref.stream or None, "layer": ref.layer, "site": ref.site}
+        return to_pandas(self.table(PROJECTIONS, where=_all_equal(equal)))
 
     def drivers(
         self,
@@ -256,25 +228,12 @@ class Run:
         ``rank`` counts from 1 at the largest ``share`` of the pair's similarity; negative ranks
         count from -1 at the smallest (most negative) one.
         """
-        equal: dict[str, object] = {"pooling": pooling}
-        for side, ref in (("a", a), ("b", b)):
-            if ref is not None:
-                equal |= {
-                    f"stream_{side}": ref.stream,
-                    f"layer_{side}": ref.layer,
-                    f"site_{side}": ref.site,
-                }
-        keep = _all_equal(equal)
-        return self._keyed(tables.DRIVERS, self.driver_keys(), self.paths.driver, keep)
+        equal = {"pooling": pooling, **_at(DRIVERS, "_a", a), **_at(DRIVERS, "_b", b)}
+        return to_pandas(self.table(DRIVERS, where=_all_equal(equal)))
 
     def scores(self) -> pd.DataFrame:
         """Task scores: task, metric, split, value. No rows where the run has none."""
-        return tables.to_pandas(self._scores())
-
-    def _scores(self) -> pa.Table:
-        if not self.paths.scores.exists():
-            return tables.SCORES.empty_table()
-        return tables.read_checked(self.paths.scores, tables.SCORES)
+        return to_pandas(self.table(SCORES))
 
     def training_measures(self) -> pd.DataFrame:
         """Measures while the model was trained: tidy rows with ``epoch`` and ``step`` in front.
@@ -282,84 +241,15 @@ class Run:
         Step 0 is before training; the samples are of the dev split that training used. No rows
         where the run has none.
         """
-        if not self.paths.training_measures.exists():
-            return tables.to_pandas(tables.TRAINING.empty_table())
-        return tables.to_pandas(tables.read_checked(self.paths.training_measures, tables.TRAINING))
+        return to_pandas(self.table(TRAINING_MEASURES))
 
     def score_summary(self) -> dict[str, float]:
         """{metric: value} on the run's own split (else "test", else the last one).
 
         With several tasks the keys are ``task.metric``.
         """
-        rows = self._scores().to_pylist()
-        splits = list(dict.fromkeys(row["split"] for row in rows))
-        preferred = [s for s in (self.manifest.dataset.split, "test") if s in splits]
-        chosen = (preferred or splits[-1:] or [""])[0]
-        rows = [row for row in rows if row["split"] == chosen]
-        several = len({row["task"] for row in rows}) > 1
-        return {
-            f"{row['task']}.{row['metric']}" if several else row["metric"]: row["value"]
-            for row in rows
-        }
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """The save_pretrained directory, if the run keeps one."""
-        return self.paths.checkpoint if self.paths.checkpoint.is_dir() else None
-
-    def add_measures(self, key: str, rows: pd.DataFrame) -> None:
-        """Add measures under a new key. A key that exists raises InputError."""
-        tables.write_tidy(self.paths.measure(key), tables.measures_table(rows))
-
-    def add_drivers(self, key: str, rows: pd.DataFrame) -> None:
-        """Add driving samples under a new key. A key that exists raises InputError."""
-        tables.write_tidy(self.paths.driver(key), tables.drivers_table(rows))
-
-    def add_projection(self, key: str, rows: pd.DataFrame) -> None:
-        """Add layer coordinates under a new key. A key that exists raises InputError."""
-        tables.write_tidy(self.paths.projection(key), tables.projections_table(rows))
-
-    def _keyed(
-        self,
-        schema: pa.Schema,
-        keys: Sequence[str],
-        path_of: Callable[[str], Path],
-        keep: pc.Expression | None,
-    ) -> pd.DataFrame:
-        """Rows of every key's file that ``keep`` selects, with the key in front."""
-        parts = [schema.empty_table().add_column(0, "key", pa.array([], pa.string()))]
-        for key in keys:
-            table = tables.read_checked(path_of(key), schema)
-            if keep is not None:
-                table = table.filter(keep)
-            parts.append(table.add_column(0, "key", pa.array([key] * len(table), pa.string())))
-        return tables.to_pandas(pa.concat_tables(parts))
-
-
-def _no_such_pooling(spec: StreamSpec, ref: LayerRef, pooling: Pooling) -> InputError:
-    """Why a site has no vectors of a pooling whatever is captured, and which to use."""
-    poolings = spec.poolings_of(ref)
-    if poolings != spec.poolings:
-        why = f"{spec.name} layer {ref.label} is one vector that the model has pooled itself"
-    elif pooling == "cls":
-        why = f"stream {spec.name} has no summary token"
-    else:
-        why = f"stream {spec.name} has {_or_none(poolings)}"
-    return InputError(f"{why}, so no {pooling}", hint=f"Use {_or_none(poolings)}")
-
-
-def _or_none(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
-
-
-def _all_equal(values: dict[str, object]) -> pc.Expression | None:
-    """Every column that has a value equals it; None where none has."""
-    keep: pc.Expression | None = None
-    for column, value in values.items():
-        if value is not None:
-            test = pc.field(column) == value
-            keep = test if keep is None else keep & test
-    return keep
+        scores = [Score(**row) for row in self.table(SCORES).to_pylist()]
+        return summary(own_scores(scores, self.manifest.dataset.split))
 
 
 def as_layer(stream: str, layer: int | str | LayerRef) -> LayerRef:
@@ -372,3 +262,20 @@ def as_layer(stream: str, layer: int | str | LayerRef) -> LayerRef:
         return LayerRef.parse(stream, layer)
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _at(kind: Kind, side: Side, ref: LayerRef | None) -> dict[str, object]:
+    """The columns of one side and what they hold for a layer; nothing for no layer."""
+    if ref is None:
+        return {}
+    values = (ref.stream, ref.layer, ref.site)
+    return dict(zip(kind.place_columns(side), values, strict=True))
+
+
+def _all_equal(values: dict[str, object]) -> pc.Expression | None:
+    """Every column that has a value equals it; None where none has."""
+    tests = [pc.field(column) == value for column, value in values.items() if value is not None]
+    where: pc.Expression | None = None
+    for test in tests:
+        where = test if where is None else where & test
+    return where

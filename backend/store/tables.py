@@ -1,4 +1,4 @@
-"""Schemas of the store's tables, and reading and writing them with errors that name the file."""
+"""Reading and writing the store's Parquet files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -13,70 +13,21 @@ import pyarrow.parquet as pq
 
 from backend.errors import InputError
 from backend.store.files import published
+from backend.store.kinds import Kind, check_sites
 from backend.store.manifest import Manifest
-from backend.types import LayerRef, TaskSpec
-
-_WHERE = [("stream", pa.string()), ("layer", pa.int32()), ("site", pa.string())]
-
-
-def _required(*columns: tuple[str, pa.DataType]) -> pa.Schema:
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
-
-
-MEASURES = _required(
-    ("measure", pa.string()),
-    *[(f"{name}_a", kind) for name, kind in _WHERE],
-    *[(f"{name}_b", kind) for name, kind in _WHERE],
-    ("pooling", pa.string()),
-    ("estimator", pa.string()),
-    *[
-        (name, pa.float64())
-        for name in (
-            *("value", "ci_low", "ci_high", "null_mean", "null_sd"),
-            *("p_value", "p_corrected"),
-        )
-    ],
-    ("n", pa.int64()),
-    ("params", pa.string()),
-    ("reason", pa.string()),
-    ("warnings", pa.string()),
-)
-TRAINING = pa.schema(
-    [
-        pa.field("epoch", pa.int32(), nullable=False),
-        pa.field("step", pa.int64(), nullable=False),
-        *MEASURES,
-    ]
-)
-PROJECTIONS = _required(
-    ("sample_id", pa.string()),
-    *_WHERE,
-    ("pooling", pa.string()),
-    ("method", pa.string()),
-    ("x", pa.float32()),
-    ("y", pa.float32()),
-)
-DRIVERS = _required(
-    *[(f"{name}_a", kind) for name, kind in _WHERE],
-    *[(f"{name}_b", kind) for name, kind in _WHERE],
-    ("pooling", pa.string()),
-    ("rank", pa.int32()),
-    ("sample_id", pa.string()),
-    ("share", pa.float64()),
-)
-SCORES = _required(
-    ("task", pa.string()), ("metric", pa.string()), ("split", pa.string()), ("value", pa.float64())
-)
+from backend.types import TaskSpec
 
 _LABEL_TYPES = {
     "binary": pa.int8(),
     "multiclass": pa.string(),
     "multilabel": pa.list_(pa.string()),
 }
+_LAYERS = b"fusionscope.layers"
+_SAMPLE_ROW_GROUP = 256  # so that showing one sample reads few thumbnails
 
 
 def samples_schema(manifest: Manifest) -> pa.Schema:
-    """Schema of samples.parquet: id, split, text, one ``label_<task>`` a task, thumbnail."""
+    """Columns of a run's samples: id, split, text, one ``label_<task>`` a task, thumbnail."""
     return pa.schema(
         [
             pa.field("sample_id", pa.string(), nullable=False),
@@ -91,12 +42,6 @@ def samples_schema(manifest: Manifest) -> pa.Schema:
 def label_type(task: TaskSpec) -> pa.DataType:
     """Arrow type of a task's label column."""
     return _LABEL_TYPES[task.kind]
-
-
-def vector_type(width: int, dtype: str) -> pa.DataType:
-    """FixedSizeList<dtype>[width] whose elements are never null (which reads a third faster)."""
-    element = pa.float16() if dtype == "float16" else pa.float32()
-    return pa.list_(pa.field("element", element, nullable=False), width)
 
 
 def to_table(rows: pd.DataFrame | pa.Table, schema: pa.Schema, what: str) -> pa.Table:
@@ -122,53 +67,18 @@ def to_table(rows: pd.DataFrame | pa.Table, schema: pa.Schema, what: str) -> pa.
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def measures_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
-    """Validated measures: a NaN value has a reason and a value has none; sites have names."""
-    return _reasoned(to_table(rows, MEASURES, "measures"))
-
-
-def training_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
-    """Validated measures at steps of the training."""
-    return _reasoned(to_table(rows, TRAINING, "training measures"))
-
-
-def _reasoned(table: pa.Table) -> pa.Table:
-    undefined = np.isnan(table["value"].to_numpy())
-    reasoned = np.array([bool(text) for text in table["reason"].to_pylist()], dtype=bool)
-    if (undefined != reasoned).any():
-        row = int(np.flatnonzero(undefined != reasoned)[0])
-        raise ValueError(f"measures: row {row} must have a reason exactly when its value is NaN")
-    _check_sites(table, "site_a", "measures")
-    _check_sites(table, "site_b", "measures", empty=True)
+def checked(kind: Kind, rows: pd.DataFrame | pa.Table) -> pa.Table:
+    """Rows as a table of ``kind``; ValueError names the kind and what it does not allow."""
+    table = to_table(rows, kind.schema, kind.name)
+    try:
+        check_sites(kind, table)
+        kind.check(table)
+    except ValueError as error:
+        raise ValueError(f"{kind.name}: {error}") from error
     return table
 
 
-def projections_table(rows: pd.DataFrame) -> pa.Table:
-    """Validated projections: finite coordinates at sites."""
-    table = to_table(rows, PROJECTIONS, "projections")
-    _check_sites(table, "site", "projections")
-    for axis in ("x", "y"):
-        if not np.isfinite(table[axis].to_numpy()).all():
-            raise ValueError(f"projections: column {axis} holds NaN or infinite values")
-    return table
-
-
-def drivers_table(rows: pd.DataFrame | pa.Table) -> pa.Table:
-    """Validated driving samples: sites, finite shares."""
-    table = to_table(rows, DRIVERS, "drivers")
-    for column in ("site_a", "site_b"):
-        _check_sites(table, column, "drivers")
-    if not np.isfinite(table["share"].to_numpy()).all():
-        raise ValueError("drivers: column share holds NaN or infinite values")
-    return table
-
-
-def scores_table(rows: pd.DataFrame) -> pa.Table:
-    """Validated scores."""
-    return to_table(rows, SCORES, "scores")
-
-
-def write_tidy(path: Path, table: pa.Table) -> None:
+def write_once(path: Path, table: pa.Table) -> None:
     """Write a small table under its final name at once; InputError if that name exists."""
     try:
         with published(path) as temporary:
@@ -179,6 +89,38 @@ def write_tidy(path: Path, table: pa.Table) -> None:
             where=str(path.parent),
             hint="Choose another key",
         ) from error
+
+
+def write_samples(path: Path, table: pa.Table, *, layers: int) -> None:
+    """Write samples: small row groups, zstd, thumbnails as they are. No name is published.
+
+    ``layers`` is how many layers were written with them; see :func:`layers_beside`.
+    """
+    table = table.replace_schema_metadata({_LAYERS: str(layers)})
+    leaves = [
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+        for field in table.schema
+    ]
+    codecs = dict.fromkeys(leaves, "zstd")
+    codecs["thumbnail"] = "none"  # WebP is compressed already
+    pq.write_table(
+        table,
+        path,
+        row_group_size=_SAMPLE_ROW_GROUP,
+        compression=codecs,
+        use_dictionary=[n for n in table.column_names if n not in ("sample_id", "thumbnail")],
+        write_statistics=[name for name in leaves if name != "thumbnail"],
+        write_page_checksum=True,
+    )
+
+
+def layers_beside(path: Path) -> int:
+    """How many layers belong to these samples; InputError where the file does not say."""
+    with open_parquet(path) as file:
+        written = (file.schema_arrow.metadata or {}).get(_LAYERS, b"")
+    if not written.isdigit():
+        raise InputError("does not say how many layers belong to it", where=str(path))
+    return int(written)
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -198,52 +140,65 @@ def read_parquet(
 ) -> pa.Table:
     """Read a file (or some of its row groups) with page checksums verified; InputError names it."""
     with open_parquet(path) as file:
-        try:
-            if row_groups is None:
-                return file.read(columns=columns)
-            return file.read_row_groups(list(row_groups), columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise _corrupt(path, error) from error
+        return read_open(file, path, columns, row_groups)
 
 
-def read_checked(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a tidy file whose columns must be those of ``schema``; InputError names the file."""
+def read_open(
+    file: pq.ParquetFile,
+    path: Path,
+    columns: Sequence[str] | None = None,
+    row_groups: Sequence[int] | None = None,
+) -> pa.Table:
+    """Read from a file that is open already; InputError names ``path``."""
+    try:
+        if row_groups is None:
+            return file.read(columns=columns)
+        return file.read_row_groups(list(row_groups), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise _corrupt(path, error) from error
+
+
+def take_rows(path: Path, columns: Sequence[str], rows: np.ndarray) -> pa.Table:
+    """The rows with these numbers, in their order, reading only the row groups that hold them."""
+    with open_parquet(path) as file:
+        metadata = file.metadata
+        sizes = np.array([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
+        if len(rows) and rows.max() >= metadata.num_rows:
+            raise InputError(
+                f"holds {metadata.num_rows} rows, row {rows.max()} was asked for", where=str(path)
+            )
+        ends = np.cumsum(sizes)
+        groups = np.searchsorted(ends, rows, side="right")
+        needed = np.unique(groups)
+        table = read_open(file, path, columns, needed.tolist())
+    starts_in_table = np.cumsum(sizes[needed]) - sizes[needed]
+    starts_in_file = (ends - sizes)[needed]
+    at = np.searchsorted(needed, groups)
+    return table.take(pa.array(rows - starts_in_file[at] + starts_in_table[at]))
+
+
+def read_kind(path: Path, kind: Kind) -> pa.Table:
+    """Read a table whose columns must be those of ``kind``; InputError names the file."""
     table = read_parquet(path)
-    if table.schema.names != schema.names or table.schema.types != schema.types:
-        differing = set(table.schema.names) ^ set(schema.names) or "types"
+    if table.schema.names != kind.schema.names or table.schema.types != kind.schema.types:
+        differing = set(table.schema.names) ^ set(kind.schema.names) or "types"
         raise InputError(f"columns are not those of this version ({differing})", where=str(path))
     return table
 
 
-def iter_row_groups(path: Path, column: str) -> Iterator[pa.ChunkedArray]:
-    """One column of a file, a row group at a time."""
-    with open_parquet(path) as file:
-        for index in range(file.metadata.num_row_groups):
-            try:
-                table = file.read_row_group(index, columns=[column])
-            except (pa.ArrowException, OSError) as error:
-                raise _corrupt(path, error) from error
-            yield table.column(0)
-
-
-def verify_pages(path: Path, columns: Sequence[str]) -> None:
-    """Read columns and forget them, a row group at a time; InputError where a checksum is wrong."""
+def iter_batches(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    """Some columns of a file, at most ``rows`` rows at a time; InputError names the file."""
     with open_parquet(path) as file:
         try:
-            for index in range(file.metadata.num_row_groups):
-                file.read_row_group(index, columns=list(columns))
+            yield from file.iter_batches(batch_size=rows, columns=list(columns))
         except (pa.ArrowException, OSError) as error:
             raise _corrupt(path, error) from error
 
 
-def fill_vectors(out: np.ndarray, start: int, column: pa.ChunkedArray) -> int:
-    """Copy a FixedSizeList column into rows ``start:`` of ``out`` (n, d); return the next row."""
-    width = out.shape[1]
-    for chunk in column.chunks:
-        rows = chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
-        out[start : start + len(rows)] = rows
-        start += len(rows)
-    return start
+def verify_pages(path: Path, columns: Sequence[str]) -> None:
+    """Read columns and forget them, a few rows at a time; InputError where a checksum is wrong."""
+    for _ in iter_batches(path, columns, _SAMPLE_ROW_GROUP):
+        pass
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -259,23 +214,6 @@ def _to_array(values: Any, kind: pa.DataType) -> pa.Array:
         )
     # pandas reads NaN as null unless told otherwise; in a float column NaN is a value here.
     return pa.array(values, type=kind, from_pandas=not pa.types.is_floating(kind))
-
-
-def _check_sites(table: pa.Table, column: str, what: str, *, empty: bool = False) -> None:
-    for name in table[column].unique().to_pylist():
-        if not (is_site_name(name) or (empty and not name)):
-            raise ValueError(
-                f"{what}: column {column} holds {name!r}, expected 'block' or a site's name"
-            )
-
-
-def is_site_name(name: str) -> bool:
-    """Whether ``name`` can be that of a site."""
-    try:
-        LayerRef("", 0, name)
-    except ValueError:
-        return False
-    return True
 
 
 def _corrupt(path: Path, error: Exception) -> InputError:

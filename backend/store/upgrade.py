@@ -1,4 +1,7 @@
-"""Older run.json files, read as the present version. Files on disk stay as they are."""
+"""Older run.json files, read as the present version. Files on disk stay as they are.
+
+One function a version: each makes the manifest of its version one of the next.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,24 @@ def from_version_1(raw: dict[str, Any]) -> dict[str, Any]:
     if _is_released(raw):
         upgraded |= {"placement": None, "seed": None}
     return upgraded
+
+
+def from_version_2(raw: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of version 2 as one of version 3, which keeps samples and layers in parts."""
+    return {**raw, "schema_version": 3, "parts": False}
+
+
+_STEPS = {1: from_version_1, 2: from_version_2}
+
+
+def upgraded(raw: dict[str, Any], version: int) -> dict[str, Any]:
+    """The manifest of ``version`` as one of the present version.
+
+    pydantic's ValidationError for streams that are not those of the version.
+    """
+    for step in range(version, max(_STEPS) + 1):
+        raw = _STEPS[step](raw)
+    return raw
 
 
 def _is_released(raw: dict[str, Any]) -> bool:

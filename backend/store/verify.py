@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.errors import InputError
-from backend.store import tables
+from backend.progress import SILENT, Progress
+from backend.store import tables, vectors
+from backend.store.checkpoints import checkpoint_problems
+from backend.store.kinds import NOWHERE, Kind, Place, kinds_of
 from backend.store.pair import RunPair, stored_pairs
-from backend.store.paths import (
-    DELETED_PREFIX,
-    PARTIAL_PREFIX,
-    activation_name,
-    parse_activation_name,
-)
+from backend.store.paths import DELETED_PREFIX, PARTIAL_PREFIX, is_id
 from backend.store.reader import Store
 from backend.store.run import Run
-from backend.types import BLOCK
+from backend.store.run_files import RunFiles
+from backend.store.table_files import PairTables, TableFiles
+from backend.types import BLOCK, LayerRef
+
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -44,151 +44,175 @@ class Finding:
         return ": ".join(part for part in (self.run_id, self.file, self.problem) if part)
 
 
-def verify(store: Store, progress: Callable[[str], None] | None = None) -> list[Finding]:
+def verify(store: Store, progress: Progress = SILENT) -> list[Finding]:
     """Read every byte of every run (page checksums included) and report what does not hold.
 
-    ``progress`` is called with each run id before it is read. Memory is bounded by the largest
-    row group and one run's sample ids. An empty list means that all is well.
+    ``progress`` is told the runs done, and of which run comes next. Memory is bounded by a few
+    hundred rows and one run's sample ids. An empty list means that all is well.
     """
     findings = list(_leftovers(store))
-    for run_id in store.run_ids():
-        if progress is not None:
-            progress(run_id)
+    run_ids = store.run_ids()
+    for done, run_id in enumerate(run_ids):
+        progress.advance(done, len(run_ids), run_id)
         try:
             run = store.run(run_id)
         except InputError as error:
             findings.append(Finding(run_id, "run.json", str(error)))
             continue
-        findings += [Finding(run_id, file, problem) for file, problem in _check_run(run)]
+        files = RunFiles(store.paths.run(run_id))
+        for path, problem in _check_run(run, files):
+            name = path.relative_to(files.paths.dir).as_posix()
+            findings.append(Finding(run_id, name, problem))
     return [*findings, *_check_pairs(store)]
 
 
-Problems = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[Path, str]]
 
 
-def _check_run(run: Run) -> Problems:
+def _check_run(run: Run, files: RunFiles) -> Problems:
+    ids = pa.array([], pa.string())
     try:
-        samples = _whole(run.paths.samples, tables.samples_schema(run.manifest))
+        paths = files.sample_files()
+        for path in paths:
+            tables.verify_pages(path, ["thumbnail"])
+        ids = run.ids
     except InputError as error:
-        yield "samples.parquet", str(error)
+        # Without the samples nothing else can be judged.
+        yield _blamed(error, files), str(error)
         return
-    ids = samples["sample_id"].combine_chunks()
-    if len(ids) != run.n:
-        yield "samples.parquet", f"{len(ids)} rows, run.json says {run.n}"
-    if len(pc.unique(ids)) != len(ids):
-        yield "samples.parquet", "a sample id occurs twice"
-    yield from _check_activations(run, ids)
-    yield from _check_measures(run)
-    yield from _check_drivers(run, ids)
-    yield from _check_projections(run, ids)
-    if run.paths.scores.exists():
-        try:
-            tables.read_checked(run.paths.scores, tables.SCORES)
-        except InputError as error:
-            yield "scores.parquet", str(error)
-    if run.paths.training_measures.exists():
-        try:
-            tables.training_table(tables.read_checked(run.paths.training_measures, tables.TRAINING))
-        except (InputError, ValueError) as error:
-            yield run.paths.training_measures.name, str(error)
+    yield from _check_samples(run, files, ids)
+    yield from _check_activations(run, files, ids)
+    for kind in kinds_of("run"):
+        places = _places(run)
+        yield from _check_kind(kind, files, dict.fromkeys(kind.sides, places), run.n, ids)
     if run.checkpoint is not None:
-        yield from _check_checkpoint(run.checkpoint)
+        yield from checkpoint_problems(run.checkpoint)
 
 
-def _check_activations(run: Run, ids: pa.Array) -> Problems:
-    if not run.paths.activations.is_dir():
-        return
-    present = set()
-    for path in sorted(run.paths.activations.iterdir()):
-        name = f"activations/{path.name}"
-        parsed = parse_activation_name(path.stem) if path.suffix == ".parquet" else None
-        specs = [] if parsed is None else [s for s in run.streams if s.name == parsed[0].stream]
-        if parsed is None or not specs or parsed[0] not in specs[0].refs:
-            yield name, "not a layer of this run's streams"
-            continue
-        ref, pooling = parsed
-        present.add(parsed)
-        if pooling not in run.manifest.poolings:
-            yield name, f"pooling {pooling} is not in run.json"
-        elif pooling not in specs[0].poolings_of(ref):
-            yield name, f"run.json says that this layer has no {pooling}"
+def _blamed(error: InputError, files: RunFiles) -> Path:
+    """The file that an error of reading names, or the samples as a whole."""
+    path = Path(error.where or "")
+    inside = path.is_relative_to(files.paths.dir) and path != files.paths.dir
+    return path if inside else files.paths.samples
+
+
+def _check_samples(run: Run, files: RunFiles, ids: pa.Array) -> Problems:
+    schema = tables.samples_schema(run.manifest)
+    for path, part in zip(files.sample_files(), files.ranges, strict=True):
         try:
-            problem = _check_vectors(path, ids, specs[0].width_of(ref), run.manifest.dtype)
-        except InputError as error:
-            problem = str(error)
-        if problem:
-            yield name, problem
+            tables.verify_pages(path, [n for n in schema.names if n not in ("thumbnail",)])
+            with tables.open_parquet(path) as file:
+                names, types = file.schema_arrow.names, file.schema_arrow.types
+                rows = file.metadata.num_rows
+        except (InputError, ValueError) as error:
+            yield path, str(error)
+            continue
+        if names != schema.names or types != schema.types:
+            yield path, f"columns are {names}, run.json implies {schema.names}"
+        elif rows != len(part):
+            yield path, f"{rows} rows, run.json and the names of the parts imply {len(part)}"
+    if len(pc.unique(ids)) != len(ids):
+        yield files.sample_files()[0].parent, "a sample id occurs twice"
+
+
+def _check_activations(run: Run, files: RunFiles, ids: pa.Array) -> Problems:
+    folder = files.paths.activations
+    if not folder.is_dir():
+        return
+    captured = files.captured()
+    expected: set[Path] = set()
     for ref, pooling in run.manifest.captures:
-        if (ref, pooling) not in present:
-            yield f"activations/{activation_name(ref, pooling)}.parquet", "file is missing"
+        paths = files.vector_files(ref, pooling)
+        expected.update(paths)
+        if (ref, pooling) not in captured:
+            yield (paths[0].parent if run.manifest.parts else paths[0]), "layer is missing"
+            continue
+        for path, part in zip(paths, files.ranges, strict=True):
+            try:
+                problem = _check_vectors(run, path, ref, ids.slice(part.start, len(part)))
+            except InputError as error:
+                problem = str(error) if path.exists() else "file is missing"
+            if problem:
+                yield path, problem
+    for directory, _, names in sorted(os.walk(folder)):
+        for name in sorted(names):
+            if (path := Path(directory, name)) not in expected:
+                yield path, "no part of a layer that run.json names"
 
 
-def _check_vectors(path: Path, ids: pa.Array, width: int, dtype: str) -> str:
-    """What is wrong with one layer's file; empty if nothing."""
-    kind = tables.vector_type(width, dtype)
+def _check_vectors(run: Run, path: Path, ref: LayerRef, ids: pa.Array) -> str:
+    """What is wrong with the vectors of these samples; empty if nothing."""
     with tables.open_parquet(path) as file:
         names, types = file.schema_arrow.names, file.schema_arrow.types
         rows = file.metadata.num_rows
     if names != ["sample_id", "vector"]:
         return f"columns are {names}"
-    if types[1] != kind:
-        return f"vectors are {types[1]}, run.json says {kind}"
+    try:
+        width = run.manifest.stream(ref.stream).width_of(ref)
+        vectors.check_type(types[1], width, run.manifest.dtype)
+    except ValueError as error:
+        return str(error)
     if rows != len(ids):
-        return f"{rows} rows, samples.parquet has {len(ids)}"
+        return f"{rows} rows, its samples are {len(ids)}"
     at = 0
-    for column in tables.iter_row_groups(path, "sample_id"):
-        expected = ids.slice(at, len(column))
-        if not pa.chunked_array([expected]).equals(column):
-            found, wanted = column.to_pylist(), expected.to_pylist()
-            row = next(i for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
-            return f"row {at + row} is sample {found[row]!r}, samples.parquet has {wanted[row]!r}"
-        at += len(column)
-    for _ in tables.iter_row_groups(path, "vector"):
-        pass  # reading verifies the checksums
+    for batch in tables.iter_batches(path, ["sample_id", "vector"], _ROWS):
+        column, wanted = batch.column("sample_id"), ids.slice(at, len(batch))
+        if not column.equals(wanted):
+            row = next(i for i, (a, b) in enumerate(zip(column, wanted, strict=True)) if a != b)
+            return f"row {at + row} is sample {column[row]}, the samples have {wanted[row]} there"
+        at += len(batch)
     return ""
 
 
-def _check_measures(run: Run) -> Problems:
-    places = _places(run)
-    for key in run.measure_keys():
-        problems = _check_table(run.paths.measure(key), (places, places | {_NOWHERE}), run.n)
-        yield from ((f"measures/{key}.parquet", problem) for problem in problems)
-
-
-Place = tuple[str, int, str]
-"""Stream, layer and site as the keyed tables write them."""
-
-Sides = tuple[frozenset[Place], frozenset[Place]]
-
-_NOWHERE: Place = ("", -1, "")  # the second place of a measure of one layer
+Places = dict[str, frozenset[Place]]
+"""{side: the places that a run declares}."""
 
 
 def _places(run: Run) -> frozenset[Place]:
     return frozenset((ref.stream, ref.layer, ref.site) for s in run.streams for ref in s.refs)
 
 
-def _check_table(path: Path, places: Sides, n: int) -> Iterator[str]:
-    """What is wrong with measures between those places, of either side, of n samples."""
-    try:
-        table = tables.read_checked(path, tables.MEASURES)
-        tables.measures_table(table)
-    except (InputError, ValueError) as error:
-        yield str(error)
-        return
-    yield from _unknown_layers(table, places)
-    if len(table) and pc.max(table["n"]).as_py() > n:
-        yield f"n = {pc.max(table['n'])}, but the run has {n} samples"
+def _check_kind(
+    kind: Kind, files: TableFiles, places: Places, n: int, ids: pa.Array | None
+) -> Problems:
+    """What is wrong with the tables of a kind: all that its entry among the kinds promises."""
+    for key, path in files.files(kind).items():
+        try:
+            table = tables.checked(kind, files.table(kind, key))
+        except (InputError, ValueError) as error:
+            yield path, str(error)
+            continue
+        for side in kind.sides:
+            declared = places[side] | ({NOWHERE} if side in kind.optional else set())
+            columns = list(kind.place_columns(side))
+            for row in table.group_by(columns).aggregate([]).select(columns).to_pylist():
+                if tuple(row.values()) not in declared:
+                    yield path, f"{_words(*row.values())} is not a layer of this run"
+        for column in kind.samples if ids is not None else ():
+            unknown = pc.sum(pc.invert(pc.is_in(table[column], value_set=ids))).as_py()
+            if unknown:
+                yield path, f"{unknown} rows of samples that the run does not have"
+        for column in kind.counts:
+            if len(table) and (most := pc.max(table[column]).as_py()) > n:
+                yield path, f"{column} = {most}, but the run has {n} samples"
+
+
+def _words(stream: str, layer: int, site: str) -> str:
+    return f"{stream} layer {layer if site in (BLOCK, '') else f'{layer}.{site}'}"
 
 
 def _check_pairs(store: Store) -> Iterator[Finding]:
-    """Comparisons that cannot be read, and those of runs that are gone or were replaced."""
+    """Tables of pairs that cannot be read, and those of runs that are gone or were replaced."""
     present = store.run_ids()
-    for ids in stored_pairs(store.paths):
-        folder = f"comparisons/{'~'.join(ids)}"
+    pairs = {ids for kind in kinds_of("pair") for ids in stored_pairs(store.paths, kind)}
+    for ids in sorted(pairs):
         gone = [run_id for run_id in ids if run_id not in present]
+        folder = "~".join(ids)
         if gone:
             problem = f"compares run {gone[0]}, which is gone; it can be removed"
-            yield Finding("", folder, problem, "information")
+            for kind in kinds_of("pair"):
+                if ids in stored_pairs(store.paths, kind):
+                    yield Finding("", f"{kind.name}/{folder}", problem, "information")
             continue
         try:
             pair = store.pair(*ids)
@@ -196,18 +220,22 @@ def _check_pairs(store: Store) -> Iterator[Finding]:
             if all(_readable(store, run_id) for run_id in ids):
                 yield Finding("", folder, str(error))
             continue
-        yield from _check_pair(pair, folder)
+        yield from _check_pair(pair, PairTables(store.paths, *ids), store.path)
 
 
-def _check_pair(pair: RunPair, folder: str) -> Iterator[Finding]:
-    for stale in pair.stale():
-        problem = f"made from {' and '.join(stale.replaced)} before it was replaced; can be removed"
-        yield Finding("", f"{folder}/{stale.path.name}", problem, "information")
-    places = _places(pair.a), _places(pair.b)
-    for key in pair.measure_keys():
-        path = pair.path(key)
-        for problem in _check_table(path, places, min(pair.a.n, pair.b.n)):
-            yield Finding("", f"{folder}/{path.name}", problem)
+def _check_pair(pair: RunPair, files: PairTables, root: Path) -> Iterator[Finding]:
+    stale = {(item.kind.name, item.stored_key): item for item in pair.stale()}
+    for item in stale.values():
+        path = files.file(item.kind, item.stored_key)
+        problem = f"made from {' and '.join(item.replaced)} before it was replaced; can be removed"
+        yield Finding("", path.relative_to(root).as_posix(), problem, "information")
+    first, second = sorted((pair.a, pair.b), key=lambda run: run.run_id)
+    places = {"_a": _places(first), "_b": _places(second)}
+    for kind in kinds_of("pair"):
+        current = {files.file(kind, pair.stored_key(key)) for key in pair.keys(kind)}
+        for path, problem in _check_kind(kind, files, places, min(first.n, second.n), None):
+            if path in current:
+                yield Finding("", path.relative_to(root).as_posix(), problem)
 
 
 def _readable(store: Store, run_id: str) -> bool:
@@ -216,88 +244,6 @@ def _readable(store: Store, run_id: str) -> bool:
     except InputError:
         return False  # reported where the run itself is checked
     return True
-
-
-def _unknown_layers(table: pa.Table, places: Sides) -> Iterator[str]:
-    for side, declared in zip(("a", "b"), places, strict=True):
-        columns = [f"stream_{side}", f"layer_{side}", f"site_{side}"]
-        named = table.group_by(columns).aggregate([]).select(columns)
-        for stream, layer, site in zip(*(column.to_pylist() for column in named), strict=True):
-            if (stream, layer, site) not in declared:
-                label = layer if site in (BLOCK, "") else f"{layer}.{site}"
-                yield f"{stream} layer {label} is not a layer of this run"
-
-
-def _check_drivers(run: Run, ids: pa.Array) -> Problems:
-    for key in run.driver_keys():
-        name = f"drivers/{key}.parquet"
-        try:
-            table = tables.read_checked(run.paths.driver(key), tables.DRIVERS)
-            tables.drivers_table(table)
-        except (InputError, ValueError) as error:
-            yield name, str(error)
-            continue
-        places = _places(run)
-        yield from ((name, problem) for problem in _unknown_layers(table, (places, places)))
-        yield from _unknown_samples(name, table, ids)
-
-
-def _unknown_samples(name: str, table: pa.Table, ids: pa.Array) -> Problems:
-    unknown = table.filter(pc.invert(pc.is_in(table["sample_id"], value_set=ids)))
-    if len(unknown):
-        yield name, f"{len(unknown)} rows of samples that the run does not have"
-
-
-def _check_projections(run: Run, ids: pa.Array) -> Problems:
-    for key in run.projection_keys():
-        name = f"projections/{key}.parquet"
-        try:
-            table = tables.read_checked(run.paths.projection(key), tables.PROJECTIONS)
-        except InputError as error:
-            yield name, str(error)
-            continue
-        yield from _unknown_samples(name, table, ids)
-        for axis in ("x", "y"):
-            if not np.isfinite(table[axis].to_numpy()).all():
-                yield name, f"column {axis} holds NaN or infinite values"
-
-
-def _check_checkpoint(directory: Path) -> Problems:
-    weights = sorted(directory.glob("*.safetensors"))
-    if not (directory / "config.json").is_file():
-        yield "checkpoint/config.json", "file is missing"
-    if not weights:
-        yield "checkpoint", "no safetensors file"
-    for path in weights:
-        if problem := _check_safetensors(path):
-            yield f"checkpoint/{path.name}", problem
-
-
-def _check_safetensors(path: Path) -> str:
-    """What is wrong with the file's layout: 8 bytes of header length, JSON header, then data."""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        if size < 8 or length > size - 8:
-            return "truncated safetensors header"
-        try:
-            header = json.loads(handle.read(length))
-        except ValueError:
-            return "unreadable safetensors header"
-    tensors = [value for key, value in header.items() if key != "__metadata__"]
-    end = max((value["data_offsets"][1] for value in tensors), default=0)
-    return "" if size == 8 + length + end else f"{size} bytes, expected {8 + length + end}"
-
-
-def _whole(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a file a row group at a time, thumbnails only checked; the rest is returned."""
-    with tables.open_parquet(path) as file:
-        names, types = file.schema_arrow.names, file.schema_arrow.types
-    if names != schema.names or types != schema.types:
-        raise InputError(f"columns are {names}, run.json implies {schema.names}", where=str(path))
-    for _ in tables.iter_row_groups(path, "thumbnail"):
-        pass
-    return tables.read_parquet(path, [name for name in names if name != "thumbnail"])
 
 
 def _leftovers(store: Store) -> Iterator[Finding]:
@@ -315,3 +261,6 @@ def _leftovers(store: Store) -> Iterator[Finding]:
                 continue
             problem = "unfinished work: being written, or interrupted; capture it again to go on"
             yield Finding(run_id, name, problem, "information")
+        elif is_id(name) and entry.is_dir() and not Path(entry.path, "run.json").exists():
+            problem = "run.json is missing: unfinished work, or a copy that was cut short"
+            yield Finding(name, "", problem)

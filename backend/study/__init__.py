@@ -6,7 +6,8 @@ Pure functions over tidy frames; no files of a store, no Streamlit, no torch.
 
 from backend.study.alignment import alignment_points, alignment_tracks_score
 from backend.study.dimensions import early_fusion_compresses_vision
-from backend.study.findings import CLAIMS, Claim, ClaimResult, Finding, Part, examine
+from backend.study.examine import examine
+from backend.study.findings import CLAIMS, Claim, ClaimResult, Finding, Part
 from backend.study.formats import FORMATS, render
 from backend.study.reference import (
     published_beside,

@@ -53,10 +53,10 @@ def alignment_points(
     Alignment is the measure between the last layers of the two streams of ``pair``; without one, of
     each run's default pair. Only runs that have both count, on the samples that most runs share.
     """
-    found = last_alignment(measures, runs, pair)
+    at_end = last_alignment(measures, runs, pair)
     judged = scores[scores["judged"].astype(bool)]
-    kept = {run.run_id for block in blocks(runs) for run in block.runs}
-    rows = judged[judged["run_id"].isin(kept)].merge(found, on="run_id", how="inner")
+    compared = {run.run_id for block in blocks(runs) for run in block.runs}
+    rows = judged[judged["run_id"].isin(compared)].merge(at_end, on="run_id", how="inner")
     keys = ["dataset", "setting", "task", "metric", "measure", "placement"]
     if rows.empty:
         return pd.DataFrame(columns=list(POINT_COLUMNS))
@@ -94,8 +94,8 @@ def last_alignment(
     if wanted.empty or rows.empty:
         return pd.DataFrame(columns=columns)
     last = rows.astype({"layer_a": "int64", "layer_b": "int64"}).merge(wanted, on=places)
-    found = last.groupby(["run_id", "measure"], sort=False)["value"].mean()
-    return found.reset_index().rename(columns={"value": "alignment"})
+    means = last.groupby(["run_id", "measure"], sort=False)["value"].mean()
+    return means.reset_index().rename(columns={"value": "alignment"})
 
 
 def alignment_tracks_score(points: pd.DataFrame) -> ClaimResult:
@@ -115,7 +115,7 @@ def _finding(
 ) -> Finding:
     x, y = rows["alignment"].tolist(), rows["score"].tolist()
     names = rows["placement"].tolist()
-    found, ranked = pearson(x, y), spearman(x, y)
+    linear, ranked = pearson(x, y), spearman(x, y)
     expected = -1 if measure in DISTANCES else 1
     name, score, on = (
         NAMES[measure],
@@ -124,41 +124,41 @@ def _finding(
     )
     notes: list[str] = []
     robust = True
-    if found.n < MIN_PLACEMENTS:
+    if linear.n < MIN_PLACEMENTS:
         sentence = (
             f"On {on}, not enough runs to correlate {name} with {score}: it takes "
             f"{MIN_PLACEMENTS} placements that have both; there "
-            f"{'is' if found.n == 1 else 'are'} {found.n}."
+            f"{'is' if linear.n == 1 else 'are'} {linear.n}."
         )
-    elif math.isnan(found.value):
+    elif math.isnan(linear.value):
         sentence = (
             f"On {on}, {name} and {score} cannot be correlated: one of them is the same for all "
-            f"{found.n} placements."
+            f"{linear.n} placements."
         )
     else:
         sentence = (
-            f"On {on}, over {found.n} placements, {name} of the last layers and {score} correlate "
-            f"with r = {found.value:.2f} ({interval(found.low, found.high, _r)}); Spearman's "
+            f"On {on}, over {linear.n} placements, {name} of the last layers and {score} correlate "
+            f"with r = {linear.value:.2f} ({interval(linear.low, linear.high, _r)}); Spearman's "
             f"ρ = {ranked.value:.2f}{_spread(ranked.low, ranked.high)}."
         )
         left = [item for item in leave_one_out(x, y) if not math.isnan(item[1])]
-        robust = bool(np.sign(ranked.value) == np.sign(found.value))
+        robust = bool(np.sign(ranked.value) == np.sign(linear.value))
         if left:
-            weakest = min(left, key=lambda item: item[1] * np.sign(found.value))
+            weakest = min(left, key=lambda item: item[1] * np.sign(linear.value))
             notes.append(f"Without {names[weakest[0]]}, r = {weakest[1]:.2f}.")
-            robust = robust and bool(np.sign(weakest[1]) == np.sign(found.value))
+            robust = robust and bool(np.sign(weakest[1]) == np.sign(linear.value))
     return Finding(
         claim=ALIGNMENT.key,
         dataset=dataset,
         setting=setting,
         subject=name,
         quantity="Pearson's r",
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n=found.n,
+        value=linear.value,
+        low=linear.low,
+        high=linear.high,
+        n=linear.n,
         unit="placements",
-        p=found.p,
+        p=linear.p,
         expected=expected,
         task=task,
         metric=metric,

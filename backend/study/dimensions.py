@@ -54,12 +54,12 @@ def dimension_curves_of(measures: pd.DataFrame) -> dict[tuple[str, str], dict[in
         & measures["site_a"].eq("block")
         & measures["value"].gt(0)
     ]
-    found: dict[tuple[str, str], dict[int, float]] = {}
+    curves: dict[tuple[str, str], dict[int, float]] = {}
     for run_id, stream, layer, value in zip(
         rows["run_id"], rows["stream_a"], rows["layer_a"], rows["value"], strict=True
     ):
-        found.setdefault((run_id, stream), {})[int(layer)] = float(value)
-    return found
+        curves.setdefault((run_id, stream), {})[int(layer)] = float(value)
+    return curves
 
 
 def log_ratio(curve: dict[int, float], base: dict[int, float], first: int) -> float:
@@ -119,7 +119,7 @@ def _log_ratios(
 ) -> tuple[dict[int, float], StreamSpec | None]:
     """{seed: mean log ratio}, and the stream that it is about."""
     plain = [run for run in block.runs if not run.fuses]
-    found: list[tuple[int, float]] = []
+    ratios: list[tuple[int, float]] = []
     shown: StreamSpec | None = None
     for run in block.runs:
         spec = run.of_modality(modality)
@@ -132,8 +132,8 @@ def _log_ratios(
         for other in plain:
             if other.seed == run.seed:
                 base = curves.get((other.run_id, spec.name), {})
-                found.append((run.seed, log_ratio(curve, base, spec.fusion_layers[0])))
-    return per_seed(found), shown
+                ratios.append((run.seed, log_ratio(curve, base, spec.fusion_layers[0])))
+    return per_seed(ratios), shown
 
 
 def _relative(log: float) -> float:

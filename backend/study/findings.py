@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import pandas as pd
-
-from backend.figures.pairing import Pair
 from backend.measures.chance.pvalues import holm
-from backend.study.runs import StudyRun, where
+from backend.study.runs import where
 from backend.study.statistics import NAN, Estimate, mean_estimate
 
 Verdict = Literal["supported", "contradicted", "no clear difference", "not enough runs"]
@@ -228,55 +225,13 @@ def combine(
 
 def per_seed(items: Iterable[tuple[int, float]]) -> dict[int, float]:
     """One value a seed: runs of the same seed (captured twice, say) count once, as their mean."""
-    found: dict[int, list[float]] = {}
+    by_seed: dict[int, list[float]] = {}
     for seed, value in items:
         if not math.isnan(value):
-            found.setdefault(seed, []).append(value)
-    return {seed: sum(values) / len(values) for seed, values in found.items()}
+            by_seed.setdefault(seed, []).append(value)
+    return {seed: sum(values) / len(values) for seed, values in by_seed.items()}
 
 
 def interval(low: float, high: float, show: Callable[[float], str]) -> str:
     """``95 % interval 0.010 to 0.030``."""
     return f"95 % interval {show(low)} to {show(high)}"
-
-
-def examine(
-    runs: Sequence[StudyRun],
-    scores: pd.DataFrame,
-    measures: pd.DataFrame,
-    *,
-    pooling: str = "cls",
-    estimator: str = "debiased",
-    pair: Pair | None = None,
-    points: pd.DataFrame | None = None,
-) -> tuple[ClaimResult, ...]:
-    """Every claim, asked of these runs.
-
-    ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`; ``measures`` the store's columns plus
-    ``run_id``, with what the claims need (:attr:`Claim.needs`). ``estimator`` is that of CKA.
-    ``pair`` names the streams whose alignment is asked for (each run's default pair without one).
-    ``points`` are the ``alignment_points`` of the same runs, where they are known already.
-    """
-    from backend.study.alignment import alignment_points, alignment_tracks_score
-    from backend.study.dimensions import early_fusion_compresses_vision
-    from backend.study.scores import late_wins
-    from backend.study.transitions import drops_at_fusion
-
-    rows = chosen(measures, pooling, estimator)
-    found = alignment_points(runs, scores, rows, pair) if points is None else points
-    return (
-        drops_at_fusion(runs, rows),
-        early_fusion_compresses_vision(runs, rows),
-        late_wins(scores),
-        alignment_tracks_score(found),
-    )
-
-
-def chosen(measures: pd.DataFrame, pooling: str, estimator: str) -> pd.DataFrame:
-    """The rows of one pooling and, of CKA, one estimator (the other where it is the only one)."""
-    if measures.empty:
-        return measures
-    rows = measures[measures["pooling"].eq(pooling)]
-    cka = rows["measure"].eq("cka")
-    has = (cka & rows["estimator"].eq(estimator)).any()
-    return rows[~cka | rows["estimator"].eq(estimator)] if has else rows

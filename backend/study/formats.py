@@ -52,7 +52,7 @@ def render(table: StudyTable, form: str, published: Published | None = None) -> 
     """
     if form not in FORMATS:
         raise InputError(
-            f"{form!r} is not a format", where="--format", hint=f"Use one of {', '.join(FORMATS)}"
+            f"{form!r} is not a format", field="format", hint=f"Use one of {', '.join(FORMATS)}"
         )
     return FORMATS[form](table, published)
 

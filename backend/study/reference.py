@@ -65,7 +65,7 @@ class PublishedScore:
 @cache
 def published_scores(pretrained: bool | None = True) -> tuple[PublishedScore, ...]:
     """The table of task scores, in its order; ``pretrained`` None also gives the ablation."""
-    with (files("backend.study") / "data" / "thesis_scores.csv").open(encoding="utf-8") as file:
+    with (files(__package__) / "data" / "thesis_scores.csv").open(encoding="utf-8") as file:
         rows = [_score(row) for row in csv.DictReader(file)]
     return tuple(one for one in rows if pretrained is None or one.pretrained is pretrained)
 
@@ -196,7 +196,7 @@ def _alignment() -> ClaimResult:
 
 @cache
 def _curves() -> pd.DataFrame:
-    with (files("backend.study") / "data" / "thesis_curves.csv").open(encoding="utf-8") as file:
+    with (files(__package__) / "data" / "thesis_curves.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file)
 
 

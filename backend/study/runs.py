@@ -112,19 +112,19 @@ def blocks(runs: Sequence[StudyRun]) -> tuple[Block, ...]:
 
     Those on other samples than most are left out, and named.
     """
-    found: dict[tuple[str, str], list[StudyRun]] = {}
+    members_of: dict[tuple[str, str], list[StudyRun]] = {}
     for run in runs:
         if run.released:
             continue
-        found.setdefault((run.dataset, run.setting), []).append(run)
+        members_of.setdefault((run.dataset, run.setting), []).append(run)
     out = []
-    for (dataset, setting), members in found.items():
+    for (dataset, setting), members in members_of.items():
         samples = Counter(run.samples for run in members).most_common(1)[0][0]
         other = [run.run_id for run in members if run.samples != samples]
-        kept = tuple(run for run in members if run.samples == samples)
+        alike = tuple(run for run in members if run.samples == samples)
         more = f" and {len(other) - 1} more" if len(other) > 1 else ""
         notes = (f"{other[0]}{more}: other samples than most runs, left out",) if other else ()
-        out.append(Block(dataset, setting, kept, notes))
+        out.append(Block(dataset, setting, alike, notes))
     return tuple(out)
 
 

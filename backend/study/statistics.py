@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.measures.chance.seeds import mean_over_seeds
+from backend.measures.chance.seeds import LEVEL, mean_over_seeds, t_quantile
 
 NAN = float("nan")
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,13 @@ NOTHING = Estimate(NAN, NAN, NAN, 0, NAN)
 
 def mean_estimate(values: Sequence[float], null: float = 0.0) -> Estimate:
     """Mean of one value a unit with Student's t interval and the t test of mean = ``null``."""
-    found = mean_over_seeds(list(values), LEVEL)
+    over = mean_over_seeds(list(values))
     p = NAN
-    if found.seeds > 1 and found.sd > 1e-12 * max(abs(found.mean - null), 1e-12):
-        from scipy.special import stdtr
+    if over.seeds > 1 and over.sd > 1e-12 * max(abs(over.mean - null), 1e-12):
+        from scipy.stats import ttest_1samp
 
-        t = (found.mean - null) / (found.sd / math.sqrt(found.seeds))
-        p = 2 * float(stdtr(found.seeds - 1, -abs(t)))
-    return Estimate(found.mean, found.low, found.high, found.seeds, p)
+        p = float(ttest_1samp(values, null, nan_policy="omit").pvalue)
+    return Estimate(over.mean, over.low, over.high, over.seeds, p)
 
 
 def welch_estimate(
@@ -51,17 +49,16 @@ def welch_estimate(
 
     ``n`` is that of the smaller group. Where both sds are 0 there is no interval.
     """
-    if min(n_a, n_b) < 2 or not sd_a + sd_b > 0:
-        return Estimate(mean_a - mean_b, NAN, NAN, min(n_a, n_b), NAN)
-    from scipy.special import stdtr, stdtrit
+    value, n = mean_a - mean_b, min(n_a, n_b)
+    if n < 2 or not sd_a + sd_b > 0:
+        return Estimate(value, NAN, NAN, n, NAN)
+    from scipy.stats import ttest_ind_from_stats
 
     a, b = sd_a**2 / n_a, sd_b**2 / n_b
-    se = math.sqrt(a + b)
-    df = (a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1))
-    half = float(stdtrit(df, (1 + LEVEL) / 2)) * se
-    value = mean_a - mean_b
-    p = 2 * float(stdtr(df, -abs(value / se)))
-    return Estimate(value, value - half, value + half, min(n_a, n_b), p)
+    freedom = (a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1))
+    half = t_quantile(freedom) * math.sqrt(a + b)
+    test = ttest_ind_from_stats(mean_a, sd_a, n_a, mean_b, sd_b, n_b, equal_var=False)
+    return Estimate(value, value - half, value + half, n, float(test.pvalue))
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> Estimate:
@@ -74,47 +71,39 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> Estimate:
 
     ``p`` is that of the t approximation; for ρ = ±1 it is exact and there is no interval.
     """
-    return _correlation(_ranks(x), _ranks(y), ranks=True)
+    from scipy.stats import rankdata
+
+    return _correlation(rankdata(x), rankdata(y), ranks=True)
 
 
 def leave_one_out(x: Sequence[float], y: Sequence[float]) -> tuple[tuple[int, float], ...]:
     """(index, Pearson's r without it) for every unit, lowest r first."""
-    found = []
-    for at in range(len(x)):
-        rest_x = [v for i, v in enumerate(x) if i != at]
-        rest_y = [v for i, v in enumerate(y) if i != at]
-        found.append((at, pearson(rest_x, rest_y).value))
-    return tuple(sorted(found, key=lambda item: item[1]))
+    without = [
+        (at, pearson(np.delete(x, at).tolist(), np.delete(y, at).tolist()).value)
+        for at in range(len(x))
+    ]
+    return tuple(sorted(without, key=lambda item: item[1]))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, *, ranks: bool) -> Estimate:
     n = len(x)
-    if n < 2:
+    if n < 2 or _constant(x) or _constant(y):
         return Estimate(NAN, NAN, NAN, n, NAN)
-    a, b = x - x.mean(), y - y.mean()
-    norms = math.sqrt(float(a @ a) * float(b @ b))
-    tiny = 1e-12 * max(1.0, float(np.abs(x).max()) * float(np.abs(y).max())) * n
-    if norms <= tiny:
-        return Estimate(NAN, NAN, NAN, n, NAN)
-    r = max(-1.0, min(1.0, float(a @ b) / norms))
+    from scipy.stats import norm, pearsonr
+
+    result = pearsonr(x, y)
+    r = float(result.statistic)
     if n < 4:
         return Estimate(r, NAN, NAN, n, NAN)
     if 1 - abs(r) < 1e-12:
-        # Equal ranks say nothing of the spread; their chance is known exactly.
+        # Equal ranks say nothing of the spread; their chance is exact.
         return Estimate(r, NAN, NAN, n, 2 / math.factorial(n)) if ranks else Estimate(r, r, r, n, 0)
-    from scipy.special import ndtri, stdtr
-
     spread = 1 + r**2 / 2 if ranks else 1.0
-    half = float(ndtri((1 + LEVEL) / 2)) * math.sqrt(spread / (n - 3))
-    t = r * math.sqrt((n - 2) / (1 - r**2))
+    half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt(spread / (n - 3))
     low, high = math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
-    return Estimate(r, low, high, n, 2 * float(stdtr(n - 2, -abs(t))))
+    return Estimate(r, low, high, n, float(result.pvalue))
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    """Ranks from 1, ties at their mean."""
-    array = np.asarray(values, np.float64)
-    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: np.ndarray = ((ends - counts + 1 + ends) / 2)[inverse]
-    return ranks
+def _constant(values: np.ndarray) -> bool:
+    """Whether values are equal up to rounding."""
+    return float(np.ptp(values)) <= 1e-12 * max(1.0, float(np.abs(values).max()))

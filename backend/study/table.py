@@ -13,6 +13,7 @@ from backend.measures.chance.pvalues import holm
 from backend.measures.chance.seeds import mean_over_seeds
 from backend.study.runs import placement_order
 from backend.study.scores import LOWER_IS_BETTER, paired, seed_scores
+from backend.words import with_sd
 
 DIGITS = 3
 
@@ -52,7 +53,7 @@ class Cell:
     @property
     def text(self) -> str:
         """``0.934 ± 0.012``, or only the mean where there is one seed."""
-        return score_text(self.mean, self.sd)
+        return with_sd(self.mean, self.sd, DIGITS)
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,6 @@ class Published:
         return any(at == column for _, at in self.beside)
 
 
-def score_text(mean: float, sd: float) -> str:
-    """``0.934 ± 0.012``, or only the mean where there is no sd."""
-    spread = "" if math.isnan(sd) else f" ± {sd:.{DIGITS}f}"
-    return f"{mean:.{DIGITS}f}{spread}"
-
-
 def build_table(
     scores: pd.DataFrame,
     *,
@@ -159,7 +154,7 @@ def build_table(
     if baseline and baseline not in placements:
         raise InputError(
             f"no run has the placement {baseline!r}",
-            where="--baseline",
+            field="baseline",
             hint=f"There are: {', '.join(sorted(placements, key=placement_order)) or 'none'}",
         )
     undefined = shown["value"].isna()
@@ -213,7 +208,7 @@ def _chosen(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         if metric not in have:
             raise InputError(
                 f"no run has a score called {metric!r}",
-                where="--metric",
+                field="metric",
                 hint=f"There are: {', '.join(have)}",
             )
     return scores[scores["metric"].isin(list(metrics))]
@@ -238,14 +233,14 @@ def _said(rows: pd.DataFrame, column: Column) -> list[str]:
 
 
 def _cells(values: dict[Row, dict[int, float]], column: Column) -> dict[Row, Cell]:
-    found = {
+    means = {
         row: mean_over_seeds(list(by_seed.values())) for row, by_seed in values.items() if by_seed
     }
     pick = min if column.metric in LOWER_IS_BETTER else max
-    best = pick((one.mean for one in found.values()), default=math.nan)
+    best = pick((one.mean for one in means.values()), default=math.nan)
     return {
         row: Cell(one.mean, one.sd, one.seeds, f"{one.mean:.{DIGITS}f}" == f"{best:.{DIGITS}f}")
-        for row, one in found.items()
+        for row, one in means.items()
     }
 
 

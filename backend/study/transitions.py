@@ -58,12 +58,12 @@ def consecutive_cka(measures: pd.DataFrame) -> dict[tuple[str, str], dict[int, f
         & measures["value"].notna()
     ]
     later = rows[["layer_a", "layer_b"]].max(axis=1)
-    found: dict[tuple[str, str], dict[int, float]] = {}
+    curves: dict[tuple[str, str], dict[int, float]] = {}
     for run_id, stream, k, value in zip(
         rows["run_id"], rows["stream_a"], later, rows["value"], strict=True
     ):
-        found.setdefault((run_id, stream), {})[int(k)] = float(value)
-    return found
+        curves.setdefault((run_id, stream), {})[int(k)] = float(value)
+    return curves
 
 
 def contrast(curve: dict[int, float], crossing: Sequence[int]) -> float:
@@ -107,10 +107,10 @@ def _contrasts(
                     (run.seed, value - sum(known) / len(known))
                 )
 
-    def by_seed(found: dict[str, dict[str, list[tuple[int, float]]]]) -> Contrasts:
+    def by_seed(contrasts: dict[str, dict[str, list[tuple[int, float]]]]) -> Contrasts:
         return {
             stream: {placement: per_seed(items) for placement, items in by.items()}
-            for stream, by in found.items()
+            for stream, by in contrasts.items()
         }
 
     return by_seed(raw), by_seed(beyond), notes
@@ -164,5 +164,5 @@ def _signed(value: float) -> str:
 
 
 def _specs(block: Block, stream: str) -> list[StreamSpec]:
-    found = (run.stream(stream) for run in block.runs)
-    return [spec for spec in found if spec is not None]
+    specs = (run.stream(stream) for run in block.runs)
+    return [spec for spec in specs if spec is not None]

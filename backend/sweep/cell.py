@@ -16,44 +16,30 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from backend.errors import InputError
+from backend.progress import SILENT, Progress, Share
 from backend.store import Store
 from backend.store.files import published, remove_leftovers
 from backend.store.paths import StorePaths
-from backend.store.writer import clear_finished
+from backend.store.workplace import clear_finished
 
 if TYPE_CHECKING:
+    from backend.capture.options import CaptureOptions
     from backend.jobs.capture import CaptureRequest
     from backend.store import RunWriter
     from backend.train.observe import Observer
-    from backend.train.plan import TrainPlan
-    from backend.train.pretrain import PretrainPlan
-    from backend.types import Pooling
+    from backend.train.options import CacheOptions, MeasureOptions
+    from backend.train.recipe import PretrainPlan, TrainPlan
 
 STAGES = {"pretrain": 0.0, "train": 0.7, "capture": 0.1, "measure": 0.1, "project": 0.1}
 """The steps of a cell in order, and the share of its time that each is taken to need.
 
 Pretraining is shared by cells, so it is no cell's own."""
 
-Progress = Callable[[str, float], None]
-"""Called with the stage and how much of it is done, 0..1."""
-
 ERROR_FILE = "error.txt"
 """The traceback of a cell's last failure."""
 
+_CAPTURED = ("split", "pooling", "limit", "batch_size", "dtype", "with_checkpoint")
 _LOCK_S = 60.0  # a process of a killed sweep ends within a moment
-
-
-@dataclass(frozen=True)
-class CaptureSettings:
-    """How a cell's run is captured."""
-
-    split: str
-    pooling: tuple[Pooling, ...]
-    limit: int | None
-    batch_size: int
-    dtype: str
-    with_checkpoint: bool
-    keep_activations: bool
 
 
 @dataclass(frozen=True)
@@ -87,13 +73,12 @@ class Cell:
     pretraining: Pretraining | None
     store: Path
     work: Path
-    capture: CaptureSettings
+    capture: CaptureOptions
+    keep_activations: bool
     presets: tuple[str, ...]
     methods: tuple[str, ...]
-    measure_every: str
-    measure_samples: int
-    frozen_cache: str
-    cache_bytes: int
+    measured: MeasureOptions
+    cache: CacheOptions
     keep_checkpoint: bool
     observer: Observer | None = None
 
@@ -108,10 +93,13 @@ class Cell:
             "plan": self.plan.digest(),
             "data": self.plan.data,
             "seed": self.seed,
-            "capture": asdict(self.capture),
+            "capture": {
+                **{name: getattr(self.capture, name) for name in _CAPTURED},
+                "keep_activations": self.keep_activations,
+            },
             "presets": self.presets,
             "methods": self.methods,
-            "measure": [self.measure_every, self.measure_samples],
+            "measure": [self.measured.measure_every, self.measured.measure_samples],
         }
         if self.pretraining:
             parts["pretraining"] = self.pretraining.name
@@ -143,10 +131,10 @@ def write_status(cell: Cell, status: Status) -> None:
 def read_status(cell: Cell) -> Status | None:
     """What an earlier sweep left; None where that is nothing or of other options."""
     try:
-        found = Status(**json.loads((cell.folder / "status.json").read_text(encoding="utf-8")))
+        status = Status(**json.loads((cell.folder / "status.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return found if found.digest == cell.digest() else None
+    return status if status.digest == cell.digest() else None
 
 
 def is_done(cell: Cell) -> bool:
@@ -157,9 +145,13 @@ def is_done(cell: Cell) -> bool:
     return cell.run_id in Store(cell.store).run_ids()
 
 
-def run_cell(cell: Cell, device: str, seconds: Callable[[], float], progress: Progress) -> None:
+def run_cell(
+    cell: Cell, device: str, seconds: Callable[[], float], progress: Progress = SILENT
+) -> None:
     """Make whatever the cell lacks, on one device; its status says ``done`` at the end.
 
+    ``progress`` gets how much of the whole cell is done, 0..1, and which of :data:`STAGES` it is
+    at.
     Every step goes on where it was killed. InputError for what cannot be used, among it a run or
     a checkpoint of the same name that was made with other options; TrainingStopped if the cell's
     observer ended the training.
@@ -185,72 +177,74 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
     from backend.jobs.project import project_run
 
     checkpoint = _train(cell, device, progress)
-    progress("capture", 0.0)
+    capturing = _begin("capture", progress)
     store = Store.create(cell.store)
     request = _request(cell, checkpoint, device)
     opened = open_request(request)
     if cell.run_id in store.run_ids():
         clear_finished(store.paths, cell.run_id)
-        there = store.run(cell.run_id)
-        if not there.manifest.same_work(opened.manifest.with_n(there.n)):
+        finished = store.run(cell.run_id)
+        if not finished.manifest.same_work(opened.manifest.with_n(finished.n)):
             raise InputError(
                 f"run {cell.run_id} exists, from other options",
                 where=f"store {cell.store}",
                 hint="Choose another store, or delete the run.",
             )
     else:
-        keep = cell.capture.keep_activations
 
         def before_commit(writer: RunWriter) -> None:
-            if not keep:
+            if not cell.keep_activations:
                 _measure_unfinished(cell, writer, progress)
 
         run_capture(
             request,
             opened,
-            keep_activations=keep,
+            keep_activations=cell.keep_activations,
             before_commit=before_commit,
-            progress=lambda n: progress("capture", n / max(1, opened.expected)),
+            progress=capturing,
         )
-    if cell.capture.keep_activations:
-        progress("measure", 0.0)
+    if cell.keep_activations:
+        _begin("measure", progress)
         for preset in cell.presets:
             measure_store(store, [cell.run_id], preset=preset)
-        progress("project", 0.0)
+        projecting = _begin("project", progress)
         for method in cell.methods:
-            project_run(store.run(cell.run_id), method=method)
+            project_run(store.run(cell.run_id), method=method, progress=projecting)
+
+
+def _begin(stage: str, progress: Progress) -> Progress:
+    """Say that a stage begins; what tells of it from now on."""
+    before = sum(share for name, share in list(STAGES.items())[: list(STAGES).index(stage)])
+    part = Share(progress, before, STAGES[stage], stage)
+    part.advance(0, 1)
+    return part
 
 
 def _train(cell: Cell, device: str, progress: Progress) -> Path:
     from backend.data.registry import open_source
     from backend.jobs.training_measures import TrainingMeasures, require_measured
-    from backend.train.frozen import CacheOptions
-    from backend.train.loop import Step, train_seed
+    from backend.train.loop import train_seed
     from backend.train.observe import Observers
-    from backend.train.plan import starting_from
-
-    def report(step: Step) -> None:
-        done = (step.epoch - 1) * step.steps + step.step
-        progress("train", done / (step.epochs * step.steps))
+    from backend.train.recipe import starting_from
 
     plan = replace(cell.plan, device=device)
     if cell.pretraining:
         start = _pretrain(cell.pretraining, cell.work / "pretrained", device, progress)
         plan = starting_from(plan, os.path.relpath(start))
-    progress("train", 0.0)
+    measured = cell.measured
     observers: list[Observer] = [cell.observer] if cell.observer else []
-    if cell.measure_every:
-        observers.insert(0, TrainingMeasures(cell.measure_every, cell.measure_samples))
+    if measured.measure_every:
+        observers.insert(0, TrainingMeasures(measured.measure_every, measured.measure_samples))
     checkpoint = train_seed(
         plan,
         open_source(plan.data),
         cell.seed,
         cell.folder,
-        report,
-        CacheOptions(cell.frozen_cache, cell.work / "frozen", cell.cache_bytes),
+        _begin("train", progress),
+        cell.cache,
         Observers(observers) if observers else None,
     )
-    if cell.measure_every:
+    if measured.measure_every:
         require_measured(checkpoint)
     return checkpoint
 
@@ -258,40 +252,29 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
 def _pretrain(wanted: Pretraining, folder: Path, device: str, progress: Progress) -> Path:
     """The checkpoint of a pretraining; waits where another cell is making it."""
     from backend.data.registry import open_source
-    from backend.train.engine import Step
-    from backend.train.pretrain import pretrain_seed, pretrained_there
+    from backend.train.pretrain import finished_pretraining, pretrain_seed
 
-    def report(step: Step) -> None:
-        done = (step.epoch - 1) * step.steps + step.step
-        progress("pretrain", done / (step.epochs * step.steps))
-
-    progress("pretrain", 0.0)
+    pretraining = _begin("pretrain", progress)
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(wanted.plan, device=device)
     with FileLock(folder / f"{wanted.name}.lock"):
-        there = pretrained_there(wanted.plan, wanted.seed, folder / wanted.name)
-        if there:
-            return there  # the pairs need not be there any more
+        checkpoint = finished_pretraining(wanted.plan, wanted.seed, folder / wanted.name)
+        if checkpoint:
+            return checkpoint  # the pairs need not be there any more
         return pretrain_seed(
-            plan, open_source(plan.data), wanted.seed, folder / wanted.name, report
+            plan, open_source(plan.data), wanted.seed, folder / wanted.name, pretraining
         )
 
 
 def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:
-    from backend.capture.run import CaptureOptions
     from backend.jobs.capture import CaptureRequest
 
-    settings = cell.capture
     return CaptureRequest(
         model=os.path.relpath(checkpoint),
         data=cell.plan.data,
         store=str(cell.store),
-        split=settings.split,
-        poolings=settings.pooling,
-        dtype=settings.dtype,
         run_id=cell.run_id,
-        keep_checkpoint=settings.with_checkpoint,
-        options=CaptureOptions(limit=settings.limit, batch_size=settings.batch_size, device=device),
+        options=replace(cell.capture, device=device),
     )
 
 
@@ -300,15 +283,15 @@ def _measure_unfinished(cell: Cell, writer: RunWriter, progress: Progress) -> No
     from backend.jobs.measure import measure_source
     from backend.jobs.project import project_source
 
-    progress("measure", 0.0)
+    _begin("measure", progress)
     for preset in cell.presets:
         measure_source(writer, preset=preset)
-    progress("project", 0.0)
+    projecting = _begin("project", progress)
     for method in cell.methods:
-        project_source(writer, method=method)
+        project_source(writer, method=method, progress=projecting)
 
 
 def _drop_checkpoint(cell: Cell) -> None:
-    from backend.train.loop import checkpoint_dir
+    from backend.train.engine import checkpoint_dir
 
     shutil.rmtree(checkpoint_dir(cell.folder, cell.seed), ignore_errors=True)

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from backend.errors import InputError
 from backend.sweep.schema import (
-    CaptureOptions,
+    CaptureKeys,
     Dataset,
-    PretrainOptions,
-    SearchOptions,
+    PretrainKeys,
+    SearchKeys,
     Study,
-    TrainOptions,
+    TrainKeys,
 )
 
 Loc = tuple[str | int, ...]
@@ -24,10 +24,10 @@ Where = Callable[[Loc], str]
 """Says where in the file a key stands, for a person."""
 
 _TABLES: dict[str, type[BaseModel]] = {
-    "train": TrainOptions,
-    "pretrain": PretrainOptions,
-    "capture": CaptureOptions,
-    "search": SearchOptions,
+    "train": TrainKeys,
+    "pretrain": PretrainKeys,
+    "capture": CaptureKeys,
+    "search": SearchKeys,
     "datasets": Dataset,
 }
 _WORDS = {
@@ -54,27 +54,35 @@ _LONGEST = 60
 def invalid(error: ValidationError, where: Where) -> InputError:
     """The first mistake of a study file, and how many more there are."""
     # An unknown key first: a key that is missing may be just that one, misspelt.
-    found = sorted(
-        error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+    first, *others = sorted(
+        error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden"
     )
-    first, *others = found
     loc = tuple(first["loc"])
     more = f" (and {len(others)} more)" if others else ""
     name = ".".join(str(part) for part in loc)
     if first["type"] == "extra_forbidden":
-        known = _keys_of(loc)
-        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+        keys = _keys_of(loc)
+        near = difflib.get_close_matches(str(loc[-1]), keys, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(keys)}."
         return InputError(f"unknown key {loc[-1]!r}{more}", where=where(loc), hint=hint)
     if first["type"] == "missing":
         return InputError(f"{name} is missing{more}", where=where(loc[:-1]))
     words = _WORDS.get(first["type"])
     if words is None:
-        said = first["msg"]
+        problem = first["msg"]
     else:
         limits: Mapping[str, Any] = first.get("ctx") or {}
-        said = f"{_shown(first['input'])} {words.format(**limits)}"
-    return InputError(f"{name}: {said}{more}", where=where(loc))
+        problem = f"{_shown(first['input'])} {words.format(**limits)}"
+    return InputError(f"{name}: {problem}{more}", where=where(loc))
+
+
+def in_file(error: InputError, place: str, key: str = "") -> InputError:
+    """An error of a check on values as one about the place in the file that they are from.
+
+    ``key`` is what the file calls the setting to blame.
+    """
+    moved = error.within(place)
+    return InputError(moved.problem, where=moved.where, field=key or None, hint=moved.hint)
 
 
 def _keys_of(loc: Loc) -> list[str]:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
@@ -30,7 +30,8 @@ from filelock import FileLock, Timeout
 
 from backend.errors import InputError
 from backend.jobs.measure import one_thread_each
-from backend.sweep.cell import ERROR_FILE, STAGES, Cell, Status, is_done, run_cell, write_status
+from backend.progress import SILENT, Progress, quiet_libraries
+from backend.sweep.cell import ERROR_FILE, Cell, Status, is_done, run_cell, write_status
 from backend.sweep.reasons import reason_of, reason_of_exit
 from backend.train.observe import TrainingStopped
 
@@ -53,7 +54,7 @@ class CellState:
     reason: str = ""
     device: str = ""
     seconds: float = 0.0
-    found: bool = False  # done before this sweep
+    made_before: bool = False  # done before this sweep
 
     @property
     def left_s(self) -> float | None:
@@ -73,40 +74,35 @@ class _Running:
     closed: bool = field(default=False)
 
 
-Report = Callable[[Sequence[CellState]], None]
-"""Called often with all cells in order."""
-
-
 def run_sweep(
-    cells: Sequence[Cell],
+    states: Sequence[CellState],
     devices: Sequence[str],
-    report: Report | None = None,
+    progress: Progress = SILENT,
     *,
     keep_frozen: bool = False,
     start: Start = "spawn",
-) -> list[CellState]:
-    """Make every cell, one process a device at a time; the states at the end, in order.
+) -> None:
+    """Make every cell, one process a device at a time; ``states`` say how far each is, and then
+    what became of it.
 
-    A device that is named twice runs two cells side by side. What fails is marked with its reason,
-    also in the cell's ``status.json``, and the rest goes on; so is, as ``pruned``, a cell whose own
-    observer ended its training. The outputs of frozen layers are deleted when all is done, unless
-    ``keep_frozen`` says that more cells come. ``start`` is how processes begin: ``fork`` saves the
-    imports, and is safe only in a process that has not computed anything yet. InputError if another
-    process runs a sweep with the same work directory.
+    ``progress`` is told often, in cells. A device that is named twice runs two cells side by side.
+    What fails is marked with its reason, also in the cell's ``status.json``, and the rest goes on;
+    so is, as ``pruned``, a cell whose own observer ended its training. The outputs of frozen layers
+    are deleted when all is done, unless ``keep_frozen`` says that more cells come. ``start`` is how
+    processes begin: ``fork`` saves the imports, and is safe only in a process that has not computed
+    anything yet. InputError if another process runs a sweep with the same work directory.
     """
-    work = cells[0].work
-    states = [CellState(cell) for cell in cells]
+    work = states[0].cell.work
     # Before anything trains, not when there is a run to be written.
-    for folder in dict.fromkeys((work, *(cell.store for cell in cells))):
+    for folder in dict.fromkeys((work, *(one.cell.store for one in states))):
         _require_writable(folder)
     with _only_one(work):
         for one in states:
             if is_done(one.cell):
-                one.state, one.found, one.fraction = "done", True, 1.0
-        _loop(states, list(devices), report, start)
+                one.state, one.made_before, one.fraction = "done", True, 1.0
+        _loop(states, list(devices), progress, start)
         if all(one.state == "done" for one in states) and not keep_frozen:
             _drop_frozen(work)
-    return states
 
 
 def drop_frozen(work: Path) -> None:
@@ -121,13 +117,13 @@ def _drop_frozen(work: Path) -> None:
 
 def left_s(states: Sequence[CellState], slots: int) -> float | None:
     """Seconds until the sweep is over: from the cells that are done, else from those running."""
-    own = [one.seconds for one in states if one.state == "done" and not one.found]
+    own = [one.seconds for one in states if one.state == "done" and not one.made_before]
     running = [one for one in states if one.state == "running"]
     guesses = [one.seconds + left for one in running if (left := one.left_s) is not None]
-    known = own or guesses
-    if not known:
+    took = own or guesses
+    if not took:
         return None
-    each = sum(known) / len(known)
+    each = sum(took) / len(took)
     waiting = sum(1 for one in states if one.state == "waiting")
     # Of a cell that has only begun, the average is the better guess.
     begun = [each - one.seconds if one.left_s is None else one.left_s for one in running]
@@ -161,15 +157,14 @@ def _require_writable(folder: Path) -> None:
         ) from error
 
 
-def _loop(states: list[CellState], free: list[str], report: Report | None, start: Start) -> None:
+def _loop(states: Sequence[CellState], free: list[str], progress: Progress, start: Start) -> None:
     running: list[_Running] = []
     waiting = [one for one in states if one.state == "waiting"]
     try:
         while waiting or running:
             while waiting and free:
                 running.append(_start(waiting.pop(0), free.pop(0), start))
-            if report:
-                report(states)
+            _tell(states, progress)
             connection.wait(
                 [
                     *(one.messages for one in running if not one.closed),
@@ -184,8 +179,7 @@ def _loop(states: list[CellState], free: list[str], report: Report | None, start
                     _end(one)
                     running.remove(one)
                     free.append(one.state.device)
-        if report:
-            report(states)
+        _tell(states, progress)
     finally:
         for one in running:
             one.process.terminate()
@@ -194,6 +188,11 @@ def _loop(states: list[CellState], free: list[str], report: Report | None, start
             if one.process.is_alive():
                 one.process.kill()
                 one.process.join()
+
+
+def _tell(states: Sequence[CellState], progress: Progress) -> None:
+    done = sum(one.fraction if one.state in ("waiting", "running") else 1.0 for one in states)
+    progress.advance(done, len(states), ", ".join(one.stage for one in states if one.stage))
 
 
 def _start(state: CellState, device: str, start: Start) -> _Running:
@@ -214,23 +213,13 @@ def _receive(one: _Running) -> None:
     one.state.seconds = time.monotonic() - one.started
     try:
         while not one.closed and one.messages.poll():
-            kind, *said = one.messages.recv()
+            kind, *parts = one.messages.recv()
             if kind == "progress":
-                one.state.stage, part = said
-                one.state.fraction = _fraction(one.state.stage, part)
+                one.state.fraction, one.state.stage = parts
             else:
-                one.told = (kind, said[0])
+                one.told = (kind, parts[0])
     except (EOFError, OSError):
         one.closed = True
-
-
-def _fraction(stage: str, part: float) -> float:
-    before = 0.0
-    for name, share in STAGES.items():
-        if name == stage:
-            return before + share * min(1.0, part)
-        before += share
-    return before
 
 
 def _end(one: _Running) -> None:
@@ -259,19 +248,9 @@ def _in_process(cell: Cell, device: str, messages: Connection) -> None:
     started = time.monotonic()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep, which ends this
     _end_with_parent()
-    last = [("", 0.0)]
-
-    def progress(stage: str, part: float) -> None:
-        now = time.monotonic()
-        if stage != last[0][0] or now - last[0][1] > _MESSAGE_S:
-            last[0] = (stage, now)
-            _send(messages, ("progress", stage, part))
-
     try:
-        from backend.progress import quiet_libraries
-
         quiet_libraries()
-        run_cell(cell, device, lambda: time.monotonic() - started, progress)
+        run_cell(cell, device, lambda: time.monotonic() - started, _Messenger(messages))
     except TrainingStopped as stop:
         _send(messages, ("pruned", str(stop)))
     except Exception as error:  # whatever it is, the rest of the sweep goes on
@@ -280,6 +259,20 @@ def _in_process(cell: Cell, device: str, messages: Connection) -> None:
         _send(messages, ("failed", reason_of(error, files)))
     else:
         _send(messages, ("done", ""))
+
+
+class _Messenger:
+    """The progress of a cell, told to the sweep's process; not more often than people can see."""
+
+    def __init__(self, messages: Connection) -> None:
+        self._messages, self._what, self._at = messages, "", 0.0
+
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Send it, if it is time or another stage."""
+        now = time.monotonic()
+        if what != self._what or now - self._at > _MESSAGE_S:
+            self._what, self._at = what, now
+            _send(self._messages, ("progress", done / total if total else 0.0, what))
 
 
 def _send(messages: Connection, message: tuple[object, ...]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,11 +20,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from backend.jobs.training_measures import SAMPLES
-from backend.train.plan import FROM_CHECKPOINT, TrainPlan
-from backend.train.pretrain import PretrainPlan
-from backend.train.recipe import Recipe
-from backend.types import POOLINGS, Pooling
+from backend.capture.options import CaptureOptions
+from backend.settings import Setting, default_of, settings_of
+from backend.train.options import CacheOptions, MeasureOptions
+from backend.train.recipe import FROM_CHECKPOINT, PretrainPlan, TrainPlan
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Seed = Annotated[int, Field(ge=0, strict=True)]
 
@@ -40,32 +44,29 @@ class _Strict(BaseModel):
         return value
 
 
-_CELL_S_OWN = ("data", "placement", "device", "strict", "pretrained")  # not of all cells
-_RANGES: dict[str, Any] = {
-    **dict.fromkeys(("epochs", "batch_size", "accumulate", "patience", "limit"), Field(ge=1)),
-    **dict.fromkeys(("learning_rate", "weight_decay", "cka_loss"), Field(ge=0)),
-    **dict.fromkeys(("warmup", "final_rate"), Field(ge=0, le=1)),
-    "dropout": Field(ge=0, lt=1),
-    "max_text_length": Field(ge=4),
-    "image_size": Field(ge=8),
-}
+_CELL_S_OWN = ("data", "placement", "device", "pretrained")  # not of all cells
 
 
-def _fields_of(recipe: type[Recipe], without: Sequence[str]) -> dict[str, Any]:
-    defaults, kinds = recipe(data="", placement=""), get_type_hints(recipe)
-    found: dict[str, Any] = {}
-    for item in fields(recipe):
-        if item.name not in without:
-            kind = kinds[item.name]
-            if item.name in _RANGES:
-                kind = Annotated[kind, _RANGES[item.name]]
-            found[item.name] = (kind, getattr(defaults, item.name))
-    return found
+def _keys(settings: type[DataclassInstance], without: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a settings dataclass as keys of a table, with their types and rules."""
+    kinds = get_type_hints(settings)
+    rules = {item.name: rule for item, rule in settings_of(settings)}
+    keys: dict[str, Any] = {}
+    for item in fields(settings):
+        if item.name in without:
+            continue
+        kind = kinds[item.name]
+        if item.name in rules:
+            kind = Annotated[kind, AfterValidator(partial(_allowed, rules[item.name]))]
+        keys[item.name] = (kind, default_of(item))
+    return keys
 
 
-class _Measured(_Strict):
-    measure_every: str = ""
-    measure_samples: Annotated[int, Field(ge=4)] = SAMPLES
+def _allowed(rule: Setting, value: object) -> object:
+    problem = None if value is None else rule.problem(value)
+    if problem:
+        raise PydanticCustomError("setting", "{problem}", {"problem": problem})
+    return value
 
 
 class _Pretrained(_Strict):
@@ -73,31 +74,37 @@ class _Pretrained(_Strict):
     seed: Seed = 0
 
 
-if TYPE_CHECKING:
-    # A type checker cannot see the fields that are taken from the recipes.
-    TrainOptions = _Measured
-    PretrainOptions = _Pretrained
-else:
-    TrainOptions = create_model(
-        "TrainOptions", __base__=_Measured, **_fields_of(TrainPlan, _CELL_S_OWN)
-    )
-    PretrainOptions = create_model(
-        "PretrainOptions",
-        __base__=_Pretrained,
-        **_fields_of(PretrainPlan, (*_CELL_S_OWN, *FROM_CHECKPOINT)),
-    )
-
-
-class CaptureOptions(_Strict):
-    """The options of `fusionscope capture`; whose vectors are kept: all, the first seed's, none."""
-
-    split: str = "test"
-    pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = POOLINGS
-    limit: Annotated[int | None, Field(ge=1)] = None
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    dtype: Literal["float32", "float16"] = "float32"
+class _Captured(_Strict):
     activations: Literal["all", "first", "none"] = "all"
-    with_checkpoint: bool = False
+
+
+if TYPE_CHECKING:
+    # A type checker cannot see the fields that are taken from the dataclasses.
+    class TrainKeys(_Strict):
+        """Options of `fusionscope train`."""
+
+    PretrainKeys = _Pretrained
+    CaptureKeys = _Captured
+
+    class _FrozenKeys(_Strict):
+        frozen_cache: str
+        cache_gib: float
+else:
+    TrainKeys = create_model(
+        "TrainKeys", __base__=_Strict, **_keys(TrainPlan, _CELL_S_OWN), **_keys(MeasureOptions)
+    )
+    PretrainKeys = create_model(
+        "PretrainKeys",
+        __base__=_Pretrained,
+        **_keys(PretrainPlan, (*_CELL_S_OWN, *FROM_CHECKPOINT)),
+    )
+    # Whose vectors are kept (`activations`): all, the first seed's, none.
+    CaptureKeys = create_model(
+        "CaptureKeys", __base__=_Captured, **_keys(CaptureOptions, ("device", "thumbnail_px"))
+    )
+    _FrozenKeys = create_model(
+        "_FrozenKeys", __base__=_Strict, **_keys(CacheOptions, ("cache_dir", "say"))
+    )
 
 
 class Dataset(_Strict):
@@ -105,8 +112,8 @@ class Dataset(_Strict):
 
     data: str
     name: str = ""
-    train: TrainOptions = TrainOptions()
-    capture: CaptureOptions = CaptureOptions()
+    train: TrainKeys = TrainKeys()
+    capture: CaptureKeys = CaptureKeys()
 
     @property
     def label(self) -> str:
@@ -116,7 +123,7 @@ class Dataset(_Strict):
         return self.name or re.sub(r"[^A-Za-z0-9._-]+", "_", folder).lstrip(".") or layout
 
 
-class SearchOptions(_Strict):
+class SearchKeys(_Strict):
     """The options of `fusionscope search`; ``seeds`` of none is the study's first."""
 
     trials: Annotated[int, Field(ge=1)] = 20
@@ -130,7 +137,7 @@ class SearchOptions(_Strict):
     seeds: tuple[Seed, ...] = ()
 
 
-class Study(_Strict):
+class Study(_FrozenKeys):
     """A whole study file. ``placements`` are for sweeps: a search makes its own."""
 
     store: Path
@@ -138,15 +145,13 @@ class Study(_Strict):
     placements: tuple[str, ...] = ()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     work: Path | None = None
-    train: TrainOptions = TrainOptions()
-    pretrain: PretrainOptions | None = None
-    capture: CaptureOptions = CaptureOptions()
-    search: SearchOptions = SearchOptions()
+    train: TrainKeys = TrainKeys()
+    pretrain: PretrainKeys | None = None
+    capture: CaptureKeys = CaptureKeys()
+    search: SearchKeys = SearchKeys()
     measure: tuple[str, ...] = ("default",)
     project: tuple[str, ...] = ("umap",)
     keep_checkpoints: bool = True
-    frozen_cache: str = "auto"
-    cache_gib: Annotated[float, Field(ge=0)] = 16.0
 
     @property
     def folder(self) -> Path:

@@ -5,7 +5,7 @@
     seeds = [0, 1, 2]
 
     [[datasets]]
-    data = "hateful_memes:DATA/memes"         # as for --data
+    data = "hateful_memes:DATA/memes"         # LAYOUT:PATH
     [datasets.train]                          # what differs for this dataset
     epochs = 4
 
@@ -32,31 +32,27 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from backend.capture.options import CaptureOptions
 from backend.data.registry import LAYOUTS, open_source
 from backend.errors import InputError
 from backend.jobs.measure import check_preset
-from backend.jobs.training_measures import SAMPLES, TrainingMeasures
+from backend.jobs.training_measures import TrainingMeasures
 from backend.projection import METHODS
 from backend.store.paths import check_id
-from backend.sweep.cell import CaptureSettings, Cell, Pretraining
-from backend.sweep.mistakes import Loc, Where, invalid
-from backend.sweep.schema import (
-    CaptureOptions,
-    PretrainOptions,
-    Study,
-    TrainOptions,
-)
+from backend.sweep.cell import Cell, Pretraining
+from backend.sweep.mistakes import Loc, Where, in_file, invalid
+from backend.sweep.schema import CaptureKeys, Study, TrainKeys
 from backend.sweep.toml_lines import line_of
-from backend.train.frozen import GIB, CacheOptions
-from backend.train.plan import FROM_CHECKPOINT, TrainPlan, check_plan, chosen_tasks
-from backend.train.pretrain import PretrainPlan, check_pretraining
+from backend.train.options import CacheOptions, MeasureOptions
+from backend.train.plan import check_plan, check_pretraining, chosen_tasks
+from backend.train.recipe import FROM_CHECKPOINT, PretrainPlan, TrainPlan
 
 T = TypeVar("T")
 
@@ -80,10 +76,11 @@ def read_file(path: Path, changes: Sequence[str] = ()) -> tuple[Study, Where]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        place = f"{path}, line {found[1]}" if found else f"study {path}"
-        said = str(error)[: found.start()] if found else str(error)
-        raise InputError(f"not valid TOML: {said}", where=place) from error
+        # Before Python 3.14 the position is in the words alone.
+        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        place = f"{path}, line {at[1]}" if at else f"study {path}"
+        problem = str(error)[: at.start()] if at else str(error)
+        raise InputError(f"not valid TOML: {problem}", where=place) from error
 
     def where(loc: Loc) -> str:
         line = line_of(text, loc)
@@ -110,7 +107,7 @@ def _checked(
 
     def or_change(loc: Loc) -> str:
         at = next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in given), None)
-        return f"--set {given[at]}" if at else where(loc)
+        return f"`set` {given[at]}" if at else where(loc)
 
     try:
         study = Study.model_validate(changed)
@@ -131,7 +128,7 @@ def _changed(
         parts = key.strip().split(".")
         if not equals or not all(parts) or len(parts) > 2 or parts[0] == "datasets":
             raise InputError(
-                f"{change!r} is not KEY=VALUE", where="--set", hint="E.g. --set train.epochs=2."
+                f"{change!r} is not KEY=VALUE", field="set", hint="E.g. train.epochs=2."
             )
         try:
             parsed = tomllib.loads(f"value = {value}")["value"]
@@ -139,7 +136,7 @@ def _changed(
             parsed = value.strip()  # a word needs no quotes on a command line
         target = out if len(parts) == 1 else out.setdefault(parts[0], {})
         if not isinstance(target, dict):
-            raise InputError(f"{parts[0]} is not a table", where=f"--set {change}")
+            raise InputError(f"{parts[0]} is not a table", where=f"`set` {change}")
         target[parts[-1]] = parsed
         given[tuple(parts)] = change
     return out, given
@@ -169,22 +166,13 @@ def _check_names(study: Study, where: Where) -> None:
         raise InputError("a seed is given twice", where=where(("seeds",)))
     _check_repeats(study, where)
     _check_folders(study, where)
-    cache = CacheOptions(study.frozen_cache)
-    with_line(cache.check, where(("frozen_cache",)))
 
 
 def _check_repeats(study: Study, where: Where) -> None:
-    lists: list[tuple[Loc, Sequence[str]]] = [
-        (("measure",), study.measure),
-        (("project",), study.project),
-        (("capture", "pooling"), study.capture.pooling),
-    ]
-    for at, dataset in enumerate(study.datasets):
-        lists.append((("datasets", at, "capture", "pooling"), dataset.capture.pooling))
-    for loc, names in lists:
+    for key, names in (("measure", study.measure), ("project", study.project)):
         twice = [name for i, name in enumerate(names) if name in names[:i]]
         if twice:
-            raise InputError(f"{twice[0]!r} is given twice", where=where(loc))
+            raise InputError(f"{twice[0]!r} is given twice", where=where((key,)))
 
 
 def _check_folders(study: Study, where: Where) -> None:
@@ -212,8 +200,7 @@ def with_line(check: Callable[[], T], where: str) -> T:
     try:
         return check()
     except InputError as error:
-        place = f"{where}: {error.where}" if error.where else where
-        raise InputError(error.problem, where=place, hint=error.hint) from error
+        raise in_file(error, where) from error
 
 
 @dataclass(frozen=True)
@@ -224,9 +211,8 @@ class DatasetCells:
     at: int
     label: str
     train: Mapping[str, Any]
-    capture: CaptureOptions
-    measure_every: str
-    measure_samples: int
+    capture: CaptureKeys
+    measured: MeasureOptions
 
     def plan(self, placement: str) -> TrainPlan:
         """How a placement is trained; not checked."""
@@ -251,11 +237,10 @@ class DatasetCells:
         try:
             check_pretraining(start.plan)
         except InputError as error:
-            key = _key_in(error.where or "", PretrainOptions)
             # What comes from [train] is said of that, by its own check.
-            if key in _given(self.study.pretrain):
-                place = f"{where(('pretrain', key))}: {error.where}"
-                raise InputError(error.problem, where=place, hint=error.hint) from error
+            if error.field in _given(self.study.pretrain):
+                line = where(("pretrain", str(error.field)))
+                raise in_file(error, line, f"pretrain.{error.field}") from error
 
     @contextmanager
     def blaming(self, line: str, where: Where) -> Iterator[None]:
@@ -266,16 +251,15 @@ class DatasetCells:
         try:
             yield
         except InputError as error:
-            blamed = error.where or ""
-            own = blamed.startswith("placement")
-            place = line if own else where(_blamed(blamed, self.study, self.at))
-            raise InputError(
-                error.problem, where=f"{place}: {blamed}" if blamed else place, hint=error.hint
-            ) from error
+            if error.field == "placement":
+                raise in_file(error, line) from error
+            loc = _blamed(error.field, self.study, self.at)
+            key = ".".join(str(part) for part in loc if not isinstance(part, int))
+            raise in_file(error, where(loc), key) from error
 
     def cell(self, name: str, plan: TrainPlan, seed: int, first: int) -> Cell:
         """The cell of a placement called ``name``; ``first`` is the seed whose vectors are kept."""
-        study, kept = self.study, self.capture.activations
+        study, whose = self.study, self.capture.activations
         return Cell(
             run_id=_run_id(self.label, name, seed),
             dataset=self.label,
@@ -285,16 +269,12 @@ class DatasetCells:
             pretraining=self.pretraining(plan),
             store=study.store,
             work=study.folder,
-            capture=CaptureSettings(
-                **self.capture.model_dump(exclude={"activations"}),
-                keep_activations=kept == "all" or (kept == "first" and seed == first),
-            ),
+            capture=CaptureOptions(**self.capture.model_dump(exclude={"activations"})),
+            keep_activations=whose == "all" or (whose == "first" and seed == first),
             presets=study.measure,
             methods=study.project,
-            measure_every=self.measure_every,
-            measure_samples=self.measure_samples,
-            frozen_cache=study.frozen_cache,
-            cache_bytes=int(study.cache_gib * GIB),
+            measured=self.measured,
+            cache=CacheOptions(study.frozen_cache, study.folder / "frozen", study.cache_gib),
             keep_checkpoint=study.keep_checkpoints,
         )
 
@@ -303,18 +283,21 @@ def dataset_cells(study: Study, at: int, where: Where) -> DatasetCells:
     """What makes the cells of dataset ``at``; InputError for when it is measured in training."""
     dataset = study.datasets[at]
     train = {**_given(study.train), **_given(dataset.train)}
-    every, samples = train.pop("measure_every", ""), train.pop("measure_samples", SAMPLES)
-    if every:
+    named = [item.name for item in fields(MeasureOptions) if item.name in train]
+    measured = MeasureOptions(**{name: train.pop(name) for name in named})
+    if measured.measure_every:
         own = "measure_every" in _given(dataset.train)
         table: Loc = ("datasets", at, "train") if own else ("train",)
-        with_line(partial(TrainingMeasures, every), where((*table, "measure_every")))
-    options = CaptureOptions(**{**_given(study.capture), **_given(dataset.capture)})
+        with_line(
+            partial(TrainingMeasures, measured.measure_every), where((*table, "measure_every"))
+        )
+    options = CaptureKeys(**{**_given(study.capture), **_given(dataset.capture)})
     _check_data(study, at, tuple(train.get("tasks", ())), options, where)
-    return DatasetCells(study, at, dataset.label, train, options, every, samples)
+    return DatasetCells(study, at, dataset.label, train, options, measured)
 
 
 def _check_data(
-    study: Study, at: int, tasks: tuple[str, ...], options: CaptureOptions, where: Where
+    study: Study, at: int, tasks: tuple[str, ...], options: CaptureKeys, where: Where
 ) -> None:
     """InputError for tasks and a split that a dataset does not have.
 
@@ -337,14 +320,14 @@ def _check_data(
 
     plan = TrainPlan(data=dataset.data, placement="none", tasks=tasks)
     with_line(partial(chosen_tasks, plan, source), of("train", "tasks"))
-    with_line(partial(source.canonical, options.split), of("capture", "split"))
+    with_line(partial(source.canonical, str(options.model_dump()["split"])), of("capture", "split"))
 
 
 def _cells(study: Study, where: Where) -> list[Cell]:
     """Every cell, seed by seed, so that an unfinished sweep already compares placements."""
     if not study.placements:
         raise InputError("placements is missing", where=where(()))
-    found: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {}
     for at in range(len(study.datasets)):
         make = dataset_cells(study, at, where)
         placements = _placements(make, where)
@@ -353,15 +336,15 @@ def _cells(study: Study, where: Where) -> list[Cell]:
                 cell = with_line(
                     partial(make.cell, name, plan, seed, study.seeds[0]), where(("datasets", at))
                 )
-                if cell.run_id in found:
+                if cell.run_id in cells:
                     raise InputError(f"two cells would be called {cell.run_id}", where=where(()))
-                found[cell.run_id] = cell
-    return list(found.values())
+                cells[cell.run_id] = cell
+    return list(cells.values())
 
 
 def _placements(make: DatasetCells, where: Where) -> dict[str, TrainPlan]:
     """{name: plan} of one dataset; InputError for what its encoders cannot have, or have twice."""
-    found: dict[str, TrainPlan] = {}
+    plans: dict[str, TrainPlan] = {}
     layers: dict[object, str] = {}
     for i, text in enumerate(make.study.placements):
         line = where(("placements", i))
@@ -378,27 +361,15 @@ def _placements(make: DatasetCells, where: Where) -> dict[str, TrainPlan]:
                 where=line,
             )
         layers[placement.pairs] = text
-        found[placement.name] = plan
-    return found
+        plans[placement.name] = plan
+    return plans
 
 
-def _blamed(where: str, study: Study, at: int) -> Loc:
-    """The key of the training options that an error is about, as far as its place tells."""
-    best = _key_in(where, TrainOptions)
-    own = best in _given(study.datasets[at].train)
+def _blamed(field: str | None, study: Study, at: int) -> Loc:
+    """The key of the training options that an error is about, or their table."""
+    own = field in _given(study.datasets[at].train)
     table: Loc = ("datasets", at, "train") if own else ("train",)
-    return (*table, best) if best else table
-
-
-def _key_in(where: str, options: type[BaseModel]) -> str:
-    """The option that the place of an error names, such as ``--text-mask``; empty if none."""
-    words = re.sub(r"[^a-z]+", " ", where.lower()).split()
-    by_overlap = {
-        name: sum(part in words for part in name.split("_")) / len(name.split("_"))
-        for name in options.model_fields
-    }
-    best = max(by_overlap, key=lambda name: by_overlap[name])
-    return best if by_overlap[best] >= 0.5 else ""
+    return (*table, field) if field in TrainKeys.model_fields else table
 
 
 def _given(options: BaseModel | None) -> dict[str, Any]:

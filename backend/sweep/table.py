@@ -27,7 +27,10 @@ STYLE = {
 class SweepTable:
     """Shows every cell's state and the time left; without a terminal a line a change."""
 
-    def __init__(self, slots: int, console: Console | None = None) -> None:
+    def __init__(
+        self, states: Sequence[CellState], slots: int, console: Console | None = None
+    ) -> None:
+        self._states = states
         self._console = console or Console(stderr=True)
         self._slots = slots
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -47,8 +50,9 @@ class SweepTable:
         if self._console.is_terminal:
             self._live.stop()
 
-    def update(self, states: Sequence[CellState]) -> None:
-        """Show the states."""
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Show the states as they are now."""
+        states = self._states
         if self._console.is_terminal:
             shown = states if len(states) <= _MOST_ROWS else _at_work(states)
             summary = Text(_summary(states, self._slots))
@@ -69,7 +73,7 @@ def table_of(states: Sequence[CellState]) -> Table:
             Text(one.cell.run_id),
             Text(stage, style=STYLE[one.state]),
             f"{one.fraction:.0%}" if one.state == "running" else "",
-            "before" if one.found else duration(one.seconds) if one.seconds else "",
+            "before" if one.made_before else duration(one.seconds) if one.seconds else "",
             duration(one.left_s) if one.left_s is not None else "",
             Text(one.reason),
         )
@@ -99,10 +103,10 @@ def _summary(states: Sequence[CellState], slots: int) -> str:
 
 
 def _line(one: CellState) -> str:
-    said = {
+    words = {
         "running": f"begun on {one.device}",
-        "done": "done before" if one.found else f"done in {duration(one.seconds)}",
+        "done": "done before" if one.made_before else f"done in {duration(one.seconds)}",
         "pruned": f"pruned: {one.reason}",
         "failed": f"failed: {one.reason}",
     }
-    return f"{one.cell.run_id}: {said[one.state]}"
+    return f"{one.cell.run_id}: {words[one.state]}"

@@ -31,7 +31,7 @@ def line_of(text: str, path: Sequence[str | int]) -> int | None:
 
 def _lines(text: str) -> dict[Path, int]:
     """Line of every table and key that starts a line of its own."""
-    found: dict[Path, int] = {}
+    lines: dict[Path, int] = {}
     counts: dict[Path, int] = {}
     table: Path = ()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -40,15 +40,15 @@ def _lines(text: str) -> dict[Path, int]:
             parent = _resolved(names[:-1], counts)
             array = (*parent, names[-1])
             counts[array] = counts.get(array, -1) + 1
-            found.setdefault(array, number)
+            lines.setdefault(array, number)
             table = (*array, counts[array])
-            found[table] = number
+            lines[table] = number
         elif match := _TABLE.match(line):
             table = _resolved(_names(match[1]), counts)
-            found[table] = number
+            lines[table] = number
         elif match := _KEY.match(line):
-            found[(*table, *_names(match[1]))] = number
-    return found
+            lines[(*table, *_names(match[1]))] = number
+    return lines
 
 
 def _names(dotted: str) -> tuple[str, ...]:

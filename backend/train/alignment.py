@@ -54,12 +54,11 @@ def cka_layers(
         try:
             pairs = parse_placement(text, text_depth=depths[0], vision_depth=depths[1]).pairs
         except InputError as error:
-            where = f"--cka-layers {text!r}"
-            raise InputError(error.problem, where=where, hint=error.hint) from error
+            raise InputError(error.problem, field="cka_layers", hint=error.hint) from error
     if not pairs:
         raise InputError(
             "a model without fusion has no fusion layers to align",
-            where="--cka-loss",
-            hint="Name layers with --cka-layers, e.g. 'text=12;vision=12'.",
+            field="cka_loss",
+            hint="Name layers with `cka_layers`, e.g. 'text=12;vision=12'.",
         )
     return pairs

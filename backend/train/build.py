@@ -19,16 +19,9 @@ from backend.models.dual_stream.preprocess import Preprocessor, load_tokenizer, 
 from backend.models.placement import parse_placement
 from backend.models.registry import open_model
 from backend.models.texts import special_ids
-from backend.train.plan import TrainPlan, identity
-from backend.train.recipe import (
-    SMALL,
-    SMALL_PATCH,
-    Recipe,
-    frozen_layers,
-    kind_of,
-    small_size,
-    small_vision,
-)
+from backend.train.encoders import frozen_layers, small_text, small_vision
+from backend.train.plan import identity
+from backend.train.recipe import Recipe, TrainPlan, kind_of
 from backend.types import TaskSpec
 
 _SMALL_RATIO = 2
@@ -46,8 +39,8 @@ def build(
     tokenizer, text = _text(recipe, source)
     vision, vision_config, normalisation = _vision(recipe)
     _require_room(recipe, tokenizer, text)
-    facts = text.check(_shown(recipe.text_encoder, "bert"))
-    vision.check(_shown(recipe.vision_encoder, "vit"))
+    facts = text.check(_text_name(recipe))
+    vision.check(_vision_name(recipe))
     placement = parse_placement(
         recipe.placement, text_depth=len(text.blocks), vision_depth=len(vision.blocks)
     )
@@ -96,7 +89,8 @@ def _require_room(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, text: Text
         raise InputError(
             f"texts of {recipe.max_text_length} tokens are more than the {positions} that it takes",
             where=where,
-            hint=f"Use --max-text-length {positions}.",
+            field="max_text_length",
+            hint=f"Use {positions}.",
         )
 
 
@@ -117,15 +111,15 @@ def build_from(
     start = open_model(plan.pretrained)
     if not isinstance(start, DualStream):
         raise InputError(
-            f"is a {start.family} model, not one of ours", where=f"--pretrained {plan.pretrained}"
+            f"{plan.pretrained} is a {start.family} model, not one of ours", field="pretrained"
         )
     old = start.model
     depths = {"text_depth": len(old.text.blocks), "vision_depth": len(old.vision.blocks)}
     placement = parse_placement(plan.placement, **depths)
     if placement.pairs != old.placement.pairs:
         raise InputError(
-            f"has placement {old.placement_name}, not {placement.name}",
-            where=f"--pretrained {plan.pretrained}",
+            f"{plan.pretrained} has placement {old.placement_name}, not {placement.name}",
+            field="pretrained",
             hint="Pretrain this placement, or train the checkpoint's own.",
         )
     before = old.config.trained_on
@@ -159,7 +153,7 @@ def build_from(
 def _text(recipe: Recipe, source: PairSource) -> tuple[Any, TextEncoder]:
     if kind_of(recipe.text_encoder) != "small":
         return load_tokenizer(recipe.text_encoder), pretrained.load_text(recipe.text_encoder)
-    size = small_size(recipe.text_encoder, SMALL)
+    size = small_text(recipe)
     tokenizer = train_tokenizer(_texts(source))
     config = {
         "model_type": "bert",
@@ -206,15 +200,22 @@ def _vision(recipe: Recipe) -> tuple[VisionEncoder, dict[str, Any], dict[str, An
 
 
 def _name_of(recipe: Recipe) -> str:
-    return f"{_shown(recipe.text_encoder, 'bert')} + {_shown(recipe.vision_encoder, 'vit')}"
+    return f"{_text_name(recipe)} + {_vision_name(recipe)}"
 
 
-def _shown(encoder: str, kind: str) -> str:
+def _text_name(recipe: Recipe) -> str:
     """``bert-12x48``, ``minilm_l6``: an encoder for people, without its folders."""
-    if kind_of(encoder) != "small":
-        return Path(kind_of(encoder)).name
-    size = small_size(encoder, {**SMALL, "patch": SMALL_PATCH})
-    return f"{kind}-{size['depth']}x{size['width']}"
+    if kind_of(recipe.text_encoder) != "small":
+        return Path(kind_of(recipe.text_encoder)).name
+    size = small_text(recipe)
+    return f"bert-{size['depth']}x{size['width']}"
+
+
+def _vision_name(recipe: Recipe) -> str:
+    if kind_of(recipe.vision_encoder) != "small":
+        return Path(kind_of(recipe.vision_encoder)).name
+    size = small_vision(recipe)
+    return f"vit-{size['depth']}x{size['width']}"
 
 
 def _freeze(recipe: Recipe, model: FusionModel) -> None:

@@ -12,7 +12,6 @@ import math
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from backend.errors import InputError
 from backend.models.devices import choose_device
 from backend.models.dual_stream.model import FusionModel
 from backend.models.dual_stream.preprocess import Preprocessor
+from backend.progress import SILENT, Progress
 from backend.train import state
 from backend.train.compute import Compute
 from backend.train.examples import Examples
@@ -37,22 +37,6 @@ from backend.train.recipe import Recipe
 log = logging.getLogger(__name__)
 
 _GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a progress bar shows: batch ``step`` of ``steps``, ``epoch`` of ``epochs`` (from 1)."""
-
-    seed: int
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    metric: float | None
-
-
-Report = Callable[[Step], None]
 
 
 def checkpoint_dir(out: Path, seed: int) -> Path:
@@ -75,7 +59,7 @@ class Engine(ABC):
         recipe.check()
         self.recipe, self.source, self.seed = recipe, source, seed
         self.compute = Compute(choose_device(recipe.device), recipe.precision)
-        self.progress = state.Progress.fresh()
+        self.state = state.TrainingState.fresh()
 
     def prepare(self, identity: str, module: nn.Module) -> None:
         """Make the optimiser of ``module``, which is all that is trained.
@@ -126,7 +110,7 @@ class Engine(ABC):
         return recipe.final_rate + (1 - recipe.final_rate) * fallen
 
     def run(
-        self, folder: Path, report: Report | None = None, observer: Observer | None = None
+        self, folder: Path, progress: Progress = SILENT, observer: Observer | None = None
     ) -> None:
         """Train until the epochs are over or it is enough, and leave the best weights in place.
 
@@ -135,16 +119,16 @@ class Engine(ABC):
         parts = (self.module, self.optimizer, self.schedule, self.compute)
         # Of the same samples, too: the data may have changed since, or been read while it vanished.
         samples = f"{self.identity} {self.train.digest()} {self.dev.digest()}"
-        done = self.progress = state.load(folder, samples, *parts)
+        done = self.state = state.load(folder, samples, *parts)
         if observer:
             device = self.compute.device
             observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
             for row in done.history:
                 observer.evaluated(row["epoch"], self.score_of(row))
         while done.epoch < self.recipe.epochs and not self.enough():
-            found = self._epoch(done.epoch + 1, report, observer)
+            means = self._epoch(done.epoch + 1, progress, observer)
             done.epoch += 1
-            done.history.append({"epoch": done.epoch, **found, **self.assess()})
+            done.history.append({"epoch": done.epoch, **means, **self.assess()})
             value = self.score_of(done.history[-1])
             if value > done.best_value:
                 done.best_epoch, done.best_value = done.epoch, value
@@ -154,14 +138,11 @@ class Engine(ABC):
                 observer.evaluated(done.epoch, value)
         self.module.load_state_dict(done.best_weights, strict=False)
 
-    def _epoch(
-        self, epoch: int, report: Report | None, observer: Observer | None
-    ) -> dict[str, float]:
+    def _epoch(self, epoch: int, progress: Progress, observer: Observer | None) -> dict[str, float]:
         """Train one; the means over the batches of the loss and of its parts that were given."""
         self.module.train()
         total = torch.zeros((), device=self.compute.device)
-        kept: dict[str, list[Tensor]] = {}
-        metric = self.progress.best_value if self.judged and self.progress.history else None
+        values_of: dict[str, list[Tensor]] = {}
         for at, batch in enumerate(self._batches(epoch), start=1):
             with self.compute.autocast():
                 loss, parts = self.loss(batch)
@@ -169,19 +150,27 @@ class Engine(ABC):
                 raise InputError(
                     f"the loss is {loss.item()} in epoch {epoch}, batch {at}",
                     where=f"training {self.recipe.data}",
-                    hint="Lower --learning-rate, or use --precision no.",
+                    hint="Lower `learning_rate`, or use `precision` no.",
                 )
             self._learn(loss, at, epoch, observer)
             total += loss.detach()
             for name, value in parts.items():
-                kept.setdefault(name, []).append(value.detach())
-            if report:
-                mean = float(total / at)
-                report(Step(self.seed, epoch, self.recipe.epochs, at, self.batches, mean, metric))
-        means = {name: float(torch.stack(values).mean()) for name, values in kept.items()}
+                values_of.setdefault(name, []).append(value.detach())
+            progress.advance(
+                (epoch - 1) * self.batches + at,
+                self.recipe.epochs * self.batches,
+                self._told(epoch, float(total / at)),
+            )
+        means = {name: float(torch.stack(values).mean()) for name, values in values_of.items()}
         for name, mean in means.items():
             log.info("seed %d, epoch %d: %s %.3f", self.seed, epoch, name, mean)
         return {"loss": float(total / self.batches), **means}
+
+    def _told(self, epoch: int, loss: float) -> str:
+        """What a person wants to see of a training while it goes on."""
+        words = f"epoch {epoch}/{self.recipe.epochs}, loss {loss:.3f}"
+        judged = self.judged and self.state.history
+        return f"{words}, best dev {self.state.best_value:.3f}" if judged else words
 
     def _learn(self, loss: Tensor, at: int, epoch: int, observer: Observer | None) -> None:
         """Add the gradient of batch ``at`` (from 1), and make a step once there are enough."""
@@ -216,8 +205,8 @@ class Engine(ABC):
         return {
             "seed": self.seed,
             "command": self.recipe.command(self.seed),
-            "best_epoch": self.progress.best_epoch,
-            "history": self.progress.history,
+            "best_epoch": self.state.best_epoch,
+            "history": self.state.history,
         }
 
     def save_model(self, folder: Path) -> None:
@@ -235,8 +224,8 @@ class Engine(ABC):
                 if not torch.isfinite(half).all():
                     raise InputError(
                         f"{name} has values beyond float16's range",
-                        where="--saved-precision float16",
-                        hint="Use --saved-precision float32.",
+                        field="saved_precision",
+                        hint="Use float32.",
                     )
                 values.copy_(half)
 
@@ -244,7 +233,7 @@ class Engine(ABC):
 def run_in(
     out: Path,
     engine: Engine,
-    report: Report | None = None,
+    progress: Progress = SILENT,
     observer: Observer | None = None,
     before: Callable[[Path], None] | None = None,
 ) -> Path:
@@ -268,7 +257,7 @@ def run_in(
             return finished(final, engine.identity) or final
         if before:
             before(partial)
-        engine.run(partial, report, observer)
+        engine.run(partial, progress, observer)
         result = partial / "result"
         if result.exists():
             shutil.rmtree(result)
@@ -291,7 +280,7 @@ def finished(final: Path, identity: str) -> Path | None:
         same = False
     if not same:
         raise InputError(
-            "already exists, from other options", where=str(final), hint="Choose another --out."
+            "already exists, from other options", where=str(final), hint="Choose another `out`."
         )
     _clear(final.with_name(f".{final.name}.partial"))
     return final

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,8 @@ from torch.utils.data import Dataset
 from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.dual_stream.preprocess import Preprocessor
+from backend.train.outputs import FrozenOutputs
 from backend.types import Label, TaskSpec
-
-if TYPE_CHECKING:
-    from backend.train.frozen import FrozenOutputs
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +87,11 @@ class Examples(Dataset[int]):
         for task in self.tasks:
             if task.kind == "multiclass":
                 labels = self.labels[task.name]
-                there = len(labels[labels != MISSING].unique())
-                if there < len(task.classes):
+                present = len(labels[labels != MISSING].unique())
+                if present < len(task.classes):
                     log.warning(
                         "task %s: the first %d samples of split %s are of %d of its %d classes",
-                        *(task.name, limit, self.split, there, len(task.classes)),
+                        *(task.name, limit, self.split, present, len(task.classes)),
                     )
 
     def __len__(self) -> int:
@@ -104,7 +102,7 @@ class Examples(Dataset[int]):
 
     def has_labels(self, task: TaskSpec) -> bool:
         """Whether any sample of this split has a label for ``task``."""
-        return bool(known(task, self.labels[task.name]).any())
+        return bool(labelled(task, self.labels[task.name]).any())
 
     @property
     def image_size(self) -> int:
@@ -177,6 +175,6 @@ def encode(task: TaskSpec, labels: Sequence[Label]) -> Tensor:
     return out
 
 
-def known(task: TaskSpec, labels: Tensor) -> Tensor:
+def labelled(task: TaskSpec, labels: Tensor) -> Tensor:
     """(n,) True where a sample has a label."""
     return (labels != MISSING) if task.kind != "multilabel" else (labels[:, 0] != MISSING)

@@ -24,75 +24,27 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
 
 from backend.errors import InputError
 from backend.models.dual_stream.model import FusionModel
 from backend.train.compute import Compute
 from backend.train.examples import Examples
+from backend.train.options import GIB, CacheOptions
+from backend.train.outputs import FrozenOutputs
 
 log = logging.getLogger(__name__)
 
 VERSION = 2
 """Raised whenever the same inputs would give other files; part of every name."""
 
-DTYPES = ("auto", "off", "float32", "float16")
-GIB = 2**30
 _BATCH = 64
 _SPARE = 1.05  # of the disk's free room
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class CacheOptions:
-    """Whether and where outputs of frozen layers are kept.
-
-    ``dtype``: ``auto`` (see the module), ``off``, ``float32`` or ``float16``. ``folder`` may be
-    shared by trainings, also at the same time; None is a scratch directory that goes with the
-    training. ``max_bytes`` bounds all files in the folder together: the ones unused for longest
-    make room. ``say`` gets the size before anything is computed.
-    """
-
-    dtype: str = "auto"
-    folder: Path | None = None
-    max_bytes: int = 16 * GIB
-    say: Say | None = None
-
-    def check(self) -> None:
-        """InputError for an option whose value cannot be used."""
-        if self.dtype not in DTYPES:
-            raise InputError(
-                f"{self.dtype!r} is not one of {', '.join(DTYPES)}", where="--frozen-cache"
-            )
-        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
-            raise InputError("is not a directory", where=f"--cache-dir {self.folder}")
-
-
-@dataclass(frozen=True, eq=False)
-class FrozenOutputs:
-    """One layer of one stream over all samples of a split: rows ``offsets[i]:offsets[i + 1]``."""
-
-    stream: str
-    layer: int
-    rows: np.ndarray  # (tokens of all samples, d), memory-mapped
-    offsets: np.ndarray
-
-    def batch(self, indices: Sequence[int], mask: Tensor | None) -> Tensor:
-        """(B, T, d) float32 of some samples; text goes where ``mask`` (B, T) is 1, else zeros."""
-        parts = [np.asarray(self.rows[self.offsets[i] : self.offsets[i + 1]]) for i in indices]
-        if mask is None:
-            return torch.from_numpy(np.stack(parts)).float()
-        out = torch.zeros(*mask.shape, self.rows.shape[1])
-        out[mask.bool()] = torch.from_numpy(np.concatenate(parts)).float()
-        return out
 
 
 def cacheable_layers(model: FusionModel, lowest: Mapping[str, int]) -> dict[str, int]:
@@ -121,18 +73,19 @@ def open_frozen(
 ) -> dict[str, FrozenOutputs]:
     """The outputs of ``layers`` ({stream: layer}) over a split, computed where no file has them.
 
-    A stream whose file would be larger than ``max_bytes`` or the free room of the disk is left out
+    A stream whose file would be larger than ``cache_gib`` or the free room of the disk is left out
     and said to be; it is then computed in every step as if there were no cache.
     """
-    if options.dtype == "off" or not layers:
+    if options.frozen_cache == "off" or not layers:
         return {}
-    folder = options.folder or scratch
+    folder = options.cache_dir or scratch
     folder.mkdir(parents=True, exist_ok=True)
-    mixed = compute.precision != "no"
-    name = ("float16" if mixed else "float32") if options.dtype == "auto" else options.dtype
-    found = {}
+    dtype = options.frozen_cache
+    if dtype == "auto":
+        dtype = "float16" if compute.precision != "no" else "float32"
+    opened = {}
     for stream, layer in layers.items():
-        outputs = _Filling(model, examples, stream, layer, np.dtype(name), compute)
+        outputs = _Filling(model, examples, stream, layer, np.dtype(dtype), compute)
         path = folder / f"{stream}-{layer}-{outputs.key}.npy"
         with FileLock(folder / f"{path.stem}.lock"):
             rows = _read(path, outputs.shape, outputs.dtype)
@@ -141,8 +94,8 @@ def open_frozen(
                 rows = _read(path, outputs.shape, outputs.dtype)
         if rows is not None:
             os.utime(path)  # so that what is in use is the last to make room
-            found[stream] = FrozenOutputs(stream, layer, rows, outputs.offsets)
-    return found
+            opened[stream] = FrozenOutputs(stream, layer, rows, outputs.offsets)
+    return opened
 
 
 class _Filling:
@@ -212,9 +165,9 @@ class _Filling:
             raise InputError(
                 f"outputs of frozen layers cannot be written ({error.strerror or error})",
                 where=str(path.parent),
-                hint="Make room, choose another --cache-dir, or use --frozen-cache off."
+                hint="Make room, choose another `cache_dir`, or use `frozen_cache` off."
                 if full
-                else "Choose another --cache-dir, or use --frozen-cache off.",
+                else "Choose another `cache_dir`, or use `frozen_cache` off.",
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -245,7 +198,8 @@ class _Filling:
             raise InputError(
                 f"{self.stream} layer {self.layer} has values beyond the range of {self.dtype}",
                 where="outputs of frozen layers",
-                hint="Use --frozen-cache float32, or off.",
+                field="frozen_cache",
+                hint="Use float32, or off.",
             )
         return rounded
 
@@ -293,9 +247,9 @@ def _has_room(folder: Path, outputs: _Filling, options: CacheOptions) -> bool:
 
 def _evict(folder: Path, most: int) -> None:
     """Delete the files unused for longest until the rest is at most ``most`` bytes."""
-    there = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
-    total = sum(path.stat().st_size for path in there)
-    for path in there:
+    files = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in files)
+    for path in files:
         if total <= most:
             return
         total -= path.stat().st_size

@@ -19,27 +19,26 @@ from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.dual_stream.adapter import DualStream
 from backend.models.dual_stream.model import summarised
+from backend.progress import SILENT, Progress
 from backend.train.alignment import cka_layers, mean_cka
 from backend.train.build import build, build_from
 from backend.train.engine import (
     Engine,
-    Report,
-    Step,
     checkpoint_dir,
     finished,
     run_in,
     to_device,
     write_json,
 )
-from backend.train.examples import Examples, known
-from backend.train.frozen import CacheOptions, cacheable_layers, open_frozen
+from backend.train.examples import Examples, labelled
+from backend.train.frozen import cacheable_layers, open_frozen
 from backend.train.losses import class_weights, task_loss
 from backend.train.metrics import Score, primary, scores
 from backend.train.observe import Observer
-from backend.train.plan import TrainPlan, chosen_tasks, identity
+from backend.train.options import CacheOptions
+from backend.train.plan import chosen_tasks, identity
+from backend.train.recipe import TrainPlan
 from backend.types import LayerRef
-
-__all__ = ["Report", "Step", "checkpoint_dir", "train_seed"]
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def train_seed(
     source: PairSource,
     seed: int,
     out: Path,
-    report: Report | None = None,
+    progress: Progress = SILENT,
     cache: CacheOptions | None = None,
     observer: Observer | None = None,
 ) -> Path:
@@ -67,15 +66,15 @@ def train_seed(
     cache = cache or CacheOptions()
     cache.check()
     plan.check()
-    there = finished(checkpoint_dir(out, seed), identity(plan))
-    if there:
-        return there
+    checkpoint = finished(checkpoint_dir(out, seed), identity(plan))
+    if checkpoint:
+        return checkpoint
     training = _Training(plan, source, seed)  # before anything is made on disk
 
     def keep_frozen(partial: Path) -> None:
         training.keep_frozen(cache, partial / "frozen")
 
-    return run_in(out, training, report, observer, before=keep_frozen)
+    return run_in(out, training, progress, observer, before=keep_frozen)
 
 
 class _Training(Engine):
@@ -98,7 +97,8 @@ class _Training(Engine):
                     raise InputError(
                         f"split {part.split!r} has no labels for task {task.name!r}",
                         where=f"data {plan.data}",
-                        hint="Choose another --task or check the label column.",
+                        field="tasks",
+                        hint="Choose another task or check the label column.",
                     )
         self.weights = self._class_weights()
         self.adapter = DualStream(self.model, self.preprocessor, "")
@@ -145,7 +145,7 @@ class _Training(Engine):
 
     def enough(self) -> bool:
         """Whether dev has not improved for ``patience`` epochs."""
-        done = self.progress
+        done = self.state
         stop = bool(done.epoch) and done.epoch - done.best_epoch >= self.plan.patience
         if stop:
             log.info("seed %d: no better dev score for %d epochs", self.seed, self.plan.patience)
@@ -181,8 +181,8 @@ class _Training(Engine):
 
     def score_of(self, row: Mapping[str, Any]) -> float:
         """The mean over the tasks of each one's own metric on dev."""
-        found = [Score(**score) for score in row["dev"]]
-        return float(np.nanmean([primary(task, found) for task in self.tasks]))
+        on_dev = [Score(**score) for score in row["dev"]]
+        return float(np.nanmean([primary(task, on_dev) for task in self.tasks]))
 
     def evaluate(self, examples: Examples) -> list[Score]:
         """All metrics of all tasks on a split, without those that have no labels there."""
@@ -193,28 +193,28 @@ class _Training(Engine):
                 batch = to_device(examples.collate(rows), self.compute.device)
                 for name, values in self._forward(batch, examples).items():
                     logits[name].append(values.float().cpu())
-        found = []
+        measured = []
         for task in self.tasks:
             labels = examples.labels[task.name]
-            have = known(task, labels)
+            have = labelled(task, labels)
             if have.any():
-                said = torch.cat(logits[task.name])[have].numpy()
-                found += scores(task, said, labels[have].numpy(), examples.split)
-        return found
+                outputs = torch.cat(logits[task.name])[have].numpy()
+                measured += scores(task, outputs, labels[have].numpy(), examples.split)
+        return measured
 
     def write(self, folder: Path) -> None:
         """The checkpoint: weights, configuration, tokenizer, scores, history."""
         self.round_as_saved()  # before scoring, so that the scores are of what is saved
         self.dev.frozen = {}  # the scores are of the weights as saved, all of them
-        found = self.evaluate(self.dev)
+        saved = self.evaluate(self.dev)
         try:
             test = self.source.canonical("test")
         except InputError:
             log.info("%s has no test split: only dev is scored", self.source.name)
         else:
-            found += self.evaluate(self._labelled(test, None))
+            saved += self.evaluate(self._labelled(test, None))
         self.save_model(folder)
-        write_json(folder / "scores.json", [asdict(s) for s in found])
+        write_json(folder / "scores.json", [asdict(s) for s in saved])
         write_json(folder / "training.json", {"plan": asdict(self.plan), **self.history()})
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from backend.train.examples import known
+from backend.train.examples import labelled
 from backend.types import TaskSpec
 
 _MOST_WEIGHT = 10.0
@@ -18,7 +18,7 @@ def class_weights(task: TaskSpec, labels: Tensor) -> Tensor:
     Binary and multilabel: negatives over positives, per output (at most 10, so that a rare genre
     does not rule the loss). Multiclass: n / (classes x count), 0 for a class that never occurs.
     """
-    y = labels[known(task, labels)]
+    y = labels[labelled(task, labels)]
     if task.kind == "multiclass":
         count = torch.bincount(y, minlength=len(task.classes)).float()
         return torch.where(count > 0, len(y) / (len(task.classes) * count.clamp(min=1)), 0.0)
@@ -29,7 +29,7 @@ def class_weights(task: TaskSpec, labels: Tensor) -> Tensor:
 
 def task_loss(task: TaskSpec, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     """Mean loss over the samples of the batch that have a label (0 if none has)."""
-    have = known(task, labels)
+    have = labelled(task, labels)
     if not bool(have.any()):
         return logits.sum() * 0.0
     logits, labels = logits[have].float(), labels[have]

@@ -30,14 +30,14 @@ def scores(task: TaskSpec, logits: np.ndarray, labels: np.ndarray, split: str) -
     """
     if task.kind == "binary":
         decided = (logits[:, 0] > 0).astype(int)
-        found = {
+        values = {
             "auroc": _auroc(labels[:, None], logits),
             "macro_f1": f1_score(labels, decided, average="macro", zero_division=0),
             "accuracy": accuracy_score(labels, decided),
         }
     elif task.kind == "multiclass":
         decided = logits.argmax(axis=1)
-        found = {
+        values = {
             "accuracy": accuracy_score(labels, decided),
             "macro_f1": f1_score(
                 labels, decided, average="macro", labels=np.unique(labels), zero_division=0
@@ -47,7 +47,7 @@ def scores(task: TaskSpec, logits: np.ndarray, labels: np.ndarray, split: str) -
         decided = (logits > 0).astype(int)
         # A class that the split never shows has no F1; counting it as 0 would punish the split.
         shown = np.flatnonzero(labels.any(axis=0))
-        found = {
+        values = {
             "macro_f1": f1_score(
                 labels[:, shown], decided[:, shown], average="macro", zero_division=0
             )
@@ -55,12 +55,12 @@ def scores(task: TaskSpec, logits: np.ndarray, labels: np.ndarray, split: str) -
             else float("nan"),
             "auroc": _auroc(labels, logits),
         }
-    return [Score(task.name, metric, split, float(value)) for metric, value in found.items()]
+    return [Score(task.name, metric, split, float(value)) for metric, value in values.items()]
 
 
-def primary(task: TaskSpec, found: list[Score]) -> float:
+def primary(task: TaskSpec, measured: list[Score]) -> float:
     """The value of the metric by which this kind of task is judged."""
-    return next(s.value for s in found if s.task == task.name and s.metric == task.metric)
+    return next(s.value for s in measured if s.task == task.name and s.metric == task.metric)
 
 
 def _auroc(labels: np.ndarray, logits: np.ndarray) -> float:

@@ -5,80 +5,36 @@ The objectives are those of :mod:`backend.models.dual_stream.pretraining`; no la
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from backend.data.base import PairSource
 from backend.errors import InputError
-from backend.models.dual_stream.pretraining import OBJECTIVES, Masking, PretrainingModel
-from backend.models.placement import Placement, parse_placement
+from backend.models.dual_stream.pretraining import Masking, PretrainingModel
+from backend.progress import SILENT, Progress
 from backend.train.build import build
 from backend.train.engine import (
     Engine,
-    Report,
     checkpoint_dir,
     finished,
     run_in,
     to_device,
     write_json,
 )
-from backend.train.recipe import Recipe, encoder_depths, frozen_layers
+from backend.train.recipe import PretrainPlan
 
 FILE = "pretraining.json"
 _DEV_SEED = 0
 _DEV_BATCH = 64  # candidates of the InfoNCE come from one batch: the same for every training
 
 
-@dataclass(frozen=True)
-class PretrainPlan(Recipe):
-    """Pretraining on pairs with some of the objectives, their losses added up.
-
-    ``text_mask`` and ``image_mask`` are the shares of words and patches that are hidden, 0..1.
-    """
-
-    COMMAND: ClassVar[str] = "pretrain"
-
-    objectives: tuple[str, ...] = OBJECTIVES
-    text_mask: float = 0.15
-    image_mask: float = 0.3
-
-    def digest(self) -> str:
-        """As of any recipe, and never that of a training with the same options."""
-        return hashlib.sha256(f"{self.COMMAND} {super().digest()}".encode()).hexdigest()[:16]
-
-    def check(self) -> None:
-        """InputError for an option whose value cannot be used."""
-        super().check()
-        unknown = [name for name in self.objectives if name not in OBJECTIVES]
-        if unknown or not self.objectives:
-            raise InputError(
-                f"{unknown[0]!r} is not an objective" if unknown else "there must be at least one",
-                where="--objectives",
-                hint=f"They are {', '.join(OBJECTIVES)}.",
-            )
-        if len(set(self.objectives)) < len(self.objectives):
-            raise InputError("an objective is given twice", where="--objectives")
-        for option, share in (("text-mask", self.text_mask), ("image-mask", self.image_mask)):
-            if not 0 < share < 1:
-                raise InputError(f"{share} is not between 0 and 1", where=f"--{option}")
-
-
-def check_pretraining(plan: PretrainPlan) -> Placement:
-    """The placement, if plan and encoders fit together as far as can be said without the data."""
-    plan.check()
-    text, vision = encoder_depths(plan)
-    frozen_layers(plan.freeze, text, vision)
-    return parse_placement(plan.placement, text_depth=text, vision_depth=vision)
-
-
 def pretrain_seed(
-    plan: PretrainPlan, source: PairSource, seed: int, out: Path, report: Report | None = None
+    plan: PretrainPlan, source: PairSource, seed: int, out: Path, progress: Progress = SILENT
 ) -> Path:
     """Pretrain and return the checkpoint directory, which appears once it is finished.
 
@@ -87,11 +43,11 @@ def pretrain_seed(
     words and patches each time. The last epoch's weights are kept. An interrupted pretraining goes
     on after its last finished epoch; a finished one of the same plan is returned as it is.
     """
-    there = pretrained_there(plan, seed, out)
-    return there or run_in(out, _Pretraining(plan, source, seed), report)
+    checkpoint = finished_pretraining(plan, seed, out)
+    return checkpoint or run_in(out, _Pretraining(plan, source, seed), progress)
 
 
-def pretrained_there(plan: PretrainPlan, seed: int, out: Path) -> Path | None:
+def finished_pretraining(plan: PretrainPlan, seed: int, out: Path) -> Path | None:
     """The finished checkpoint, if it is there; InputError for one of another plan."""
     return finished(checkpoint_dir(out, seed), plan.digest())
 
@@ -108,13 +64,14 @@ class _Pretraining(Engine):
             raise InputError(
                 "its tokenizer has no mask token",
                 where=f"text encoder {plan.text_encoder}",
-                hint="Leave mlm out of --objectives.",
+                field="objectives",
+                hint="Leave mlm out.",
             )
         self.train = self.examples("train", plan.limit)
         if "alignment" in plan.objectives and min(len(self.train), plan.batch_size) < 2:
             raise InputError(
-                "texts are exchanged within a batch, which needs at least 2 samples",
-                where="--objectives alignment",
+                "alignment exchanges texts within a batch, which needs at least 2 samples",
+                field="objectives",
             )
         try:
             source.canonical("dev")
@@ -138,9 +95,9 @@ class _Pretraining(Engine):
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The sum of the objectives' losses, and each of them."""
-        found = self.heads(**batch["inputs"])
-        total = torch.stack([outcome.loss for outcome in found.values()]).sum()
-        return total, {name: outcome.loss for name, outcome in found.items() if outcome.n}
+        outcomes = self.heads(**batch["inputs"])
+        total = torch.stack([outcome.loss for outcome in outcomes.values()]).sum()
+        return total, {name: outcome.loss for name, outcome in outcomes.items() if outcome.n}
 
     def assess(self) -> dict[str, Any]:
         """How it does on dev, for the history."""

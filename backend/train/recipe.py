@@ -1,20 +1,24 @@
-"""What every training has in common: data, encoders, placement, and how the optimiser runs."""
+"""What is trained: the options of `fusionscope train` and `pretrain`, said once.
+
+Nothing here loads a model: :mod:`backend.train.encoders` and :mod:`backend.train.plan` do.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shlex
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from backend.errors import InputError
-from backend.models.dual_stream import pretrained
+from backend.models.dual_stream import OBJECTIVES
+from backend.settings import check_settings, default_of, setting, settings_of
 
-SMALL = {"depth": 12, "width": 48, "heads": 4}
-SMALL_PATCH = 12
 FRESH_RATE, PRETRAINED_RATE = 1e-3, 4e-5
+
+_NOT_OF_THE_RESULT = ("device",)
 
 
 @dataclass(frozen=True)
@@ -32,28 +36,41 @@ class Recipe:
 
     COMMAND: ClassVar[str]
 
-    data: str
-    placement: str
-    text_encoder: str = "small"
-    vision_encoder: str = "small"
-    image_size: int | None = None
-    max_text_length: int = 64
-    epochs: int = 15
-    batch_size: int = 64
-    accumulate: int = 1
-    learning_rate: float | None = None
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    final_rate: float = 0.2
-    dropout: float = 0.1
-    freeze: str = "none"
-    limit: int | None = None
-    precision: str = "auto"
-    saved_precision: str = "float32"
-    device: str = "auto"
+    data: str = setting(MISSING, "LAYOUT:PATH, or macros for the generated set.")
+    placement: str = setting(
+        MISSING, "none, full, early, middle, late, ... or 'text=7,8;vision=4,6'."
+    )
+    text_encoder: str = setting("small", "small (from scratch), a directory, or a hub id.")
+    vision_encoder: str = setting(
+        "small", "small (from scratch), or TIMM_NAME[:WEIGHTS.safetensors]."
+    )
+    image_size: int | None = setting(None, "Pixels; default 48 (small) or 224.", at_least=8)
+    max_text_length: int = setting(64, "Tokens.", at_least=4)
+    epochs: int = setting(15, "Times through the training samples.", at_least=1)
+    batch_size: int = setting(64, "Samples a batch.", at_least=1)
+    accumulate: int = setting(1, "Batches for one optimiser step.", at_least=1)
+    learning_rate: float | None = setting(None, "Default 1e-3 (small) or 4e-5.", at_least=0)
+    weight_decay: float = setting(0.01, "Of AdamW.", at_least=0)
+    warmup: float = setting(
+        0.1, "Share of the steps in which the rate rises.", at_least=0, at_most=1
+    )
+    final_rate: float = setting(
+        0.2, "Share of the rate that is left at the end.", at_least=0, at_most=1
+    )
+    dropout: float = setting(0.1, "Share of what is dropped.", at_least=0, below=1)
+    freeze: str = setting("none", "none, encoders, or layers up to: 'text=4;vision=6'.")
+    limit: int | None = setting(None, "Training samples.", at_least=1)
+    precision: str = setting(
+        "auto", "auto, no, bf16 or fp16.", choices=("auto", "no", "bf16", "fp16")
+    )
+    saved_precision: str = setting(
+        "float32",
+        "Of the checkpoint's weights: float32 or float16.",
+        choices=("float32", "float16"),
+    )
+    device: str = setting("auto", "auto, cuda, mps or cpu.")
     co_attention: dict[str, Any] = field(default_factory=dict)
     head: dict[str, Any] = field(default_factory=dict)
-    strict: bool = False
 
     @property
     def pixels(self) -> int:
@@ -72,25 +89,18 @@ class Recipe:
         return default if self.learning_rate is None else self.learning_rate
 
     def check(self) -> None:
-        """InputError for an option whose value is not one of the known ones."""
-        for option, value, known in (
-            ("precision", self.precision, ("auto", "no", "bf16", "fp16")),
-            ("saved-precision", self.saved_precision, ("float32", "float16")),
-        ):
-            require_one_of(option, value, known)
+        """InputError for an option whose value cannot be used."""
+        check_settings(self)
 
     def command(self, seed: int) -> str:
         """The command line that trains this, without ``--out``."""
-        flags = {"tasks": "task"}
-        given = ["fusionscope", self.COMMAND]
-        for item in fields(self):
+        words = ["fusionscope", self.COMMAND]
+        for item, option in settings_of(self):
             value = getattr(self, item.name)
-            if item.name in ("data", "placement") or value != item.default:
-                if isinstance(value, dict) or item.name in ("device", "strict"):
-                    continue
+            if item.name not in _NOT_OF_THE_RESULT and value != item.default:
                 text = ",".join(value) if isinstance(value, tuple) else str(value)
-                given += [f"--{flags.get(item.name, item.name).replace('_', '-')}", text]
-        return shlex.join([*given, "--seeds", str(seed)])
+                words += [f"--{option.flag or item.name.replace('_', '-')}", text]
+        return shlex.join([*words, "--seeds", str(seed)])
 
     def digest(self) -> str:
         """Identifies the recipe, so that a checkpoint of another one is not resumed.
@@ -98,15 +108,100 @@ class Recipe:
         Options at their default are left out: an option that is new does not change old digests.
         """
         defaults = asdict(type(self)(data="", placement=""))
-        ignored = ("device", "strict")
-        plain = {k: v for k, v in asdict(self).items() if k not in ignored and v != defaults[k]}
-        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+        given = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _NOT_OF_THE_RESULT and value != defaults[name]
+        }
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def require_one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    """InputError naming the option for a value that is not known."""
-    if value not in known:
-        raise InputError(f"{value!r} is not one of {', '.join(known)}", where=f"--{option}")
+@dataclass(frozen=True)
+class TrainPlan(Recipe):
+    """Training on labels; the scores are of the weights as saved.
+
+    ``cka_loss`` is the weight of alignment as an auxiliary loss (:mod:`backend.train.alignment`) at
+    ``cka_layers`` (written like a placement; empty: the fusion layers). ``pretrained`` is the
+    directory of a checkpoint with the same placement, such as `fusionscope pretrain` writes, to
+    start from: encoders, co-attention, tokenizer, image size and text length are then its own, and
+    only the heads are fresh.
+    """
+
+    COMMAND: ClassVar[str] = "train"
+
+    tasks: tuple[str, ...] = setting(
+        (), "Comma-separated tasks of the dataset; default: all.", flag="task"
+    )
+    patience: int = setting(3, "Epochs without a better dev score.", at_least=1)
+    class_weights: str = setting("balanced", "balanced or none.", choices=("balanced", "none"))
+    cka_loss: float = setting(0.0, "Weight of 1 - CKA of the streams in the loss.", at_least=0)
+    cka_layers: str = setting("", "Where: like a placement; default: the fusion layers.")
+    pretrained: str = setting("", "Checkpoint to start from, such as of `fusionscope pretrain`.")
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate; by default that of the checkpoint's encoders, if there is one."""
+        if self.learning_rate is None and self.pretrained:
+            return FRESH_RATE if _from_scratch(Path(self.pretrained)) else PRETRAINED_RATE
+        return super().rate
+
+    def check(self) -> None:
+        """InputError for an option whose value cannot be used."""
+        super().check()
+        if self.cka_layers and not self.cka_loss:
+            raise InputError("has no effect without `cka_loss`", field="cka_layers")
+        if self.pretrained:
+            if not (Path(self.pretrained) / "config.json").is_file():
+                raise InputError(
+                    f"{self.pretrained} is not a checkpoint (it has no config.json)",
+                    field="pretrained",
+                )
+            for item in fields(self):
+                if item.name in FROM_CHECKPOINT and getattr(self, item.name) != default_of(item):
+                    raise InputError(
+                        "is the checkpoint's own where training starts from one",
+                        field=item.name,
+                        hint="Leave it out, or leave out `pretrained`.",
+                    )
+
+
+@dataclass(frozen=True)
+class PretrainPlan(Recipe):
+    """Pretraining on pairs with some of the objectives, their losses added up.
+
+    ``text_mask`` and ``image_mask`` are the shares of words and patches that are hidden.
+    """
+
+    COMMAND: ClassVar[str] = "pretrain"
+
+    objectives: tuple[str, ...] = setting(
+        OBJECTIVES, f"Some of {', '.join(OBJECTIVES)}, comma-separated.", choices=OBJECTIVES
+    )
+    text_mask: float = setting(0.15, "Share of the words to hide.", above=0, below=1)
+    image_mask: float = setting(0.3, "Share of the patches to hide.", above=0, below=1)
+
+    def digest(self) -> str:
+        """As of any recipe, and never that of a training with the same options."""
+        return hashlib.sha256(f"{self.COMMAND} {super().digest()}".encode()).hexdigest()[:16]
+
+    def check(self) -> None:
+        """InputError for an option whose value cannot be used."""
+        super().check()
+        if not self.objectives:
+            raise InputError("there must be at least one", field="objectives")
+
+
+FROM_CHECKPOINT = (
+    *("text_encoder", "vision_encoder", "image_size", "max_text_length", "dropout"),
+    "co_attention",
+)
+"""What a pretrained checkpoint brings along."""
+
+
+def starting_from(plan: TrainPlan, checkpoint: str) -> TrainPlan:
+    """The plan with a pretrained checkpoint, and without what that brings along."""
+    own = {item.name: default_of(item) for item in fields(plan) if item.name in FROM_CHECKPOINT}
+    return replace(plan, pretrained=checkpoint, learning_rate=plan.rate, **own)
 
 
 def kind_of(encoder: str) -> str:
@@ -114,64 +209,6 @@ def kind_of(encoder: str) -> str:
     return encoder.partition(":")[0]
 
 
-def small_size(encoder: str, defaults: dict[str, int]) -> dict[str, int]:
-    """``small:depth=6,width=64`` over ``defaults``; InputError for anything else."""
-    size = dict(defaults)
-    for part in filter(None, encoder.partition(":")[2].split(",")):
-        key, _, value = part.partition("=")
-        if key not in size or not value.isdecimal() or not int(value):
-            raise InputError(
-                f"{part!r} is not one of {', '.join(f'{k}=N' for k in size)}",
-                where=f"encoder {encoder!r}",
-            )
-        size[key] = int(value)
-    if size["width"] % size["heads"]:
-        raise InputError(
-            f"width {size['width']} is not a multiple of {size['heads']} heads",
-            where=f"encoder {encoder!r}",
-        )
-    return size
-
-
-def small_vision(recipe: Recipe) -> dict[str, int]:
-    """The sizes of a ViT from scratch; InputError also for an image that is not whole patches."""
-    size = small_size(recipe.vision_encoder, {**SMALL, "patch": SMALL_PATCH})
-    if recipe.pixels % size["patch"]:
-        raise InputError(
-            f"image size {recipe.pixels} is not a multiple of the patch size {size['patch']}",
-            where="vision encoder",
-        )
-    return size
-
-
-def frozen_layers(freeze: str, text_depth: int, vision_depth: int) -> tuple[int, int]:
-    """(text, vision) layers up to which ``freeze`` freezes, -1 for nothing; InputError if none."""
-    depths = {"text": text_depth, "vision": vision_depth}
-    upto = {"text": -1, "vision": -1}
-    if freeze == "encoders":
-        upto = depths
-    elif freeze != "none":
-        for part in freeze.split(";"):
-            stream, _, value = (p.strip() for p in part.partition("="))
-            if stream not in upto or not value.isdecimal() or int(value) > depths[stream]:
-                raise InputError(
-                    f"{part!r} does not name a layer of a stream",
-                    where=f"freeze {freeze!r}",
-                    hint="Use none, encoders, or e.g. 'text=4;vision=6'.",
-                )
-            upto[stream] = int(value)
-    return upto["text"], upto["vision"]
-
-
-def encoder_depths(recipe: Recipe) -> tuple[int, int]:
-    """(text, vision) number of blocks, without loading any weights."""
-    if kind_of(recipe.text_encoder) == "small":
-        text = small_size(recipe.text_encoder, SMALL)["depth"]
-    else:
-        text = pretrained.text_depth(recipe.text_encoder)
-    name, _, weights = recipe.vision_encoder.partition(":")
-    if name == "small":
-        return text, small_vision(recipe)["depth"]
-    if weights:
-        pretrained.check_weights(Path(weights))
-    return text, pretrained.vision_depth(name)
+def _from_scratch(checkpoint: Path) -> bool:
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    return bool(config.get("trained_on", {}).get("from_scratch"))

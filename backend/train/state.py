@@ -25,7 +25,7 @@ _FILE = "state.pt"
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training is. ``epoch`` epochs are finished; ``history`` has one row for each."""
 
     epoch: int
@@ -35,7 +35,7 @@ class Progress:
     best_weights: dict[str, Tensor]
 
     @classmethod
-    def fresh(cls) -> Progress:
+    def fresh(cls) -> TrainingState:
         """Nothing trained yet."""
         return cls(0, 0, float("-inf"), [], {})
 
@@ -43,7 +43,7 @@ class Progress:
 def save(
     folder: Path,
     digest: str,
-    progress: Progress,
+    progress: TrainingState,
     model: nn.Module,
     optimizer: Optimizer,
     schedule: LRScheduler,
@@ -75,17 +75,17 @@ def load(
     optimizer: Optimizer,
     schedule: LRScheduler,
     compute: Compute,
-) -> Progress:
+) -> TrainingState:
     """Restore the last finished epoch; a fresh start if there is none or it is of another plan."""
     path = folder / _FILE
     if not path.is_file():
-        return Progress.fresh()
+        return TrainingState.fresh()
     content = torch.load(path, weights_only=True, map_location="cpu")
     if content["digest"] != digest:
         log.warning(
             "the unfinished training in %s had other options or data: starting afresh", folder
         )
-        return Progress.fresh()
+        return TrainingState.fresh()
     model.load_state_dict(content["trainable"], strict=False)
     optimizer.load_state_dict(content["optimizer"])
     schedule.load_state_dict(content["schedule"])
@@ -93,7 +93,7 @@ def load(
     torch.set_rng_state(content["rng"])
     if content["cuda_rng"] and compute.device.type == "cuda":
         torch.cuda.set_rng_state_all(content["cuda_rng"])
-    return Progress(**content["progress"])
+    return TrainingState(**content["progress"])
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

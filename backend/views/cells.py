@@ -11,6 +11,7 @@ from backend.figures.heatmap import axis_refs, pair_in_words
 from backend.figures.pairing import Pair, paired
 from backend.figures.scales import Scale
 from backend.figures.seeds import in_order, over_seeds, pairs, points_of
+from backend.remarks import merged, sentences
 from backend.types import LayerRef, StreamSpec
 from backend.views.groups import RunGroup
 
@@ -113,7 +114,7 @@ def cell_view(
     :func:`backend.figures.seeds.over_seeds`.
     """
     a, b = cell
-    if a.stream == b.stream:
+    if a.stream == b.stream and scale.symmetric:
         a, b = in_order(a, b)
     rows = pairs(frame, a.stream, b.stream, scale.measure)
     here = rows[
@@ -139,10 +140,10 @@ def cell_view(
     )
     value = here["value"]
     summary = points_of(over_seeds(here.assign(x=0), ["x"]))[0]
-    known = values.columns[values.notna().any()]
+    defined = values.columns[values.notna().any()]
     return CellView(
         pair_in_words(*cell),
-        values[known],
+        values[defined],
         mean=float(value.mean()),
         low=float(value.min()),
         high=float(value.max()),
@@ -154,6 +155,6 @@ def cell_view(
         tested=summary.tested,
         above=summary.above,
         n=int(here["n"].min()),
-        reasons=tuple(dict.fromkeys(text for text in here["reason"] if text)),
-        warnings=tuple(dict.fromkeys(text for text in here["warnings"] if text)),
+        reasons=sentences(merged(*here["reason"])),
+        warnings=sentences(merged(*here["warnings"])),
     )

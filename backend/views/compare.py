@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from backend.figures.difference import same_depth
+import pandas as pd
+
+from backend.figures.difference import differences, paired_seeds, same_depth
 from backend.figures.heatmap import axis_refs
 from backend.figures.pairing import Pair, paired
 from backend.figures.theme import SERIES_COLOURS, Series
-from backend.store.commands import capture_command, compare_command
+from backend.store.commands import activations_command, compare_command
 from backend.types import LayerRef, StreamSpec, matched_layers
+from backend.views import questions
 from backend.views.cells import ALL, Block
 from backend.views.groups import RunGroup, RunInfo
 from backend.views.layers import nearest_ref
+from backend.views.questions import Cross, Question, Table
+from backend.views.store_access import StoreView
+from backend.words import listed
 
 MAX_COLUMNS = 4
 
@@ -26,14 +32,64 @@ class Columns:
     left_out: tuple[RunGroup, ...] = ()
 
 
+@dataclass(frozen=True)
+class Differences(Question):
+    """The rows of a question, each series minus the ``reference``."""
+
+    of: Question
+    reference: str
+
+    def answer(self) -> Table:
+        """See :class:`Question` and :func:`backend.figures.differences`."""
+        table = self.of.answer()
+        return Table(differences(table.frame, self.reference), table.problems)
+
+
+@dataclass(frozen=True)
+class Crossed(Question):
+    """What is stored between pairs of runs under a pooling and an estimator, with their seed."""
+
+    pairs: tuple[tuple[Cross, int | None], ...]
+    pooling: str
+    estimator: str
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Runs that were replaced since, where nothing current is stored."""
+        return tuple(dict.fromkeys(run for cross, _ in self.pairs for run in cross.replaced))
+
+    def answer(self) -> Table:
+        """See :class:`Question`."""
+        tables = [(cross.answer(), seed) for cross, seed in self.pairs]
+        frames = [
+            table.frame.assign(seed=pd.array([seed] * len(table.frame), dtype="Int64"))
+            for table, seed in tables
+            if len(table.frame)
+        ]
+        problems = tuple(line for table, _ in tables for line in table.problems)
+        if not frames:
+            return Table(pd.DataFrame(), problems)
+        rows = pd.concat(frames, ignore_index=True)
+        chosen = rows["pooling"].eq(self.pooling) & rows["estimator"].eq(self.estimator)
+        return Table(rows[chosen], problems)
+
+
+def crossed(
+    store: StoreView, pairs: Sequence[tuple[RunInfo, RunInfo]], pooling: str, estimator: str
+) -> Crossed:
+    """The question about some pairs of runs."""
+    asked = ((questions.cross(store, a.run_id, b.run_id), a.seed) for a, b in pairs)
+    return Crossed(tuple(asked), pooling, estimator)
+
+
 def columns_of(groups: Sequence[RunGroup]) -> Columns:
     """The last four groups, each in a colour of its own.
 
     The last ones, because the placements that fuse stand there in the store's order.
     """
     at = max(0, len(groups) - MAX_COLUMNS)
-    kept = [group.series.colour for group in groups[at:]]
-    colours = kept if len(set(kept)) == len(kept) else SERIES_COLOURS
+    own = [group.series.colour for group in groups[at:]]
+    colours = own if len(set(own)) == len(own) else SERIES_COLOURS
     return Columns(
         tuple(
             replace(group, series=replace(group.series, colour=colour))
@@ -41,6 +97,15 @@ def columns_of(groups: Sequence[RunGroup]) -> Columns:
         ),
         tuple(groups[:at]),
     )
+
+
+def holding(rows: pd.DataFrame, groups: Sequence[RunGroup], streams: Pair) -> list[RunGroup]:
+    """The groups that have rows between two streams (or of one, where the second is "")."""
+    first, second = rows["stream_a"], rows["stream_b"]
+    a, b = streams
+    between = (first.eq(a) & second.eq(b)) | (first.eq(b) & second.eq(a))
+    keys = set(rows.loc[between, "series"])
+    return [group for group in groups if group.key in keys]
 
 
 def chosen_pair(
@@ -52,6 +117,22 @@ def chosen_pair(
     others = [group for group in groups if group is not a]
     b = by_key.get(against or "", others[0])
     return a, others[0] if b is a else b
+
+
+def seeds_in_words(frame: pd.DataFrame, a: RunGroup, b: RunGroup) -> str:
+    """How the seeds of two groups were paired."""
+    seeds = paired_seeds(frame, a.key, b.key)
+    if not a.seeds and not b.seeds:
+        return "One run of each, so without an interval."
+    if not a.seeds or not b.seeds:
+        return "A model without a seed is one run: means are subtracted, without an interval."
+    if not seeds:
+        return "They have no seed in common: means over seeds are subtracted, without an interval."
+    if len(seeds) == 1:
+        return f"From the runs of seed {seeds[0]}; one pair of runs has no interval over seeds."
+    return (
+        f"Seeds {listed(seeds)} are paired; the band is the 95 % t interval of the mean difference."
+    )
 
 
 def run_pairs(a: RunGroup, b: RunGroup) -> tuple[tuple[RunInfo, RunInfo], ...]:
@@ -74,7 +155,7 @@ def commands_for(
     ready = [pair for pair in pairs if all(run.has_activations for run in pair)]
     lines: list[str] = []
     for pair in ready or pairs[:1]:
-        lines += [capture_command(r.manifest, store) for r in pair if not r.has_activations]
+        lines += [activations_command(r.manifest, store) for r in pair if not r.has_activations]
         ids = [run.run_id for run in pair]
         seed = pair[0].seed
         for group in groups:
@@ -144,4 +225,4 @@ def depths_differ(groups: Sequence[RunGroup], pair: Pair | None = None) -> tuple
     for group in groups:
         for spec in shown_streams(group.series, pair):
             depths.setdefault(spec.name, set()).add(spec.depth)
-    return tuple(name for name, found in depths.items() if len(found) > 1)
+    return tuple(name for name, different in depths.items() if len(different) > 1)

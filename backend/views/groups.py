@@ -2,59 +2,78 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from backend.figures.theme import SERIES_COLOURS, Series
 from backend.models.placement import NAMES
+from backend.store.index import Entry
+from backend.store.kinds import MEASURES, PROJECTIONS
 from backend.store.manifest import Manifest
+from backend.store.scores import Score
+from backend.store.source import BrokenRun, Source
 from backend.views.state import MAX_OVERLAY
-from backend.views.words import counted, listed
+from backend.words import counted, listed
 
 _PLACEMENT_ORDER = {name: at for at, name in enumerate(NAMES)}
 
 
 @dataclass(frozen=True)
-class Score:
-    """One number of scores.parquet."""
-
-    task: str
-    metric: str
-    split: str
-    value: float
-
-
-@dataclass(frozen=True)
 class RunInfo:
-    """What the pages need to know of a run without opening it again."""
+    """What the pages need to know of a run: its entry in the listing, and the rest when asked."""
 
-    manifest: Manifest
-    has_activations: bool
-    has_checkpoint: bool
-    has_measures: bool
-    has_projections: bool
-    scores: tuple[Score, ...]
+    entry: Entry
+    source: Source = field(repr=False, compare=False)
 
     @property
     def run_id(self) -> str:
         """The run's id."""
-        return self.manifest.run_id
+        return self.entry.run_id
 
     @property
     def seed(self) -> int | None:
         """The run's seed; a released model has none."""
-        return self.manifest.seed
+        return self.entry.seed
 
     @property
     def n(self) -> int:
         """Number of samples."""
-        return self.manifest.dataset.n
+        return self.entry.n
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything that run.json says; parsed when it is asked for."""
+        return self.entry.manifest
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether vectors were kept."""
+        return self.entry.has_activations
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether the model was kept."""
+        return self.entry.has_checkpoint
+
+    @property
+    def has_measures(self) -> bool:
+        """Whether anything was measured. Asks the store each time."""
+        return bool(self.source.keys(MEASURES, self.run_id))
+
+    @property
+    def has_projections(self) -> bool:
+        """Whether there are coordinates. Asks the store each time."""
+        return bool(self.source.keys(PROJECTIONS, self.run_id))
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """All scores of the run."""
+        return self.entry.scores
 
     def own_scores(self) -> tuple[Score, ...]:
         """Scores on the run's own split (else "test", else the last one), loss left out."""
-        splits = list(dict.fromkeys(score.split for score in self.scores))
-        preferred = [s for s in (self.manifest.dataset.split, "test") if s in splits] or splits[-1:]
-        return tuple(s for s in self.scores if s.split in preferred[:1] and s.metric != "loss")
+        return tuple(score for score in self.entry.own_scores() if score.metric != "loss")
 
 
 @dataclass(frozen=True)
@@ -74,12 +93,12 @@ class RunGroup:
     @property
     def placed(self) -> bool:
         """Whether the model was trained with a placement, and not released by somebody."""
-        return self.manifest.placement is not None
+        return self.runs[0].entry.placement is not None
 
     @property
     def name(self) -> str:
         """The placement's name, or the released model's, without what tells groups apart."""
-        return _name(self.manifest)
+        return _name(self.runs[0].entry)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -104,19 +123,11 @@ class RunGroup:
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A run that cannot be read, and why, in one line."""
-
-    run_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Overview:
     """All runs of a store: the readable ones in groups, the broken ones with their reason."""
 
     groups: tuple[RunGroup, ...]
-    broken: tuple[Broken, ...]
+    broken: tuple[BrokenRun, ...]
 
     @property
     def runs(self) -> tuple[RunInfo, ...]:
@@ -142,9 +153,9 @@ class Overview:
 
         Without any group the default ones are chosen.
         """
-        found = {selector: self.find(selector) for selector in selectors}
-        unknown = tuple(selector for selector, group in found.items() if group is None)
-        groups = {group.key: group for group in found.values() if group is not None}
+        matches = {selector: self.find(selector) for selector in selectors}
+        unknown = tuple(selector for selector, group in matches.items() if group is None)
+        groups = {group.key: group for group in matches.values() if group is not None}
         ordered = sorted(groups.values(), key=lambda group: group.series.variant)
         return (_told_apart(ordered[:MAX_OVERLAY]) or self.default(), unknown)
 
@@ -152,12 +163,8 @@ class Overview:
         """The first groups that share their samples with the first one, at most five."""
         if not self.groups:
             return ()
-        first = self.groups[0].manifest
-        alike = (
-            group
-            for group in self.groups
-            if group.manifest.dataset.fingerprint == first.dataset.fingerprint
-        )
+        fingerprint = self.groups[0].runs[0].entry.fingerprint
+        alike = (g for g in self.groups if g.runs[0].entry.fingerprint == fingerprint)
         return _told_apart(tuple(alike)[:MAX_OVERLAY])
 
 
@@ -201,7 +208,7 @@ def counted_groups(groups: Sequence[RunGroup]) -> str:
 
 def _kinds(groups: Sequence[RunGroup]) -> list[str]:
     kinds = {"placement": any(g.placed for g in groups), "model": any(not g.placed for g in groups)}
-    return [kind for kind, there in kinds.items() if there] or ["model"]
+    return [kind for kind, present in kinds.items() if present] or ["model"]
 
 
 def single(group: RunGroup, run: RunInfo) -> RunGroup:
@@ -215,78 +222,70 @@ def group_runs(runs: Iterable[RunInfo]) -> tuple[RunGroup, ...]:
     """Groups in the order none, full, early, middle, late, other placements, models by name."""
     members: dict[tuple[object, ...], list[RunInfo]] = {}
     for run in runs:
-        members.setdefault(_identity(run.manifest), []).append(run)
-    ordered = sorted(members.values(), key=lambda group: _order(group[0].manifest))
-    labels = _labels([group[0].manifest for group in ordered])
-    taken: dict[str, int] = {}
+        members.setdefault(_identity(run.entry), []).append(run)
+    ordered = sorted(members.values(), key=lambda group: _order(group[0].entry))
+    labels = _labels([group[0].entry for group in ordered])
+    taken: Counter[str] = Counter()
     out = []
     for at, group in enumerate(ordered):
-        manifest = group[0].manifest
-        key = "~".join(
-            _slug(part)
-            for part in dict.fromkeys((_name(manifest), manifest.dataset.name, manifest.model.name))
-        )
-        taken[key] = taken.get(key, 0) + 1
-        extra = [str(taken[key])] if taken[key] > 1 else []
-        label = labels[at]
+        entry = group[0].entry
+        parts = dict.fromkeys((_name(entry), entry.dataset, entry.model))
+        key = "~".join(map(_slug, parts))
+        taken[key] += 1
         series = Series(
-            "~".join([key, *extra]),
-            label,
-            manifest.streams,
+            f"{key}~{taken[key]}" if taken[key] > 1 else key,
+            labels[at],
+            entry.specs,
             SERIES_COLOURS[at % len(SERIES_COLOURS)],
-            manifest.model.name,
+            entry.model,
             at,
         )
         members_in_order = tuple(sorted(group, key=lambda run: (run.seed or 0, run.run_id)))
-        out.append(RunGroup(series.key, label, series, members_in_order))
+        out.append(RunGroup(series.key, series.label, series, members_in_order))
     return tuple(out)
 
 
-def _identity(manifest: Manifest) -> tuple[object, ...]:
+def _identity(entry: Entry) -> tuple[object, ...]:
     """Runs that are alike in this are one group. Seeds share a placement, not a digest."""
-    data, model, placement = manifest.dataset, manifest.model, manifest.placement
-    placed = None if placement is None else (placement.name, placement.text, placement.vision)
     return (
-        (model.name, model.family, manifest.streams),
-        placed or model.digest,
-        manifest.seed is None and manifest.run_id,
-        (data.name, data.layout, data.split),
+        (entry.model, entry.family, entry.structure),
+        (entry.placement, entry.placed) if entry.placement is not None else entry.digest,
+        entry.seed is None and entry.run_id,
+        (entry.dataset, entry.layout, entry.split),
     )
 
 
-def _order(manifest: Manifest) -> tuple[object, ...]:
-    name = _name(manifest)
-    at = _PLACEMENT_ORDER.get(name, len(_PLACEMENT_ORDER))
-    at += manifest.placement is None
-    return (manifest.dataset.name, manifest.dataset.split, at, name, manifest.model.name)
+def _order(entry: Entry) -> tuple[object, ...]:
+    name = _name(entry)
+    at = _PLACEMENT_ORDER.get(name, len(_PLACEMENT_ORDER)) + (entry.placement is None)
+    return (entry.dataset, entry.split, at, name, entry.model)
 
 
-def _name(manifest: Manifest) -> str:
-    return manifest.label or "no placement"
+def _name(entry: Entry) -> str:
+    return entry.label or "no placement"
 
 
-def _labels(manifests: Sequence[Manifest]) -> list[str]:
+def _labels(entries: Sequence[Entry]) -> list[str]:
     """The run's own label, with as much of dataset and model as it takes to tell groups apart."""
-    parts = [(_name(m), _data_name(m), m.model.name) for m in manifests]
+    parts = [(_name(e), f"{e.dataset} {e.split}".strip(), e.model) for e in entries]
+    datasets: dict[str, set[str]] = defaultdict(set)
+    models: dict[tuple[str, str], set[str]] = defaultdict(set)
+    alike = Counter(parts)
+    for name, dataset, model in parts:
+        datasets[name].add(dataset)
+        models[name, dataset].add(model)
+    variants: Counter[tuple[str, str, str]] = Counter()
     out = []
-    for at, part in enumerate(parts):
-        same = [i for i, other in enumerate(parts) if other[0] == part[0]]
-        words = [part[0]]
-        if len({parts[i][1] for i in same}) > 1:
-            words.append(part[1])
-        same = [i for i in same if parts[i][1] == part[1]]
-        if len({parts[i][2] for i in same}) > 1:
-            words.append(part[2])
-        same = [i for i in same if parts[i][2] == part[2]]
-        if len(same) > 1:
-            one = manifests[at]
-            words.append(one.run_id if one.seed is None else f"variant {same.index(at) + 1}")
+    for entry, part in zip(entries, parts, strict=True):
+        name, dataset, model = part
+        words = [name]
+        words += [dataset] if len(datasets[name]) > 1 else []
+        words += [model] if len(models[name, dataset]) > 1 else []
+        if alike[part] > 1:
+            variants[part] += 1
+            words.append(entry.run_id if entry.seed is None else f"variant {variants[part]}")
         out.append(", ".join(words))
     return out
-
-
-def _data_name(manifest: Manifest) -> str:
-    return f"{manifest.dataset.name} {manifest.dataset.split}".strip()
 
 
 def _slug(text: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from backend.figures.theme import CLASS_COLOURS, CLASS_MARKERS, styles_of
 from backend.types import BLOCK, LayerRef, StreamSpec, TaskSpec
-from backend.views.words import listed
+from backend.words import listed
 
 MODALITY_COLOUR = "modality"
 _FUSION = "fusion"

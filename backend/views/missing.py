@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backend.store.commands import (
-    capture_command,
+    activations_command,
     measure_command,
     project_command,
     train_command,
 )
 from backend.views.groups import RunGroup, RunInfo
-from backend.views.words import counted, listed
+from backend.words import counted, listed
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _train(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:
 
 
 def _capture(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:
-    return capture_command(run.manifest, store)
+    return activations_command(run.manifest, store)
 
 
 def _measure(run: RunInfo, lacking: tuple[RunInfo, ...], store: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+import plotly.graph_objects as go
 
+from backend.figures import score_strip
 from backend.figures.scores import metric_name
 from backend.views.groups import RunGroup, noun
-from backend.views.words import listed, mean_sd
+from backend.words import listed, mean_sd
 
 COLUMNS = ("series", "label", "run_id", "seed", "task", "metric", "split", "value")
 
@@ -22,6 +24,12 @@ def score_rows(groups: Sequence[RunGroup]) -> pd.DataFrame:
         for s in run.own_scores()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def score_figure(groups: tuple[RunGroup, ...], task: str, metric: str) -> go.Figure:
+    """Every run's score in one metric of one task."""
+    series = [group.series for group in groups]
+    return score_strip(score_rows(groups), series, task=task, metric=metric)
 
 
 def headline_metrics(scores: pd.DataFrame, groups: Sequence[RunGroup]) -> list[tuple[str, str]]:
@@ -47,6 +55,12 @@ def score_table(scores: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFram
             row[f"{task} {metric_name(metric)}"] = mean_sd(values)
         rows.append(row)
     return pd.DataFrame(rows).astype({"seeds": "Int64"})
+
+
+def scores_for_people(groups: tuple[RunGroup, ...]) -> pd.DataFrame:
+    """:func:`score_table` of groups; empty where none has a score."""
+    scores = score_rows(groups)
+    return score_table(scores, groups) if len(scores) else pd.DataFrame()
 
 
 def best_of(scores: pd.DataFrame, groups: Sequence[RunGroup], task: str, metric: str) -> str:

@@ -12,21 +12,19 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from backend.figures.pairing import Pair
-from backend.figures.scales import ESTIMATOR_NAMES, SCALES
+from backend.figures.scales import ESTIMATOR_NAMES
 from backend.figures.training import QUANTITIES
-from backend.measures.suite.parts import PARTS, PRESETS
+from backend.measures.registry import PRESETS, one_layer, two_layers
 from backend.types import POOLINGS, LayerRef
 
 ESTIMATORS = tuple(ESTIMATOR_NAMES)
-MEASURES = tuple(SCALES)
-DIMENSIONS = PARTS["dimension"]
 MAX_RUNS = 40
 MAX_OVERLAY = 5
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": POOLINGS,
     "estimator": ESTIMATORS,
-    "measure": MEASURES,
+    "measure": tuple(two_layers()),
     "preset": PRESETS,
     "played": QUANTITIES,
 }
@@ -87,11 +85,11 @@ class ViewState:
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> Parsed:
         """Read a state; unknown keys and unreadable values become notes and never raise."""
-        known = {item.name for item in fields(cls)}
+        settings = {item.name for item in fields(cls)}
         values: dict[str, Any] = {}
         notes: list[str] = []
         for key, text in query.items():
-            if key not in known:
+            if key not in settings:
                 if not key.startswith("embed"):
                     notes.append(f"{_short(key)} is not a setting")
                 continue
@@ -163,7 +161,7 @@ def _read(key: str, text: str) -> Any:
         return parts
     if key == "dims":
         names = tuple(dict.fromkeys(part for part in text.split(_SEPARATOR) if part))
-        if not names or not set(names) <= set(DIMENSIONS):
+        if not names or not set(names) <= set(one_layer()):
             raise ValueError(text)
         return names
     if key == "cell":

@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from backend.errors import InputError
 from backend.paths import shipped_demo
-from backend.store import Run, Store
-from backend.views.groups import Broken, Overview, RunInfo, Score, group_runs
+from backend.store import Listing, Store
+from backend.views.groups import Overview, RunInfo, group_runs
 
 ENVIRONMENT = "FUSIONSCOPE_STORE"
 Status = Literal["unnamed", "missing", "empty", "broken", "fine"]
@@ -20,11 +21,10 @@ Status = Literal["unnamed", "missing", "empty", "broken", "fine"]
 
 @dataclass(frozen=True)
 class StoreView:
-    """The store as the pages see it. ``token`` changes whenever its content does."""
+    """The store as the pages see it."""
 
     status: Status
     path: str
-    token: str = ""
     message: str = ""
 
     @property
@@ -56,46 +56,65 @@ def named_store(
     return None
 
 
-def look(path: str | None) -> StoreView:
-    """The state of the store at ``path``; costs a few directory listings."""
-    if path is None:
-        return StoreView("unnamed", "", message="No store was named")
+def opened(path: str) -> Store:
+    """The store at ``path``, kept open: its listing and its connection serve every question.
+
+    Another store under the same name is another store; a packed file is one for as long as it is
+    not replaced. InputError where there is none.
+    """
     try:
-        store = Store(path)
-        token = store.token()
+        info = Path(path).stat()
+    except OSError:
+        return Store(path)  # says what is wrong
+    changing = Path(path).is_dir()
+    identity = (info.st_dev, info.st_ino, *(() if changing else (info.st_mtime_ns, info.st_size)))
+    return _opened(str(Path.cwd() / path), path, identity)
+
+
+@lru_cache(maxsize=8)
+def _opened(_place: str, path: str, _identity: tuple[int, ...]) -> Store:
+    return Store(path)
+
+
+def look(path: str | None) -> StoreView:
+    """The state of the store at ``path``; costs a directory listing."""
+    if path is None:
+        return StoreView("unnamed", "", "No store was named")
+    try:
+        store = opened(path)
         if not store.run_ids():
-            return StoreView("empty", path, token, f"{path} holds no runs")
+            return StoreView("empty", path, f"{path} holds no runs")
     except InputError as error:
-        return StoreView("missing", path, message=str(error))
+        return StoreView("missing", path, str(error))
     except OSError as error:
-        return StoreView("broken", path, message=f"{path}: {error.strerror or error}")
-    return StoreView("fine", path, token)
+        return StoreView("broken", path, f"{path}: {error.strerror or error}")
+    return StoreView("fine", path)
 
 
 def overview(path: str) -> Overview:
     """Every run of the store, grouped; a run that cannot be read is listed with its reason.
 
-    Only manifests, scores and file names are read: a corrupt table of measures shows where it is
-    used, and the rest of its run stays usable.
+    Only what listings show is read: a corrupt table of measures shows where it is used, and the
+    rest of its run stays usable. The same object for as long as no run comes or goes.
     """
-    store = Store(path)
-    infos, broken = [], []
-    for run_id in store.run_ids():
-        try:
-            infos.append(_info(store.run(run_id)))
-        except InputError as error:
-            if (Path(path) / "runs" / run_id).is_dir():
-                broken.append(Broken(run_id, str(error)))
-    return Overview(group_runs(infos), tuple(broken))
+    store = opened(path)
+    return _grouped(store, _Same(store.listing()))
 
 
-def _info(run: Run) -> RunInfo:
-    scores = run.scores()[["task", "metric", "split", "value"]]
-    return RunInfo(
-        run.manifest,
-        has_activations=run.has_activations,
-        has_checkpoint=run.checkpoint is not None,
-        has_measures=bool(run.measure_keys()),
-        has_projections=bool(run.projection_keys()),
-        scores=tuple(Score(*row) for row in scores.itertuples(index=False, name=None)),
-    )
+class _Same:
+    """A listing that equals only itself: comparing thousands of runs would cost what is saved."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.listing is self.listing
+
+    def __hash__(self) -> int:
+        return id(self.listing)
+
+
+@lru_cache(maxsize=8)
+def _grouped(store: Store, same: _Same) -> Overview:
+    runs = [RunInfo(entry, store.source) for entry in same.listing.entries]
+    return Overview(group_runs(runs), same.listing.broken)

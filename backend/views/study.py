@@ -21,13 +21,13 @@ from backend.study import (
     examine,
     study_runs,
 )
-from backend.study.findings import chosen
+from backend.study.examine import chosen
 from backend.study.formats import difference_grid, heads
 from backend.study.reference import published_beside
 from backend.study.runs import blocks
-from backend.views import queries, store_access
+from backend.views import questions, store_access
 from backend.views.groups import Overview, RunGroup, RunInfo
-from backend.views.words import literal
+from backend.words import literal
 
 MEASURES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.needs))
 """What the claims need of a store."""
@@ -121,14 +121,14 @@ def findings(
     """Every claim asked of a whole store, and one line for every run that cannot be read."""
     overview = opened(path)
     problems = [f"{item.run_id}: {item.reason}" for item in overview.broken]
-    tables = [queries.run_measures(path, run.run_id, MEASURES, preset) for run in overview.runs]
-    problems += [line for table in tables for line in table.problems]
-    frames = [table.frame for table in tables if len(table.frame)]
-    measures = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    view = store_access.StoreView("fine", path)
+    table = questions.measures(view, overview.groups, MEASURES, preset).answer()
+    problems += table.problems
+    measures = table.frame
     if len(measures) and not measures["pooling"].eq(pooling).any():
         held = ", ".join(dict.fromkeys(measures["pooling"]))
         raise InputError(
-            f"no run has measures of {pooling!r} vectors", where="--pooling", hint=f"Use {held}"
+            f"no run has measures of {pooling!r} vectors", field="pooling", hint=f"Use {held}"
         )
     asked = examine(
         described(overview.runs),

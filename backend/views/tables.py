@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from backend.views.exports import for_people
 from backend.views.groups import RunGroup, noun
 
 
@@ -25,3 +26,8 @@ def by_layer(frame: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFrame:
     )
     wide.insert(0, noun(groups), wide.pop("series").map(labels))
     return wide.rename(columns={"stream_a": "stream"})
+
+
+def taken_away(frames: tuple[pd.DataFrame, ...], groups: tuple[RunGroup, ...]) -> pd.DataFrame:
+    """Measure rows of several questions as one table for people."""
+    return for_people(pd.concat(frames), groups)

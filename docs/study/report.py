@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 from plotly.offline import get_plotlyjs
 
 from backend.figures import alignment_curves, dimension_curves, transition_curves
-from backend.figures.dimensionality import shared_top
+from backend.figures.dimensionality import shared_span
 from backend.figures.seeds import over_seeds
 from backend.figures.theme import SERIES_COLOURS, Series
 from backend.study import published_claims
@@ -64,7 +64,7 @@ def figures_of(rows: pd.DataFrame, groups: tuple[RunGroup, ...]) -> dict[str, li
     series = series_of(groups)
     streams = [spec.name for spec in series[0].streams]
     cka = rows[rows["measure"].eq("cka")]
-    top = shared_top(rows, streams, "effective_dimension")
+    span = shared_span(rows, streams, "effective_dimension")
     return {
         "transitions": [
             transition_curves(cka, series, stream, estimator=ESTIMATOR, height=HEIGHT)
@@ -76,7 +76,7 @@ def figures_of(rows: pd.DataFrame, groups: tuple[RunGroup, ...]) -> dict[str, li
                 series,
                 stream,
                 "effective_dimension",
-                y_max=top,
+                span=span,
                 y_title="effective dimension (95 % of variance)",
                 height=HEIGHT,
             )

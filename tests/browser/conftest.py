@@ -110,7 +110,7 @@ def open_at(browser) -> Iterator[Callable]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on(
             "pageerror",
             lambda error: None if _plotlys_own(error) else errors.append(str(error)),
@@ -144,27 +144,39 @@ def _plotlys_own(error) -> bool:
 
 
 def settle(page) -> None:
-    """Wait until the script ran, every chart is drawn, and nothing is an error."""
+    """Wait until the script ran, every chart on the screen is drawn, and nothing is an error."""
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.wait_for_function(
-        "[...document.querySelectorAll('[data-testid=stPlotlyChart]')]"
-        ".every(chart => chart.querySelector('.main-svg'))"
+        """[...document.querySelectorAll('.figure')].every(chart => {
+            const {top, bottom} = chart.getBoundingClientRect();
+            return top > innerHeight || bottom < 0 || chart.querySelector('.main-svg');
+        })"""
     )
     page.wait_for_timeout(250)
     assert page.locator("[data-testid=stException]").count() == 0
 
 
+def drawn(page, key: str):
+    """The chart of that key, scrolled to and drawn."""
+    page.locator(f".st-key-{key} .figure").scroll_into_view_if_needed()
+    plot = page.locator(f".st-key-{key} .js-plotly-plot")
+    plot.locator(".main-svg").first.wait_for()
+    return plot
+
+
 def click_point(page, key: str, trace: str, index: int) -> None:
-    """Click the ``index``-th point of the trace whose name starts with ``trace``."""
-    box = page.locator(f".st-key-{key} .js-plotly-plot")
-    box.scroll_into_view_if_needed()
-    place = box.evaluate(
+    """Click the ``index``-th point (or cell, row by row) of the trace that is called so."""
+    place = drawn(page, key).evaluate(
         """(plot, [trace, index]) => {
             const data = plot._fullData.find(t => t.name.startsWith(trace));
-            const {xaxis: x, yaxis: y} = plot._fullLayout;
+            const columns = data.z?.[0].length;
+            const [x, y] = columns
+                ? [index % columns, Math.floor(index / columns)]
+                : [data.x[index], data.y[index]];
+            const {xaxis, yaxis} = plot._fullLayout;
             const frame = plot.getBoundingClientRect();
-            return [frame.left + x._offset + x.d2p(data.x[index]),
-                    frame.top + y._offset + y.d2p(data.y[index])];
+            return [frame.left + xaxis._offset + xaxis.d2p(x),
+                    frame.top + yaxis._offset + yaxis.d2p(y)];
         }""",
         [trace, index],
     )

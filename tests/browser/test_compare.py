@@ -6,7 +6,7 @@ import pytest
 
 from backend.jobs.compare import compare_runs
 from backend.store import Store
-from tests.browser.conftest import click_point, serving, settle
+from tests.browser.conftest import click_point, drawn, serving, settle
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,7 @@ FIRST_X = "plot => [plot._fullData[0].x[0], plot._fullLayout.xaxis.range[0]]"
 
 
 def plot(page, key):
-    return page.locator(f".st-key-{key} .js-plotly-plot")
+    return drawn(page, key)
 
 
 def marked(page, key):

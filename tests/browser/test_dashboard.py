@@ -16,22 +16,17 @@ def query(page):
 
 
 def charts(page):
-    return page.locator("[data-testid=stPlotlyChart]")
+    return page.locator(".figure")
 
 
 def test_every_page_is_reached_by_the_menu_and_draws_its_charts(address, open_at, pictures):
     page = open_at(address)
-    for title, least in zip(PAGES, (8, 3, 2, 4, 1, 4, 20), strict=True):
+    for title, least in zip(PAGES, (8, 3, 2, 4, 1, 4, 14), strict=True):
         page.get_by_role("link", name=title).click()
         page.get_by_role("heading", name=title, exact=True).wait_for()
         settle(page)
         assert charts(page).count() >= least
-        assert (
-            page.locator(
-                "[data-testid=stPlotlyChart][aria-label], [data-testid=stPlotlyChart] [aria-label]"
-            ).count()
-            >= 1
-        )
+        assert page.locator(".figure[aria-label]").count() == charts(page).count()
         page.screenshot(path=pictures / f"{title.lower()}.png")
 
 
@@ -148,3 +143,29 @@ def test_the_demo_store_opens_on_every_page(browser, tmp_path, open_at, pictures
             assert charts(page).count() >= 1
             page.screenshot(path=pictures / f"demo-{title.lower()}.png", full_page=True)
         page.context.close()
+
+
+def test_a_chart_that_was_drawn_is_put_back_and_not_drawn_again(address, open_at):
+    page = open_at(f"{address}/transitions")
+    plot = page.locator(".st-key-curve-vision .js-plotly-plot")
+    plot.locator(".main-svg").first.wait_for()
+    plot.evaluate("node => { node.drawnBefore = true; }")
+    page.get_by_role("link", name="Probes").click()
+    page.get_by_role("heading", name="Probes", exact=True).wait_for()
+    settle(page)
+    assert plot.count() == 0
+    page.get_by_role("link", name="Transitions").click()
+    plot.locator(".main-svg").first.wait_for()
+    assert plot.evaluate("node => node.drawnBefore")
+
+
+def test_a_chart_below_the_screen_waits_and_a_focused_one_offers_png_and_svg(address, open_at):
+    page = open_at(f"{address}/compare", height=700)
+    last = page.locator(".st-key-difference-matrix .figure")
+    assert last.locator(".main-svg").count() == 0 and last.get_attribute("aria-label")
+    last.scroll_into_view_if_needed()
+    last.locator(".main-svg").first.wait_for()
+    for kind in ("PNG", "SVG"):
+        with page.expect_download() as download:
+            page.locator(".st-key-difference-matrix").get_by_role("button", name=kind).click()
+        assert download.value.suggested_filename == f"difference-matrix.{kind.lower()}"

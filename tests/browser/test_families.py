@@ -35,7 +35,7 @@ def test_a_familys_charts_are_drawn_and_fit(
     families, made, open_at, pictures, family, width, scheme
 ):
     page = open_at(f"{families}/?runs={made.runs[family]}", width=width, height=2400, scheme=scheme)
-    charts = page.locator("[data-testid=stPlotlyChart]")
+    charts = page.locator(".figure")
     for title in ("Runs", *DRAWN):
         page.get_by_role("link", name=title).click()
         page.get_by_role("heading", name=title, exact=True).wait_for()

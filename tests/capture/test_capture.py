@@ -16,13 +16,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from backend.capture.run import CaptureOptions, shard_rows, thumbnail
+from backend.capture.options import CaptureOptions
+from backend.capture.run import rows_of_batches
+from backend.data.images import thumbnail
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.store import Store
 from backend.store.streams import StreamInfo
 from backend.types import StreamSpec
 from tests.tiny import tiny_checkpoint
+from tests.watch import Watch
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +46,8 @@ def request_for(checkpoint: Path, tmp_path: Path) -> Callable[..., CaptureReques
 
 
 @pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.capture.run._SHARD_ROWS", 8)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.store.vectors._PART_ROWS", 8)
 
 
 def capture(request: CaptureRequest, **kwargs: object) -> Store:
@@ -78,11 +81,11 @@ def test_a_run_holds_every_layer_of_every_sample(
     assert bytes(sample["thumbnail"])[8:12] == b"WEBP"
 
 
-def test_batches_and_shards_do_not_change_what_is_captured(
+def test_batches_and_parts_do_not_change_what_is_captured(
     request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = everything(capture(request_for(run_id="whole")), "whole")
-    monkeypatch.setattr("backend.capture.run._SHARD_ROWS", 6)
+    monkeypatch.setattr("backend.store.vectors._PART_ROWS", 6)
     options = CaptureOptions(limit=20, batch_size=3, device="cpu")
     parts = everything(capture(request_for(run_id="parts", options=options)), "parts")
     assert whole.keys() == parts.keys()
@@ -90,25 +93,24 @@ def test_batches_and_shards_do_not_change_what_is_captured(
         assert np.allclose(whole[key], parts[key], atol=1e-5), key
 
 
-@pytest.mark.usefixtures("small_shards")
+@pytest.mark.usefixtures("small_parts")
 def test_an_interrupted_capture_leaves_no_run_and_goes_on_to_the_same_result(
     request_for: Callable[..., CaptureRequest],
 ) -> None:
     whole = everything(capture(request_for(run_id="whole")), "whole")
     request = request_for(run_id="cut")
-    seen: list[int] = []
 
-    def stop(done: int) -> None:
-        seen.append(done)
+    def stop(done: float, *_: object) -> bool:
         if done >= 12:
             raise KeyboardInterrupt
+        return False
 
     with pytest.raises(KeyboardInterrupt):
-        capture(request, progress=stop)
+        capture(request, progress=Watch(stop))
     assert "cut" not in Store(request.store).run_ids()
-    resumed: list[int] = []
-    store = capture(request, progress=resumed.append)
-    assert resumed[0] in (8, 12)  # not from the beginning
+    resumed = Watch()
+    store = capture(request, progress=resumed)
+    assert resumed.told[0][0] in (8, 12)  # not from the beginning
     cut = everything(store, "cut")
     assert all(np.array_equal(whole[key], cut[key]) for key in whole)
     assert list(store.run("cut").sample_ids()) == list(store.run("whole").sample_ids())
@@ -122,11 +124,15 @@ def test_a_killed_process_leaves_nothing_and_the_next_one_finishes(
         "import sys, time\n"
         "import backend.capture.run as c\n"
         "from backend.jobs.capture import *\n"
-        "c._SHARD_ROWS = 4\n"
+        "import backend.store.vectors as v\n"
+        "v._PART_ROWS = 4\n"
         f"r = CaptureRequest(model={request.model!r}, data='macros', store={request.store!r},"
         " run_id='killed', options=c.CaptureOptions(limit=20, batch_size=4, device='cpu'))\n"
-        "tell = lambda n: (print(n, flush=True), time.sleep(0.2))\n"
-        "run_capture(r, open_request(r), progress=tell)"
+        "class Tell:\n"
+        "    def advance(self, done, total, what=''):\n"
+        "        print(done, flush=True)\n"
+        "        time.sleep(0.2)\n"
+        "run_capture(r, open_request(r), progress=Tell())"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -136,16 +142,16 @@ def test_a_killed_process_leaves_nothing_and_the_next_one_finishes(
             break
     process.wait()
     assert Store(request.store).run_ids() == ()
-    started: list[int] = []
-    store = capture(replace(request, run_id="killed"), progress=started.append)
-    assert started[0] >= 4
+    rest = Watch()
+    store = capture(replace(request, run_id="killed"), progress=rest)
+    assert rest.told[0][0] >= 4 and rest.told[-1] == (20, 20, "")
     assert store.run("killed").n == 20
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(
     request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.capture.run._SHARD_ROWS", 32)
+    monkeypatch.setattr("backend.store.vectors._PART_ROWS", 32)
 
     def peak(n: int, run_id: str) -> int:
         options = CaptureOptions(limit=n, batch_size=32, device="cpu")
@@ -160,24 +166,24 @@ def test_memory_does_not_grow_with_the_number_of_samples(
     peak(192, "warm")  # what is imported and cached on first use
     more = 960 - 192
     vectors = more * 14 * 2 * 16 * 4  # sites, poolings, width, bytes: what must not be held
-    # What does grow is a path a shard and eight bytes an id.
+    # What does grow is a few files a part and eight bytes an id.
     assert peak(960, "many") - peak(192, "few") < 0.2 * vectors
 
 
-def test_a_shard_is_bounded_in_bytes_and_holds_whole_batches(
+def test_a_part_is_bounded_in_bytes_and_holds_whole_batches(
     request_for: Callable[..., CaptureRequest],
 ) -> None:
     manifest = open_request(request_for()).manifest
-    assert shard_rows(manifest, 32) == 512
+    assert rows_of_batches(manifest, 32) == 1024
     streams = tuple(
         StreamInfo.of(StreamSpec.of(spec.name, spec.modality, spec.depth, 4096, spec.fusion_layers))
         for spec in manifest.streams
     )
     model = manifest.model.model_copy(update={"streams": streams})
     wide = manifest.model_copy(update={"model": model})
-    rows = shard_rows(wide, 16)
+    rows = rows_of_batches(wide, 16)
     assert rows % 16 == 0
-    assert rows * 4096 * 14 * 2 * 4 <= 32 * 2**20
+    assert rows * 4096 * 14 * 2 * 4 <= 64 * 2**20
 
 
 def write_folder(path: Path, n: int = 6) -> Path:
@@ -225,9 +231,9 @@ def test_strict_stops_at_the_unreadable_image_and_leaves_no_run(
     ("changes", "said"),
     [
         ({"model": "nowhere"}, "is not a local directory"),
-        ({"poolings": ("max",)}, "unknown pooling max"),
-        ({"dtype": "int8"}, "unknown dtype"),
-        ({"split": "holdout"}, "no split 'holdout'"),
+        ({"options": CaptureOptions(pooling=("max",))}, "pooling: 'max' is not one of cls, mean"),
+        ({"options": CaptureOptions(dtype="int8")}, "dtype: 'int8' is not one of float32"),
+        ({"options": CaptureOptions(split="holdout")}, "no split 'holdout'"),
         ({"data": "coco:there"}, "unknown layout 'coco'"),
         ({"options": CaptureOptions(device="tpu")}, "no such device"),
     ],
@@ -256,7 +262,9 @@ def test_the_checkpoint_and_its_scores_can_travel_with_the_run(
     (checkpoint / "scores.json").write_text(
         '[{"task": "irony", "metric": "auroc", "split": "test", "value": 0.75}]'
     )
-    run = capture(request_for(run_id="r", keep_checkpoint=True)).run("r")
+    run = capture(
+        request_for(run_id="r", options=CaptureOptions(limit=20, with_checkpoint=True))
+    ).run("r")
     assert run.scores()["value"].tolist() == [0.75]
     assert run.checkpoint is not None
     assert (run.checkpoint / "model.safetensors").is_file()
@@ -272,7 +280,7 @@ def test_a_thumbnail_is_small_and_keeps_the_shape() -> None:
 
 
 def test_data_that_vanish_during_a_capture_make_no_run_and_are_captured_from_the_start(
-    request_for: Callable[..., CaptureRequest], tmp_path: Path, small_shards: None
+    request_for: Callable[..., CaptureRequest], tmp_path: Path, small_parts: None
 ) -> None:
     data, away = tmp_path / "data", tmp_path / "away"
     (data / "img").mkdir(parents=True)
@@ -284,14 +292,15 @@ def test_data_that_vanish_during_a_capture_make_no_run_and_are_captured_from_the
     request = request_for(data=f"folder:{data}", run_id="r")
     opened = open_request(request)
 
-    def then_gone(done: int) -> None:
+    def then_gone(done: float, *_: object) -> bool:
         if done >= 8 and not away.exists():
             (data / "img").rename(away)
+        return False
 
     with pytest.raises(
         InputError, match=r"data data: vanished while it was read: of .* 0 are left"
     ):
-        run_capture(request, opened, progress=then_gone)
+        run_capture(request, opened, progress=Watch(then_gone))
     assert Store(request.store).run_ids() == ()
     away.rename(data / "img")
     assert capture(request).run("r").n == 20

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backend.capture.run import CaptureOptions
+from backend.capture.options import CaptureOptions
 from backend.capture.sinks import PooledSink, Vectors
 from backend.errors import InputError
 from backend.jobs import streaming
@@ -25,11 +25,14 @@ from backend.jobs.measure import measure_frames, measure_store
 from backend.jobs.project import project_run
 from backend.jobs.streaming import StreamPlan, streaming_key
 from backend.measures import CKAStream
+from backend.remarks import in_words
 from backend.store import Run, RunWriter, Store
 from backend.store.streams import StreamInfo
 from backend.store.verify import verify
+from backend.store.workplace import Workplace
 from backend.types import LayerRef, matched_layers
 from tests.tiny import tiny_checkpoint
+from tests.watch import Watch
 
 PLACES = [f"{what}_{side}" for side in "ab" for what in ("stream", "layer", "site")]
 KEYS = ["measure", *PLACES, "pooling", "estimator"]
@@ -66,8 +69,8 @@ def request_for(checkpoint: Path, tmp_path: Path) -> Callable[..., CaptureReques
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_shards() -> Iterator[None]:
-    """Three shards: 8, 8 and 4 samples."""
+def small_parts() -> Iterator[None]:
+    """Three parts: 8, 8 and 4 samples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming, "_FEWEST_ROWS", 8)
         yield
@@ -79,7 +82,7 @@ def capture(request: CaptureRequest, **kwargs: object) -> Run:
 
 
 @pytest.fixture(scope="module")
-def whole(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, small_shards: None) -> Run:
+def whole(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, small_parts: None) -> Run:
     """An uninterrupted streaming capture."""
     return capture(streaming_request(checkpoint, tmp_path_factory.mktemp("whole") / "store"))
 
@@ -96,9 +99,10 @@ def test_a_run_has_the_measures_of_its_vectors_and_no_vectors(
     full = capture(request_for(run_id="full", streaming=False))
     measured = pd.concat(frame for _, frame in measure_frames(full))
     assert not whole.has_activations
-    names = {path.name for path in whole.paths.dir.rglob("*") if path.is_file()}
+    names = {path.name for path in whole.contents.paths.dir.rglob("*") if path.is_file()}
     keys = {f"{streaming_key(pooling)}.parquet" for pooling in ("cls", "mean")}
-    assert names == {"run.json", "samples.parquet", *keys}
+    parts = {f"part-{start:09d}.parquet" for start in (0, 8, 16)}
+    assert names == {"run.json", *parts, *keys}
     columns = [*full.samples().columns, "thumbnail"]
     pd.testing.assert_frame_equal(whole.samples(columns), full.samples(columns))
     both = whole.measures().merge(measured, on=KEYS, suffixes=("", "_full"))
@@ -107,7 +111,7 @@ def test_a_run_has_the_measures_of_its_vectors_and_no_vectors(
         np.testing.assert_allclose(both[name], both[f"{name}_full"], atol=1e-6)
     for name in ("n", "reason", "params"):
         assert both[name].equals(both[f"{name}_full"]), name
-    assert verify(Store(whole.paths.dir.parent.parent)) == []
+    assert verify(Store(whole.contents.paths.dir.parent.parent)) == []
 
 
 def test_every_tracked_pair_and_every_site_is_measured(whole: Run) -> None:
@@ -131,24 +135,26 @@ def test_every_tracked_pair_and_every_site_is_measured(whole: Run) -> None:
         rows["stream_a"].eq("vision") & rows["layer_a"].eq(0) & rows["pooling"].eq("cls")
     ]
     assert constant["value"].isna().all()
-    assert constant["reason"].str.contains("the summary token does not depend on the image").all()
+    said = constant["reason"].map(in_words)
+    assert said.str.contains("the summary token does not depend on the image").all()
 
 
 def test_while_it_runs_no_vector_is_on_disk(request_for: Callable[..., CaptureRequest]) -> None:
     request = request_for()
     seen = []
 
-    def look(done: int) -> None:
-        for path in Path(request.store).rglob("shard-*.parquet"):
+    def look(*_: object) -> bool:
+        for path in Path(request.store).rglob("part-*.parquet"):
             seen.append(pq.read_schema(path).names)
+        return False
 
-    capture(request, progress=look)
+    capture(request, progress=Watch(look))
     assert seen
     assert all(names[0] == "sample_id" and names[-1] == "thumbnail" for names in seen)
     assert not any("vision" in name or "cls" in name for names in seen for name in names)
 
 
-def test_batches_and_shards_do_not_change_the_measures(
+def test_batches_and_parts_do_not_change_the_measures(
     request_for: Callable[..., CaptureRequest], whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "_GATHERED_ROWS", 3)
@@ -179,21 +185,21 @@ def crash(owner: type, name: str, at: int, after: bool) -> Callable[[pytest.Monk
     return patch
 
 
-# Two poolings: sums are saved twice a shard. ``_forget``: on opening, then before each shard.
+# Two poolings: sums are saved twice a part. ``_forget``: on opening, then before each part.
 STEPS = {
     "before the first sums": (crash(CKAStream, "save", 1, after=False), 0),
-    "between the poolings of the first shard": (crash(CKAStream, "save", 1, after=True), 0),
-    "sums of the first shard without the shard": (crash(RunWriter, "write_shard", 1, False), 0),
-    "after the first shard": (crash(RunWriter, "write_shard", 1, after=True), 8),
+    "between the poolings of the first part": (crash(CKAStream, "save", 1, after=True), 0),
+    "sums of the first part without the part": (crash(RunWriter, "write_part", 1, False), 0),
+    "after the first part": (crash(RunWriter, "write_part", 1, after=True), 8),
     "while old sums are deleted": (crash(streaming.StreamBuffer, "_forget", 3, after=True), 8),
-    "between the poolings of the second shard": (crash(CKAStream, "save", 3, after=True), 8),
-    "sums of the second shard without the shard": (crash(RunWriter, "write_shard", 2, False), 8),
-    "after the second shard": (crash(RunWriter, "write_shard", 2, after=True), 16),
+    "between the poolings of the second part": (crash(CKAStream, "save", 3, after=True), 8),
+    "sums of the second part without the part": (crash(RunWriter, "write_part", 2, False), 8),
+    "after the second part": (crash(RunWriter, "write_part", 2, after=True), 16),
     "while a batch is summed": (crash(CKAStream, "update", 5, after=True), 16),
-    "after the last shard": (crash(RunWriter, "write_shard", 3, after=True), 20),
-    "between the measures": (crash(RunWriter, "add_measures", 2, after=False), 20),
+    "after the last part": (crash(RunWriter, "write_part", 3, after=True), 20),
+    "between the measures": (crash(RunWriter, "add", 2, after=False), 20),
     "before the commit": (crash(RunWriter, "commit", 1, after=False), 20),
-    "within the commit": (crash(RunWriter, "_build", 1, after=True), 20),
+    "within the commit": (crash(Workplace, "publish", 1, after=False), 20),
 }
 
 
@@ -210,9 +216,9 @@ def test_a_crash_at_any_step_changes_nothing_and_counts_nobody_twice(
         with pytest.raises(CrashError):
             capture(request_for())
     assert "r" not in Store(request_for().store).run_ids()
-    resumed: list[int] = []
-    run = capture(request_for(), progress=resumed.append)
-    assert resumed[0] == safe
+    resumed = Watch()
+    run = capture(request_for(), progress=resumed)
+    assert resumed.told[0][0] == safe
     same(run, whole)
     assert run.measures().equals(whole.measures())
 
@@ -220,15 +226,15 @@ def test_a_crash_at_any_step_changes_nothing_and_counts_nobody_twice(
 def test_a_crash_after_a_crash_with_other_batches_counts_nobody_twice(
     request_for: Callable[..., CaptureRequest], whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sums of a shard that never came must not be taken for those of a smaller one."""
+    """The sums of a part that never came must not be taken for those of a smaller one."""
     with monkeypatch.context() as crashing:
-        crash(RunWriter, "write_shard", 2, after=False)(crashing)
+        crash(RunWriter, "write_part", 2, after=False)(crashing)
         with pytest.raises(CrashError):
             capture(request_for())
     other = request_for(options=CaptureOptions(limit=20, batch_size=2, device="cpu"))
     with monkeypatch.context() as crashing:
         crashing.setattr(streaming, "_FEWEST_ROWS", 2)
-        crash(RunWriter, "write_shard", 3, after=False)(crashing)
+        crash(RunWriter, "write_part", 3, after=False)(crashing)
         with pytest.raises(CrashError):
             capture(other)
     run = capture(request_for())
@@ -245,15 +251,15 @@ def state_files(request: CaptureRequest) -> list[Path]:
 
 @pytest.fixture
 def cut(request_for: Callable[..., CaptureRequest]) -> Iterator[CaptureRequest]:
-    """A capture that stopped after its second shard (16 samples)."""
+    """A capture that stopped after its second part (16 samples)."""
     with pytest.MonkeyPatch.context() as crashing:
-        crash(RunWriter, "write_shard", 2, after=True)(crashing)
+        crash(RunWriter, "write_part", 2, after=True)(crashing)
         with pytest.raises(CrashError):
             capture(request_for())
     return request_for()
 
 
-def test_unfinished_work_holds_the_sums_of_the_last_two_shards(cut: CaptureRequest) -> None:
+def test_unfinished_work_holds_the_sums_of_the_last_two_parts(cut: CaptureRequest) -> None:
     assert [path.name for path in state_files(cut)] == [
         *("sums-000001-cls.npz", "sums-000001-mean.npz"),
         *("sums-000002-cls.npz", "sums-000002-mean.npz"),
@@ -269,9 +275,9 @@ def test_unfinished_work_holds_the_sums_of_the_last_two_shards(cut: CaptureReque
         (lambda files: files[2].write_bytes(files[0].read_bytes()), 8),
         (lambda files: [path.unlink() for path in files], 0),
     ],
-    ids=["truncated", "one pooling missing", "of another shard", "all missing"],
+    ids=["truncated", "one pooling missing", "of another part", "all missing"],
 )
-def test_damaged_sums_cost_their_shard_and_nothing_else(
+def test_damaged_sums_cost_their_part_and_nothing_else(
     cut: CaptureRequest,
     whole: Run,
     caplog: pytest.LogCaptureFixture,
@@ -279,29 +285,29 @@ def test_damaged_sums_cost_their_shard_and_nothing_else(
     safe: int,
 ) -> None:
     damage(state_files(cut))
-    resumed: list[int] = []
+    resumed = Watch()
     with caplog.at_level(logging.WARNING):
-        run = capture(cut, progress=resumed.append)
-    assert resumed[0] == safe
+        run = capture(cut, progress=resumed)
+    assert resumed.told[0][0] == safe
     assert f"the sums of {16 - safe} samples are missing or damaged" in caplog.text
     same(run, whole)
 
 
-def test_a_damaged_last_shard_goes_back_to_the_sums_before_it(
+def test_a_damaged_last_part_goes_back_to_the_sums_before_it(
     cut: CaptureRequest, whole: Run
 ) -> None:
-    last = max(Path(cut.store).rglob("shard-*.parquet"))
+    last = max(Path(cut.store).rglob("part-*.parquet"))
     last.write_bytes(last.read_bytes()[:-40])
-    resumed: list[int] = []
-    run = capture(cut, progress=resumed.append)
-    assert resumed[0] == 8
+    resumed = Watch()
+    run = capture(cut, progress=resumed)
+    assert resumed.told[0][0] == 8
     same(run, whole)
 
 
 KILLED = """
 import os, signal, sys
 import numpy as np
-from backend.capture.run import CaptureOptions
+from backend.capture.options import CaptureOptions
 from backend.jobs import streaming
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 streaming._FEWEST_ROWS = 8
@@ -317,12 +323,13 @@ if step == "half-written sums":
         handle.flush()
         die()
     np.savez = savez
-def progress(done):
-    if step == "forward pass" and done >= at:
-        die()
+class Progress:
+    def advance(self, done, total, what=""):
+        if step == "forward pass" and done >= at:
+            die()
 request = CaptureRequest(model=sys.argv[1], data="macros", store=sys.argv[2], run_id="r",
     streaming=True, options=CaptureOptions(limit=20, batch_size=4, device="cpu"))
-run_capture(request, open_request(request), progress=progress)
+run_capture(request, open_request(request), progress=Progress())
 """
 
 
@@ -336,9 +343,9 @@ def test_a_killed_process_leaves_what_the_next_one_needs(
     words = [sys.executable, "-c", KILLED, request.model, request.store, step, str(at)]
     killed = subprocess.run(words, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    resumed: list[int] = []
-    run = capture(request, progress=resumed.append)
-    assert resumed[0] == safe
+    resumed = Watch()
+    run = capture(request, progress=resumed)
+    assert resumed.told[0][0] == safe
     same(run, whole)
 
 
@@ -346,14 +353,14 @@ def test_a_killed_process_leaves_what_the_next_one_needs(
 def test_a_capture_with_vectors_and_one_without_do_not_go_on_with_each_other_s_work(
     request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
-    monkeypatch.setattr("backend.capture.run._SHARD_ROWS", 8)
+    monkeypatch.setattr("backend.store.vectors._PART_ROWS", 8)
     with monkeypatch.context() as crashing:
-        crash(RunWriter, "write_shard", 2, after=True)(crashing)
+        crash(RunWriter, "write_part", 2, after=True)(crashing)
         with pytest.raises(CrashError):
             capture(request_for(streaming=first))
-    resumed: list[int] = []
-    run = capture(request_for(streaming=not first), progress=resumed.append)
-    assert resumed[0] == 0
+    resumed = Watch()
+    run = capture(request_for(streaming=not first), progress=resumed)
+    assert resumed.told[0][0] == 0
     assert run.n == 20
     assert run.has_activations is first
     assert bool(len(run.measures())) is not first
@@ -365,7 +372,7 @@ def test_the_manifest_of_a_capture_with_vectors_is_as_it_was(
 ) -> None:
     full = open_request(request_for(streaming=False)).manifest
     assert "streaming" not in full.to_json()
-    assert '"streaming": true' in whole.paths.manifest.read_text()
+    assert '"streaming": true' in whole.contents.paths.manifest.read_text()
     assert whole.manifest.streaming
     assert not full.same_work(open_request(request_for()).manifest)
 
@@ -379,19 +386,19 @@ def test_a_streaming_run_refuses_vectors(request_for: Callable[..., CaptureReque
         store.writer(opened.manifest) as writer,
         pytest.raises(ValueError, match="keeps no vectors"),
     ):
-        writer.write_shard(samples, vectors)  # type: ignore[arg-type]
+        writer.write_part(samples, vectors)  # type: ignore[arg-type]
 
 
 def test_measuring_or_projecting_it_later_names_the_command_that_makes_the_vectors(
     whole: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert measure_store(Store(whole.paths.dir.parent.parent), [whole.run_id]) == []
+    assert measure_store(Store(whole.contents.paths.dir.parent.parent), [whole.run_id]) == []
     assert project_run(whole, method="pca") == []
     assert "fusionscope capture --model" in caplog.text
     assert "--streaming" not in caplog.text
 
 
-def test_memory_is_known_beforehand_and_shards_grow_with_it(
+def test_memory_is_known_beforehand_and_parts_grow_with_it(
     request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = request_for()
@@ -406,15 +413,15 @@ def test_memory_is_known_beforehand_and_shards_grow_with_it(
     monkeypatch.setattr(streaming.StreamBuffer, "add_measures", look)
     capture(request)
     assert held == [plan.nbytes]
-    assert plan.shard_rows(4) == 8
+    assert plan.part_rows(4) == 8
     wide = tuple(
         StreamInfo.of(replace(s, sites=tuple(replace(site, width=1024) for site in s.sites)))
         for s in plan.manifest.streams
     )
     model = plan.manifest.model.model_copy(update={"streams": wide})
     large = StreamPlan.of(plan.manifest.model_copy(update={"model": model}))
-    assert large.shard_rows(32) % 32 == 0
-    assert large.shard_rows(32) == 8192
+    assert large.part_rows(32) % 32 == 0
+    assert large.part_rows(32) == 8192
 
 
 def test_a_value_that_cannot_be_summed_names_sample_and_layer(
@@ -437,7 +444,7 @@ def test_a_value_that_cannot_be_summed_names_sample_and_layer(
 def test_combinations_without_sense_are_refused(
     request_for: Callable[..., CaptureRequest],
 ) -> None:
-    with pytest.raises(InputError, match="--dtype"):
-        open_request(request_for(dtype="float16"))
+    with pytest.raises(InputError, match=r"^dtype: float16 is how vectors are kept"):
+        open_request(request_for(options=CaptureOptions(dtype="float16")))
     with pytest.raises(InputError, match="at least 4 samples, got 3"):
         open_request(request_for(options=CaptureOptions(limit=3, batch_size=4, device="cpu")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from pathlib import Path
 
-from backend.capture.run import CaptureOptions
+from backend.capture.options import CaptureOptions
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from tests.tiny import tiny_checkpoint
 

@@ -19,7 +19,7 @@ PAGE = PAGES["docs/new-family.md"]
 EXAMPLE = (ROOT / "docs/example_family/postcards/family.py").read_text()
 SOURCES = "\n".join(
     path.read_text()
-    for folder in ("backend", "docs/example_family", "tests/models")
+    for folder in ("backend", "dashboard", "docs/example_family", "tests/models")
     for path in sorted((ROOT / folder).rglob("*.py"))
 )
 

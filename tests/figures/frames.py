@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -112,3 +114,16 @@ def dimension_frame(*series: Series, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.D
                         }
                         rows.append(one_row)
     return pd.DataFrame(rows)
+
+
+def spans(shapes):
+    """Left and right ends of the boxes that shapes draw."""
+    ends = [end for s in shapes for end in re.findall(r"M([-\d.]+),[-\d.]+H([-\d.]+)", s.path)]
+    return [(float(left), float(right)) for left, right in ends]
+
+
+def joins(figure):
+    """The layers of the upper and of the lower stream that lines join."""
+    lines = [s.path for s in figure.layout.shapes if not s.fillcolor]
+    ends = [end for path in lines for end in re.findall(r"M(\d+),[-\d.]+L(\d+),", path)]
+    return [(int(a), int(b)) for a, b in ends]

@@ -4,10 +4,10 @@ import pytest
 
 from backend.figures import Series, dimension_curves, transition_curves
 from backend.figures.curves import runs_of
-from backend.figures.dimensionality import shared_top
+from backend.figures.dimensionality import shared_span
 from backend.figures.transitions import fusion_points, transition_points
 from backend.types import StreamSpec
-from tests.figures.frames import LATE, NONE, cka_frame, dimension_frame
+from tests.figures.frames import LATE, NONE, cka_frame, dimension_frame, spans
 
 
 def lines(figure):
@@ -40,8 +40,8 @@ def test_each_stream_is_shaded_at_its_own_fusion_layers():
     frame = cka_frame()
     vision = transition_curves(frame, [LATE], "vision").layout.shapes
     text = transition_curves(frame, [LATE], "text").layout.shapes
-    assert [(s.x0, s.x1) for s in vision] == [(2.5, 4.5)]
-    assert [(s.x0, s.x1) for s in text] == [(1.5, 2.5), (3.5, 4.5)]
+    assert spans(vision) == [(2.5, 4.5)]
+    assert spans(text) == [(1.5, 2.5), (3.5, 4.5)]
 
 
 def test_modalities_differ_in_colour_marker_and_dash():
@@ -56,7 +56,7 @@ def test_several_placements_get_a_line_each_and_a_strip_that_shows_where_they_fu
     figure = transition_curves(cka_frame(LATE, NONE), [LATE, NONE], "vision")
     assert [t.name for t in lines(figure)] == ["late", "none"]
     assert len({t.line.color for t in lines(figure)}) == 2
-    assert sorted((s.x0 + s.x1) / 2 for s in figure.layout.shapes) == [3, 4]
+    assert [(a + b) / 2 for a, b in spans(figure.layout.shapes)] == [3, 4]
     strip = [t for t in figure.data if t.yaxis == "y2"]
     assert len(strip) == 2
 
@@ -106,7 +106,7 @@ def test_axes_name_the_stream_and_what_x_counts():
 def test_a_dimension_curve_starts_at_the_embeddings_and_can_share_its_scale():
     frame = dimension_frame()
     figure = dimension_curves(
-        frame, [LATE], "text", y_max=shared_top(frame, ["vision", "text"], "effective_dimension")
+        frame, [LATE], "text", span=shared_span(frame, ["vision", "text"], "effective_dimension")
     )
     line = lines(figure)[0]
     assert list(line.x) == [0, 1, 2, 3, 4]

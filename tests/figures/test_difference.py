@@ -15,7 +15,7 @@ from backend.figures import (
 )
 from backend.figures.difference import paired_seeds, span_of
 from backend.types import StreamSpec
-from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame, dimension_frame
+from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame, dimension_frame, spans
 
 KEY = ["stream_a", "layer_a", "stream_b", "layer_b"]
 
@@ -91,7 +91,7 @@ def test_the_reference_is_the_line_at_0_with_its_own_fusion_strip():
     reference = line(figure, "none (reference)")
     assert list(reference.x) == [1, 2, 3, 4, 5, 6] and set(reference.y) == {0}
     assert "the reference, 0" in reference.hovertext[0]
-    assert sorted((s.x0 + s.x1) / 2 for s in figure.layout.shapes) == [3, 4]
+    assert [(a + b) / 2 for a, b in spans(figure.layout.shapes)] == [3, 4]
     low, high = figure.layout.yaxis.range
     assert low == -high
     assert figure.layout.yaxis.title.text == "CKA: minus none"
@@ -148,7 +148,11 @@ def test_the_matrix_is_white_at_0_and_as_far_up_as_down():
     assert list(heat.colorbar.tickvals) == [-0.05, -0.025, 0, 0.025, 0.05]
     assert "late − none: vision layer" in figure.layout.yaxis.title.text
     hover = next(t for t in figure.data if t.name == "cells").hovertext
-    assert any("CKA difference 0.030 (mean)" in text and "95 % interval" in text for text in hover)
+    assert any(
+        "CKA difference 0.030 (mean)" in text and "95 % interval" in text
+        for row in hover
+        for text in row
+    )
 
 
 def test_fusion_in_either_run_is_ticked_in_the_matrix():

@@ -10,7 +10,7 @@ from backend.figures.placement import describe
 from backend.figures.projection import RASTER_ABOVE, WEBGL_ABOVE, projection_ranges
 from backend.figures.theme import SERIES_COLOURS, STYLES, escape
 from backend.types import StreamSpec
-from tests.figures.frames import LATE, NONE, TEXT, VISION
+from tests.figures.frames import LATE, NONE, TEXT, VISION, joins, spans
 
 
 def points(n=10, classes=("a", "b")):
@@ -25,15 +25,18 @@ def points(n=10, classes=("a", "b")):
     )
 
 
-def boxes(figure):
-    return [s for s in figure.layout.shapes if s.type == "rect"]
+def boxes(figure, *, filled=None):
+    """Middles of the drawn boxes, of the filled or the empty ones where asked."""
+    shapes = [s for s in figure.layout.shapes if s.fillcolor]
+    if filled is not None:
+        shapes = [s for s in shapes if s.fillcolor.startswith("rgba") is not filled]
+    return sorted((a + b) / 2 for a, b in spans(shapes))
 
 
 def test_a_placement_has_a_box_for_every_layer_and_fills_those_that_fuse():
     figure = placement_drawing([TEXT, VISION])
     assert len(boxes(figure)) == 6 + 4
-    filled = [s for s in boxes(figure) if not s.fillcolor.startswith("rgba")]
-    assert sorted((s.x0 + s.x1) / 2 for s in filled) == [2, 3, 4, 4]
+    assert boxes(figure, filled=True) == [2, 3, 4, 4]
 
 
 def test_vision_stands_above_text_whatever_the_order_of_the_streams():
@@ -44,8 +47,7 @@ def test_vision_stands_above_text_whatever_the_order_of_the_streams():
 
 
 def test_paired_fusion_layers_are_joined_across_streams_of_different_depth():
-    joins = [s for s in placement_drawing([VISION, TEXT]).layout.shapes if s.type == "line"]
-    assert [(s.x0, s.x1) for s in joins] == [(3, 2), (4, 4)]
+    assert joins(placement_drawing([VISION, TEXT])) == [(3, 2), (4, 4)]
     hover = placement_drawing([VISION, TEXT]).data[0].hovertext
     assert hover[2] == "vision layer 3, fusion: co-attention with text<br>paired with text layer 2"
     assert hover[0] == "vision layer 1"
@@ -151,7 +153,7 @@ def test_an_unequal_fusion_list_does_not_break_the_drawing():
     figure = placement_drawing(
         [StreamSpec.of("v", "vision", 3, 4, (1, 2)), StreamSpec.of("t", "text", 3, 4, (1,))]
     )
-    assert len([s for s in figure.layout.shapes if s.type == "line"]) == 1
+    assert len(joins(figure)) == 1
 
 
 def test_figures_import_neither_torch_nor_streamlit():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from backend.figures import axis_refs, layer_heatmap
+from backend.figures.heatmap import pair_in_words
 from backend.types import LayerRef
 from tests.figures.frames import LATE, TEXT, VISION, cka_frame
 
@@ -40,33 +41,24 @@ def test_the_colour_scale_is_0_to_1_and_a_negative_value_is_shown_as_it_is():
     frame.loc[here & frame["layer_a"].eq(1) & frame["layer_b"].eq(4), "value"] = -0.03
     figure = layer_heatmap(frame, [VISION], [TEXT])
     assert (figure.data[0].zmin, figure.data[0].zmax) == (0, 1)
-    hover = dict(
-        zip(
-            zip(cells(figure).x, cells(figure).y, strict=True), cells(figure).hovertext, strict=True
-        )
-    )[(4, 1)]
+    hover = cells(figure).hovertext[1][4]
     assert "CKA -0.030" in hover and "below 0" in hover
 
 
-def test_every_cell_carries_a_clickable_marker_that_leads_back_to_its_layers():
+def test_every_cell_can_be_clicked_and_its_place_leads_back_to_its_layers():
     figure = layer_heatmap(cka_frame(), LATE.streams, LATE.streams)
     refs = axis_refs(LATE.streams)
-    markers = cells(figure)
-    assert len(markers.x) == 144
-    assert refs[markers.x[0]].stream in ("vision", "text")
     assert refs[7] == LayerRef("text", 0)
-    assert markers.marker.color == "rgba(0,0,0,0)"
-    assert figure.data[0].hoverinfo == "skip"
+    words = cells(figure).hovertext
+    assert (len(words), len(words[0])) == (12, 12) and cells(figure).hoverinfo == "text"
+    for y, x in ((1, 8), (9, 2)):
+        assert pair_in_words(refs[y], refs[x]) in words[y][x]
 
 
 def test_the_hover_has_value_seeds_null_z_and_n_or_the_reason():
     figure = layer_heatmap(cka_frame(), [VISION], [TEXT])
-    by_place = dict(
-        zip(
-            zip(cells(figure).x, cells(figure).y, strict=True), cells(figure).hovertext, strict=True
-        )
-    )
-    hover = by_place[(2, 2)]
+    words = cells(figure).hovertext
+    hover = words[2][2]
     for part in (
         "vision layer 2 and text layer 2",
         "CKA 0.510",
@@ -78,7 +70,7 @@ def test_the_hover_has_value_seeds_null_z_and_n_or_the_reason():
         "n = 64",
     ):
         assert part in hover
-    assert "undefined: layer 0 of vision is constant" in by_place[(0, 0)]
+    assert "undefined: layer 0 of vision is constant" in words[0][0]
 
 
 def test_fusion_layers_are_ticked_on_both_axes():

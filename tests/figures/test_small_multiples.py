@@ -16,41 +16,51 @@ from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame, dimension_
 SHORT = Series("short", "short", (StreamSpec.of("vision", "vision", 3, 32, (1,)),), "#C9619B")
 
 
-def test_every_run_has_a_figure_named_on_its_axis_and_all_share_the_y_axis():
+def panels(figure):
+    """{run: its axis} of a figure of panels."""
+    named = (figure.layout[name] for name in figure.layout if name.startswith("xaxis"))
+    axes = sorted(named, key=lambda axis: axis.domain[0])
+    return {axis.title.text.partition(":")[0]: axis for axis in axes if axis.title.text}
+
+
+def lines(figure):
+    """{name of the line: the line}."""
+    return {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
+
+
+def test_every_run_has_a_panel_named_on_its_axis_and_all_share_the_y_axis():
     frame = cka_frame(LATE, NONE)
     frame.loc[frame["series"].eq("none") & frame["layer_a"].ne(frame["layer_b"]), "value"] = -0.3
-    panels = transition_panels(frame, [LATE, NONE], "text", estimator="debiased")
-    assert list(panels) == ["late", "none"]
-    assert panels["late"].layout.xaxis.title.text == "late: text transition k"
-    assert panels["late"].layout.yaxis.title.text == "CKA, debiased"
-    ranges = {tuple(figure.layout.yaxis.range) for figure in panels.values()}
-    assert len(ranges) == 1 and min(ranges)[0] < -0.3
-    assert list(panels["late"].layout.xaxis.tickvals) == [1, 2, 3, 4]
-    assert not any(figure.layout.showlegend for figure in panels.values())
-    late = next(t for t in panels["late"].data if t.mode == "lines+markers")
-    assert list(late.y) == pytest.approx([0.91] * 4)
+    figure = transition_panels(frame, [LATE, NONE], "text", estimator="debiased")
+    assert list(panels(figure)) == ["late", "none"]
+    assert figure.layout.xaxis.title.text == "late: text transition k"
+    assert figure.layout.yaxis.title.text == "CKA, debiased"
+    assert {trace.yaxis for trace in figure.data} == {"y"} and figure.layout.yaxis.range[0] < -0.3
+    assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
+    assert not figure.layout.showlegend
+    assert list(lines(figure)["late"].y) == pytest.approx([0.91] * 4)
+    assert (lines(figure)["late"].xaxis, lines(figure)["none"].xaxis) == ("x", "x2")
 
 
 def test_only_its_own_fusion_is_shaded_and_a_shallower_run_keeps_its_own_axis():
-    frame = cka_frame(LATE, NONE)
-    panels = transition_panels(frame, [LATE, NONE, SHORT], "vision")
-    assert [(s.x0, s.x1) for s in panels["late"].layout.shapes] == [(2.5, 4.5)]
-    assert not panels["none"].layout.shapes
-    assert list(panels["late"].layout.xaxis.range) == [0.5, 6.5]
-    assert list(panels["short"].layout.xaxis.range) == [0.5, 3.5]
+    figure = transition_panels(cka_frame(LATE, NONE), [NONE, LATE, SHORT], "vision")
+    by_axis = {shape.xref: shape.path for shape in figure.layout.shapes}
+    assert set(by_axis) == {"x2", "x3"} and by_axis["x2"].startswith("M2.5,0H4.5")
+    assert list(panels(figure)["late"].range) == [0.5, 6.5]
+    assert list(panels(figure)["short"].range) == [0.5, 3.5]
 
 
-def test_a_deep_run_has_every_second_layer_ticked():
+def test_every_second_layer_is_ticked():
     deep = Series("late", "late", (StreamSpec.of("vision", "vision", 12, 32),), "#0F9D76")
-    panels = transition_panels(cka_frame(), [deep], "vision")
-    assert list(panels["late"].layout.xaxis.tickvals) == [2, 4, 6, 8, 10, 12]
+    figure = transition_panels(cka_frame(), [deep], "vision")
+    assert list(panels(figure)["late"].tickvals) == [2, 4, 6, 8, 10, 12]
 
 
-def test_a_run_without_the_stream_or_with_one_stream_has_no_figure():
+def test_a_run_without_the_stream_or_with_one_stream_has_no_panel():
     frame = cka_frame(LATE)
-    assert list(transition_panels(frame, [LATE, SHORT], "text")) == ["late"]
-    assert list(alignment_panels(frame, [LATE, SHORT])) == ["late"]
-    assert alignment_panels(frame, [SHORT]) == {}
+    assert list(panels(transition_panels(frame, [LATE, SHORT], "text"))) == ["late"]
+    assert list(panels(alignment_panels(frame, [LATE, SHORT]))) == ["late"]
+    assert not alignment_panels(frame, [SHORT]).data
 
 
 def test_alignment_names_both_layers_in_the_hover_of_every_run():
@@ -59,25 +69,22 @@ def test_alignment_names_both_layers_in_the_hover_of_every_run():
         (StreamSpec.of("vision", "vision", 3, 32), StreamSpec.of("text", "text", 6, 16)),
         "#858585",
     )  # fmt: skip
-    panels = alignment_panels(cka_frame(LATE, swapped), [LATE, swapped])
-    hovers = {
-        key: next(t for t in figure.data if t.mode == "lines+markers").hovertext
-        for key, figure in panels.items()
-    }
-    assert "vision layer 3 and text layer 2" in hovers["late"][3]
-    assert "text layer 4 and vision layer 2" in hovers["none"][4]
+    drawn = lines(alignment_panels(cka_frame(LATE, swapped), [LATE, swapped]))
+    assert "vision layer 3 and text layer 2" in drawn["late"].hovertext[3]
+    assert "text layer 4 and vision layer 2" in drawn["none"].hovertext[4]
 
 
-def test_dimensions_share_the_given_top():
-    panels = dimension_panels(dimension_frame(LATE, NONE), [LATE, NONE], "text", y_max=14)
-    assert {tuple(f.layout.yaxis.range) for f in panels.values()} == {(0, 14 * 1.06)}
+def test_dimensions_share_the_given_span():
+    frame = dimension_frame(LATE, NONE)
+    figure = dimension_panels(frame, [LATE, NONE], "text", span=(0.0, 14.0))
+    assert tuple(figure.layout.yaxis.range) == (0, 14)
 
 
 def test_names_cannot_bring_markup_into_the_figures():
     bad = Series("late", "<img src=x>", LATE.streams, "#C9619B")
     frame = cka_frame(bad)
     for figure in [
-        *transition_panels(frame, [bad], "text").values(),
+        transition_panels(frame, [bad], "text"),
         cross_heatmap(cross_frame(), bad, NONE, [VISION], [TEXT]),
     ]:
         assert "<img" not in figure.to_json()
@@ -130,6 +137,5 @@ def test_the_axes_and_hovers_name_run_and_layer_and_the_cell_is_outlined():
     assert {((s.x0 + s.x1) / 2, (s.y0 + s.y1) / 2) for s in figure.layout.shapes if s.x1} >= {
         (8.0, 3.0)
     }
-    markers = next(t for t in figure.data if t.name == "cells")
-    assert len(markers.x) == 144 and markers.marker.color == "rgba(0,0,0,0)"
-    assert "late vision layer 3 and none text layer 1" in " ".join(markers.hovertext)
+    cells = next(t for t in figure.data if t.name == "cells")
+    assert "late vision layer 3 and none text layer 1" in cells.hovertext[3][8]

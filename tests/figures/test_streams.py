@@ -20,7 +20,7 @@ from backend.figures.sites import fusion_sites, named_sites
 from backend.figures.theme import STYLES, styles_of
 from backend.figures.transitions import fusion_points, partners, transition_points
 from backend.types import Meet, Site, StreamSpec, matched_layers
-from tests.figures.frames import LATE, cka_frame, dimension_frame, row
+from tests.figures.frames import LATE, cka_frame, dimension_frame, joins, row
 
 VISION = StreamSpec.of("vision", "vision", 2, 4)
 TEXT = StreamSpec.of("text", "text", 2, 4)
@@ -186,10 +186,9 @@ def test_a_drawing_joins_only_streams_that_read_each_other_and_says_the_rest_in_
         replace(VISION, meets=(Meet(2, "cross", "text", "2"),)),
         replace(TEXT, meets=(Meet(1, "cross", "vision", "1"),)),
     ]
-    joins = [s for s in placement_drawing(both_ways).layout.shapes if s.type == "line"]
-    assert [(s.x0, s.x1) for s in joins] == [(2, 1)]
+    assert joins(placement_drawing(both_ways)) == [(2, 1)]
     figure = placement_drawing(THREE.streams)
-    assert not [s for s in figure.layout.shapes if s.type == "line"]
+    assert not joins(figure)
     hovers = {trace.name: trace.hovertext for trace in figure.data}
     assert hovers["text_decoder"][1] == (
         "text_decoder layer 2, fusion: cross-attention to vision<br>"

@@ -13,7 +13,7 @@ from backend.jobs.compare import compare_runs
 from backend.jobs.measure import measure_frames, measure_store
 from backend.jobs.project import project_run
 from backend.jobs.streaming import StreamPlan
-from backend.store import Run, Store, verify
+from backend.store import Run, Store, kinds, verify
 
 PLACE = ["stream_a", "layer_a", "site_a"]
 
@@ -31,14 +31,14 @@ def store(tmp_path_factory: pytest.TempPathFactory, store_factory: ModuleType) -
 
 
 def run_of(store: Store, model: str) -> Run:
-    return next(run for run in store.listing().runs if run.manifest.model.name == model)
+    return next(run for run in map(store.run, store.run_ids()) if run.manifest.model.name == model)
 
 
 def test_everything_that_is_measured_belongs_to_its_run(store: Store) -> None:
     assert verify(store) == []
     assert measure_store(store, workers=1) == []
-    for run in store.listing().runs:
-        keys = run.measure_keys()
+    for run in map(store.run, store.run_ids()):
+        keys = run.keys(kinds.MEASURES)
         assert {key.rsplit("-", 2)[1] for key in keys} == {"cls", "mean"}, run.run_id
 
 
@@ -116,7 +116,7 @@ def test_a_pooling_that_no_stream_has_is_no_work_and_asking_for_it_says_why(
     store = Store.create(tmp_path)
     with store.writer(made) as writer:
         vectors = store_factory.make_vectors(made, 8)
-        writer.write_shard(store_factory.make_samples(8), vectors)
+        writer.write_part(store_factory.make_samples(8), vectors)
         assert {key.split("-")[2] for key, _ in measure_frames(writer)} == {"mean"}
         writer.commit()
     caplog.set_level(logging.WARNING)

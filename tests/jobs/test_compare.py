@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from backend.jobs.compare import compare_runs, comparison_key, missing_compariso
 from backend.measures import cka_matrix
 from backend.measures.chance.pvalues import holm
 from backend.measures.suite.cross import cross_cka
-from backend.measures.suite.presets import Layers
-from backend.store import Store
+from backend.measures.suite.layers import Layers
+from backend.remarks import Place, in_words, read_text
+from backend.store import Store, kinds
 from backend.types import LayerRef
 
 A, B, C = "early-seed0", "late-seed0", "none-seed0"
@@ -77,9 +79,10 @@ def test_a_constant_layer_is_undefined_with_the_run_that_it_is_of(store):
     frame = store.pair(A, B).measures()
     dead = frame[frame["stream_a"].eq("vision") & frame["layer_a"].eq(0)]
     assert dead["value"].isna().all()
-    assert dead["reason"].str.startswith(f"{A}: layer 0 of vision is constant").all()
+    said = dead["reason"].map(in_words)
+    assert said.str.startswith(f"layer 0 of vision of {A} is constant: the summary").all()
     both = dead[dead["stream_b"].eq("vision") & dead["layer_b"].eq(0)]["reason"].iloc[0]
-    assert A in both and B in both
+    assert [r.layers for r in read_text(both)] == [(Place("vision", "0", run),) for run in (A, B)]
 
 
 def test_a_warning_stands_only_at_the_layers_that_it_is_about():
@@ -89,19 +92,18 @@ def test_a_warning_stands_only_at_the_layers_that_it_is_about():
     frame = cross_cka(Layers(copies, "cls"), Layers(arrays, "cls"), ("x", "y"))
     noted = frame[frame["warnings"].str.contains("copies")]
     assert set(noted["layer_a"]) == {1} and set(noted["layer_b"]) == {1, 11}
-    assert noted["warnings"].str.contains("layer 1 of vision of x").all()
+    said = [r.layers for text in noted["warnings"] for r in read_text(text) if r.code == "copies"]
+    assert set(said) == {(Place("vision", "1", "x"),)}
 
 
 def test_only_what_is_missing_is_computed_and_an_interrupted_command_goes_on(store):
-    seen = []
-
-    def stop(task):
-        seen.append(task)
-        raise KeyboardInterrupt
+    class Stop:
+        def advance(self, done, total, what=""):
+            assert (done, total, what) == (1, 6, f"{A} ~ {B}: cls")
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare_runs(store, [A, B, C], report=stop)
-    assert len(seen) == 1
+        compare_runs(store, [A, B, C], progress=Stop())
     rest = compare_runs(store, [C, B, A])
     assert len(rest) == 5
     assert compare_runs(store, [A, B, C]) == []
@@ -112,7 +114,7 @@ def test_a_replaced_run_is_compared_again(store, store_factory):
     manifest = store.run(A).manifest.model_copy(update={"created": "2026-03-01T12:00:00+00:00"})
     with store.writer(manifest, replace=True) as writer:
         vectors = {k: v + 1.0 * (v**2) for k, v in store_factory.make_vectors(manifest, 24).items()}
-        store_factory.write_shards(writer, store_factory.make_samples(24), vectors)
+        store_factory.write_parts(writer, store_factory.make_samples(24), vectors)
         writer.commit()
     before = store.pair(B, C).measures()
     assert {(t.run_a, t.run_b) for t in compare_runs(store, [A, B, C], poolings=["cls"])} == {
@@ -141,8 +143,7 @@ def test_a_run_without_activations_names_the_capture_command_before_anything_is_
 
 def test_what_was_compared_needs_no_activations_any_more(store):
     compare_runs(store, [A, B])
-    for path in (store.path / "runs" / A / "activations").iterdir():
-        path.unlink()
+    rmtree(store.path / "runs" / A / "activations")
     assert compare_runs(store, [A, B]) == []
 
 
@@ -190,7 +191,7 @@ def test_what_another_process_made_meanwhile_is_no_error(store, monkeypatch):
 
     monkeypatch.setattr(job, "cross_cka", slowly)
     compare_runs(store, [A, B], poolings=["cls"])
-    assert store.pair(A, B).measure_keys() == (comparison_key("cls"),)
+    assert store.pair(A, B).keys(kinds.COMPARISONS) == (comparison_key("cls"),)
 
 
 def test_two_commands_at_once_and_the_words_they_say(store):
@@ -203,7 +204,7 @@ def test_two_commands_at_once_and_the_words_they_say(store):
     said = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     assert any(f"{A} ~ {B}: cls" in out for out, _ in said)
-    assert store.pair(A, B).measure_keys() == (comparison_key("cls"),)
+    assert store.pair(A, B).keys(kinds.COMPARISONS) == (comparison_key("cls"),)
     again = subprocess.run(words, capture_output=True, text=True, check=False)
     assert again.returncode == 0 and "nothing to add" in again.stdout
     bad = subprocess.run([*words, "--pooling", "max"], capture_output=True, text=True, check=False)

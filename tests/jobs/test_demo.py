@@ -166,7 +166,10 @@ def test_a_checkpoint_finished_without_training_measures_is_trained_again_beside
 
 def test_an_unfinished_demo_names_the_cells_that_it_lacks(tmp_path: Path) -> None:
     assert len(demo.missing_cells(tmp_path / "gone")) == 15
-    (tmp_path / "runs" / "macros-late-s1").mkdir(parents=True)
+    unfinished, finished = (tmp_path / "runs" / f"macros-late-s{seed}" for seed in (0, 1))
+    unfinished.mkdir(parents=True)
+    finished.mkdir()
+    (finished / "run.json").touch()
     missing = demo.missing_cells(tmp_path)
     assert len(missing) == 14
     assert demo.Cell("late", 1) not in missing

@@ -1,5 +1,8 @@
 """``measure``: only what is missing, in parts, on finished runs and on runs still being written."""
 
+import json
+from shutil import copytree
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,10 +16,27 @@ from backend.jobs.measure import (
     measure_store,
     missing_tasks,
 )
-from backend.measures import cka, cka_contributions, linear_probe, procrustes, pwcca
-from backend.measures.suite.parts import PARTS, THESIS_PARTS, measures_of, preset_of
-from backend.measures.suite.presets import DEFAULT, THESIS, Layers, thesis_layers
+from backend.measures import (
+    cka,
+    cka_contributions,
+    linear_predictivity,
+    linear_probe,
+    procrustes,
+    pwcca,
+)
+from backend.measures.suite.compute import compute, thesis_layers
+from backend.measures.suite.layers import Layers
+from backend.measures.suite.parts import measures_of, parts_of, preset_of
+from backend.measures.suite.rows import tidy_frame
+from backend.remarks import in_words
+from backend.store import Store, kinds
 from backend.types import LayerRef
+
+DEFAULT = parts_of("default")
+
+
+SMALL = {"placements": ["early"], "seeds": [0], "n": 26, "depth": 3, "width": 6}
+BARE = {"measures": False, "projections": False}
 
 
 @pytest.fixture
@@ -24,12 +44,46 @@ def bare(store_factory, tmp_path):
     """Options for a store of runs without measures and projections."""
 
     def make(**options):
-        defaults = {"placements": ["early"], "seeds": [0], "n": 26, "depth": 3, "width": 6}
-        return store_factory.make_store(
-            tmp_path / "store", **{**defaults, "measures": False, "projections": False, **options}
-        )
+        return store_factory.make_store(tmp_path / "store", **SMALL | BARE | options)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def once(store_factory, tmp_path_factory):
+    """A store that was measured, first its cls vectors and then the rest; the tasks of either."""
+    path = tmp_path_factory.mktemp("measured") / "store"
+    store = store_factory.make_store(path, **SMALL | BARE)
+    return path, measure_store(store, poolings=["cls"]), measure_store(store)
+
+
+@pytest.fixture
+def measured(once, tmp_path):
+    """A copy of it."""
+    return Store(copytree(once[0], tmp_path / "measured"))
+
+
+@pytest.fixture(scope="module")
+def both_presets(store_factory, tmp_path_factory):
+    """A run of more samples, measured under either preset."""
+    path = tmp_path_factory.mktemp("presets") / "store"
+    store = store_factory.make_store(path, **SMALL | BARE | {"n": 70, "width": 14})
+    for preset in ("default", "thesis"):
+        measure_store(store, poolings=["cls"], preset=preset)
+    return store.run("early-seed0")
+
+
+class Told:
+    """What the progress of a command was told."""
+
+    def __init__(self, stop_after=None):
+        self.what, self.stop_after = [], stop_after
+
+    def advance(self, done, total, what=""):
+        self.what.append(what)
+        self.done, self.total = done, total
+        if len(self.what) == self.stop_after:
+            raise KeyboardInterrupt
 
 
 def one(frame, **equal):
@@ -39,14 +93,13 @@ def one(frame, **equal):
     return frame.iloc[0]
 
 
-def test_every_part_of_every_pooling_is_added_and_matches_the_vectors(bare):
-    store = bare()
-    done = measure_store(store)
-    run = store.run("early-seed0")
+def test_every_part_of_every_pooling_is_added_and_matches_the_vectors(measured, once):
+    done = [*once[1], *once[2]]
+    run = measured.run("early-seed0")
     assert {(task.part, task.pooling) for task in done} == {
         (part.name, pooling) for part in DEFAULT for pooling in ("cls", "mean")
     }
-    assert set(run.measure_keys()) == {task.key for task in done}
+    assert set(run.keys(kinds.MEASURES)) == {task.key for task in done}
     frame = run.measures()
     pair = {"pooling": "mean", "stream_a": "vision", "stream_b": "text", "layer_a": 2, "layer_b": 3}
     x, y = run.vectors("vision", 2, "mean"), run.vectors("text", 3, "mean")
@@ -64,24 +117,24 @@ def test_every_part_of_every_pooling_is_added_and_matches_the_vectors(bare):
 
 
 @pytest.mark.parametrize("preset", ["default", "thesis"])
-def test_every_measure_that_a_part_names_is_computed_and_no_other(bare, preset):
-    store = bare()
-    measure_store(store, poolings=["cls"], preset=preset)
-    run = store.run("early-seed0")
-    parts = {"default": PARTS, "thesis": THESIS_PARTS}[preset]
-    assert {key.split("-")[1] for key in run.measure_keys()} == set(parts)
-    assert set(run.measures()["pooling"]) == {"cls"}
-    for key in run.measure_keys():
-        found = set(run.measures(keys=[key])["measure"])
-        assert found == set(parts[key.split("-")[1]]) == set(measures_of(key) or ()), key
-        assert preset_of(key) == preset
+def test_every_measure_that_a_part_names_is_computed_and_no_other(both_presets, preset):
+    run = both_presets
+    parts = {part.name: {one.name for one in part.measures} for part in parts_of(preset)}
+    keys = [key for key in run.keys(kinds.MEASURES) if preset_of(key) == preset]
+    assert {key.split("-")[1] for key in keys} == set(parts)
+    for key in keys:
+        rows = run.measures(keys=[key])
+        assert set(rows["measure"]) == parts[key.split("-")[1]] == set(measures_of(key) or ()), key
+        assert set(rows["pooling"]) == {"cls"}
 
 
-def test_each_fusion_output_is_compared_with_its_neighbours_by_every_measure_of_two_layers(bare):
-    store = bare()
-    measure_store(store, poolings=["cls"])
-    frame = store.run("early-seed0").measures()
-    (k,) = store.run("early-seed0").streams[0].fusion_layers
+def test_each_fusion_output_is_compared_with_its_neighbours_by_every_measure_of_two_layers(
+    measured,
+):
+    run = measured.run("early-seed0")
+    frame = run.measures()
+    frame = frame[frame["pooling"].eq("cls")]
+    (k,) = run.streams[0].fusion_layers
     for name in ("cka", "cka_rbf", "procrustes", "svcca", "mutual_knn", "rsa"):
         rows = frame[frame["measure"].eq(name) & frame["stream_a"].eq("vision")]
         into = rows[rows["site_b"].eq("fusion") & rows["layer_a"].eq(k - 1)]
@@ -118,7 +171,7 @@ def test_a_run_without_labels_has_no_probes_and_lacks_none(bare, tmp_path, store
         samples = samples.set_column(at, name, nothing)
     with store.writer(manifest) as writer:
         vectors = store_factory.make_vectors(manifest, 26)
-        store_factory.write_shards(writer, samples, vectors, 7)
+        store_factory.write_parts(writer, samples, vectors, 7)
         keys = measure_source(writer, poolings=["cls"])
         writer.commit()
     parts = {part.name for part in DEFAULT} - {"probes"}
@@ -129,10 +182,8 @@ def test_a_run_without_labels_has_no_probes_and_lacks_none(bare, tmp_path, store
     assert {key.split("-")[1] for key, _ in measure_frames(run, poolings=["mean"])} == parts
 
 
-def test_the_driving_samples_are_stored_by_id(bare):
-    store = bare()
-    measure_store(store, poolings=["cls"])
-    run = store.run("early-seed0")
+def test_the_driving_samples_are_stored_by_id(measured):
+    run = measured.run("early-seed0")
     found = run.drivers(LayerRef("vision", 2), LayerRef("text", 1), "cls")
     share = cka_contributions(run.vectors("vision", 2), run.vectors("text", 1))
     best = run.sample_ids()[int(np.argmax(share))]
@@ -142,24 +193,16 @@ def test_the_driving_samples_are_stored_by_id(bare):
     assert sorted(found["rank"]) == [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5]
 
 
-def test_what_is_present_is_not_computed_again(bare, monkeypatch):
-    store = bare()
-    run = store.run("early-seed0")
-    assert len(measure_store(store, poolings=["cls"])) == len(DEFAULT)
-    key = measure_key("default", "shape", "cls")
-    before = run.paths.measure(key).stat().st_mtime_ns
-    assert {task.pooling for task in measure_store(store)} == {"mean"}
+def test_what_is_present_is_not_computed_again(measured, once, monkeypatch):
+    assert len(once[1]) == len(DEFAULT) and {task.pooling for task in once[2]} == {"mean"}
     monkeypatch.setattr(job, "perform", None)
-    assert measure_store(store) == []
-    assert run.paths.measure(key).stat().st_mtime_ns == before
+    assert measure_store(measured) == []
 
 
-def test_a_part_that_is_gone_is_the_only_one_made_again(bare):
-    store = bare()
-    measure_store(store)
-    run = store.run("early-seed0")
-    run.paths.measure(measure_key("default", "rsa", "mean")).unlink()
-    assert [(t.part, t.pooling) for t in measure_store(store)] == [("rsa", "mean")]
+def test_a_part_that_is_gone_is_the_only_one_made_again(measured):
+    run = measured.run("early-seed0")
+    run.contents.file(kinds.MEASURES, measure_key("default", "rsa", "mean")).unlink()
+    assert [(t.part, t.pooling) for t in measure_store(measured)] == [("rsa", "mean")]
 
 
 def test_two_commands_at_once_do_the_work_once_and_neither_fails(bare, monkeypatch):
@@ -167,42 +210,38 @@ def test_two_commands_at_once_do_the_work_once_and_neither_fails(bare, monkeypat
     tasks = job.missing_in_store(store, poolings=["cls"])
     add = job._add
 
-    def late(sink, preset, part, layers):
+    def late(sink, part, layers):
         if part.name == "gap" and not getattr(late, "raced", False):
             late.raced = True
-            add(sink, preset, part, layers)  # the other command writes first
-        return add(sink, preset, part, layers)
+            add(sink, part, layers)  # the other command writes first
+        return add(sink, part, layers)
 
     monkeypatch.setattr(job, "_add", late)
     job.perform_all(store, tasks)
     job.perform_all(store, tasks)
     assert late.raced
-    assert set(store.run("early-seed0").measure_keys()) == {task.key for task in tasks}
+    assert set(store.run("early-seed0").keys(kinds.MEASURES)) == {task.key for task in tasks}
 
 
 def test_an_interrupted_command_keeps_what_is_finished_and_goes_on(bare):
     store = bare()
-    seen = []
-
-    def stop(task):
-        seen.append(task)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        measure_store(store, report=stop)
     run = store.run("early-seed0")
-    assert set(run.measure_keys()) == {task.key for task in seen}
-    rest = measure_store(store)
-    assert not {task.key for task in rest} & {task.key for task in seen}
+    tasks = missing_tasks(run)
+    told = Told(stop_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        measure_store(store, progress=told)
+    assert set(run.keys(kinds.MEASURES)) == {task.key for task in tasks[:3]}
+    assert told.what == [f"early-seed0: {task.part} of {task.pooling}" for task in tasks[:3]]
+    assert measure_store(store) == tasks[3:]
     assert missing_tasks(run) == []
 
 
 def test_several_runs_are_shared_by_processes_with_the_same_numbers(bare, tmp_path, store_factory):
     store = bare(placements=["early", "middle"], keep_activations="all")
-    finished = []
-    tasks = measure_store(store, poolings=["cls"], workers=2, report=finished.append)
-    assert sorted(finished, key=str) == sorted(tasks, key=str)
+    told = Told()
+    tasks = measure_store(store, poolings=["cls"], workers=2, progress=told)
+    assert sorted(told.what) == sorted(map(str, tasks))
+    assert told.done == told.total == sum(task.weight for task in tasks)
     alone = store_factory.make_store(
         tmp_path / "alone", placements=["middle"], seeds=[0], n=26, depth=3, width=6,
         measures=False, projections=False,
@@ -222,25 +261,24 @@ def test_other_parameters_or_another_version_have_other_keys(monkeypatch):
 def test_a_run_without_activations_is_skipped_with_the_command_that_makes_them(bare, caplog):
     store = bare(keep_activations="none")
     assert measure_store(store, poolings=["cls"]) == []
-    assert store.run("early-seed0").measure_keys() == ()
+    assert store.run("early-seed0").keys(kinds.MEASURES) == ()
     message = caplog.messages[0]
     assert "early-seed0" in message and "fusionscope capture --model" in message
 
 
-def test_an_unfinished_run_is_measured_from_its_shards(bare, store_factory, tmp_path):
-    finished = bare()
+def test_an_unfinished_run_is_measured_from_its_parts(measured, store_factory, tmp_path):
+    finished = measured
     manifest = finished.run("early-seed0").manifest
     store = store_factory.make_store(tmp_path / "other", placements=[], seeds=[])
     samples = store_factory.make_samples(26)
     vectors = store_factory.make_vectors(manifest, 26)
     with store.writer(manifest) as writer:
-        store_factory.write_shards(writer, samples, vectors, 7)
+        store_factory.write_parts(writer, samples, vectors, 7)
         keys = measure_source(writer)
         writer.commit(keep_activations=False)
     run = store.run("early-seed0")
     assert not run.has_activations
-    measure_store(finished)
-    assert list(run.measure_keys()) == sorted(keys)
+    assert list(run.keys(kinds.MEASURES)) == sorted(keys)
     assert run.measures().equals(finished.run("early-seed0").measures())
     assert run.drivers().equals(finished.run("early-seed0").drivers())
     assert measure_store(store) == []
@@ -250,7 +288,7 @@ def test_frames_can_be_had_without_a_store_to_write_to(bare):
     run = bare().run("early-seed0")
     frames = dict(measure_frames(run, poolings=["cls"]))
     assert list(frames) == [measure_key("default", part.name, "cls") for part in DEFAULT]
-    assert run.measure_keys() == ()
+    assert run.keys(kinds.MEASURES) == ()
 
 
 def test_bad_values_are_named_with_run_stream_and_layer(bare, monkeypatch):
@@ -266,9 +304,9 @@ def test_bad_values_are_named_with_run_stream_and_layer(bare, monkeypatch):
 
     monkeypatch.setattr(type(run), "vectors", with_nan)
     job._cached_layers.cache_clear()
-    with pytest.raises(InputError, match=r"run early-seed0, layer 2 of text: NaN in 2 of 26 rows"):
+    with pytest.raises(InputError, match=r"run early-seed0: layer 2 of text: NaN in 2 of 26 rows"):
         measure_store(store)
-    assert run.measure_keys() == ()
+    assert run.keys(kinds.MEASURES) == ()
     job._cached_layers.cache_clear()
 
 
@@ -280,12 +318,9 @@ def test_unknown_presets_and_poolings_are_refused(bare):
         measure_store(store, poolings=["max"])
 
 
-def test_the_thesis_preset_repeats_its_conventions(bare):
-    store = bare(n=60, width=14)
-    done = measure_store(store, preset="thesis")
-    assert {(task.part, task.pooling) for task in done} == {(p.name, "cls") for p in THESIS}
-    run = store.run("early-seed0")
-    frame = run.measures()
+def test_the_thesis_preset_repeats_its_conventions(both_presets):
+    run = both_presets
+    frame = run.measures(keys=[measure_key("thesis", p.name, "cls") for p in parts_of("thesis")])
     unit = [run.vectors(s, 2) for s in ("vision", "text")]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in unit]
     pair = {"stream_a": "vision", "layer_a": 2, "stream_b": "text", "layer_b": 2}
@@ -306,7 +341,7 @@ def test_the_thesis_preset_repeats_its_conventions(bare):
     needed = int(np.searchsorted(np.cumsum(variances) / variances.sum(), 0.95) + 1)
     row = one(frame, measure="effective_dimension", stream_a="vision", layer_a=2)
     assert row["value"] == needed
-    assert frame["layer_a"].min() == 1
+    assert frame["layer_a"].min() == 1 and set(frame["pooling"]) == {"cls"}
     assert set(frame["estimator"]) == {"biased", "sample"}
 
 
@@ -328,23 +363,48 @@ def test_too_few_samples_for_the_neighbours_are_undefined_with_the_reason(bare):
     frame = store.run("early-seed0").measures()
     rows = frame[frame["measure"].isin(["mutual_knn", "jaccard_knn", "cknna"])]
     assert rows["value"].isna().all()
-    assert "n = 9 samples are too few for 10 neighbours" in set(rows["reason"])
-    assert all("too few" in text or "constant" in text for text in rows["reason"])
+    said = set(rows["reason"].map(in_words))
+    assert said == {"n = 9 samples are too few for 10 neighbours"}
+    predicted = frame[frame["measure"].eq("linear_predictivity")]
+    said = set(predicted["reason"].map(in_words))
+    assert said == {"n = 9 samples are too few: it takes 10"}
     recall = frame[frame["measure"].eq("recall_at_5")]
-    assert "a gallery of 4 samples is too small for recall at 5" in set(recall["reason"])
+    said = set(recall["reason"].map(in_words))
+    assert "a gallery of 4 samples is too small for recall at 5" in said
     assert frame[frame["measure"].eq("recall_at_1")]["value"].notna().any()
 
 
-def test_pwcca_is_the_mean_of_both_directions_since_a_pair_is_stored_once(bare):
-    store = bare(n=60)
-    measure_store(store, poolings=["cls"])
-    run = store.run("early-seed0")
-    x, y = run.vectors("vision", 2), run.vectors("text", 3)
-    pair = {"stream_a": "vision", "layer_a": 2, "stream_b": "text", "layer_b": 3}
-    row = one(run.measures(), measure="pwcca", **pair)
-    there, back = float(pwcca(x, y)), float(pwcca(y, x))
-    assert abs(there - back) > 1e-4
-    assert row["value"] == pytest.approx((there + back) / 2, rel=1e-5)
+@pytest.mark.parametrize("function", [pwcca, linear_predictivity])
+def test_both_directions_of_a_measure_that_is_not_symmetric_are_stored(both_presets, function):
+    run = both_presets
+    name, frame = function.__name__, run.measures()
+    a, b = LayerRef("vision", 2), LayerRef("text", 3)
+    fused = LayerRef("vision", run.streams[0].fusion_layers[0], "fusion")
+    for x, y in ((a, b), (b, a), (LayerRef("text", 1), b), (b, LayerRef("text", 1)),
+                 (fused, LayerRef("vision", fused.layer))):  # fmt: skip
+        sides = {f"{what}_{side}": getattr(ref, what) for side, ref in (("a", x), ("b", y))
+                 for what in ("stream", "layer", "site")}  # fmt: skip
+        row = one(frame, measure=name, **sides)
+        expected = function(run.vectors(x.stream, x), run.vectors(y.stream, y))
+        assert row["value"] == pytest.approx(expected, rel=1e-5)
+    mine = frame[frame["measure"].eq(name)]
+    counts = mine.groupby(["stream_a", "stream_b"]).size()
+    assert counts["vision", "text"] == counts["text", "vision"] == 16
+
+
+@pytest.mark.parametrize("preset", ["default", "thesis"])
+def test_all_parameters_that_the_rows_name_are_in_the_key(both_presets, preset):
+    for part in parts_of(preset):
+        key = measure_key(preset, part.name, "cls")
+        for text in both_presets.measures(keys=[key])["params"].unique():
+            said = {k: v for k, v in json.loads(text).items() if k not in FACTS}
+            assert {name: part.parameters.get(name, FIXED.get(name)) for name in said} == said, key
+
+
+FACTS = ("direction", "k", "task", "kind", "metric")
+"""What tells the rows of one file apart."""
+FIXED = {"kernel": "linear"}
+"""What the one pass of linear CKA cannot do otherwise."""
 
 
 def test_warnings_of_a_cell_are_about_its_own_layers_and_call_them_by_name():
@@ -359,12 +419,13 @@ def test_warnings_of_a_cell_are_about_its_own_layers_and_call_them_by_name():
     for part in DEFAULT:
         if part.labelled:
             continue
-        frame, _ = part.compute(layers)
-        warned = frame[frame["warnings"].str.contains("copies")]
+        frame = tidy_frame(compute(part, layers).rows)
+        said = frame["warnings"].map(in_words)
+        warned = frame.assign(said=said)[said.str.contains("copies")]
         mine = warned["stream_a"].eq("text") & warned["layer_a"].eq(1)
         mine |= warned["stream_b"].eq("text") & warned["layer_b"].eq(1)
         assert mine.all(), part.name
-        assert not warned["warnings"].str.contains(r"\b[xy]\b").any(), part.name
+        assert not warned["said"].str.contains(r"\b[xy]\b").any(), part.name
         assert len(warned) or part.name in ("retrieval", "gap"), part.name
 
 
@@ -377,18 +438,15 @@ def test_a_layer_that_is_constant_up_to_rounding_is_called_so_by_every_part():
     layers = Layers(arrays, "cls", {"vision": "vision"})
     for part in DEFAULT:
         if part.name in ("cka", "dimension", "cca", "shape", "rbf"):
-            reasons = set(part.compute(layers)[0]["reason"]) - {""}
-            assert any(
-                "the summary token does not depend on the image yet" in r for r in reasons
-            ), part.name
+            rows = tidy_frame(compute(part, layers).rows)
+            assert rows["reason"].str.contains("constant_input").any(), part.name
 
 
-def test_lost_driving_samples_are_found_again(bare):
-    store = bare()
-    measure_store(store, poolings=["cls"])
+def test_lost_driving_samples_are_found_again(measured):
+    store = measured
     run = store.run("early-seed0")
     before = run.drivers()
-    run.paths.driver(measure_key("default", "cka", "cls")).unlink()
+    run.contents.file(kinds.DRIVERS, measure_key("default", "cka", "cls")).unlink()
     assert [task.part for task in measure_store(store, poolings=["cls"])] == ["cka"]
     assert run.drivers().equals(before)
     assert measure_store(store, poolings=["cls"]) == []

@@ -6,6 +6,7 @@ import pytest
 from backend.errors import InputError
 from backend.jobs.project import project_run, project_source, projection_key
 from backend.projection import project_layers
+from tests.watch import Watch
 
 
 @pytest.fixture
@@ -55,11 +56,11 @@ def test_a_run_without_activations_is_skipped_with_the_command_that_makes_them(b
     assert "fusionscope capture --model" in caplog.messages[0]
 
 
-def test_an_unfinished_run_is_projected_from_its_shards(bare, store_factory, tmp_path):
+def test_an_unfinished_run_is_projected_from_its_parts(bare, store_factory, tmp_path):
     finished = bare().run("early-seed0")
     store = store_factory.make_store(tmp_path / "other", placements=[], seeds=[])
     with store.writer(finished.manifest) as writer:
-        store_factory.write_shards(
+        store_factory.write_parts(
             writer,
             store_factory.make_samples(16),
             store_factory.make_vectors(finished.manifest, 16),
@@ -72,11 +73,11 @@ def test_an_unfinished_run_is_projected_from_its_shards(bare, store_factory, tmp
 
 
 def test_progress_names_the_stream(bare):
-    seen = []
+    watch = Watch()
     run = bare().run("early-seed0")
-    project_run(run, method="pca", poolings=["cls"], progress=lambda *step: seen.append(step))
-    assert [step[:2] for step in seen] == [(0, 2), (1, 2), (2, 2)]
-    assert seen[0][2] == f"pca of {run.streams[0].name} cls vectors"
+    project_run(run, method="pca", poolings=["cls"], progress=watch)
+    assert [step[:2] for step in watch.told] == [(0, 2), (1, 2), (2, 2)]
+    assert watch.told[0][2] == f"pca of {run.streams[0].name} cls vectors"
 
 
 def test_an_unknown_method_is_refused(bare):

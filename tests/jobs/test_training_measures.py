@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backend.capture.options import CaptureOptions
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.jobs.training_measures import (
@@ -17,10 +18,12 @@ from backend.jobs.training_measures import (
     require_measured,
 )
 from backend.measures import cka
-from backend.store import Store
+from backend.measures.suite.dimensions import of_spectrum
+from backend.store import Store, kinds
 from backend.store.verify import verify
-from backend.train.loop import Step, train_seed
+from backend.train.loop import train_seed
 from tests.train.test_training import PLAN, same, source
+from tests.watch import Watch
 
 SMALL = replace(PLAN, epochs=2, freeze="text=1;vision=1")  # 64 samples, 4 steps an epoch
 
@@ -60,7 +63,7 @@ def test_each_epoch_has_transitions_matching_layers_and_dimensions(measured: Pat
         [1, 4],
         [2, 8],
     ]
-    assert set(frame["measure"]) == {"cka", "effective_dimension", "participation_ratio"}
+    assert set(frame["measure"]) == {"cka", *of_spectrum()}
     assert set(frame["n"]) == {32}
     for k in range(1, 4):
         for stream in ("vision", "text"):
@@ -81,12 +84,9 @@ def test_measuring_does_not_change_the_training(measured: Path, tmp_path: Path) 
 
 
 def test_a_killed_training_ends_with_the_same_rows(measured: Path, tmp_path: Path) -> None:
-    def stop(step: Step) -> None:
-        if (step.epoch, step.step) == (2, 4):  # after the second epoch was measured
-            raise KeyboardInterrupt
-
+    in_epoch_2 = Watch(lambda done, *_: done == 4 + 4)  # after the second epoch was measured
     with pytest.raises(KeyboardInterrupt):
-        train_seed(SMALL, source(), 0, tmp_path, stop, observer=TrainingMeasures("epoch"))
+        train_seed(SMALL, source(), 0, tmp_path, in_epoch_2, observer=TrainingMeasures("epoch"))
     again = train_seed(SMALL, source(), 0, tmp_path, observer=TrainingMeasures("epoch"))
     pd.testing.assert_frame_equal(rows(again), rows(measured))
     assert same(again, measured)
@@ -97,7 +97,12 @@ def test_capture_copies_the_rows_into_the_run_and_they_are_those_of_the_model(
 ) -> None:
     plan = replace(SMALL, epochs=1)
     one = train_seed(plan, source(), 0, tmp_path / "o", observer=TrainingMeasures("epoch"))
-    request = CaptureRequest(model=str(one), data=PLAN.data, store=str(tmp_path / "s"), split="dev")
+    request = CaptureRequest(
+        model=str(one),
+        data=PLAN.data,
+        store=str(tmp_path / "s"),
+        options=CaptureOptions(split="dev"),
+    )
     run_id = run_capture(request, open_request(request)).run_id
     store = Store(tmp_path / "s")
     run = store.run(run_id)
@@ -118,7 +123,7 @@ def test_a_run_without_them_has_no_rows_and_a_damaged_file_is_named(
     )
     run_capture(request, open_request(request))
     store = Store(tmp_path / "s")
-    path = store.run("r").paths.training_measures
+    path = store.run("r").contents.file(kinds.TRAINING_MEASURES)
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(content)
@@ -131,18 +136,18 @@ def test_a_finished_checkpoint_that_was_not_measured_is_named(
     measured: Path, tmp_path: Path
 ) -> None:
     require_measured(measured)
-    with pytest.raises(InputError, match="was trained without --measure-every"):
+    with pytest.raises(InputError, match="was trained without `measure_every`"):
         require_measured(tmp_path)
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "often", "1.5", ""])
 def test_an_interval_that_is_none_is_refused(every: str) -> None:
-    with pytest.raises(InputError, match="--measure-every"):
+    with pytest.raises(InputError, match="measure_every: "):
         TrainingMeasures(every)
 
 
 def test_too_few_samples_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--measure-samples"):
+    with pytest.raises(InputError, match="measure_samples: "):
         TrainingMeasures("epoch", samples=3)
 
 

@@ -207,7 +207,7 @@ def test_matrix_equals_the_pairs_one_by_one(arrays, name):
     for i, j in itertools.product(range(4), repeat=2):
         single = PAIRWISE[name](layers[i], layers[j])
         np.testing.assert_allclose(result.values[i, j], float(single), atol=1e-12)
-        assert single.reason == "" or (i, j) in result.reasons
+        assert str(single.reason) == "" or (i, j) in result.reasons
         if result.null_means is not None:
             np.testing.assert_allclose(result.null_means[i, j], single.null_mean)
         assert single.params == result.params and single.measure == result.measure == name
@@ -244,10 +244,10 @@ def test_inflation_by_chance_is_warned_about(arrays):
     both, worst = (text.format(k) + f" of {chance_correlation(100, 40, k):.2f}" for k in (40, 2))
     for name in PAIRWISE:
         options = {"variance": 1.0} if name == "svcca" else {}
-        assert PAIRWISE[name](x, y, **options).warnings == (both,)
+        assert tuple(map(str, PAIRWISE[name](x, y, **options).warnings)) == (both,)
         matrix = MATRICES[name]([x, y[:, :3]], [y, y[:, :2]], **options)
-        assert matrix.warnings == (worst,)
-    assert svcca(x, y, rank=2).warnings == ()
+        assert tuple(map(str, matrix.warnings)) == (worst,)
+    assert not svcca(x, y, rank=2).warnings
 
 
 def test_too_few_samples_are_refused_with_the_numbers(arrays):
@@ -255,26 +255,26 @@ def test_too_few_samples_are_refused_with_the_numbers(arrays):
     assert math.isfinite(float(mean_cca(x, y)))
     result = mean_cca(x[:19], y[:19])
     assert math.isnan(float(result)) and math.isnan(result.null_mean)
-    assert result.reason == (
+    assert str(result.reason) == (
         "n = 19 samples are too few for 9 + 10 components: some correlations are 1 whatever "
         "the data"
     )
     wide = arrays.related(20, (50, 60))
     for name, kept in (("mean_cca", "19 + 19"), ("pwcca", "19 + 19"), ("svcca", "15 + 16")):
         result = PAIRWISE[name](*wide)
-        assert math.isnan(float(result)) and f"too few for {kept}" in result.reason
-    assert svcca(*wide).reason.endswith("whatever the data; keep fewer with variance or rank")
+        assert math.isnan(float(result)) and f"too few for {kept}" in str(result.reason)
+    assert str(svcca(*wide).reason).endswith("data; keep fewer with variance or rank")
     assert math.isfinite(float(svcca(*wide, rank=9)))
     matrix = mean_cca_matrix([x[:15], wide[0][:15], x[:15, :2]], labels="abc")
     assert sorted(matrix.reasons) == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 1)]
-    assert "too few for 14 + 2 components" in matrix.reasons[1, 2]
+    assert "too few for 14 + 2 components" in str(matrix.reasons[1, 2])
 
 
 def test_fewer_components_than_rank_is_nan_not_a_smaller_rank(arrays):
     x, y = arrays.related(60, (4, 30))
     result = svcca(x, y, rank=10)
     assert math.isnan(float(result))
-    assert result.reason == "x has 4 components, fewer than rank = 10"
+    assert str(result.reason) == "x has 4 components, fewer than rank = 10"
 
 
 @pytest.mark.parametrize("name", PAIRWISE)
@@ -282,12 +282,12 @@ def test_constant_layer_is_nan_with_its_name_in_the_reason(arrays, name):
     x = arrays.related(20, (4,))[0].astype(np.float32)
     constant = np.full((20, 3), 0.1, dtype=np.float32)
     result = PAIRWISE[name](x, constant)
-    assert math.isnan(float(result)) and math.isnan(result.null_mean) and result.warnings == ()
-    assert result.reason == "y is constant: every sample has the same vector"
+    assert math.isnan(float(result)) and math.isnan(result.null_mean) and not result.warnings
+    assert str(result.reason) == "y is constant: every sample has the same vector"
     matrix = MATRICES[name]([x, constant], labels=["a", "b"])
     assert np.isnan(matrix.values).tolist() == [[False, True], [True, True]]
-    assert matrix.reasons[0, 1] == "b is constant: every sample has the same vector"
-    assert matrix.reasons[1, 1] == "b is constant: every sample has the same vector"
+    assert str(matrix.reasons[0, 1]) == "b is constant: every sample has the same vector"
+    assert str(matrix.reasons[1, 1]) == "b is constant: every sample has the same vector"
 
 
 @pytest.mark.parametrize("name", PAIRWISE)
@@ -328,4 +328,4 @@ def test_torch_tensors_give_the_same_and_copies_are_warned_about(arrays, name):
     x[10:20] = x[0]
     result = PAIRWISE[name](torch.from_numpy(x), torch.from_numpy(y))
     assert float(result) == float(PAIRWISE[name](x, y))
-    assert result.warnings == ("10 of 60 rows of x are copies of another row",)
+    assert str(result.warnings) == "10 of 60 rows of x are copies of another row"

@@ -56,9 +56,11 @@ def test_copies_are_left_out_and_said(arrays):
     twice = np.concatenate([x, x[:30]])
     result = two_nn(twice)
     assert float(result) == pytest.approx(float(two_nn(x)), rel=1e-9)
-    assert result.warnings == ("30 of 130 rows of x are copies of another row: left out, 100 used",)
+    assert (
+        str(result.warnings) == "30 of 130 rows of x are copies of another row: left out, 100 used"
+    )
     assert result.n == 100
-    assert two_nn(x).warnings == ()
+    assert not two_nn(x).warnings
 
 
 @pytest.mark.parametrize("noise", [1e-15, 1e-12, 1e-9, 1e-7, 1e-6])
@@ -72,7 +74,7 @@ def test_copies_with_float_noise_are_copies(noise, n, d):
     result = two_nn(twice)
     assert result.n == n
     assert float(result) == pytest.approx(float(two_nn(x)), rel=1e-3)
-    assert result.warnings == (
+    assert tuple(map(str, result.warnings)) == (
         f"{n} of {2 * n} rows of x are copies of another row: left out, {n} used",
     )
 
@@ -86,7 +88,7 @@ def test_undefined_cases_are_nan_with_the_reason(arrays):
     ]:
         result = two_nn(x)
         assert math.isnan(float(result)), reason
-        assert result.reason.startswith(reason)
+        assert str(result.reason).startswith(reason)
 
 
 def test_unusable_input_is_refused_and_tensors_accepted(arrays):

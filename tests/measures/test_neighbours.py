@@ -173,7 +173,7 @@ def test_copies_of_rows_are_ties_and_are_warned_about(arrays):
     for row in copies:
         assert set(found[row]) < copies - {row}
     assert len({tuple(found[row]) for row in copies}) > 5
-    assert mutual_knn(x, y).warnings == ("10 of 50 rows of x are copies of another row",)
+    assert str(mutual_knn(x, y).warnings) == "10 of 50 rows of x are copies of another row"
     assert float(mutual_knn(x, x)) == 1
     assert float(cknna(x, x)) == pytest.approx(1, abs=1e-12)
 
@@ -201,20 +201,20 @@ def test_constant_layer_is_nan_with_its_name_in_the_reason(arrays, matrix):
     assert np.isnan(result.values).tolist() == [[True, True], [True, False]]
     assert np.isnan(result.null_means).tolist() == [[True, True], [True, False]]
     assert set(result.reasons) == {(0, 0), (0, 1), (1, 0)}
-    assert result.reasons[1, 0] == "a is constant: every sample has the same vector"
+    assert str(result.reasons[1, 0]) == "a is constant: every sample has the same vector"
     single = EVERY[MATRICES.index(matrix)](x, constant, 3)
-    assert math.isnan(float(single)) and single.reason.startswith("y is constant")
+    assert math.isnan(float(single)) and str(single.reason).startswith("y is constant")
 
 
 def test_cosine_needs_directions(arrays):
     x = arrays.related(20, (4,))[0]
     ray = np.outer(np.arange(1.0, 21), [1.0, 2, 3, 4])
-    assert "same direction" in mutual_knn(x, ray, metric="cosine").reason
+    assert "same direction" in str(mutual_knn(x, ray, metric="cosine").reason)
     assert math.isfinite(float(mutual_knn(x, ray)))
     zero = x.copy()
     zero[4] = 0
     result = mutual_knn(zero, x, metric="cosine")
-    assert result.reason == "1 of 20 rows of x is zero (first: row 4)"
+    assert str(result.reason) == "1 of 20 rows of x is zero (first: row 4)"
 
 
 @pytest.mark.parametrize("measure", EVERY)

@@ -91,23 +91,23 @@ def test_null_is_that_of_shuffled_galleries(arrays):
 def test_too_few_samples_for_the_map_are_warned_about(arrays):
     x, y = arrays.related(40, (30, 50))
     result = retrieval(x, y).x_to_y[1]
-    assert result.warnings == (
+    assert tuple(map(str, result.warnings)) == (
         "20 samples determine 19 of 30 directions of the map: the others are left out",
     )
-    assert retrieval(x[:, :5], y).x_to_y[1].warnings == ()
+    assert not retrieval(x[:, :5], y).x_to_y[1].warnings
 
 
 def test_what_cannot_be_mapped_is_nan_with_the_reason(arrays):
     x = arrays.related(40, (5,))[0]
     constant = retrieval(x, np.full((40, 3), 0.1)).x_to_y[1]
     assert math.isnan(float(constant)) and math.isnan(constant.null_mean)
-    assert constant.reason == "the samples that the map is fitted on are constant in y"
+    assert str(constant.reason) == "the samples that the map is fitted on are constant in y"
     _, fit = halves(40, 0)
     x[fit, 1:] = 0
     x[fit, 0] = np.arange(20) % 2
     y = np.zeros((40, 2))
     y[fit, 1] = np.arange(20) // 2 % 2
-    assert "uncorrelated" in retrieval(x, y).y_to_x[5].reason
+    assert "uncorrelated" in str(retrieval(x, y).y_to_x[5].reason)
 
 
 @pytest.mark.parametrize(

@@ -174,29 +174,33 @@ def test_constant_layer_is_nan_with_its_name_unless_size_alone_decides(arrays):
     constant = np.full((20, 3), 0.1, dtype=np.float32)
     result = procrustes(x, constant)
     assert math.isnan(float(result))
-    assert result.reason == "y is constant: every sample has the same vector"
+    assert str(result.reason) == "y is constant: every sample has the same vector"
     size = np.linalg.norm(arrays.centred(x))
     assert float(procrustes(x, constant, normalise=False)) == pytest.approx(size, rel=1e-6)
     assert float(procrustes(constant, constant, normalise=False)) == 0
     assert math.isfinite(float(procrustes(x, constant, centre=False)))
     zero = procrustes(np.zeros((20, 3)), x, centre=False)
-    assert math.isnan(float(zero)) and zero.reason == "x is zero everywhere"
+    assert math.isnan(float(zero)) and str(zero.reason) == "x is zero everywhere"
     matrix = procrustes_matrix([x, constant], labels=["a", "b"])
     assert np.isnan(matrix.values).tolist() == [[False, True], [True, True]]
-    assert matrix.reasons[1, 1] == "b is constant: every sample has the same vector"
+    assert str(matrix.reasons[1, 1]) == "b is constant: every sample has the same vector"
     between = procrustes_matrix([x], [x, constant], other_labels=["a", "b"])
-    assert list(between.reasons) == [(0, 1)] and between.reasons[0, 1].startswith("b is constant")
+    assert list(between.reasons) == [(0, 1)] and str(between.reasons[0, 1]).startswith(
+        "b is constant"
+    )
 
 
 def test_few_samples_and_copies_are_warned_about(arrays):
     x, y = np.random.default_rng(0).normal(size=(2, 64, 768))
     result = procrustes(x, y)
     assert float(result) < 0.5
-    assert result.warnings == ("n = 64 samples <= d = 768: unrelated data can be rotated together",)
+    assert (
+        str(result.warnings) == "n = 64 samples <= d = 768: unrelated data can be rotated together"
+    )
     x, y = arrays.related(40, (4, 4))
-    assert procrustes(x, y).warnings == ()
+    assert not procrustes(x, y).warnings
     x[10:20] = x[0]
-    assert procrustes_matrix([x, y], labels="ab").warnings == (
+    assert tuple(map(str, procrustes_matrix([x, y], labels="ab").warnings)) == (
         "10 of 40 rows of a are copies of another row",
     )
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from backend.measures import CKAStream, drivers, suite
+from backend.measures import CKAStream
 from backend.measures.streaming.stream_suite import stream_suite, streamed_pairs, streamed_refs
+from backend.measures.suite.compute import compute
 from backend.measures.suite.cross import cross_cka
-from backend.measures.suite.layer_probes import matching, probe_rows
-from backend.measures.suite.presets import Layers, mentioned, parts_of
-from backend.measures.suite.suite import constant_layer_reason, end_pairs, in_order, pairs
+from backend.measures.suite.layer_probes import matching
+from backend.measures.suite.layers import Layers, constant_layer_reason
+from backend.measures.suite.linear_cka import cka_rows
+from backend.measures.suite.pairs import end_pairs, in_order, pairs
+from backend.measures.suite.parts import part_of, parts_of
+from backend.measures.suite.rows import tidy_frame
+from backend.remarks import Place, in_words, read_text
 from backend.types import LayerRef, Meet, Site, StreamSpec, TaskSpec
 
 N = 24
@@ -47,6 +53,10 @@ def layers_of(*specs: StreamSpec, pooling: str = "cls", n: int = N) -> Layers:
         if pooling in spec.poolings_of(ref)
     }
     return Layers(arrays, pooling, {spec.name: spec.modality for spec in specs})
+
+
+def rows_of(name: str, layers: Layers, preset: str = "default"):
+    return tidy_frame(compute(part_of(preset, name), layers).rows)
 
 
 def named(layers: Layers) -> list[tuple[str, str]]:
@@ -104,9 +114,8 @@ def test_every_two_streams_are_compared_layer_by_layer():
 def test_a_stream_alone_is_compared_with_itself_only():
     layers = layers_of(TEXT)
     assert layers.crossing == [] and matching(layers) == [] and layers.at_ends == []
-    frame = suite(layers.arrays, "cls", modalities=layers.modalities)
-    assert set(frame["stream_b"]) == {"text", ""}
-    assert drivers(layers.arrays).empty
+    table = cka_rows(layers)
+    assert set(tidy_frame(table.rows)["stream_b"]) == {"text"} and table.drivers.empty
 
 
 def test_a_named_site_has_no_neighbour_where_the_layers_beside_it_are_not_given():
@@ -141,7 +150,8 @@ def test_every_part_of_a_preset_takes_any_streams(specs, preset, pooling):
     for part in parts_of(preset):
         if part.labelled or pooling not in part.poolings:
             continue
-        rows, driving = part.compute(layers)
+        table = compute(part, layers)
+        rows, driving = tidy_frame(table.rows), table.drivers
         places = set(rows[["stream_a", "layer_a", "site_a"]].itertuples(index=False, name=None))
         assert places <= declared, part.name
         if part.name == "dimension" and preset == "default":
@@ -151,37 +161,46 @@ def test_every_part_of_a_preset_takes_any_streams(specs, preset, pooling):
             assert driving.empty == (not layers.crossing)
 
 
-def test_a_warning_reaches_the_layers_that_it_names_and_no_others():
-    layers = layers_of(TEXT, DECODER, n=40)
-    copied = LayerRef("text_decoder", 1)
+COPIED = [
+    (LayerRef("text", 1), (TEXT, DECODER)),
+    (LayerRef("text_decoder", 1), (TEXT, DECODER)),
+    (LayerRef("text_decoder", 2, "norm"), (TEXT, DECODER, VISION)),
+    (LayerRef("x", 1), (StreamSpec.of("x", "text", 11, 4), StreamSpec.of("y", "vision", 1, 4))),
+    (LayerRef("x", 11), (StreamSpec.of("x", "text", 11, 4), StreamSpec.of("xy", "text", 1, 4))),
+]
+
+
+@pytest.mark.parametrize(
+    ("copied", "specs"), COPIED, ids=[f"{r.stream} {r.label}" for r, _ in COPIED]
+)
+@pytest.mark.parametrize(
+    "name", ["cka", "rbf", "shape", "neighbours", "rsa", "linear_predictivity"]
+)
+def test_a_warning_reaches_every_row_of_the_layer_it_is_about_and_no_other(name, copied, specs):
+    layers = layers_of(*specs, n=40)
     layers.arrays[copied][:30] = layers.arrays[copied][0]
-    part = next(part for part in parts_of("default") if part.name == "neighbours")
-    rows, _ = part.compute(layers)
-    blocks = rows[rows["site_a"].eq("block") & rows["site_b"].eq("block")]
-    touched = (blocks["stream_a"].eq("text_decoder") & blocks["layer_a"].eq(1)) | (
-        blocks["stream_b"].eq("text_decoder") & blocks["layer_b"].eq(1)
-    )
-    assert touched.sum() > 3
-    assert blocks["warnings"].str.contains("layer 1 of text_decoder").equals(touched)
-    assert not blocks["warnings"].str.contains(r"layer 1 of text\b").any()
+    rows = rows_of(name, layers)
+    own = (copied.stream, copied.layer, copied.site)
+    sides = [
+        zip(*(rows[f"{w}_{s}"] for w in ("stream", "layer", "site")), strict=True) for s in "ab"
+    ]
+    touched = [own in (a, b) for a, b in zip(*sides, strict=True)]
+    warned = [
+        [r.layers for r in read_text(text) if r.code == "copies"] for text in rows["warnings"]
+    ]
+    assert sum(touched) > 2
+    assert warned == [[(Place(copied.stream, copied.label),)] * at for at in touched]
 
 
-def test_names_are_found_whole():
-    names = ["layer 1 of text", "layer 1 of text_decoder", "layer 11 of text"]
-    assert mentioned("of layer 1 of text_decoder are copies", names) == {names[1]}
-    assert mentioned("layer 1 of text: 3 copies", names) == {names[0]}
-    assert mentioned("layer 11 of text and layer 1 of text.", names) == {names[0], names[2]}
-    assert mentioned("n = 6 samples", names) == set()
-    assert mentioned("layer 1 of text_decoder", names[:1]) == set()
-
-
-def test_streams_may_be_called_like_the_arguments_of_a_measure():
-    layers = layers_of(StreamSpec.of("x", "text", 1, 4), StreamSpec.of("y", "vision", 1, 4), n=40)
-    layers.arrays[LayerRef("x", 1)][:30] = 1.0
-    part = next(part for part in parts_of("default") if part.name == "neighbours")
-    said = set("; ".join(part.compute(layers)[0]["warnings"]).split("; "))
-    assert any("layer 1 of x" in text for text in said)
-    assert not any("layer 1 of layer" in text for text in said)
+def test_a_warning_of_one_layer_calls_it_by_name():
+    layers = layers_of(TEXT, n=40)
+    layers.arrays[LayerRef("text", 1)][:30] = 1.0
+    rows = rows_of("dimension", layers)
+    words = set(map(in_words, rows["warnings"][rows["layer_a"].eq(1)]))
+    assert words == {
+        "29 of 40 rows of layer 1 of text are copies of another row",
+        "29 of 40 rows of layer 1 of text are copies of another row: left out, 11 used",
+    }
 
 
 @pytest.mark.parametrize(
@@ -195,20 +214,18 @@ def test_streams_may_be_called_like_the_arguments_of_a_measure():
 )
 def test_a_constant_summary_at_layer_0_is_explained_for_any_modality(modality, said):
     ref, modalities = LayerRef("stream", 0), {"stream": modality}
-    assert constant_layer_reason(ref, "cls", modalities).endswith(said)
+    assert str(constant_layer_reason(ref, "cls", modalities)).endswith(said)
     for other, pooling in (
         (ref, "mean"),
         (LayerRef("stream", 1), "cls"),
         (LayerRef("stream", 0, "norm"), "cls"),
     ):
-        assert constant_layer_reason(other, pooling, modalities).endswith(
-            "every sample has the same vector"
-        )
+        assert constant_layer_reason(other, pooling, modalities).code == "constant"
 
 
 def test_drivers_name_the_sites_that_they_drive():
     layers = layers_of(VISION, TEXT)
-    rows = drivers(layers.arrays, modalities=layers.modalities)
+    rows = cka_rows(layers).drivers
     places = set(rows[["layer_a", "site_a", "layer_b", "site_b"]].itertuples(index=False))
     blocks = {(i, "block", j, "block") for i in range(4) for j in range(3)}
     ends = {(3, "norm", 2, "norm"), (3, "projected", 2, "projected")}
@@ -216,24 +233,23 @@ def test_drivers_name_the_sites_that_they_drive():
 
 
 def test_retrieval_says_what_finds_what():
-    part = next(part for part in parts_of("default") if part.name == "retrieval")
-    rows, _ = part.compute(layers_of(VISION, TEXT, DECODER))
+    rows = rows_of("retrieval", layers_of(VISION, TEXT, DECODER))
     shared = rows[rows["site_a"].eq("projected")]
     assert set(shared["estimator"]) == {"image_to_text", "text_to_image"}
     among = rows[rows["stream_a"].eq("text")]
     assert set(among["estimator"]) == {"text_to_text_decoder", "text_decoder_to_text"}
     towers = layers_of(VISION, StreamSpec.of("image", "vision", 1, 4))
-    assert set(part.compute(towers)[0]["estimator"]) == {"vision_to_image", "image_to_vision"}
+    assert set(rows_of("retrieval", towers)["estimator"]) == {"vision_to_image", "image_to_vision"}
 
 
 def test_probes_read_every_layer_and_the_shared_space():
     layers = layers_of(VISION, TEXT, n=40)
     task = TaskSpec("joy", "binary", ("no", "yes"))
     labelled = Layers(layers.arrays, "cls", layers.modalities, labels={task: np.arange(40) % 2})
-    places = {
-        (row["stream_a"], row["site_a"], row["stream_b"], row["site_b"])
-        for row in probe_rows(labelled)
-    }
+    rows = rows_of("probes", labelled)
+    places = set(
+        rows[["stream_a", "site_a", "stream_b", "site_b"]].itertuples(index=False, name=None)
+    )
     assert ("vision", "projected", "text", "projected") in places
     assert ("text", "projected", "", "") in places and ("vision", "norm", "", "") in places
 
@@ -249,7 +265,7 @@ def test_a_streaming_capture_sums_the_sites_that_have_the_pooling(pooling):
     for start in range(0, N, 7):
         stream.update([layers.arrays[ref][start : start + 7] for ref in refs])
     rows = stream_suite(stream, refs, compared, pooling, modalities=layers.modalities)
-    whole = suite(layers.arrays, pooling, modalities=layers.modalities)
+    whole = pd.concat([rows_of("cka", layers), rows_of("dimension", layers)])
     keys = [
         "measure",
         *(f"{w}_{s}" for s in "ab" for w in ("stream", "layer", "site")),

@@ -1,7 +1,6 @@
 """The tidy rows of a model: which pairs, which columns, what is undefined and why."""
 
 import json
-import sys
 import tracemalloc
 
 import numpy as np
@@ -13,16 +12,18 @@ from backend.measures import (
     cka,
     cka_contributions,
     cka_null,
-    drivers,
     effective_dimension,
     effective_rank,
     holm,
     participation_ratio,
     stable_rank,
-    suite,
-    suite_with_drivers,
 )
-from backend.measures.suite.suite import COLUMNS, DRIVER_COLUMNS, dimension_rows
+from backend.measures.suite import linear_cka
+from backend.measures.suite.dimensions import dimension_rows, of_spectrum
+from backend.measures.suite.layers import Layers
+from backend.measures.suite.linear_cka import DRIVER_COLUMNS, cka_rows
+from backend.measures.suite.rows import COLUMNS, tidy_frame
+from backend.remarks import in_words
 from backend.types import LayerRef, StreamSpec
 
 VISION = StreamSpec.of("vision", "vision", 3, 7, (2, 3))
@@ -43,9 +44,19 @@ def layers():
     }
 
 
+def suite(arrays, pooling="cls"):
+    """CKA and what follows from each layer's spectrum."""
+    layers = Layers(arrays, pooling)
+    return tidy_frame([*cka_rows(layers).rows, *dimension_rows(layers, of_spectrum()).rows])
+
+
+def drivers(arrays):
+    return cka_rows(Layers(arrays, "cls")).drivers
+
+
 @pytest.fixture(scope="module")
 def frame(layers):
-    return suite(layers, "cls")
+    return suite(layers)
 
 
 def places(frame):
@@ -122,32 +133,11 @@ def test_drivers_are_the_extreme_samples_of_each_pair_of_two_streams(layers):
         np.testing.assert_allclose(cell.share, share[cell["sample"]], rtol=1e-6)
 
 
-def test_suite_with_drivers_is_both(layers, frame):
-    rows, samples = suite_with_drivers(layers, "cls", count=2)
-    pd.testing.assert_frame_equal(rows, frame)
-    expected = drivers(layers, count=2)
-    assert len(samples) == 4 * 3 * 4
-    pd.testing.assert_frame_equal(samples, expected)
-
-
 def test_pairs_that_are_undefined_and_models_of_one_stream_have_no_drivers(layers):
     arrays = {**layers, LayerRef("vision", 0): np.ones((30, 7))}
     assert set(drivers(arrays).layer_a) == {1, 2, 3}
     alone = drivers({ref: x for ref, x in layers.items() if ref.stream == "text"})
     assert list(alone.columns) == list(DRIVER_COLUMNS) and alone.empty
-
-
-def test_one_layer_rows_exist_for_every_site(frame, layers):
-    for name, function in (
-        ("effective_dimension", effective_dimension),
-        ("participation_ratio", participation_ratio),
-    ):
-        rows = frame[frame.measure == name]
-        assert len(rows) == len(layers)
-        assert set(zip(rows.stream_b, rows.layer_b, rows.site_b, strict=True)) == {("", -1, "")}
-        for row in rows.itertuples():
-            x = layers[LayerRef(row.stream_a, row.layer_a, row.site_a)]
-            assert row.value == pytest.approx(float(function(x)), rel=1e-10)
 
 
 def test_columns_and_types_are_those_of_the_store(frame):
@@ -170,7 +160,7 @@ def test_constant_cls_at_layer_0_says_what_it_does_not_depend_on(layers):
     for column in ("null_sd", "ci_low", "ci_high", "p_value", "p_corrected"):
         assert frame[touched][column].isna().all()
     vision = frame[(frame.measure == "participation_ratio") & touched].reason
-    assert vision.tolist() == [
+    assert [*map(in_words, vision)] == [
         "layer 0 of text is constant: the summary token does not depend on the text yet",
         "layer 0 of vision is constant: the summary token does not depend on the image yet",
     ]
@@ -179,7 +169,7 @@ def test_constant_cls_at_layer_0_says_what_it_does_not_depend_on(layers):
 def test_constant_layer_elsewhere_is_named_without_a_story(layers):
     arrays = {**layers, LayerRef("vision", 2): np.ones((30, 7))}
     frame = suite(arrays, "mean")
-    reasons = set(frame[frame.value.isna()].reason)
+    reasons = set(map(in_words, frame[frame.value.isna()].reason))
     assert reasons == {"layer 2 of vision is constant: every sample has the same vector"}
 
 
@@ -196,17 +186,18 @@ def test_warnings_travel_with_the_rows():
     rng = np.random.default_rng(0)
     arrays = {LayerRef("vision", k): rng.normal(size=(20, 30)) for k in range(2)}
     frame = suite(arrays, "cls").set_index(["measure", "estimator"])
-    assert "n = 20 samples < d = 30" in frame.loc[("cka", "biased")].warnings.iloc[0]
+    assert "n = 20 samples < d = 30" in in_words(frame.loc[("cka", "biased")].warnings.iloc[0])
     assert frame.loc[("cka", "debiased")].warnings.iloc[0] == ""
     few = {ref: x[:6] for ref, x in arrays.items()}
     frame = suite(few, "cls").set_index(["measure", "estimator"])
-    said = frame.loc[("cka", "debiased")].warnings.iloc[0]
+    said = in_words(frame.loc[("cka", "debiased")].warnings.iloc[0])
     assert said == "n = 6 samples: too few to tell similarity from chance"
 
 
-def test_dimension_rows_are_those_of_the_single_functions(layers):
+def test_dimension_rows_are_those_of_the_single_functions_at_every_site(layers):
     arrays = {**layers, LayerRef("vision", 0): np.ones((30, 7))}
-    rows = dimension_rows(arrays, "cls", threshold=0.9)
+    asked = of_spectrum() | {"effective_dimension": {"threshold": 0.9}}
+    rows = dimension_rows(Layers(arrays, "cls"), asked).rows
     functions = (
         ("effective_dimension", lambda x: effective_dimension(x, 0.9)),
         ("participation_ratio", participation_ratio),
@@ -216,14 +207,15 @@ def test_dimension_rows_are_those_of_the_single_functions(layers):
     expected = [(ref, name, float(f(x))) for ref, x in arrays.items() for name, f in functions]
     for row, (ref, name, value) in zip(rows, expected, strict=True):
         assert (row["stream_a"], row["layer_a"], row["site_a"]) == (ref.stream, ref.layer, ref.site)
+        assert (row["stream_b"], row["layer_b"], row["site_b"]) == ("", -1, "")
         assert (row["measure"], row["pooling"]) == (name, "cls")
         assert row["value"] == pytest.approx(value, rel=1e-10, nan_ok=True)
         constant = ref == LayerRef("vision", 0)
-        assert ("summary token does not depend on the image yet" in row["reason"]) == constant
+        assert in_words(row["reason"]).endswith("depend on the image yet") == constant
     with pytest.raises(InputError, match=r"layer 1 of text: 29 samples, but .* has 30"):
-        dimension_rows({**layers, LayerRef("text", 1): np.ones((29, 5))}, "cls")
+        dimension_rows(Layers({**layers, LayerRef("text", 1): np.ones((29, 5))}, "cls"), asked)
     with pytest.raises(InputError, match="no layers were given"):
-        dimension_rows({}, "cls")
+        dimension_rows(Layers({}, "cls"), asked)
 
 
 def test_dimension_rows_hold_one_layer_at_a_time_a_worker(monkeypatch):
@@ -233,7 +225,7 @@ def test_dimension_rows_hold_one_layer_at_a_time_a_worker(monkeypatch):
         LayerRef("vision", k): rng.normal(size=(16_000, 32)).astype(np.float32) for k in range(12)
     }
     tracemalloc.start()
-    dimension_rows(arrays, "mean")
+    dimension_rows(Layers(arrays, "mean"), of_spectrum())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5 * 8 * 16_000 * 32  # of the 12
@@ -245,20 +237,24 @@ def test_p_values_are_left_out_with_a_warning_where_all_pairs_of_samples_cost_to
     rng = np.random.default_rng(1)
     few = {ref: rng.normal(size=(101, x.shape[1])) for ref, x in layers.items() if ref.layer < 2}
     few[LayerRef("vision", 0)] = np.ones((101, 7))
-    whole, samples = suite_with_drivers(few, "cls")
-    monkeypatch.setattr(sys.modules[suite.__module__], "P_VALUE_WORK", 1.0)
-    rest, same_samples = suite_with_drivers(few, "cls")
+
+    def rows_of(n):
+        table = cka_rows(Layers({ref: x[:n] for ref, x in few.items()}, "cls"))
+        return tidy_frame(table.rows), table.drivers
+
+    whole, samples = rows_of(101)
+    monkeypatch.setattr(linear_cka, "P_VALUE_WORK", 1.0)
+    rest, same_samples = rows_of(101)
     exact = ["value", "ci_low", "ci_high", "null_mean", "null_sd"]
     np.testing.assert_allclose(rest[exact], whole[exact], atol=1e-10)
     pd.testing.assert_frame_equal(same_samples, samples)
     assert rest.p_value.isna().all() and rest.p_corrected.isna().all()
     tested = whole.p_value.notna()
     assert tested.sum() > 3
-    said = rest.warnings.str.extract(r"(p-values need all pairs of samples: left out .*)")[0]
+    said = rest.warnings.map(in_words).str.extract(r"left out above n = (\d+)")[0]
     assert said.notna().equals(tested)
-    limit = int(said[tested].unique().item().rsplit(" ", 1)[1])
+    limit = int(said[tested].unique().item())
     # Up to it Grams are the cheaper way anyway.
     assert limit < 101
-    smaller = suite({ref: x[:limit] for ref, x in few.items()}, "cls")
-    assert not smaller.warnings.str.contains("left out").any()
-    assert suite({ref: x[: limit + 1] for ref, x in few.items()}, "cls").p_value.isna().all()
+    assert not rows_of(limit)[0].warnings.str.contains("no_p_values").any()
+    assert rows_of(limit + 1)[0].p_value.isna().all()

@@ -24,7 +24,7 @@ from backend.models.dual_stream.pretrained import (
 )
 from backend.models.roles import Role
 from backend.train.build import build
-from backend.train.plan import TrainPlan
+from backend.train.recipe import TrainPlan
 from tests.tiny import tiny_batch, tiny_config
 
 SIZES = {

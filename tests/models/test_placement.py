@@ -87,7 +87,7 @@ def test_lists_that_have_a_name_get_it() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("latest", "no placement is called 'latest'"),
+        ("latest", "'latest': no placement is called so"),
         (
             "text=13;vision=12",
             "fusion layer 13 is outside the text encoder, whose layers are 1..12",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from backend.models.dual_stream import OBJECTIVES
 from backend.models.dual_stream.pretraining import (
-    OBJECTIVES,
     Masking,
     PretrainingModel,
     exchanged,

@@ -1,14 +1,13 @@
 """Pages on models of one, two and three streams, released by others and beside our own."""
 
 import json
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
+from tests.pages.harness import APP, alts, charts
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
 PAGES = (
     "runs",
     "transitions",
@@ -61,13 +60,9 @@ def words(at):
         for widget in at.get(kind):
             shown += [widget.label, *map(str, getattr(widget, "options", ()))]
             shown.append(str(getattr(widget, "help", "")))
-    shown += [chart.proto.alt for chart in at.get("plotly_chart")]
+    shown += alts(at).values()
     shown += [str(frame.value.columns) for frame in at.dataframe]
     return "\n".join(shown)
-
-
-def charts(at):
-    return {chart.key: json.loads(chart.proto.spec) for chart in at.get("plotly_chart")}
 
 
 def options(at, label):

@@ -2,25 +2,28 @@
 
 import base64
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.jobs.measure import layers_of, measure_key
-from backend.measures.suite.presets import DEFAULT
-from backend.store import Store
+from backend.measures.suite.compute import compute
+from backend.measures.suite.parts import part_of
+from backend.measures.suite.rows import tidy_frame
+from backend.store import Store, kinds
+from tests.pages.harness import APP, alts, charts
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
-PART = next(part for part in DEFAULT if part.name == "probes")
+PART = part_of("default", "probes")
 
 
 def add_probes(store, *run_ids):
     for run_id in run_ids:
         run = store.run(run_id)
-        run.add_measures(
-            measure_key("default", "probes", "cls"), PART.compute(layers_of(run, "cls"))[0]
+        run.add(
+            kinds.MEASURES,
+            tidy_frame(compute(PART, layers_of(run, "cls")).rows),
+            measure_key("default", "probes", "cls"),
         )
 
 
@@ -48,10 +51,6 @@ def visit(monkeypatch):
     return go
 
 
-def charts(at):
-    return {chart.key: json.loads(chart.proto.spec) for chart in at.get("plotly_chart")}
-
-
 def lines(figure):
     return [t["name"] for t in figure["data"] if t.get("mode") == "lines+markers"]
 
@@ -67,7 +66,7 @@ def test_each_stream_and_both_together_are_drawn_for_the_runs_that_have_probes(v
     assert drawn["probe-text"]["layout"]["yaxis"]["title"]["text"] == "linear probe, AUROC"
     said = [c.value for c in at.caption if "Without probes" in c.value]
     assert len(said) == 1 and "early" in said[0] and "fusionscope measure" in said[0]
-    assert all(chart.proto.alt for chart in at.get("plotly_chart"))
+    assert all(alts(at).values())
 
 
 def test_the_curve_is_what_the_store_holds(visit, store):

@@ -1,15 +1,13 @@
 """The Study page in Streamlit's test harness: the demo, one run, and stores that lack something."""
 
 import json
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.study import CLAIMS
+from tests.pages.harness import APP, ROOT, as_sent, charts
 
-ROOT = Path(__file__).resolve().parents[2]
-APP = ROOT / "app.py"
 DEMO = ROOT / "cache" / "demo"
 
 
@@ -33,10 +31,6 @@ def visit(monkeypatch):
         return at
 
     return go
-
-
-def charts(at):
-    return {chart.key: json.loads(chart.proto.spec) for chart in at.get("plotly_chart")}
 
 
 def words(at):
@@ -104,8 +98,9 @@ def test_the_published_numbers_stand_beside_ones_own_when_asked_for(visit, store
 
 def test_the_table_can_be_downloaded_in_three_formats(visit, store):
     at = visit(store)
-    labels = {button.proto.label for button in at.get("download_button")}
-    assert {"CSV", "LaTeX", "Markdown"} <= labels
+    at.session_state["study-downloads"] = True
+    labels = {button.proto.label for button in at.run().get("download_button")}
+    assert {"scores (CSV)", "Table (LaTeX)", "Table (Markdown)"} <= labels
 
 
 def test_one_run_is_not_enough_and_says_so(visit, tmp_path, store_factory):
@@ -175,8 +170,7 @@ def test_names_from_data_are_shown_literally(visit, tmp_path, store_factory):
     at = visit(tmp_path / "s")
     for table in at.table:
         assert r"\*\*b\*\* \<script\>" in table.value["placement"].tolist()
-    for chart in at.get("plotly_chart"):
-        assert "<script" not in chart.proto.spec
+    assert not any("<script" in figure for figure in as_sent(at))
 
 
 @pytest.mark.skipif(not (DEMO / "runs").is_dir(), reason="the demo store was not built")

@@ -1,15 +1,10 @@
 """The Training page on runs that were measured while trained, on others, and on both together."""
 
-import json
-from pathlib import Path
-
-import plotly.graph_objects as go
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.page import standalone
+from tests.pages.harness import APP, alts, charts
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
 EPOCHS = tuple((epoch, 10 * epoch) for epoch in range(5))
 SMALL = {"n": 16, "depth": 4, "width": 6, "poolings": ("cls",), "projections": False}
 
@@ -46,10 +41,6 @@ def visit(monkeypatch):
     return go
 
 
-def charts(at):
-    return {chart.key: json.loads(chart.proto.spec) for chart in at.get("plotly_chart")}
-
-
 def said(at):
     text = "\n".join(str(c.value) for c in (*at.caption, *at.info))
     return text.replace("\\", "").replace("⁠", "")
@@ -66,7 +57,7 @@ def test_the_measured_runs_are_played_and_the_others_named(visit, store):
     assert "Without training measures: none-seed0 and none-seed1." in said(at)
     assert "early: seed 1 stopped after epoch 2." in said(at)
     assert "16 samples" in said(at)
-    assert all(chart.proto.alt for chart in at.get("plotly_chart"))
+    assert all(alts(at).values())
 
 
 def test_measure_and_stream_are_chosen_and_live_in_the_link(visit, store):
@@ -134,10 +125,3 @@ def test_what_a_link_asks_in_vain_is_said(visit, store):
     assert charts(at)
     assert "these runs have no stream smell" in said(at)
     assert "played=football cannot be used" in said(at)
-
-
-def test_a_downloaded_figure_plays_only_when_told_to(visit, store):
-    (chart,) = [c for c in visit(store).get("plotly_chart") if c.key == "played"]
-    page = standalone(go.Figure(json.loads(chart.proto.spec))).decode()
-    script = page[page.rindex("Plotly.newPlot") :]
-    assert "Plotly.addFrames" in script and "Plotly.animate" not in script

@@ -60,11 +60,8 @@ def test_no_two_models_share_a_run_id(made: Made) -> None:
 
 
 def test_no_released_model_is_grouped_with_the_models_that_do_not_fuse(made: Made) -> None:
-    runs = [
-        RunInfo(run.manifest, True, False, True, True, ())
-        for run in Store(made.every).listing().runs
-    ]
-    groups = group_runs(runs)
+    store = Store(made.every)
+    groups = group_runs(RunInfo(entry, store.source) for entry in store.listing().entries)
     assert len(groups) == len(RUNS)
     assert [group.name for group in groups if group.placed] == [*PLACED]
     for group in groups:

@@ -12,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
 from dashboard.navigation import PAGES
+from tests.pages.harness import APP, alts, charts
 from tests.paths.made import FAMILIES, PROBED, Made
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
 Walk = Callable[..., Iterator[tuple[str, AppTest]]]
 
 CHARTS = ("transitions", "alignment", "dimensionality", "projection", "compare")
@@ -50,13 +50,9 @@ def words(at: AppTest) -> str:
         for widget in at.get(kind):
             shown += [widget.label, *map(str, getattr(widget, "options", ()))]
             shown += [str(getattr(widget, "value", "")), str(getattr(widget, "help", ""))]
-    shown += [chart.proto.alt for chart in at.get("plotly_chart")]
+    shown += alts(at).values()
     shown += [frame.value.to_csv() for frame in at.dataframe]
     return "\n".join(shown).replace("\\", "")
-
-
-def drawn(at: AppTest) -> dict[str, dict[str, Any]]:
-    return {chart.key: json.loads(chart.proto.spec) for chart in at.get("plotly_chart")}
 
 
 def curves(figure: dict[str, Any]) -> int:
@@ -70,10 +66,10 @@ def test_every_page_opens_on_every_family(made: Made, walk: Walk, family: str) -
     streams = [spec.name for spec in Store(made.released).run(made.runs[family]).streams]
     for page, at in walk(made.released, runs=made.runs[family], pooling="mean"):
         assert not at.warning, page
-        shown, figures = words(at), drawn(at)
+        shown, figures = words(at), charts(at)
         assert f"tiny-{family.replace('_', '-')}" in shown, page
         assert "placement" not in shown.lower() and "seed" not in shown.lower(), page
-        assert all(chart.proto.alt for chart in at.get("plotly_chart")), page
+        assert all(alts(at).values()), page
         assert bool(figures) or page not in CHARTS, page
         if page == "transitions":
             assert all(curves(figures[f"curve-{name}"]) for name in streams)
@@ -87,7 +83,7 @@ def test_every_page_opens_on_every_family(made: Made, walk: Walk, family: str) -
 
 def test_what_is_read_from_the_layers_of_a_probed_model_is_drawn(made: Made, walk: Walk) -> None:
     ((_, at),) = walk(made.released, "probes", runs=made.runs[PROBED])
-    assert drawn(at)
+    assert charts(at)
 
 
 @pytest.mark.parametrize("pair", [("query", "text"), ("vision", "image")])
@@ -96,7 +92,7 @@ def test_any_two_of_a_models_four_streams_are_compared(
 ) -> None:
     asked = {"pair": "~".join(pair), "pooling": "mean"}
     ((_, at),) = walk(made.released, "alignment", runs=made.runs["blip2"], **asked)
-    figures = drawn(at)
+    figures = charts(at)
     assert f"{pair[0]} layer, with its matching {pair[1]} layer" in json.dumps(figures["matching"])
     for query, target in (pair, pair[::-1]):
         assert curves(figures[f"retrieval-{query}_to_{target}"])
@@ -113,7 +109,7 @@ def test_every_page_opens_on_placements_beside_models_of_other_kinds(
         shown = words(at)
         assert "placements and models" in shown.lower(), page
         if page in CHARTS:
-            assert drawn(at), page
+            assert charts(at), page
             assert all(name in shown for name in ("late", "tiny-clip", "tiny-llava")), page
 
 

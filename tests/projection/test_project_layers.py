@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from backend.errors import InputError
 from backend.projection import project_layers
 from backend.projection.geometry import align
+from tests.watch import Watch
 
 GROUPS = np.arange(90) % 6
 
@@ -144,9 +145,9 @@ def test_align_undoes_a_rigid_motion_and_never_scales():
 
 
 def test_progress_counts_the_layers():
-    seen = []
-    project_layers(drifting()[:2], progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    watch = Watch()
+    project_layers(drifting()[:2], progress=watch)
+    assert [step[:2] for step in watch.told] == [(1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from backend.errors import InputError
 from backend.search.record import JOURNAL, Record, open_record
 from backend.search.run import run_search
 from backend.search.space import Space, space_of
-from backend.search.trial import Outcome, Trial
+from backend.search.trial import Outcome, SearchState, Trial
+from tests.watch import Watch
 
 DEPTHS = (6, 6)
 SPACE = space_of(DEPTHS, fewest=1, most=2)
@@ -83,8 +84,7 @@ def shown(trials: Sequence[Trial]) -> list[tuple[object, ...]]:
 
 @pytest.fixture(scope="module", params=[1, 3])
 def at_once(request: pytest.FixtureRequest) -> int:
-    found: int = request.param
-    return found
+    return int(request.param)
 
 
 def test_the_same_seed_gives_the_same_placements_however_it_is_cut(
@@ -124,17 +124,18 @@ def test_a_trial_that_was_running_is_taken_up_first(tmp_path: Path) -> None:
     with open_record(tmp_path / "cut") as record:
         assert [one.number for one in record.trials() if one.state == "running"] == [4, 5]
     objective = Fake()
-    reports: list[list[str]] = []
+    state, states = SearchState(), list[list[str]]()
+    watch = Watch(lambda *_: states.append([one.state for one in state.trials]) or False)
     with open_record(tmp_path / "cut") as record:
         made = run_search(
             record, SPACE, DEPTHS, objective, trials=8, sampler="tpe", seed=0, at_once=2,
-            report=lambda trials: reports.append([one.state for one in trials]),
+            state=state, progress=watch,
         )  # fmt: skip
     assert shown(made) == shown(whole)
     assert objective.tried[0] in (4, 5)
     assert min(objective.tried) == objective.tried[0]
-    assert reports[0][4:] == ["running", "running"]  # said before they are tried
-    assert reports[-1] == [one.state for one in made]
+    assert states[0][4:] == ["running", "running"]  # said before they are tried
+    assert states[-1] == [one.state for one in made]
 
 
 @pytest.mark.parametrize("step", ["start", "finish"])

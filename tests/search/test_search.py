@@ -17,16 +17,20 @@ from rich.console import Console
 
 from backend.cli import main
 from backend.models.placement import Placement
+from backend.progress import Progress
 from backend.search import objective as trained
 from backend.search.objective import CellObjective, split_score
 from backend.search.plan import SearchPlan, read_search
+from backend.search.pruning import Pruning
 from backend.search.report import as_json, cautions, ranked, spread
 from backend.search.table import SearchTable, best_table, counts, left_s
-from backend.search.trial import Outcome, Trial
+from backend.search.trial import Outcome, SearchState, Trial
 from backend.store import Store
-from backend.sweep.cell import Cell, is_done, read_status, run_cell
+from backend.sweep.cell import is_done, read_status, run_cell
 from backend.sweep.run import CellState
 from backend.train.observe import TrainingStopped
+from tests.sweep.kills import sweep
+from tests.watch import Watch
 
 STUDY = """\
 store = "store"
@@ -53,8 +57,8 @@ seeds = [0, 1]
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchPlan:
     monkeypatch.chdir(tmp_path)
     Path("study.toml").write_text(STUDY)
-    (found,) = read_search(Path("study.toml"))
-    return found
+    (made,) = read_search(Path("study.toml"))
+    return made
 
 
 @pytest.fixture
@@ -63,18 +67,16 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
     def run_here(
-        cells: Sequence[Cell], devices: Sequence[str], report: Any, **_: Any
-    ) -> list[CellState]:
-        states = [CellState(cell) for cell in cells]
+        states: Sequence[CellState], devices: Sequence[str], progress: Progress, **_: Any
+    ) -> None:
         for one in states:
             names.append(one.cell.run_id)
             try:
                 if not is_done(one.cell):
-                    run_cell(one.cell, "cpu", lambda: 2.0, lambda *_: report and report(states))
+                    run_cell(one.cell, "cpu", lambda: 2.0, progress)
                 one.state, one.seconds = "done", 2.0
             except TrainingStopped as stop:
                 one.state, one.reason = "pruned", str(stop)
-        return states
 
     monkeypatch.setattr(trained, "run_sweep", run_here)
     return names
@@ -95,10 +97,8 @@ def rivals(*values: float) -> Any:
 def test_a_trial_is_worth_the_mean_dev_score_of_its_seeds_and_is_a_run(
     plan: SearchPlan, ran: list[str]
 ) -> None:
-    so_far: list[dict[str, float]] = []
-    objective = CellObjective(
-        plan.cell, plan.seeds, "median", ["cpu"], plan.folder, lambda _, s: so_far.append(dict(s))
-    )
+    state = SearchState()
+    objective = CellObjective(plan.cell, plan.seeds, "median", ["cpu"], plan.folder, state)
     outcome = objective([asked(1, 2)], [])[0]
     assert outcome.run_ids == ("m-t1-v2-s0", "m-t1-v2-s1")
     runs = [Store("store").run(run_id) for run_id in outcome.run_ids]
@@ -116,7 +116,7 @@ def test_a_trial_is_worth_the_mean_dev_score_of_its_seeds_and_is_a_run(
     # The checkpoint is the best epoch's, so its dev score is that one.
     assert outcome.dev[0] == pytest.approx(outcome.epochs[-1])
     assert outcome.test[0] != outcome.dev[0]
-    assert so_far[-1] == {"t1-v2": outcome.epochs[-1]}
+    assert state.scores == {"t1-v2": outcome.epochs[-1]}
     # Again, it is found.
     ran.clear()
     again = objective([asked(1, 2)], rivals(0.9, 0.9, 0.9))[0]
@@ -148,11 +148,10 @@ def test_a_trial_that_is_behind_is_pruned_with_its_reason_and_is_no_run(
 def test_a_trial_whose_training_fails_says_which_and_why(
     plan: SearchPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(cells: Sequence[Cell], *_: Any, **__: Any) -> list[CellState]:
-        return [
-            CellState(cell, "failed" if cell.seed else "done", reason="disk full" * cell.seed)
-            for cell in cells
-        ]
+    def run(states: Sequence[CellState], *_: Any, **__: Any) -> None:
+        for one in states:
+            one.state = "failed" if one.cell.seed else "done"
+            one.reason = "disk full" * one.cell.seed
 
     monkeypatch.setattr(trained, "run_sweep", run)
     objective = CellObjective(plan.cell, plan.seeds, "median", ["cpu"], plan.folder)
@@ -167,46 +166,48 @@ def test_a_pruned_trial_that_was_killed_is_pruned_at_the_same_epoch(
     class Kill(BaseException):
         pass
 
-    def kill(states: object, scores: dict[str, float]) -> None:
-        if scores:  # an epoch is over
-            raise Kill
-
     objective = CellObjective(plan.cell, plan.seeds, "median", ["cpu"], plan.folder)
+    epoch_is_over = Watch(lambda *_: bool(objective.state.scores), Kill)
     with pytest.raises(Kill):
-        replace(objective, report=kill)([asked(2, 1)], rivals(0.9, 0.95, 0.99))
+        replace(objective, progress=epoch_is_over)([asked(2, 1)], rivals(0.9, 0.95, 0.99))
     cut = objective([asked(2, 1)], rivals(0.9, 0.95, 0.99))[0]
     whole = replace(objective, folder=plan.folder / "other")
     assert cut == whole([asked(2, 1)], rivals(0.9, 0.95, 0.99))[0]
     assert len(cut.epochs) == 2
 
 
-def test_a_process_of_its_own_says_that_it_was_pruned(plan: SearchPlan) -> None:
-    objective = CellObjective(plan.cell, plan.seeds, "median", ["cpu"], plan.folder)
-    outcome = objective([asked(1, 1)], rivals(0.9, 0.95, 0.99))[0]
-    assert outcome.state == "pruned"
-    assert "below the median" in outcome.reason
-    assert outcome.seconds > 0
+def test_a_process_of_its_own_says_that_it_was_pruned(plan: SearchPlan, tmp_path: Path) -> None:
+    watch = Pruning("median", 3, rivals(0.9, 0.95, 0.99), tmp_path / "epochs.json")
+    ending = sweep([replace(plan.cell(asked(1, 1), 0), observer=watch)], 1)
+    ((state, reason),) = ending.states
+    assert state == "pruned"
+    assert reason.endswith("is below the median of 5 trials, 0.950")
 
 
 def test_the_command_trains_prints_and_goes_on(
-    plan: SearchPlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plan: SearchPlan,
+    ran: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In processes of their own, as a user would."""
+    """That cells run in processes which start from nothing is the sweep's, and tested there."""
     flags = ["--trials", "1", "--workers", "1", "--set", "search.seeds=[0]"]
     words = ["fusionscope", "search", "study.toml", *flags]
     monkeypatch.setattr(sys, "argv", words)
     main_ok()
     said = capsys.readouterr()
+    assert len(ran) == 1
     assert "m: 1 trial of 1 placement: 1 trained; 4 are possible" in said.out
     assert "optimistic" in said.out
     assert "--set 'seeds=[1, 2, 3]'" in said.out
     assert "m: trial 0, " in said.err
     monkeypatch.setattr(sys, "argv", [*words, "--json"])
     main_ok()
-    (found,) = json.loads(capsys.readouterr().out)
-    (row,) = found["trials"]
+    (made,) = json.loads(capsys.readouterr().out)
+    (row,) = made["trials"]
+    assert len(ran) == 1  # not trained again
     assert (row["state"], row["runs"]) == ("done", list(Store("store").run_ids()))
-    assert found["best"] == [0]
+    assert made["best"] == [0]
     assert row["dev"] == pytest.approx(split_score(Store("store").run(row["runs"][0]), "dev"))
 
 
@@ -289,9 +290,10 @@ def test_the_table_shows_what_runs_and_what_is_best(plan: SearchPlan) -> None:
     text = StringIO()
     console = Console(file=text, width=160, force_terminal=True)
     cell = plan.cell(MADE[5], 0)
-    with SearchTable("m", 10, 1, console) as table:
-        table.update(MADE)
-        table.cells([CellState(cell, "running", "train", 0.25, seconds=30.0)], {"t1-v6": 0.5})
+    running = [CellState(cell, "running", "train", 0.25, seconds=30.0)]
+    state = SearchState(10, MADE, running, {"t1-v6": 0.5})
+    with SearchTable("m", state, 1, console) as table:
+        state.tell(table)
     said = text.getvalue()
     assert "running: train" in said
     assert "0.500 so far" in said
@@ -303,9 +305,9 @@ def test_the_table_shows_what_runs_and_what_is_best(plan: SearchPlan) -> None:
     assert left_s([], 10, 1) is None
     plain = StringIO()
     out = Console(file=plain, width=160)
-    lines = SearchTable("m", 10, 1, out)
-    lines.update(MADE)
-    lines.update(MADE)
+    lines = SearchTable("m", state, 1, out)
+    state.tell(lines)
+    state.tell(lines)
     assert plain.getvalue().splitlines() == ["m: trial 5, text=1;vision=6: begun"]
     out.print(best_table(MADE))
     assert "0.810 ± 0.014" in plain.getvalue()

@@ -32,7 +32,7 @@ def write(store: Store, run_id: str, shards: int) -> None:
                 (LayerRef("text", k), "cls"): rng.standard_normal((ROWS, WIDTH)).astype("f4")
                 for k in range(LAYERS)
             }
-            writer.write_shard(samples.set_column(0, "sample_id", ids), vectors)
+            writer.write_part(samples.set_column(0, "sample_id", ids), vectors)
         writer.commit()
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from backend.errors import InputError
-from backend.store import Store, verify
+from backend.store import Store, kinds, verify
 from backend.types import LayerRef
 
 
@@ -33,22 +33,22 @@ def run(tmp_path, store_factory):
 
 def test_added_drivers_are_found_by_their_pair_and_change_the_token(run, tmp_path):
     store = Store(tmp_path / "s")
-    before = store.token()
-    run.add_drivers("a", rows(list(run.sample_ids()[:3])))
-    run.add_drivers("b", rows(list(run.sample_ids()[3:6]), layer=3))
-    assert store.token() != before
+    before = store.token("late-seed0")
+    run.add(kinds.DRIVERS, rows(list(run.sample_ids()[:3])), "a")
+    run.add(kinds.DRIVERS, rows(list(run.sample_ids()[3:6]), layer=3), "b")
+    assert store.token("late-seed0") != before
     found = run.drivers(LayerRef("vision", 3), LayerRef("text", 1), "cls")
     assert found["sample_id"].tolist() == list(run.sample_ids()[3:6])
     assert len(run.drivers()) == 6
     assert run.drivers(pooling="mean").empty
     with pytest.raises(InputError, match="a store is never edited"):
-        run.add_drivers("a", rows(list(run.sample_ids()[:3])))
+        run.add(kinds.DRIVERS, rows(list(run.sample_ids()[:3])), "a")
 
 
 def test_verify_names_drivers_of_unknown_samples_and_broken_files(run, tmp_path):
-    run.add_drivers("a", rows(["nobody", *run.sample_ids()[:2]]))
-    run.add_drivers("b", rows(list(run.sample_ids()[:3])))
-    run.paths.driver("b").write_bytes(b"PAR1")
+    run.add(kinds.DRIVERS, rows(["nobody", *run.sample_ids()[:2]]), "a")
+    run.add(kinds.DRIVERS, rows(list(run.sample_ids()[:3])), "b")
+    run.contents.file(kinds.DRIVERS, "b").write_bytes(b"PAR1")
     found = {finding.file: finding.problem for finding in verify(Store(tmp_path / "s"))}
     assert "samples that the run does not have" in found["drivers/a.parquet"]
     assert "corrupt Parquet" in found["drivers/b.parquet"]
@@ -58,4 +58,4 @@ def test_a_share_that_is_no_number_is_refused(run):
     frame = rows(list(run.sample_ids()[:3]))
     frame.loc[0, "share"] = float("nan")
     with pytest.raises(ValueError, match="share holds NaN"):
-        run.add_drivers("a", frame)
+        run.add(kinds.DRIVERS, frame, "a")

@@ -42,7 +42,7 @@ def test_a_store_says_whose_an_id_is(tmp_path: Path, store_factory: ModuleType) 
     assert store.holder(made.run_id) is None
     with store.writer(made) as writer:
         vectors = store_factory.make_vectors(made, 4)
-        writer.write_shard(store_factory.make_samples(4), vectors)
+        writer.write_part(store_factory.make_samples(4), vectors)
     assert store.holder(made.run_id) == "feed" * 4
     assert made.run_id not in store.run_ids()
     assert store.holder(finished) == store.run(finished).manifest.model.digest

@@ -34,7 +34,7 @@ def test_a_run_that_is_being_written_has_the_same_labels(
     store = store_factory.make_store(tmp_path / "s", placements=(), seeds=())
     manifest = store_factory.make_manifest()
     with store.writer(manifest) as writer:
-        store_factory.write_shards(
+        store_factory.write_parts(
             writer, store_factory.make_samples(20), store_factory.make_vectors(manifest, 20), 7
         )
         before = writer.labels()

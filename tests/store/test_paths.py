@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from backend.errors import InputError
 from backend.store import Store
-from backend.store.paths import StorePaths, activation_name, check_id, parse_activation_name
-from backend.types import LayerRef, Pooling
+from backend.store.kinds import MEASURES, PROJECTIONS
+from backend.store.paths import StorePaths, check_id, layer_name, part_name, part_starts
+from backend.store.table_files import RunTables
+from backend.types import LayerRef
 
 
 @pytest.mark.parametrize("good", ["a", "late-seed0", "v1.2_x", "-x", "0", "a" * 80])
@@ -40,10 +42,10 @@ def test_no_text_leads_out_of_the_store(text: str) -> None:
 
 @pytest.mark.parametrize("key", ["../x", ".hidden", "a/b"])
 def test_keys_are_checked_like_ids(key: str) -> None:
-    run = StorePaths(Path("store")).run("r")
-    for path_of in (run.measure, run.projection):
+    run = RunTables(StorePaths(Path("store")).run("r"))
+    for kind in (MEASURES, PROJECTIONS):
         with pytest.raises(InputError, match="is not valid"):
-            path_of(key)
+            run.file(kind, key)
 
 
 def test_a_link_out_of_the_store_is_refused(store: Store, tmp_path: Path) -> None:
@@ -56,8 +58,8 @@ def test_a_link_out_of_the_store_is_refused(store: Store, tmp_path: Path) -> Non
 
 def test_a_linked_directory_inside_a_run_is_refused(store: Store, tmp_path: Path) -> None:
     run = store.run("none-seed0")
-    outside = run.paths.activations.rename(tmp_path / "outside")
-    (run.paths.dir / "activations").symlink_to(outside)
+    outside = run.contents.paths.activations.rename(tmp_path / "outside")
+    (run.contents.paths.dir / "activations").symlink_to(outside)
     with pytest.raises(InputError, match="leads out of the store"):
         run.vectors("vision", 1)
 
@@ -67,16 +69,16 @@ def test_a_store_reached_through_a_link_reads(store: Store, tmp_path: Path) -> N
     assert Store(tmp_path / "link").run("none-seed0").vectors("vision", 1).shape == (48, 12)
 
 
-@pytest.mark.parametrize("stream", ["vision", "q-former", "text.2", "a-1-cls"])
-@pytest.mark.parametrize("label", ["0", "12", "4.fusion"])
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_a_layers_file_name_reads_back(stream: str, label: str, pooling: Pooling) -> None:
-    ref = LayerRef.parse(stream, label)
-    name = activation_name(ref, pooling)
-    assert name == f"{stream}-{label}-{pooling}"
-    assert parse_activation_name(name) == (ref, pooling)
+@pytest.mark.parametrize("stream", ["../x", "a/b", ".hidden"])
+def test_a_stream_never_leads_out_of_the_run(stream: str) -> None:
+    run = StorePaths(Path("store")).run("r")
+    for path_of in (run.layer, run.whole_layer, layer_name):
+        with pytest.raises(InputError, match=r"stream name .* is not valid"):
+            path_of(LayerRef(stream, 4), "cls")
 
 
-@pytest.mark.parametrize("stem", ["vision-4", "vision-x-cls", "vision-4-max", "-4-cls", "a", ""])
-def test_a_name_that_is_no_layer_is_none(stem: str) -> None:
-    assert parse_activation_name(stem) is None
+def test_parts_sort_as_their_rows_and_nothing_else_is_one(tmp_path: Path) -> None:
+    for name in (part_name(1000), part_name(0), part_name(20), ".tmp-1", "part-5.parquet", "x"):
+        (tmp_path / name).touch()
+    assert part_starts(tmp_path) == (0, 20, 1000)
+    assert part_starts(tmp_path / "missing") == ()

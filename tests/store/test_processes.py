@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from backend.errors import InputError
-from backend.store import Catalogue, Store, verify
+from backend.store import Store, verify
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -57,7 +57,14 @@ def kill_at(tmp_path: Path) -> Iterator[object]:
 
 
 @pytest.mark.parametrize(
-    ("point", "samples_kept"), [("in-shard", 30), ("in-commit", 60), ("before-rename", 60)]
+    ("point", "samples_kept"),
+    [
+        ("in-layer", 30),
+        ("in-samples", 30),
+        ("in-commit", 60),
+        ("before-rename", 60),
+        ("after-dropping", 60),
+    ],
 )
 def test_a_killed_writer_leaves_nothing_visible_and_the_next_goes_on(
     tmp_path: Path,
@@ -70,11 +77,10 @@ def test_a_killed_writer_leaves_nothing_visible_and_the_next_goes_on(
     kill_at(point)
     store = Store(tmp_path)
     assert store.run_ids() == () and store.broken() == [] and store.runs().empty
-    with Catalogue(store) as catalogue:
-        assert catalogue.query("SELECT * FROM samples").empty
+    assert store.query("SELECT * FROM samples").empty
     assert [finding.kind for finding in verify(store)] == ["information"]
-    shards = (tmp_path / "runs" / ".partial-run" / "shards").glob("shard-*")
-    assert len(list(shards)) == samples_kept / 10, "a half shard must not bear a shard's name"
+    parts = (tmp_path / "runs" / ".partial-run" / "run" / "samples").glob("part-*")
+    assert len(list(parts)) == samples_kept / 10, "a half part must not bear a part's name"
     assert worker.write(store, "run") == samples_kept
     assert files(tmp_path / "runs" / "run") == whole_run
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["run"]
@@ -111,27 +117,23 @@ def test_readers_beside_several_writers_see_whole_runs_only(
     writers = [start(tmp_path, f"run-{i}", "write") for i in range(3)]
     store = Store(tmp_path)
     seen: list[int] = []
-    with Catalogue(store) as catalogue:
-        deadline = time.monotonic() + 180
-        while any(process.poll() is None for process in writers):
-            assert time.monotonic() < deadline
-            runs = store.runs()
-            assert store.broken() == []
-            for run_id in runs["run_id"]:
-                run = store.run(run_id)
-                assert run.vectors("vision", 4, "mean").shape == (60, 12)
-                assert len(run.samples()) == 60
-            counts = catalogue.query("SELECT run_id, count(*) AS n FROM samples GROUP BY run_id")
-            assert set(counts["n"]) <= {60}
-            seen.append(len(runs))
-            time.sleep(0.1)
-        assert [process.wait() for process in writers] == [0, 0, 0]
-        assert seen == sorted(seen)
-        assert list(catalogue.query("SELECT run_id FROM runs ORDER BY 1")["run_id"]) == [
-            "run-0",
-            "run-1",
-            "run-2",
-        ]
+    deadline = time.monotonic() + 180
+    while any(process.poll() is None for process in writers):
+        assert time.monotonic() < deadline
+        runs = store.runs()
+        assert store.broken() == []
+        for run_id in runs["run_id"]:
+            run = store.run(run_id)
+            assert run.vectors("vision", 4, "mean").shape == (60, 12)
+            assert len(run.samples()) == 60
+        counts = store.query("SELECT run_id, count(*) AS n FROM samples GROUP BY run_id")
+        assert set(counts["n"]) <= {60}
+        seen.append(len(runs))
+        time.sleep(0.1)
+    assert [process.wait() for process in writers] == [0, 0, 0]
+    assert seen == sorted(seen)
+    ids = store.query("SELECT run_id FROM runs ORDER BY 1")["run_id"]
+    assert list(ids) == ["run-0", "run-1", "run-2"]
     assert verify(store) == []
     for process in writers:
         assert process.stdout is not None

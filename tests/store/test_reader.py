@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from backend.errors import InputError
-from backend.store import Store, assert_comparable
+from backend.store import Run, Store, assert_comparable, kinds
 from backend.types import LayerRef
 
 
@@ -23,8 +23,6 @@ def test_runs_has_one_row_a_run(read_only_store: Store) -> None:
     late = runs.loc["late-seed0"]
     assert (late["placement"], late["seed"], late["n"], late["split"]) == ("late", 0, 48, "test")
     assert late["streams"][0].fusion_layers == (4,)
-    assert late["measures"] == ("cka", "effective_dimension", "participation_ratio")
-    assert late["projections"] == ("pca",)
     assert late["scores"]["irony.auroc"] == pytest.approx(0.93, abs=0.05)
     assert list(runs["has_activations"]) == [True, False, True, False]
     assert list(runs["has_checkpoint"]) == [True, False, True, False]
@@ -37,8 +35,8 @@ def test_one_task_gives_scores_by_metric_alone(tmp_path: Path, store_factory: Mo
         columns=["task", "metric", "split", "value"],
     )
     with store.writer(store_factory.make_manifest()) as writer:
-        writer.write_shard(store_factory.make_samples(4), {})
-        writer.add_scores(scores)
+        writer.write_part(store_factory.make_samples(4), {})
+        writer.add(kinds.SCORES, scores)
         writer.commit()
     assert store.run("late-seed0").score_summary() == {"auroc": 0.8}
     pd.testing.assert_frame_equal(store.run("late-seed0").scores(), scores)
@@ -53,7 +51,7 @@ def test_a_missing_store_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"does not exist\. Make the demo store with"):
         Store(tmp_path / "nothing")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="neither the directory of a store nor a DuckDB file"):
         Store(tmp_path / "file")
 
 
@@ -77,7 +75,7 @@ def test_broken_runs_are_listed_and_the_others_read(
     runs = store.path / "runs"
     (runs / "late-seed0" / "run.json").write_text("{")
     raw = json.loads((runs / "none-seed0" / "run.json").read_text())
-    (runs / "none-seed0" / "run.json").write_text(json.dumps(raw | {"schema_version": 3}))
+    (runs / "none-seed0" / "run.json").write_text(json.dumps(raw | {"schema_version": 4}))
     shutil.copytree(runs / "late-seed1", runs / "renamed")
     (runs / "not-a-run").mkdir()
     flip(runs / "none-seed1" / "scores.parquet")
@@ -86,7 +84,7 @@ def test_broken_runs_are_listed_and_the_others_read(
     assert "not valid JSON" in reasons["late-seed0"]
     assert "newer Fusionscope" in reasons["none-seed0"]
     assert "its run.json says late-seed1" in reasons["renamed"]
-    assert "run.json is missing" in reasons["not-a-run"]
+    assert "not-a-run" not in reasons, "without run.json it is unfinished work"
     assert "corrupt" in reasons["none-seed1"] and "scores.parquet" in reasons["none-seed1"]
     assert not any("\n" in reason for reason in reasons.values())
 
@@ -97,7 +95,7 @@ def test_vectors_are_what_was_written(tmp_path: Path, store_factory: ModuleType)
         written = store_factory.make_vectors(manifest, 50)
         store = Store.create(tmp_path / dtype)
         with store.writer(manifest) as writer:
-            store_factory.write_shards(writer, store_factory.make_samples(50), written, 17)
+            store_factory.write_parts(writer, store_factory.make_samples(50), written, 17)
             writer.commit()
         run = store.run("late-seed0")
         assert set(run.captured()) == set(written)
@@ -112,7 +110,7 @@ def test_nan_and_infinite_values_survive(tmp_path: Path, store_factory: ModuleTy
     values[0, 0], values[1, 1], values[2, 2] = np.nan, np.inf, -np.inf
     store = Store.create(tmp_path)
     with store.writer(store_factory.make_manifest()) as writer:
-        writer.write_shard(store_factory.make_samples(4), {(LayerRef("vision", 1), "cls"): values})
+        writer.write_part(store_factory.make_samples(4), {(LayerRef("vision", 1), "cls"): values})
         writer.commit()
     np.testing.assert_array_equal(store.run("late-seed0").vectors("vision", 1), values)
 
@@ -167,7 +165,7 @@ def test_samples_leave_thumbnails_out_unless_named(read_only_store: Store) -> No
 def test_samples_come_in_the_order_of_the_ids(tmp_path: Path, store_factory: ModuleType) -> None:
     store = Store.create(tmp_path)
     with store.writer(store_factory.make_manifest()) as writer:
-        store_factory.write_shards(writer, store_factory.make_samples(700), {}, 300)
+        store_factory.write_parts(writer, store_factory.make_samples(700), {}, 300)
         writer.commit()
     run = store.run("late-seed0")
     wanted = ["macro-00650", "macro-00001", "macro-00299", "macro-00300", "macro-00255"]
@@ -209,22 +207,22 @@ def test_a_run_without_results_gives_empty_tables(
 
 def test_measures_can_be_added_once(store: Store) -> None:
     run = store.run("late-seed0")
-    before = store.token()
+    before = store.token("late-seed0")
     rows = run.measures().drop(columns="key")
-    run.add_measures("again", rows.head(3))
-    assert run.measure_keys() == ("again", "default")
+    run.add(kinds.MEASURES, rows.head(3), "again")
+    assert run.keys(kinds.MEASURES) == ("again", "default")
     assert len(run.measures()) == len(rows) + 3
-    assert store.token() != before
+    assert store.token("late-seed0") != before
     with pytest.raises(InputError, match="measures 'again' exists and a store is never edited"):
-        run.add_measures("again", rows)
+        run.add(kinds.MEASURES, rows, "again")
     assert len(run.measures()) == len(rows) + 3
     projection = run.projections().drop(columns="key")
-    run.add_projection("pca2", projection)
+    run.add(kinds.PROJECTIONS, projection, "pca2")
     with pytest.raises(InputError, match="projections 'pca2' exists"):
-        run.add_projection("pca2", projection)
+        run.add(kinds.PROJECTIONS, projection, "pca2")
     with pytest.raises(InputError, match="is not valid"):
-        run.add_measures("../x", rows)
-    leftovers = [p.name for p in run.paths.dir.rglob(".*")]
+        run.add(kinds.MEASURES, rows, "../x")
+    leftovers = [p.name for p in run.contents.paths.dir.rglob(".*")]
     assert leftovers == []
 
 
@@ -233,7 +231,7 @@ def test_adding_to_a_deleted_run_does_not_bring_it_back(store: Store) -> None:
     rows = run.measures().drop(columns="key")
     store.delete("late-seed0")
     with pytest.raises(InputError, match="cannot be written"):
-        run.add_measures("late", rows)
+        run.add(kinds.MEASURES, rows, "late")
     assert "late-seed0" not in store.run_ids()
 
 
@@ -255,10 +253,10 @@ def test_measures_of_a_wrong_shape_are_refused(
     rows = rows[rows["value"].notna()].head(3)
     rows[column] = [value] * 3
     with pytest.raises(ValueError, match=said):
-        run.add_measures("bad", rows)
+        run.add(kinds.MEASURES, rows, "bad")
     with pytest.raises(ValueError, match=r"missing columns \['n'\]"):
-        run.add_measures("bad", rows.drop(columns="n"))
-    assert run.measure_keys() == ("default",)
+        run.add(kinds.MEASURES, rows.drop(columns="n"), "bad")
+    assert run.keys(kinds.MEASURES) == ("default",)
 
 
 def test_a_corrupt_file_is_named_and_no_traceback_of_pyarrow(
@@ -266,11 +264,11 @@ def test_a_corrupt_file_is_named_and_no_traceback_of_pyarrow(
 ) -> None:
     run = store.run("late-seed0")
     cases = [
-        (run.paths.activation(LayerRef("vision", 1), "cls"), lambda: run.vectors("vision", 1)),
-        (run.paths.samples, lambda: run.samples()),
-        (run.paths.measure("default"), lambda: run.measures()),
-        (run.paths.projection("pca"), lambda: run.projections()),
-        (run.paths.scores, lambda: run.scores()),
+        (layer_of(run), lambda: run.vectors("vision", 1)),
+        (run.contents.sample_files()[1], lambda: run.samples()),
+        (run.contents.file(kinds.MEASURES, "default"), lambda: run.measures()),
+        (run.contents.file(kinds.PROJECTIONS, "pca"), lambda: run.projections()),
+        (run.contents.file(kinds.SCORES), lambda: run.scores()),
     ]
     for path, read in cases:
         good = path.read_bytes()
@@ -286,7 +284,7 @@ def test_a_corrupt_file_is_named_and_no_traceback_of_pyarrow(
 def test_a_single_flipped_byte_never_becomes_another_number(store: Store) -> None:
     run = store.run("late-seed0")
     whole = run.vectors("vision", 1)
-    path = run.paths.activation(LayerRef("vision", 1), "cls")
+    path = layer_of(run)
     good = path.read_bytes()
     footer = int.from_bytes(good[-8:-4], "little")
     refused = 0
@@ -301,19 +299,47 @@ def test_a_single_flipped_byte_never_becomes_another_number(store: Store) -> Non
 
 def test_a_file_of_another_layer_width_or_length_is_refused(store: Store) -> None:
     run = store.run("late-seed0")
-    path = run.paths.activation(LayerRef("vision", 1), "cls")
-    raw = json.loads(run.paths.manifest.read_text())
+    path = layer_of(run)
+    raw = json.loads(run.contents.paths.manifest.read_text())
     raw["dataset"]["n"] = 47
-    run.paths.manifest.write_text(json.dumps(raw))
-    with pytest.raises(InputError, match=r"vision-1-cls\.parquet: holds .* run\.json says 47"):
+    run.contents.paths.manifest.write_text(json.dumps(raw))
+    with pytest.raises(InputError, match=r"part-000000040\.parquet: holds 8 rows, expected 7"):
         store.run("late-seed0").vectors("vision", 1)
     raw["dataset"]["n"] = 48
     sites = raw["model"]["streams"][0]["sites"]
     raw["model"]["streams"][0]["sites"] = [entry.replace(":12", ":6") for entry in sites]
-    run.paths.manifest.write_text(json.dumps(raw))
-    with pytest.raises(InputError, match="vectors are fixed_size_list"):
+    run.contents.paths.manifest.write_text(json.dumps(raw))
+    with pytest.raises(
+        InputError, match=r"vectors are fixed_size_binary\[48\], run\.json says 6 x float32"
+    ):
         store.run("late-seed0").vectors("vision", 1)
     assert path.exists()
+
+
+def test_some_rows_are_read_in_any_order_and_from_any_part(read_only_store: Store) -> None:
+    run = read_only_store.run("late-seed0")
+    whole = run.vectors("text", "4.fusion", "mean")
+    for rows in ([47, 0, 19, 20, 0], [], np.arange(48)[::-1]):
+        some = run.vectors("text", "4.fusion", "mean", rows)
+        np.testing.assert_array_equal(some, whole[np.array(rows, dtype=int)])
+    for wrong in ([48], [-1]):
+        with pytest.raises(IndexError, match=r"rows lie outside 0\.\.47"):
+            run.vectors("text", 4, rows=wrong)
+
+
+def test_a_missing_part_is_named(store: Store) -> None:
+    run = store.run("late-seed0")
+    layer_of(run).unlink()
+    with pytest.raises(InputError, match=r"1-cls/part-000000020\.parquet: file is missing"):
+        run.vectors("vision", 1)
+    run.contents.sample_files()[0].unlink()
+    with pytest.raises(InputError, match=r"samples/part-000000000\.parquet: file is missing"):
+        store.run("late-seed0").vectors("text", 1)
+
+
+def layer_of(run: Run) -> Path:
+    """The middle part of one layer."""
+    return run.contents.vector_files(LayerRef("vision", 1), "cls")[1]
 
 
 def test_delete_removes_a_run_also_a_broken_one(store: Store) -> None:
@@ -348,7 +374,7 @@ def test_runs_of_other_samples_are_refused_with_the_ids(
         ("shorter", plain.slice(0, 9)),
     ):
         with store.writer(store_factory.make_manifest(run_id)) as writer:
-            writer.write_shard(samples, {})
+            writer.write_part(samples, {})
             writer.commit()
     for other, said in (
         ("shifted", r"7 samples only in base \(macro-00000, .*7 samples only in shifted"),

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.errors import InputError
-from backend.store import Catalogue, Run, Store, verify
-from backend.store.commands import capture_command, measured_commands, train_command
+from backend.store import Run, Store, kinds, verify
+from backend.store.commands import activations_command, measured_commands, train_command
 from backend.types import LayerRef
 
 ONE, THREE, TWO = (f"macros-tiny-{name}" for name in ("one", "three", "two"))
@@ -44,9 +44,9 @@ def test_a_run_has_the_sites_and_poolings_that_its_streams_declare(mixed: Store)
     assert [ref.label for ref in run.layers("vision", "cls")] == ["4.projected"]
     decoder = ["0", "1", "2.cross", "2", "3.cross", "3"]
     assert [ref.label for ref in run.layers("text_decoder")] == decoder
-    files = {path.name for path in run.paths.activations.iterdir()}
-    assert "text_decoder-3.cross-mean.parquet" in files
-    assert "vision-0-cls.parquet" not in files and "text-4.projected-mean.parquet" not in files
+    folder = run.contents.paths.activations
+    assert (folder / "text_decoder" / "3.cross-mean").is_dir()
+    assert not any((folder / name).exists() for name in ("vision/0-cls", "text/4.projected-mean"))
 
 
 def test_vectors_have_the_width_of_their_site(mixed: Store) -> None:
@@ -76,7 +76,7 @@ def test_a_writer_reads_back_every_width(tmp_path: Path, store_factory: ModuleTy
     made = store_factory.make_released_manifest("three")
     vectors = store_factory.make_vectors(made, 5)
     with Store.create(tmp_path).writer(made) as writer:
-        writer.write_shard(store_factory.make_samples(5), vectors)
+        writer.write_part(store_factory.make_samples(5), vectors)
         assert [ref.label for ref in writer.layers("text")][-1] == "4.projected"
         for (ref, pooling), array in vectors.items():
             np.testing.assert_array_equal(writer.vectors(ref.stream, ref, pooling), array)
@@ -101,9 +101,7 @@ def test_a_writer_refuses_what_a_site_does_not_have(
     made = store_factory.make_released_manifest("three")
     with Store.create(tmp_path).writer(made) as writer:
         with pytest.raises(ValueError, match=said):
-            writer.write_shard(
-                store_factory.make_samples(5), {key: np.ones((5, width), np.float32)}
-            )
+            writer.write_part(store_factory.make_samples(5), {key: np.ones((5, width), np.float32)})
         assert writer.n_written == 0
 
 
@@ -112,17 +110,18 @@ def test_verify_finds_what_sites_do_not_have_and_what_is_missing(
 ) -> None:
     store = store_factory.make_released_store(tmp_path, ("three",))
     run = run_of(store, THREE)
-    folder = run.paths.activations
-    (folder / "vision-1-mean.parquet").rename(folder / "vision-0-cls.parquet")
-    (folder / "text-4.projected-cls.parquet").rename(folder / "text-4.norm-cls.parquet")
+    folder = run.contents.paths.activations
+    (folder / "vision" / "1-mean").rename(folder / "vision" / "0-cls")
     rows = run.measures().drop(columns="key")
-    run.add_measures("elsewhere", rows.head(1).assign(stream_a="text", layer_a=4, site_a="norm"))
+    elsewhere = rows.head(1).assign(stream_a="text", layer_a=4, site_a="norm")
+    run.add(kinds.MEASURES, elsewhere, "elsewhere")
     problems = {finding.file: finding.problem for finding in verify(store)}
+    stray = "no part of a layer that run.json names"
     assert problems == {
-        "activations/vision-0-cls.parquet": "run.json says that this layer has no cls",
-        "activations/text-4.norm-cls.parquet": "not a layer of this run's streams",
-        "activations/vision-1-mean.parquet": "file is missing",
-        "activations/text-4.projected-cls.parquet": "file is missing",
+        **{
+            f"activations/vision/0-cls/part-0000000{at}.parquet": stray for at in ("00", "20", "40")
+        },
+        "activations/vision/1-mean": "layer is missing",
         "measures/elsewhere.parquet": "text layer 4.norm is not a layer of this run",
     }
     assert (LayerRef("vision", 0), "cls") not in run.captured()
@@ -150,19 +149,6 @@ def test_listings_tell_released_models_from_placements(mixed: Store) -> None:
     assert runs.loc["tiny-late", "seed"] == 0
 
 
-def test_a_catalogue_groups_released_models_by_their_names(mixed: Store) -> None:
-    with Catalogue(mixed) as catalogue:
-        rows = catalogue.query("SELECT label, placement, seed FROM runs ORDER BY label")
-        streams = catalogue.query("SELECT streams FROM runs WHERE model = 'tiny-three'")
-        placed = catalogue.query("SELECT run_id FROM runs WHERE placement = 'none'")
-    assert rows["label"].to_list() == ["late", "tiny-one", "tiny-three", "tiny-two"]
-    assert rows["placement"].isna().to_list() == [False, True, True, True]
-    assert [s["name"] for s in json.loads(streams["streams"][0])] == [
-        *("vision", "text", "text_decoder"),
-    ]
-    assert placed.empty
-
-
 def test_the_runs_command_lists_any_model(mixed: Store) -> None:
     result = CliRunner().invoke(app, ["runs", "--store", str(mixed.path), "--json"])
     rows = {row["model"]: row for row in json.loads(result.stdout)}
@@ -188,14 +174,14 @@ def test_a_released_model_is_captured_again_but_not_trained(store_factory: Modul
     model = made.model.model_copy(update={"revision": "c0ffee"})
     made = made.model_copy(update={"model": model})
     assert train_command(made) == "" and measured_commands(made, "s") == ()
-    assert "--model hub/tiny-two --revision c0ffee --data macros" in capture_command(made, "s")
+    assert "--model hub/tiny-two --revision c0ffee --data macros" in activations_command(made, "s")
 
 
 def test_measures_keep_the_names_of_sites(tmp_path: Path, store_factory: ModuleType) -> None:
     store = store_factory.make_released_store(tmp_path, ("two",), n=8)
     run = run_of(store, TWO)
     rows = run.measures().drop(columns="key")
-    run.add_measures("again", rows)
+    run.add(kinds.MEASURES, rows, "again")
     pd.testing.assert_frame_equal(run.measures(keys=["again"]).drop(columns="key"), rows)
     with pytest.raises(ValueError, match="site_a holds 'Norm'"):
-        run.add_measures("bad", rows.assign(site_a="Norm"))
+        run.add(kinds.MEASURES, rows.assign(site_a="Norm"), "bad")

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backend.store import Store, verify
-from backend.store.tables import vector_type
+from backend.store import Store, kinds, verify
+from tests.watch import Watch
+
+LAYER = "activations/vision/1-cls"
 
 
 def findings(store: Store) -> dict[tuple[str, str], str]:
@@ -32,18 +34,18 @@ def set_manifest(path: Path, change: Callable[[Any], None]) -> None:
 
 
 def test_a_good_store_has_no_findings(read_only_store: Store, tmp_path: Path) -> None:
-    asked: list[str] = []
-    assert verify(read_only_store, asked.append) == []
-    assert asked == list(read_only_store.run_ids())
+    watch = Watch()
+    assert verify(read_only_store, watch) == []
+    assert [told[-1] for told in watch.told] == list(read_only_store.run_ids())
     assert verify(Store(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "samples.parquet",
-        "activations/vision-2-cls.parquet",
-        "activations/text-4.fusion-mean.parquet",
+        "samples/part-000000020.parquet",
+        "activations/vision/2-cls/part-000000000.parquet",
+        "activations/text/4.fusion-mean/part-000000040.parquet",
         "measures/default.parquet",
         "projections/pca.parquet",
         "scores.parquet",
@@ -60,96 +62,99 @@ def test_a_flipped_bit_anywhere_is_found(
 
 
 def test_a_corrupt_thumbnail_is_found(store: Store) -> None:
-    path = store.path / "runs" / "late-seed0" / "samples.parquet"
+    path = store.path / "runs" / "late-seed0" / "samples" / "part-000000020.parquet"
     content = path.read_bytes()
     at = content.index(b"WEBPVP8")
     path.write_bytes(content[: at + 10] + b"\xff\x00\xff" + content[at + 13 :])
-    assert "corrupt" in findings(store)["late-seed0", "samples.parquet"]
+    assert "corrupt" in findings(store)["late-seed0", "samples/part-000000020.parquet"]
 
 
 def test_a_truncated_or_missing_file_is_found(store: Store) -> None:
     run = store.path / "runs" / "late-seed0"
-    layer = run / "activations" / "vision-1-cls.parquet"
+    layer = run / "activations" / "vision" / "1-cls" / "part-000000000.parquet"
     layer.write_bytes(layer.read_bytes()[:-1])
-    (run / "activations" / "text-0-mean.parquet").unlink()
-    (store.path / "runs" / "none-seed0" / "samples.parquet").unlink()
-    found = findings(store)
-    assert "corrupt" in found["late-seed0", "activations/vision-1-cls.parquet"]
-    assert found["late-seed0", "activations/text-0-mean.parquet"] == "file is missing"
-    assert "file is missing" in found["none-seed0", "samples.parquet"]
-    assert len(found) == 3
+    (run / "activations" / "vision" / "1-cls" / "part-000000040.parquet").unlink()
+    shutil.rmtree(run / "activations" / "text" / "0-mean")
+    (store.path / "runs" / "none-seed0" / "samples" / "part-000000000.parquet").unlink()
+    problems = findings(store)
+    assert "corrupt" in problems["late-seed0", f"{LAYER}/part-000000000.parquet"]
+    assert problems["late-seed0", f"{LAYER}/part-000000040.parquet"] == "file is missing"
+    assert problems["late-seed0", "activations/text/0-mean"] == "layer is missing"
+    assert "is missing" in problems["none-seed0", "samples/part-000000000.parquet"]
+    assert len(problems) == 4
+
+
+def test_a_gap_between_the_parts_is_found(store: Store) -> None:
+    run = store.path / "runs" / "late-seed0"
+    for path in run.rglob("part-000000020.parquet"):
+        path.unlink()
+    problem = findings(store)["late-seed0", "samples/part-000000000.parquet"]
+    assert problem == "20 rows, run.json and the names of the parts imply 40"
 
 
 def test_rows_in_another_order_are_found(store: Store) -> None:
-    path = store.path / "runs" / "late-seed0" / "activations" / "vision-1-cls.parquet"
-    rewrite(path, lambda t: t.take([*range(40), 41, 40, *range(42, 48)]).cast(t.schema))
-    problem = findings(store)["late-seed0", "activations/vision-1-cls.parquet"]
-    assert problem == "row 40 is sample 'macro-00041', samples.parquet has 'macro-00040'"
+    path = store.path / "runs" / "late-seed0" / LAYER / "part-000000020.parquet"
+    rewrite(path, lambda t: t.take([*range(10), 11, 10, *range(12, 20)]).cast(t.schema))
+    problem = findings(store)["late-seed0", f"{LAYER}/part-000000020.parquet"]
+    assert problem == "row 10 is sample macro-00031, the samples have macro-00030 there"
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.slice(0, 40), "40 rows, samples.parquet has 48"),
+        (lambda t: t.slice(0, 12), "12 rows, its samples are 20"),
         (lambda t: t.rename_columns(["sample_id", "v"]), "columns are"),
         (
-            lambda t: t.set_column(1, "vector", pa.nulls(48, pa.list_(pa.float32(), 12))),
-            "vectors are",
-        ),
-        (
-            lambda t: t.set_column(
-                1,
-                pa.field("vector", vector_type(6, "float32"), nullable=False),
-                pa.FixedSizeListArray.from_arrays(
-                    pa.array([0.0] * 288, pa.float32()), type=vector_type(6, "float32")
-                ),
-            ),
-            r"vectors are fixed_size_list",
+            lambda t: t.set_column(1, "vector", pa.nulls(20, pa.binary(24))),
+            r"vectors are fixed_size_binary[24], run.json says 12 x float32",
         ),
     ],
 )
 def test_vectors_of_a_wrong_shape_are_found(
     store: Store, change: Callable[[pa.Table], pa.Table], said: str
 ) -> None:
-    path = store.path / "runs" / "late-seed0" / "activations" / "vision-1-cls.parquet"
+    path = store.path / "runs" / "late-seed0" / LAYER / "part-000000000.parquet"
     rewrite(path, change)
-    assert said in findings(store)["late-seed0", "activations/vision-1-cls.parquet"]
+    assert said in findings(store)["late-seed0", f"{LAYER}/part-000000000.parquet"]
 
 
 def test_files_that_are_no_layers_are_found(store: Store) -> None:
     folder = store.path / "runs" / "late-seed0" / "activations"
-    for name in ("vision-9-cls.parquet", "audio-1-cls.parquet", "notes.txt"):
-        shutil.copy(folder / "vision-1-cls.parquet", folder / name)
-    found = findings(store)
-    assert len(found) == 3
-    assert set(found.values()) == {"not a layer of this run's streams"}
+    names = ("vision/9-cls/part-000000000.parquet", "audio/1-cls/part-000000000.parquet",
+             "vision/1-cls/part-000000005.parquet", "notes.txt")  # fmt: skip
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "vision" / "1-cls" / "part-000000000.parquet", folder / name)
+    problems = findings(store)
+    assert set(problems) == {("late-seed0", f"activations/{name}") for name in names}
+    assert set(problems.values()) == {"no part of a layer that run.json names"}
 
 
 def test_a_manifest_that_disagrees_is_found(store: Store) -> None:
     runs = store.path / "runs"
     set_manifest(runs / "late-seed0" / "run.json", lambda raw: raw["dataset"].update(n=40))
-    set_manifest(runs / "none-seed0" / "run.json", lambda raw: raw.update(schema_version=3))
+    set_manifest(runs / "none-seed0" / "run.json", lambda raw: raw.update(schema_version=4))
     set_manifest(runs / "none-seed1" / "run.json", lambda raw: raw["dataset"]["tasks"].pop())
     found = findings(store)
-    assert found["late-seed0", "samples.parquet"] == "48 rows, run.json says 40"
+    assert found["late-seed0", "samples/part-000000040.parquet"].startswith("8 rows")
     assert found["late-seed0", "measures/default.parquet"] == "n = 48, but the run has 40 samples"
     assert "newer Fusionscope" in found["none-seed0", "run.json"]
-    assert "label_topics" in found["none-seed1", "samples.parquet"]
+    assert "label_topics" in found["none-seed1", "samples/part-000000000.parquet"]
 
 
 def test_a_repeated_sample_is_found(store: Store) -> None:
-    path = store.path / "runs" / "late-seed1" / "samples.parquet"
-    rewrite(path, lambda t: t.take([0, *range(47)]).cast(t.schema))
-    assert findings(store)["late-seed1", "samples.parquet"] == "a sample id occurs twice"
+    path = store.path / "runs" / "late-seed1" / "samples" / "part-000000000.parquet"
+    rewrite(path, lambda t: t.take([0, *range(19)]).cast(t.schema))
+    assert findings(store)["late-seed1", "samples"] == "a sample id occurs twice"
 
 
 def test_wrong_measures_and_projections_are_found(store: Store, store_factory: ModuleType) -> None:
     run = store.run("late-seed1")
     rows = run.measures().drop(columns="key")
-    run.add_measures("deep", rows.assign(layer_a=99, site_a="block"))
-    rewrite(run.paths.measure("default"), lambda t: t.drop_columns(["reason"]))
+    run.add(kinds.MEASURES, rows.assign(layer_a=99, site_a="block"), "deep")
+    rewrite(run.contents.file(kinds.MEASURES, "default"), lambda t: t.drop_columns(["reason"]))
     deep = store.run("late-seed0").projections().drop(columns="key")
-    run.add_projection("other", deep.assign(sample_id="stranger"))
+    run.add(kinds.PROJECTIONS, deep.assign(sample_id="stranger"), "other")
     found = findings(store)
     assert "layer 99 is not a layer of this run" in found["late-seed1", "measures/deep.parquet"]
     assert (
@@ -179,9 +184,15 @@ def test_a_damaged_checkpoint_is_found(store: Store) -> None:
     assert ("late-seed0", "checkpoint/model.safetensors") not in findings(store)
 
 
+def test_a_directory_without_run_json_is_found_and_no_run(store: Store) -> None:
+    (store.path / "runs" / "late-seed0" / "run.json").unlink()
+    assert "late-seed0" not in store.run_ids()
+    assert "run.json is missing" in findings(store)["late-seed0", ""]
+
+
 def test_leftovers_are_information(store: Store, store_factory: ModuleType) -> None:
     with store.writer(store_factory.make_manifest("new")) as writer:
-        writer.write_shard(store_factory.make_samples(3), {})
+        writer.write_part(store_factory.make_samples(3), {})
     (store.path / "runs" / ".deleted-old-123").mkdir()
     found = verify(store)
     assert [f.kind for f in found] == ["information", "information"]

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from backend.errors import InputError
-from backend.store import Manifest, Store
+from backend.store import Manifest, Store, kinds
 from backend.store.files import published
+from backend.store.paths import part_name
 from backend.types import LayerRef
 
 V1 = (LayerRef("vision", 1), "cls")
@@ -33,7 +34,7 @@ def make(store_factory: ModuleType) -> ModuleType:
 def test_nothing_is_visible_before_commit(tmp_path: Path, make: ModuleType) -> None:
     store = Store.create(tmp_path)
     with store.writer(make.make_manifest()) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
         assert store.run_ids() == () and store.runs().empty and store.broken() == []
         with pytest.raises(InputError, match="no run"):
             store.run("late-seed0")
@@ -52,24 +53,25 @@ def test_the_run_appears_by_a_rename_of_what_was_flushed(
 
     monkeypatch.setattr("backend.store.writer.fsync_tree", record)
     with Store.create(tmp_path).writer(make.make_manifest()) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
         writer.commit()
     run = tmp_path / "runs" / "late-seed0"
-    assert flushed == [(run.stat().st_ino, {p.name for p in run.iterdir()})]
+    without_commit = {p.name for p in run.iterdir()} - {"run.json"}
+    assert flushed == [(run.stat().st_ino, without_commit)], "run.json is the last to be written"
 
 
-def test_leaving_without_commit_keeps_the_shards(tmp_path: Path, make: ModuleType) -> None:
+def test_leaving_without_commit_keeps_the_parts(tmp_path: Path, make: ModuleType) -> None:
     store = Store.create(tmp_path)
     manifest = make.make_manifest()
     with pytest.raises(RuntimeError, match="power"), store.writer(manifest) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
         raise RuntimeError("power")
     with store.writer(manifest) as writer:
         assert writer.n_written == 5
         assert list(writer.written_ids()) == [f"macro-0000{i}" for i in range(5)]
         assert list(writer.sample_ids()) == list(writer.written_ids())
         assert writer.last_sample_id == "macro-00004"
-        writer.write_shard(make.make_samples(5, start=5), vectors(5))
+        writer.write_part(make.make_samples(5, start=5), vectors(5))
         writer.commit()
     assert list(store.run("late-seed0").sample_ids()) == [f"macro-{i:05d}" for i in range(10)]
 
@@ -79,7 +81,7 @@ def test_other_work_of_the_same_name_is_discarded_with_a_warning(
 ) -> None:
     store = Store.create(tmp_path)
     with store.writer(make.make_manifest()) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
     other = make.make_manifest(poolings=("cls",))
     with caplog.at_level(logging.WARNING), store.writer(other) as writer:
         assert writer.n_written == 0 and writer.last_sample_id is None
@@ -90,7 +92,7 @@ def test_newer_package_versions_go_on_with_the_work(tmp_path: Path, make: Module
     store = Store.create(tmp_path)
     manifest = make.make_manifest()
     with store.writer(manifest) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
     later = manifest.model_copy(
         update={"versions": {"torch": "9"}, "created": "2027-01-01T00:00:00+00:00"}
     )
@@ -100,27 +102,51 @@ def test_newer_package_versions_go_on_with_the_work(tmp_path: Path, make: Module
     assert store.run("late-seed0").manifest.versions == {"torch": "9"}
 
 
-def test_a_damaged_shard_and_those_after_it_are_made_again(
+def test_a_damaged_part_is_made_again_and_nothing_is_committed_before(
     tmp_path: Path, make: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store.create(tmp_path)
     with store.writer(make.make_manifest()) as writer:
         for start in (0, 5, 10):
-            writer.write_shard(make.make_samples(5, start=start), vectors(5))
-    shards = tmp_path / "runs" / ".partial-late-seed0" / "shards"
-    second = shards / "shard-000001.parquet"
+            writer.write_part(make.make_samples(5, start=start), vectors(5))
+    samples, layer = parts_of(tmp_path)
+    second = layer / part_name(5)
     second.write_bytes(second.read_bytes()[:-10])
-    (shards / ".tmp-rest").write_bytes(b"half")
+    (samples / ".tmp-rest").write_bytes(b"half")
+    (layer / part_name(99)).write_bytes(b"of a part without samples")
     with caplog.at_level(logging.WARNING), store.writer(make.make_manifest()) as writer:
-        assert writer.n_written == 5
-    assert "dropping 2 unusable shards" in caplog.text
-    assert [p.name for p in shards.iterdir()] == ["shard-000000.parquet"]
+        assert writer.n_written == 5 and writer.part_ends == (5,)
+        assert writer.written == (range(5), range(10, 15)), "a worker may have written behind a gap"
+        with pytest.raises(InputError, match="lacks the samples of rows 5 to 9"):
+            writer.commit()
+        writer.write_part(make.make_samples(8, start=5), vectors(8))
+        assert writer.written == (range(5), range(5, 13))
+    assert "dropping an unusable part" in caplog.text
+    for folder in (samples, layer):
+        assert sorted(p.name for p in folder.iterdir()) == [part_name(0), part_name(5)]
+
+
+def test_a_part_whose_layers_a_power_cut_took_is_made_again(
+    tmp_path: Path, make: ModuleType
+) -> None:
+    store = Store.create(tmp_path)
+    with store.writer(make.make_manifest()) as writer:
+        writer.write_part(make.make_samples(5), vectors(5))
+    (parts_of(tmp_path)[1] / part_name(0)).unlink()
+    with store.writer(make.make_manifest()) as writer:
+        assert writer.n_written == 0
+
+
+def parts_of(store: Path) -> tuple[Path, Path]:
+    """Where the samples and the one layer of the unfinished run lie."""
+    run = store / "runs" / ".partial-late-seed0" / "run"
+    return run / "samples", run / "activations" / "vision" / "1-cls"
 
 
 def test_an_existing_run_is_refused_before_any_work(tmp_path: Path, make: ModuleType) -> None:
     store = make.make_store(tmp_path, ("late",), (0,), n=8)
     with (
-        pytest.raises(InputError, match=r"run late-seed0 exists\. Choose another --run-id or del"),
+        pytest.raises(InputError, match=r"run late-seed0 exists\. Choose another `run_id` or del"),
         store.writer(make.make_manifest()),
     ):
         pytest.fail("the writer must not open")
@@ -130,11 +156,11 @@ def test_an_existing_run_is_refused_before_any_work(tmp_path: Path, make: Module
 def test_replace_swaps_the_run_at_commit(tmp_path: Path, make: ModuleType) -> None:
     store = make.make_store(tmp_path, ("late",), (0,), n=8)
     with store.writer(make.make_manifest(), replace=True) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
         assert store.run("late-seed0").n == 8
         writer.commit()
     assert store.run("late-seed0").n == 5
-    assert store.run("late-seed0").measure_keys() == ()
+    assert store.run("late-seed0").keys(kinds.MEASURES) == ()
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["late-seed0"]
 
 
@@ -148,7 +174,7 @@ def test_a_second_writer_is_refused_at_once(tmp_path: Path, make: ModuleType) ->
             pytest.fail("the writer must not open")
         with store.writer(make.make_manifest("other")):
             pass
-        first.write_shard(make.make_samples(5), vectors(5))
+        first.write_part(make.make_samples(5), vectors(5))
         first.commit()
 
 
@@ -167,9 +193,9 @@ def test_vectors_of_a_wrong_shape_or_dtype_are_refused(
 ) -> None:
     with Store.create(tmp_path).writer(make.make_manifest()) as writer:
         with pytest.raises(ValueError, match=said):
-            writer.write_shard(make.make_samples(5), {V1: array})
+            writer.write_part(make.make_samples(5), {V1: array})
         assert writer.n_written == 0
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
 
 
 def test_layers_that_the_model_does_not_have_are_refused(tmp_path: Path, make: ModuleType) -> None:
@@ -182,19 +208,19 @@ def test_layers_that_the_model_does_not_have_are_refused(tmp_path: Path, make: M
             ((LayerRef("vision", 1), "mean"), "poolings are"),
         ):
             with pytest.raises(ValueError, match=said):
-                writer.write_shard(make.make_samples(5), {key: ones})
+                writer.write_part(make.make_samples(5), {key: ones})
         assert writer.n_written == 0
 
 
-def test_every_shard_holds_the_same_layers_in_any_order(tmp_path: Path, make: ModuleType) -> None:
+def test_every_part_holds_the_same_layers_in_any_order(tmp_path: Path, make: ModuleType) -> None:
     store = Store.create(tmp_path)
     t1 = (LayerRef("text", 1), "cls")
     ones = np.ones((5, 12), np.float32)
     with store.writer(make.make_manifest()) as writer:
-        writer.write_shard(make.make_samples(5), {V1: ones, t1: 2 * ones})
+        writer.write_part(make.make_samples(5), {V1: ones, t1: 2 * ones})
         with pytest.raises(ValueError, match=r"same layers as those before: \['text-1-cls'\]"):
-            writer.write_shard(make.make_samples(5, start=5), {V1: ones})
-        writer.write_shard(make.make_samples(5, start=5), {t1: 2 * ones, V1: ones})
+            writer.write_part(make.make_samples(5, start=5), {V1: ones})
+        writer.write_part(make.make_samples(5, start=5), {t1: 2 * ones, V1: ones})
         writer.commit()
     assert (store.run("late-seed0").vectors("text", 1) == 2).all()
 
@@ -212,28 +238,28 @@ def test_samples_need_the_manifests_columns(tmp_path: Path, make: ModuleType) ->
             (samples.slice(0, 0), "at least one sample"),
         ):
             with pytest.raises(ValueError, match=said):
-                writer.write_shard(wrong, {})
+                writer.write_part(wrong, {})
         assert writer.n_written == 0
-        writer.write_shard(samples.drop_columns(["thumbnail"]), {})
+        writer.write_part(samples.drop_columns(["thumbnail"]), {})
         writer.commit()
 
 
 def test_a_repeated_sample_id_is_refused(tmp_path: Path, make: ModuleType) -> None:
     store = Store.create(tmp_path)
     with store.writer(make.make_manifest()) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
         with pytest.raises(InputError, match="sample id 'macro-00004' occurs twice"):
-            writer.write_shard(make.make_samples(5, start=4), vectors(5))
+            writer.write_part(make.make_samples(5, start=4), vectors(5))
         twice = pa.concat_tables([make.make_samples(1, start=9)] * 2)
         with pytest.raises(InputError, match="sample id 'macro-00009' occurs twice"):
-            writer.write_shard(twice, vectors(2))
+            writer.write_part(twice, vectors(2))
     with store.writer(make.make_manifest()) as writer:
         with pytest.raises(InputError, match="sample id 'macro-00000' occurs twice"):
-            writer.write_shard(make.make_samples(5), vectors(5))
+            writer.write_part(make.make_samples(5), vectors(5))
         assert writer.n_written == 5
 
 
-def test_commit_refuses_another_number_of_samples_and_keeps_the_shards(
+def test_commit_refuses_another_number_of_samples_and_keeps_the_parts(
     tmp_path: Path, make: ModuleType
 ) -> None:
     store = Store.create(tmp_path)
@@ -241,12 +267,12 @@ def test_commit_refuses_another_number_of_samples_and_keeps_the_shards(
     with store.writer(manifest) as writer:
         with pytest.raises(InputError, match="has 0 samples, expected 10"):
             writer.commit()
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
         with pytest.raises(InputError, match="has 5 samples, expected 10"):
             writer.commit()
     with store.writer(manifest) as writer:
         assert writer.n_written == 5
-        writer.write_shard(make.make_samples(5, start=5), vectors(5))
+        writer.write_part(make.make_samples(5, start=5), vectors(5))
         writer.commit()
     assert store.run("late-seed0").n == 10
 
@@ -266,17 +292,17 @@ def test_layers_can_be_read_before_commit_and_then_left_out(
     manifest = make.make_manifest()
     written = make.make_vectors(manifest, 30)
     with store.writer(manifest) as writer:
-        make.write_shards(writer, make.make_samples(30), written, 11)
+        make.write_parts(writer, make.make_samples(30), written, 11)
         labels = [ref.label for ref in writer.layers("text", "mean")]
         assert labels == ["0", "1", "2", "3", "4.fusion", "4"]
         for (ref, pooling), array in written.items():
             np.testing.assert_array_equal(writer.vectors(ref.stream, ref.label, pooling), array)
         with pytest.raises(InputError, match=r"vision-3\.fusion-cls was not written"):
             writer.vectors("vision", "3.fusion")
-        writer.add_measures("default", make.make_measures(manifest, written))
+        writer.add(kinds.MEASURES, make.make_measures(manifest, written), "default")
         writer.commit(keep_activations=False)
     run = store.run("late-seed0")
-    assert not run.has_activations and not run.paths.activations.exists()
+    assert not run.has_activations and not run.contents.paths.activations.exists()
     assert len(run.measures()) > 0
 
 
@@ -293,14 +319,14 @@ def test_a_checkpoint_keeps_only_trusted_formats(tmp_path: Path, make: ModuleTyp
 def test_scores_of_a_wrong_shape_are_refused(tmp_path: Path, make: ModuleType) -> None:
     with Store.create(tmp_path).writer(make.make_manifest()) as writer:
         with pytest.raises(ValueError, match=r"scores: missing columns \['split'\]"):
-            writer.add_scores(pd.DataFrame({"task": ["a"], "metric": ["b"], "value": [1.0]}))
-        writer.add_scores(make.make_scores("late", 0))
+            writer.add(kinds.SCORES, pd.DataFrame({"task": ["a"], "metric": ["b"], "value": [1.0]}))
+        writer.add(kinds.SCORES, make.make_scores("late", 0))
 
 
 def test_a_closed_writer_does_nothing(tmp_path: Path, make: ModuleType) -> None:
     writer = Store.create(tmp_path).writer(make.make_manifest())
     with pytest.raises(ValueError, match="use it in a with statement"):
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
     with writer:
         pass
     with pytest.raises(ValueError, match="use it in a with statement"):
@@ -311,14 +337,17 @@ def test_files_are_laid_out_as_measured(tmp_path: Path, make: ModuleType) -> Non
     store = Store.create(tmp_path)
     with store.writer(make.make_manifest()) as writer:
         for start in range(0, 900, 300):
-            writer.write_shard(make.make_samples(300, start=start), vectors(300))
+            writer.write_part(make.make_samples(300, start=start), vectors(300))
         writer.commit()
-    run = store.run("late-seed0")
-    layer = pq.read_metadata(run.paths.activation(*V1))
-    assert layer.num_row_groups == 3
-    assert layer.row_group(0).column(1).compression == "ZSTD"
-    assert "BYTE_STREAM_SPLIT" in layer.row_group(0).column(1).encodings
-    samples = pq.read_metadata(run.paths.samples)
+    run = tmp_path / "runs" / "late-seed0"
+    layer = run / "activations" / "vision" / "1-cls"
+    names = ["part-000000000.parquet", "part-000000300.parquet", "part-000000600.parquet"]
+    assert sorted(p.name for p in layer.iterdir()) == names
+    assert sorted(p.name for p in (run / "samples").iterdir()) == names
+    vector = pq.read_metadata(layer / names[0]).row_group(0).column(1)
+    assert (vector.physical_type, vector.compression) == ("FIXED_LEN_BYTE_ARRAY", "UNCOMPRESSED")
+    assert pq.read_metadata(layer / names[0]).row_group(0).num_rows == 128
+    samples = pq.read_metadata(run / "samples" / names[1])
     codecs = {
         samples.row_group(0).column(i).path_in_schema: samples.row_group(0).column(i).compression
         for i in range(samples.num_columns)
@@ -366,11 +395,11 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_captured(
         raise OSError(28, os.strerror(28))
 
     with store.writer(make.make_manifest()) as writer:
-        writer.write_shard(make.make_samples(5), vectors(5))
+        writer.write_part(make.make_samples(5), vectors(5))
         with monkeypatch.context() as patch:
-            patch.setattr("backend.store.shards.pq.write_table", full)
+            patch.setattr("backend.store.vectors.pq.write_table", full)
             with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
-                writer.write_shard(make.make_samples(5, start=5), vectors(5))
+                writer.write_part(make.make_samples(5, start=5), vectors(5))
         with monkeypatch.context() as patch:
             patch.setattr("backend.store.writer.fsync_tree", full)
             with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):

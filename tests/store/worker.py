@@ -13,11 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import backend.store.shards
+import backend.store.parts
+import backend.store.workplace
 import backend.store.writer
-from backend.store import Store
+from backend.store import Store, kinds
 
-N, SHARD = 60, 10
+N, PART = 60, 10
+LAYERS = 24  # of make_manifest: two streams, six sites, two poolings
 
 
 def load_factory() -> ModuleType:
@@ -36,62 +38,77 @@ def hang() -> None:
 
 
 def hang_at(point: str) -> None:
-    if point == "in-shard":
-        write_table = backend.store.shards.pq.write_table
-        calls: list[Path] = []
-
-        def half_shard(table: Any, where: Path, **options: Any) -> None:
-            write_table(table, where, **options)
-            if (calls.append(where) or len(calls)) == 4:
-                where.write_bytes(where.read_bytes()[:2000])
-                hang()
-
-        backend.store.shards.pq.write_table = half_shard
+    if point == "in-layer":
+        hang_in(backend.store.parts, "write_vectors", call=3 * LAYERS + 5)
+    elif point == "in-samples":
+        hang_in(backend.store.parts.tables, "write_samples", call=4)
     elif point == "in-commit":
-        write_vectors = backend.store.writer.write_vectors
-        names: list[str] = []
-
-        def half_layer(shards: Any, name: str, path: Path) -> None:
-            write_vectors(shards, name, path)
-            if (names.append(name) or len(names)) == 5:
-                path.write_bytes(path.read_bytes()[:500])
-                hang()
-
-        backend.store.writer.write_vectors = half_layer
-    elif point == "before-rename":
         backend.store.writer.fsync_tree = lambda root: hang()
+    elif point == "before-rename":
+        hang_before_rename_to("run")
     elif point == "after-rename":
-        backend.store.writer.fsync_dir = lambda path: hang()
+        backend.store.workplace.fsync_dir = lambda path: hang()
     elif point == "between-renames":
-        rename = Path.rename
-
-        def first_rename(self: Path, target: Path) -> Path:
-            moved = rename(self, target)
-            if Path(target).name == "replaced":
-                hang()
-            return moved
-
-        Path.rename = first_rename  # type: ignore[method-assign]
+        hang_after_rename_to("replaced")
+    elif point == "after-dropping":
+        hang_after_rename_to("dropped")
     elif point != "write":
         raise SystemExit(f"unknown point {point}")
 
 
-def write(store: Store, run_id: str, *, replace: bool = False) -> int:
+def hang_in(module: Any, name: str, call: int) -> None:
+    """Hang in the given call of a function that writes a file, with half of it written."""
+    write_file, calls = getattr(module, name), iter(range(1, 10**6))
+
+    def half(path: Path, *args: Any, **options: Any) -> None:
+        write_file(path, *args, **options)
+        if next(calls) == call:
+            path.write_bytes(path.read_bytes()[:500])
+            hang()
+
+    setattr(module, name, half)
+
+
+def hang_after_rename_to(name: str) -> None:
+    rename = Path.rename
+
+    def renamed(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        if Path(target).name == name:
+            hang()
+        return moved
+
+    Path.rename = renamed  # type: ignore[method-assign]
+
+
+def hang_before_rename_to(name: str) -> None:
+    rename = Path.rename
+
+    def held(self: Path, target: Path) -> Path:
+        if Path(target).name == name:
+            hang()
+        return rename(self, target)
+
+    Path.rename = held  # type: ignore[method-assign]
+
+
+def write(store: Store, run_id: str, *, replace: bool = False, keep: bool = True) -> int:
     """Write a run through; returns how many samples were there already."""
     make = load_factory()
     manifest = make.make_manifest(run_id)
     with store.writer(manifest, replace=replace) as writer:
-        found: int = writer.n_written
+        before: int = writer.n_written
         vectors = make.make_vectors(manifest, N)
-        make.write_shards(writer, make.make_samples(N), vectors, SHARD)
-        writer.add_measures("default", make.make_measures(manifest, vectors))
-        writer.add_scores(make.make_scores("late", 0))
-        writer.commit()
-    return found
+        make.write_parts(writer, make.make_samples(N), vectors, PART)
+        writer.add(kinds.MEASURES, make.make_measures(manifest, vectors), "default")
+        writer.add(kinds.SCORES, make.make_scores("late", 0))
+        writer.commit(keep_activations=keep)
+    return before
 
 
 if __name__ == "__main__":
     path, run_id, command = sys.argv[1:]
     hang_at(command)
-    write(Store.create(path), run_id, replace=command == "between-renames")
+    replace, keep = command == "between-renames", command != "after-dropping"
+    write(Store.create(path), run_id, replace=replace, keep=keep)
     print("done", flush=True)

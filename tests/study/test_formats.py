@@ -95,7 +95,7 @@ def test_a_cell_that_was_not_run_is_a_dash():
 
 
 def test_another_format_is_refused_with_the_choices(table):
-    with pytest.raises(InputError, match=r"--format: 'pdf' is not a format\. Use one of text, csv"):
+    with pytest.raises(InputError, match=r"format: 'pdf' is not a format\. Use one of text, csv"):
         render(table, "pdf")
     assert set(FORMATS) == {"text", "csv", "json", "latex", "markdown"}
 

@@ -93,10 +93,10 @@ def test_an_undefined_score_does_not_count_and_is_named():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"metrics": ["speed"]}, "--metric: no run has a score called 'speed'. There are: auroc"),
+        ({"metrics": ["speed"]}, "metric: no run has a score called 'speed'. There are: auroc"),
         (
             {"baseline": "best"},
-            "--baseline: no run has the placement 'best'. There are: none, late",
+            "baseline: no run has the placement 'best'. There are: none, late",
         ),
     ],
 )

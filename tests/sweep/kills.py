@@ -23,20 +23,21 @@ from pathlib import Path
 
 import backend.sweep.run
 from backend.jobs.measure import one_thread_each
-from backend.sweep.cell import Cell, Progress
-from backend.sweep.run import CellState, Report, run_sweep
+from backend.progress import SILENT, Progress
+from backend.sweep.cell import STAGES, Cell
+from backend.sweep.run import CellState, run_sweep
 
 # The server of forks has them, so that neither the sweeps nor their cells import anything.
 _LIBRARIES = [
     *("torch", "sklearn.linear_model", "backend.sweep.study", "backend.sweep.run"),
     *("backend.jobs.capture", "backend.jobs.measure", "backend.jobs.project"),
-    *("backend.train.loop", "backend.models.dual_stream", "backend.views.words", "pandas"),
+    *("backend.train.loop", "backend.models.dual_stream", "backend.words", "pandas"),
     "tests.sweep.kills",
 ]
 # A training is in parts, so that there are kills before, between and after its epochs.
 _STAGES = ("start", "first epoch", "later epochs", "checkpoint", "capture", "measure", "project")
-FIRST_EPOCH = 1 / 3
-"""How much of its training a cell has done after its first epoch."""
+FIRST_EPOCH, LAST_EPOCH = STAGES["train"] / 3, STAGES["train"]
+"""How much of a cell is done after these epochs, of three."""
 
 _ON_FILES = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
 _ANY_FOLDER = ("os.remove", "os.rmdir")  # inside a folder that is removed: a name, no path
@@ -76,12 +77,12 @@ class Kill:
 class Ending:
     """How a sweep ended: the signal that killed it or 0, the cells' states and reasons.
 
-    ``found``: the cells that were done before.
+    ``made_before``: the cells that were done already.
     """
 
     killed_by: int
     states: list[tuple[str, str]]
-    found: list[str]
+    made_before: list[str]
 
 
 def draw_kills(moments: Sequence[Moment], count: int, seed: int) -> list[Kill]:
@@ -106,30 +107,41 @@ def sweep(
     *,
     kill: Kill | None = None,
     events: Path | None = None,
-    report: Report | None = None,
+    kill_cell: tuple[str, str] | None = None,
 ) -> Ending:
-    """Run a sweep in processes that have all libraries; ``events`` gets the moments it had."""
+    """Run a sweep in processes that have all libraries; ``events`` gets the moments it had.
+
+    ``kill_cell``: (run id, stage) of a cell whose process is killed once it is there.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LIBRARIES)
     ours, theirs = context.Pipe(duplex=False)
     with one_thread_each():  # for the server, when it begins
         process = context.Process(
-            target=_sweep, args=(list(cells), slots, kill, events, theirs, report)
+            target=_sweep, args=(list(cells), slots, kill, events, theirs, kill_cell)
         )
         process.start()
     theirs.close()
     process.join()
     rows = ours.recv() if process.exitcode == 0 else []
-    found = [run_id for run_id, _, _, found in rows if found]
-    return Ending(-min(0, process.exitcode or 0), [(row[1], row[2]) for row in rows], found)
+    before = [run_id for run_id, _, _, made_before in rows if made_before]
+    return Ending(-min(0, process.exitcode or 0), [(row[1], row[2]) for row in rows], before)
 
 
-def kill_cell(run_id: str, stage: str, states: Sequence[CellState]) -> None:
-    """A sweep's ``report`` that kills the process of a cell once it is in a stage."""
-    if any(one.cell.run_id == run_id and one.stage == stage for one in states):
-        for process in multiprocessing.active_children():
-            if process.name == run_id:
-                process.kill()
+@dataclass(frozen=True)
+class _KillCell:
+    """A sweep's progress that kills the process of a cell once it is in a stage."""
+
+    states: Sequence[CellState]
+    run_id: str
+    stage: str
+
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Look whether it is."""
+        if any(one.cell.run_id == self.run_id and one.stage == self.stage for one in self.states):
+            for process in multiprocessing.active_children():
+                if process.name == self.run_id:
+                    process.kill()
 
 
 def moments_in(events: Path) -> list[Moment]:
@@ -142,15 +154,17 @@ def _sweep(
     slots: int,
     kill: Kill | None,
     events: Path | None,
-    said: Connection,
-    report: Report | None,
+    answer: Connection,
+    kill_cell: tuple[str, str] | None,
 ) -> None:
     os.setsid()
     watch = _Watch(cells, kill, events)
     backend.sweep.run.run_cell = functools.partial(_run_cell, watch, backend.sweep.run.run_cell)
     sys.addaudithook(watch.hook)
-    states = run_sweep(cells, ["cpu"] * slots, report, start="fork")
-    said.send([(one.cell.run_id, one.state, one.reason, one.found) for one in states])
+    states = [CellState(cell) for cell in cells]
+    progress = _KillCell(states, *kill_cell) if kill_cell else SILENT
+    run_sweep(states, ["cpu"] * slots, progress, start="fork")
+    answer.send([(one.cell.run_id, one.state, one.reason, one.made_before) for one in states])
 
 
 def _run_cell(
@@ -161,17 +175,26 @@ def _run_cell(
     seconds: Callable[[], float],
     progress: Progress,
 ) -> None:
-    def told(stage: str, part: float) -> None:
-        if stage == "train":
-            stage_now = "first epoch" if part < FIRST_EPOCH else "later epochs"
-            watch.enter(_STAGES.index("checkpoint" if part == 1 else stage_now))
-        else:
-            watch.enter(_STAGES.index(stage))
-        watch.event()
-        progress(stage, part)
-
     watch.of_cell(cell)
-    run_cell(cell, device, seconds, told)
+    run_cell(cell, device, seconds, _Told(watch, progress))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A cell's progress, each step of which is an event."""
+
+    watch: _Watch
+    progress: Progress
+
+    def advance(self, done: float, total: float | None, what: str = "") -> None:
+        """Note the stage and the event, and hand it on."""
+        stage = what
+        if stage == "train":
+            stage = "first epoch" if done < FIRST_EPOCH - 1e-9 else "later epochs"
+            stage = "checkpoint" if done > LAST_EPOCH - 1e-9 else stage
+        self.watch.enter(_STAGES.index(stage))
+        self.watch.event()
+        self.progress.advance(done, total, what)
 
 
 class _Watch:

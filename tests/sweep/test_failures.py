@@ -12,10 +12,10 @@ from filelock import FileLock
 
 from backend.cli import main
 from backend.errors import InputError
-from backend.store import Store
+from backend.store import Store, kinds
 from backend.sweep.cell import Cell, is_done, run_cell
 from backend.sweep.reasons import reason_of
-from backend.sweep.run import run_sweep
+from backend.sweep.run import CellState, run_sweep
 from tests.sweep.test_sweep import DATA, TRAIN, cells_in
 
 
@@ -29,7 +29,7 @@ def failing(error: Exception) -> Callable[..., Any]:
 def reason(cell: Cell) -> str:
     """Why the cell fails."""
     with pytest.raises(Exception) as caught:
-        run_cell(cell, "cpu", lambda: 1.0, lambda *_: None)
+        run_cell(cell, "cpu", lambda: 1.0)
     assert not is_done(cell)
     return reason_of(caught.value, "the files of a cell")
 
@@ -50,7 +50,7 @@ def test_a_failure_in_each_stage_is_told_and_costs_that_stage_only(
         assert reason(cell).startswith("out of memory: lower batch_size")
     with monkeypatch.context() as patch:
         patch.setattr("backend.train.engine.Engine._epoch", failing(AssertionError("trained")))
-        patch.setattr("backend.store.shards.Shards.append", failing(full))
+        patch.setattr("backend.store.written.WrittenParts.append", failing(full))
         assert reason(cell).startswith("disk full while writing the files of a cell: make room")
     with monkeypatch.context() as patch:
         patch.setattr("backend.sweep.cell._train", lambda cell, *_: cell.folder / "seed-0")
@@ -62,10 +62,10 @@ def test_a_failure_in_each_stage_is_told_and_costs_that_stage_only(
         assert reason(cell) == "fault: RuntimeError: odd fault"
     with monkeypatch.context() as patch:
         patch.setattr("backend.jobs.measure._add", failing(AssertionError("measured again")))
-        run_cell(cell, "cpu", lambda: 1.0, lambda *_: None)
+        run_cell(cell, "cpu", lambda: 1.0)
     assert is_done(cell)
     assert not (cell.folder / "error.txt").exists()
-    assert len(Store(cell.store).run(cell.run_id).projection_keys()) == 2
+    assert len(Store(cell.store).run(cell.run_id).keys(kinds.PROJECTIONS)) == 2
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_anything_trains(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_trains(tmp_pa
     for store, said in ((tmp_path / "file", "File exists"), (tmp_path / "file/s", "Not a direct")):
         cells = cells_in(tmp_path, store=str(store), work=work)
         with pytest.raises(InputError, match=f"{store}: cannot be written .{said}.* Choose anoth"):
-            run_sweep(cells, ["cpu"])
+            run_sweep([CellState(cell) for cell in cells], ["cpu"])
     assert not list((tmp_path / "work").iterdir())
 
 

@@ -12,6 +12,7 @@ from backend.errors import InputError
 from backend.store import Store
 from backend.sweep.cell import run_cell
 from backend.sweep.study import read_study
+from tests.watch import Watch
 
 STUDY = """\
 store = "{folder}/store"
@@ -45,12 +46,18 @@ def write(folder: Path, text: str = STUDY) -> Path:
 def test_every_placement_is_pretrained_once_and_its_cells_start_from_that(tmp_path: Path) -> None:
     _, cells = read_study(write(tmp_path))
     late = [cell for cell in cells if cell.placement == "late"]
-    stages: list[str] = []
+    watch = Watch()
     for cell in late:
-        run_cell(cell, "cpu", lambda: 0.0, lambda stage, part: stages.append(stage))
+        run_cell(cell, "cpu", lambda: 0.0, watch)
     made = [path for path in (tmp_path / "store-work/pretrained").iterdir() if path.is_dir()]
     assert [path.name.split("-")[0] for path in made] == ["late"]
-    assert list(dict.fromkeys(stages)) == ["pretrain", "train", "capture", "measure", "project"]
+    assert list(dict.fromkeys(what for _, _, what in watch.told)) == [
+        "pretrain",
+        "train",
+        "capture",
+        "measure",
+        "project",
+    ]
     configs = [
         json.loads((cell.folder / f"seed-{cell.seed}/config.json").read_text()) for cell in late
     ]
@@ -76,7 +83,12 @@ def test_results_depend_on_the_pretraining(tmp_path: Path) -> None:
     [
         ("epochs = 1\nobj", "epoch = 1\nobj", "epoch = 1", "unknown key 'epoch'. Did you mean"),
         ('"macros:n=48,', '"nothing:n=48,', "nothing", "unknown layout 'nothing'"),
-        ('["mlm", "alignment"]', '["colour"]', "objectives", "'colour' is not an objective"),
+        (
+            '["mlm", "alignment"]',
+            '["colour"]',
+            "objectives",
+            "pretrain.objectives: 'colour' is not one of mlm, alignment",
+        ),
         ("[pretrain]\ndata", "[pretrain]\ntext_encoder", "text_encoder", "unknown key"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from backend.errors import InputError
 from backend.sweep.study import read_study, study_of
+from backend.train.options import CacheOptions, MeasureOptions
 
 SMALL = """
 text_encoder = "small:depth=4,width=16,heads=2"
@@ -62,7 +63,7 @@ def test_cells_are_datasets_by_seeds_by_placements(tmp_path: Path) -> None:
     assert (cells[0].plan.epochs, cells[-1].plan.epochs) == (2, 7)
     assert (cells[0].capture.limit, cells[-1].capture.limit) == (10, 20)
     assert {cell.plan.freeze for cell in cells} == {"text=2;vision=1"}
-    assert [cell.capture.keep_activations for cell in cells[:6]] == [True] * 3 + [False] * 3
+    assert [cell.keep_activations for cell in cells[:6]] == [True] * 3 + [False] * 3
     assert study.folder == Path("cache/study-work")
     assert not (tmp_path / "cache").exists()
 
@@ -71,10 +72,15 @@ def test_what_a_result_depends_on_is_in_the_digest(tmp_path: Path) -> None:
     _, cells = read_study(write(tmp_path, WHOLE))
     one = cells[0]
     assert len({cell.digest() for cell in cells}) == len(cells)
-    assert replace(one, frozen_cache="off", cache_bytes=1, keep_checkpoint=False).digest() == (
-        one.digest()
-    )
-    for change in ({"presets": ()}, {"measure_every": "epoch"}, {"seed": 5}):
+    elsewhere = replace(one, cache=CacheOptions("off", cache_gib=1), keep_checkpoint=False)
+    assert elsewhere.digest() == one.digest()
+    for change in (
+        {"presets": ()},
+        {"measured": MeasureOptions("epoch")},
+        {"seed": 5},
+        {"capture": replace(one.capture, dtype="float16")},
+        {"keep_activations": False},
+    ):
         assert replace(one, **change).digest() != one.digest()  # type: ignore[arg-type]
 
 
@@ -84,15 +90,25 @@ def test_what_a_result_depends_on_is_in_the_digest(tmp_path: Path) -> None:
         ("epochs = 2", "epochz = 2", "epochz", "unknown key 'epochz'. Did you mean 'epochs'?"),
         ("epochs = 7", "epoch = 7", "epoch = 7", "unknown key 'epoch'. Did you mean 'epochs'?"),
         ("seeds = [0, 1]", "seed = [0]", "seed =", "unknown key 'seed'. Did you mean 'seeds'?"),
-        ("limit = 20", "layers = 20", "layers", "unknown key 'layers'. Known: split, pooling"),
+        (
+            "limit = 20",
+            "layers = 20",
+            "layers",
+            "unknown key 'layers'. There are: act",
+        ),
         ("epochs = 2", "data = 'x'", "data = 'x'", "unknown key 'data'"),
-        ('"late",', '"sooner",', "sooner", "no placement is called 'sooner'"),
+        ('"late",', '"sooner",', "sooner", "'sooner': no placement is called so"),
         ("vision=1,4", "vision=1,5", "1,5", "fusion layer 5 is outside the vision encoder"),
         ("vision=1,4", "vision=1", "text=2,3", "must be equally long"),
         ('"late",', '"text=4;vision=4",\n"late",', '"late"', "fuses at the same layers as"),
         ("epochs = 2", "epochs = 0", "epochs = 0", "train.epochs: 0 is less than 1"),
         ("epochs = 2", "epochs = 'two'", "'two'", "train.epochs: 'two' is not a whole number"),
-        ("text=2;vision=1", "text=5", "freeze", "does not name a layer of a stream"),
+        (
+            "text=2;vision=1",
+            "text=5",
+            "freeze",
+            "train.freeze: 'text=5' does not name",
+        ),
         ('depth=4,width=16,heads=2"', 'depth=x"', "depth=x", "'depth=x' is not one of"),
         ("[0, 1]", "[0, 0]", "seeds", "a seed is given twice"),
         ("[0, 1]", "[0, -1]", "seeds", "seeds.1: -1 is less than 0"),
@@ -128,11 +144,11 @@ def test_what_a_result_depends_on_is_in_the_digest(tmp_path: Path) -> None:
         ("[datasets.train]", "[datasets.trian]", "[datasets.tr", "Did you mean 'train'?"),
         ('name = "memes"', "nome = 'memes'", "nome", "unknown key 'nome'. Did you mean 'name'?"),
         ("epochs = 2", "epochs = true", "true", "train.epochs: true is not a number"),
-        ("epochs = 2", "warmup = 5", "warmup", "train.warmup: 5 is more than 1"),
+        ("epochs = 2", "warmup = 5", "warmup", "train.warmup: 5.0 is more than 1"),
         ("epochs = 2", "dropout = 1.0", "dropout", "train.dropout: 1.0 is not less than 1"),
         ("epochs = 2", "tasks = ['sarcasm']", "sarcasm", "no task 'sarcasm'. It has: irony"),
-        ("epochs = 2", "image_size = 50", "vision_enc", "50 is not a multiple of the patch size"),
-        ("epochs = 2", "head = {size = 1}", "head =", "unknown key 'size'. Known: width"),
+        ("epochs = 2", "image_size = 50", "image_size", "50 is not a multiple of the patch size"),
+        ("epochs = 2", "head = {size = 1}", "head =", "unknown key 'size'. There are: width"),
         ("epochs = 2", "co_attention = {heads = 'x'}", "co_att", "heads: 'x' is not a number"),
         ("limit = 10", "split = 'valid_2'", "split", "no split 'valid_2' in macros. There are"),
         ("limit = 10", "pooling = ['cls', 'cls']", "pooling", "'cls' is given twice"),
@@ -170,7 +186,7 @@ def test_flags_and_changes_make_a_study_as_well() -> None:
     assert [cell.run_id for cell in cells] == ["macros-late-s4"]
     assert (cells[0].plan.epochs, cells[0].plan.text_encoder) == (3, "small:depth=3")
     assert cells[0].methods == ()
-    with pytest.raises(InputError, match=r"--set: 'epochs' is not KEY=VALUE"):
+    with pytest.raises(InputError, match=r"set: 'epochs' is not KEY=VALUE"):
         study_of(content, ["epochs"])
     with pytest.raises(InputError, match="unknown key 'epoch'"):
         study_of(content, ["train.epoch=3"])
@@ -185,14 +201,14 @@ def test_changes_are_stronger_than_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("train.epochs=two", "--set train.epochs=two: train.epochs: 'two' is not a whole number"),
-        ("train.epoch=2", "--set train.epoch=2: unknown key 'epoch'. Did you mean 'epochs'?"),
-        ("train=2", "--set train=2: train: 2 is not a table"),
-        ("seeds=0,1", "--set seeds=0,1: seeds: '0,1' is not a list"),
-        ("seeds.x=1", "--set seeds.x=1: seeds is not a table"),
-        ("placements=['sooner']", "--set placements=['sooner']: placement 'sooner': no placement"),
-        ("train.freeze=text=9", "--set train.freeze=text=9: freeze 'text=9'"),
-        ("datasets.0.data=x", "--set: 'datasets.0.data=x' is not KEY=VALUE"),
+        ("train.epochs=two", "`set` train.epochs=two: train.epochs: 'two' is not a whole number"),
+        ("train.epoch=2", "`set` train.epoch=2: unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("train=2", "`set` train=2: train: 2 is not a table"),
+        ("seeds=0,1", "`set` seeds=0,1: seeds: '0,1' is not a list"),
+        ("seeds.x=1", "`set` seeds.x=1: seeds is not a table"),
+        ("placements=['sooner']", "`set` placements=['sooner']: 'sooner': no placement"),
+        ("train.freeze=text=9", "`set` train.freeze=text=9: train.freeze: 'text=9' does not"),
+        ("datasets.0.data=x", "set: 'datasets.0.data=x' is not KEY=VALUE"),
     ],
 )
 def test_what_is_wrong_with_a_change_is_said_of_the_change(
@@ -208,7 +224,9 @@ def test_weights_are_opened_before_training(tmp_path: Path) -> None:
     for file, said in (("gone.safetensors", "no such file"), ("junk.safetensors", "cannot be re")):
         (tmp_path / "junk.safetensors").write_bytes(b"junk")
         text = WHOLE.replace(vision, f"vit_tiny_patch16_224:{tmp_path / file}")
-        with pytest.raises(InputError, match=f"line 22: vision weights .*{file}: {said}"):
+        with pytest.raises(
+            InputError, match=f"line 22: vision weights .*{file}: train.vision_encoder: {said}"
+        ):
             read_study(write(tmp_path, text))
 
 
@@ -224,7 +242,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_an_encoder_that_is_not_there_is_refused_before_training(tmp_path: Path) -> None:
     text = WHOLE.replace("small:depth=4,width=16,heads=2,patch=16", "vit_huge_patch99", 1)
-    with pytest.raises(InputError, match="line 22: vision encoder: timm has no model"):
+    where = "line 22: vision encoder: train.vision_encoder"
+    with pytest.raises(InputError, match=f"{where}: timm has no model"):
         read_study(write(tmp_path, text))
 
 

@@ -17,13 +17,14 @@ from rich.console import Console
 
 from backend.cli import main
 from backend.errors import InputError
-from backend.store import Store
+from backend.store import Store, kinds
 from backend.store.verify import verify
-from backend.sweep.cell import Cell, is_done, read_status, run_cell
+from backend.sweep.cell import STAGES, Cell, is_done, read_status, run_cell
 from backend.sweep.run import CellState, left_s, run_sweep
 from backend.sweep.study import study_of
 from backend.sweep.table import SweepTable, duration, table_of
-from tests.sweep.kills import draw_kills, kill_cell, moments_in, sweep
+from tests.sweep.kills import draw_kills, moments_in, sweep
+from tests.watch import Watch
 
 SEED = 5  # of the kills' moments
 DATA = "macros:n=48,dev=24,test=24"
@@ -47,10 +48,8 @@ def cells_in(folder: Path, data: Sequence[str] = (DATA,), **changes: object) -> 
         "project": ["pca"],
         **changes,
     }
-    return [
-        replace(cell, capture=replace(cell.capture, keep_activations=cell.placement != "none"))
-        for cell in study_of(content)[1]
-    ]
+    cells = study_of(content)[1]
+    return [replace(cell, keep_activations=cell.placement != "none") for cell in cells]
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -91,7 +90,7 @@ def test_every_cell_is_a_run_with_scores_measures_and_coordinates(through: Path)
     assert run.manifest.placement.text == (2,)
     assert set(run.scores()["split"]) == {"dev", "test"}
     assert {"cka", "effective_dimension"} <= set(run.measure_names())
-    assert len(run.projection_keys()) == 2
+    assert len(run.keys(kinds.PROJECTIONS)) == 2
     assert sorted(set(run.training_measures()["epoch"])) == [0, 1, 2, 3]
     assert run.manifest.origin.train.startswith("fusionscope train --data")
     assert not verify(store)
@@ -100,8 +99,10 @@ def test_every_cell_is_a_run_with_scores_measures_and_coordinates(through: Path)
 
 def test_a_finished_sweep_is_not_made_again(through: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (through / "store").rglob("*") if p.is_file()}
-    states = run_sweep(cells_in(through), ["cpu"])
-    assert all(one.found and one.state == "done" for one in states)
+    states, watch = [CellState(cell) for cell in cells_in(through)], Watch()
+    run_sweep(states, ["cpu"], watch)
+    assert all(one.made_before and one.state == "done" for one in states)
+    assert watch.told == [(2.0, 2, "")]
     assert before == {p: p.stat().st_mtime_ns for p in before}
     # With other options the cells are not done, although their runs are there.
     assert not any(is_done(cell) for cell in cells_in(through, train={**TRAIN, "epochs": 2}))
@@ -111,33 +112,31 @@ class Stop(BaseException):
     """Ends a cell as a kill would, at a known place."""
 
 
+def reached(stage: str, part: float, done: float, _: float | None, what: str) -> bool:
+    return what == stage and done >= part - 1e-9
+
+
 def test_a_cell_stopped_in_each_stage_ends_the_same(through: Path, tmp_path: Path) -> None:
     cell = replace(cells_in(tmp_path)[1], keep_checkpoint=False)
-    stages: list[str] = []
-
-    def until(wanted: str, part: float) -> None:
-        def progress(stage: str, done: float) -> None:
-            stages.append(stage)
-            if stage == wanted and done >= part:
-                raise Stop
-
-        with pytest.raises(Stop):
-            run_cell(cell, "cpu", lambda: 1.0, progress)
-        assert not is_done(cell)
-
-    for wanted, part in (
-        *(("train", 0.0), ("train", 0.5), ("train", 1.0)),
-        *(("capture", 0.0), ("capture", 0.9), ("measure", 0.0), ("project", 0.0)),
+    for stage, part in (
+        *(("train", 0.0), ("train", 0.35), ("train", 0.7)),
+        *(("capture", 0.7), ("capture", 0.79), ("measure", 0.8), ("project", 0.9)),
     ):
-        until(wanted, part)
-    run_cell(cell, "cpu", lambda: 1.0, lambda stage, _: stages.append(stage))
+        until = Watch(partial(reached, stage, part), Stop)
+        with pytest.raises(Stop):
+            run_cell(cell, "cpu", lambda: 1.0, until)
+        assert not is_done(cell)
+    watch = Watch()
+    run_cell(cell, "cpu", lambda: 1.0, watch)
     assert is_done(cell)
-    assert set(stages) == {"train", "capture", "measure", "project"}
+    assert list(dict.fromkeys(what for _, _, what in watch.told)) == list(STAGES)[1:]
+    assert [done for done, _, _ in watch.told] == sorted(done for done, _, _ in watch.told)
+    assert watch.told[-1][:2] == pytest.approx((1.0, 1.0))
     assert not (cell.folder / "seed-0").exists()  # keep_checkpoint is False
     one, other = Store(through / "store").run(cell.run_id), Store(cell.store).run(cell.run_id)
     # This process may compute on more threads than the sweep's: equal up to rounding.
     pd.testing.assert_frame_equal(one.scores(), other.scores(), atol=0.05)
-    assert one.measure_keys() == other.measure_keys()
+    assert one.keys(kinds.MEASURES) == other.keys(kinds.MEASURES)
 
 
 def test_a_run_of_the_same_name_from_other_options_is_not_taken_for_the_cell_s(
@@ -145,7 +144,7 @@ def test_a_run_of_the_same_name_from_other_options_is_not_taken_for_the_cell_s(
 ) -> None:
     cell = replace(cells_in(through)[0], work=tmp_path / "work")
     with pytest.raises(InputError, match="run d0-none-s0 exists, from other options"):
-        run_cell(cell, "cpu", lambda: 1.0, lambda *_: None)
+        run_cell(cell, "cpu", lambda: 1.0)
     assert not is_done(cell)
 
 
@@ -153,7 +152,7 @@ def test_what_fails_is_marked_and_the_rest_goes_on(through: Path, tmp_path: Path
     gone = f"folder:{tmp_path / 'gone'}"
     cells = cells_in(tmp_path, [gone, DATA], placements=["none"])
     cells.append(replace(cells[1], run_id="d1-killed-s0", seed=3))
-    ending = sweep(cells, 2, report=partial(kill_cell, "d1-killed-s0", "train"))
+    ending = sweep(cells, 2, kill_cell=("d1-killed-s0", "train"))
     (first, why), (second, _), (third, killed) = ending.states
     assert [first, second, third] == ["failed", "done", "failed"]
     assert "gone: no such folder" in why
@@ -166,7 +165,7 @@ def test_what_fails_is_marked_and_the_rest_goes_on(through: Path, tmp_path: Path
     # Given again, what failed is tried again and what is done is left.
     again = sweep(cells[1:], 1)
     assert again.states == [("done", ""), ("done", "")]
-    assert again.found == ["d1-none-s0"]
+    assert again.made_before == ["d1-none-s0"]
 
 
 def test_a_sweep_killed_ten_times_at_random_moments_gives_the_same_results(
@@ -221,8 +220,8 @@ def test_the_command_ends_with_1_if_a_cell_failed_names_it_and_makes_the_others(
     ("words", "said"),
     [
         ("--placement none --data macros", "store is missing"),
-        ("--placement sooner --data macros --store s", "no placement is called 'sooner'"),
-        ("study.toml --data macros", "--datasets: cannot be given with study.toml"),
+        ("--placement sooner --data macros --store s", "no placement is called so"),
+        ("study.toml --data macros", "--data: cannot be given with study.toml. Use --set for what"),
         ("study.toml", "study study.toml: cannot be read"),
         ("--placement none --data macros --store s --devices tpu", "no such device"),
         ("--placement none --data macros --devices cpu --workers 2", "--devices: cannot be"),
@@ -263,9 +262,9 @@ def test_the_table_shows_states_and_reasons_as_they_are(tmp_path: Path) -> None:
     states, text = states_of(tmp_path), StringIO()
     console = Console(file=text, width=140)
     console.print(table_of(states))
-    with SweepTable(1, console) as table:  # no terminal: a line a change
-        table.update(states)
-        table.update(states)
+    with SweepTable(states, 1, console) as table:  # no terminal: a line a change
+        table.advance(1, 4)
+        table.advance(2, 4)
     said = text.getvalue()
     assert "running: train" in said
     assert "out of [memory]" in said
@@ -276,8 +275,8 @@ def test_the_table_shows_states_and_reasons_as_they_are(tmp_path: Path) -> None:
 def test_a_terminal_gets_a_live_table(tmp_path: Path) -> None:
     text = StringIO()
     console = Console(file=text, width=140, force_terminal=True)
-    with SweepTable(1, console) as table:
-        table.update(states_of(tmp_path))
+    with SweepTable(states_of(tmp_path), 1, console) as table:
+        table.advance(1, 4)
     assert "about 3 min left" in text.getvalue()
 
 

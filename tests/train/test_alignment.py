@@ -14,8 +14,8 @@ from backend.errors import InputError
 from backend.measures import cka
 from backend.models.placement import Placement
 from backend.train.alignment import cka_layers, linear_cka, mean_cka
-from backend.train.frozen import CacheOptions
 from backend.train.loop import train_seed
+from backend.train.options import CacheOptions
 from tests.train.test_frozen import assert_same
 from tests.train.test_training import PLAN, source
 
@@ -73,8 +73,8 @@ def test_the_fusion_layers_or_those_given(text: str, pairs: tuple[tuple[int, int
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "--cka-loss: a model without fusion has no fusion layers"),
-        ("text=5;vision=6", "--cka-layers 'text=5;vision=6': fusion layer 5 is outside"),
+        ("", "cka_loss: a model without fusion has no fusion layers"),
+        ("text=5;vision=6", "cka_layers: 'text=5;vision=6': fusion layer 5 is outside"),
     ],
 )
 def test_layers_that_are_not_there_are_refused(text: str, said: str) -> None:
@@ -92,7 +92,9 @@ def test_training_with_it_ends_more_aligned_and_logs_it(tmp_path: Path) -> None:
     lightly = train_seed(replace(plan, cka_loss=1e-9), source(), 0, tmp_path / "a")
     strongly = train_seed(replace(plan, cka_loss=5.0), source(), 0, tmp_path / "b")
     assert history(strongly)[-1]["cka"] > history(lightly)[-1]["cka"] + 0.1
-    assert "cka" not in history(train_seed(plan, source(), 0, tmp_path / "c"))[-1]
+    assert (
+        "cka" not in history(train_seed(replace(plan, epochs=1), source(), 0, tmp_path / "c"))[-1]
+    )
 
 
 def test_it_reads_layers_below_the_fusion_and_works_from_the_cache(tmp_path: Path) -> None:
@@ -114,9 +116,9 @@ def test_it_reads_layers_below_the_fusion_and_works_from_the_cache(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"cka_loss": -0.1}, "--cka-loss: a negative weight"),
-        ({"cka_layers": "late"}, "--cka-layers: has no effect without --cka-loss"),
-        ({"cka_loss": 0.2, "placement": "none"}, "Name layers with --cka-layers"),
+        ({"cka_loss": -0.1}, "cka_loss: -0.1 is less than 0"),
+        ({"cka_layers": "late"}, "cka_layers: has no effect without `cka_loss`"),
+        ({"cka_loss": 0.2, "placement": "none"}, "Name layers with `cka_layers`"),
     ],
 )
 def test_an_impossible_loss_is_refused(

@@ -13,13 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.train import loop
-from backend.train.frozen import GIB, CacheOptions, cacheable_layers
-from backend.train.loop import Step, train_seed
-from backend.train.plan import TrainPlan
+from backend.train.frozen import cacheable_layers
+from backend.train.loop import train_seed
+from backend.train.options import GIB, CacheOptions
+from backend.train.recipe import TrainPlan
 from tests.tiny import tiny_batch, tiny_model
 from tests.train.test_training import PLAN, source
+from tests.watch import Watch
 
 FROZEN = replace(PLAN, placement="late", freeze="text=3;vision=2", dropout=0.0, epochs=2)
 OFF = CacheOptions("off")
@@ -53,7 +56,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_from_the_cache_gives_the_same_weights_losses_and_scores(
     plain: Path, tmp_path: Path
 ) -> None:
+    """From a scratch directory that goes with the training."""
     assert_same(plain, train_seed(FROZEN, source(), 0, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["seed-0"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_frozen_layers_are_not_run_by_the_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[int] = []
-    steps: list[Step] = []
+    steps = Watch()
     real = loop.build
 
     def watched(plan: TrainPlan, *args: object) -> object:
@@ -87,12 +92,12 @@ def test_frozen_layers_are_not_run_by_the_steps(
         modules = [*list(model.text.blocks)[:3], *list(model.vision.blocks)[:2]]
         for module in modules:
             part = next(module.children())  # the block itself is called, and hands on what is kept
-            part.register_forward_hook(lambda *_: ran.append(len(steps)))
+            part.register_forward_hook(lambda *_: ran.append(len(steps.told)))
         return model, preprocessor
 
     monkeypatch.setattr(loop, "build", watched)
-    train_seed(FROZEN, source(), 0, tmp_path, steps.append)
-    during = [at for at in ran if 0 < at < len(steps)]
+    train_seed(FROZEN, source(), 0, tmp_path, steps)
+    during = [at for at in ran if 0 < at < len(steps.told)]
     assert not during
     assert 0 in ran  # computed once before
 
@@ -161,56 +166,53 @@ def test_the_size_is_said_and_another_training_reuses_the_files(
     plain: Path, shared: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     folder, said = shared
-    cache = CacheOptions(folder=folder, say=said.append)
+    cache = CacheOptions(cache_dir=folder, say=said.append)
     assert_same(plain, train_seed(FROZEN, source(), 0, tmp_path / "a", cache=cache))
     assert len(said) == 4  # two streams of two splits
     assert "keeping the frozen text layer 3 of 64 samples: 0.00 GiB of float32 in" in said[0]
     made = files(folder)
     assert len(made) == 4
     # The same placement with another rate, and one whose frozen part below the fusion is the same.
-    train_seed(replace(FROZEN, learning_rate=1e-4), source(), 0, tmp_path / "b", cache=cache)
-    train_seed(replace(FROZEN, placement="none"), source(), 0, tmp_path / "c", cache=cache)
+    short = replace(FROZEN, epochs=1)
+    train_seed(replace(short, learning_rate=1e-4), source(), 0, tmp_path / "b", cache=cache)
+    train_seed(replace(short, placement="none"), source(), 0, tmp_path / "c", cache=cache)
     assert (len(said), files(folder)) == (4, made)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of one training, in a folder that others share."""
+    folder = tmp_path_factory.mktemp("made")
+    cache = CacheOptions(cache_dir=folder / "shared")
+    train_seed(replace(FROZEN, epochs=1), source(), 0, folder / "out", cache=cache)
+    return folder / "shared"
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "seed", "new"),
     [
-        {"max_text_length": 4},
-        {"image_size": 32},
-        {"data": "macros:n=64,dev=32,test=32,seed=9"},
-        {"freeze": "text=2;vision=1"},
+        ({"max_text_length": 4}, 0, 1),
+        ({"image_size": 32}, 0, 1),
+        ({"data": "macros:n=64,dev=32,test=32,seed=9"}, 0, 4),
+        ({"freeze": "text=2;vision=1"}, 0, 4),
+        ({}, 1, 4),  # small encoders of another seed have other weights
     ],
 )
 def test_whatever_changes_the_values_makes_other_files(
-    changes: dict[str, object], shared: tuple[Path, list[str]], tmp_path: Path
+    changes: dict[str, object], seed: int, new: int, made: Path, tmp_path: Path
 ) -> None:
-    from backend.data.registry import open_source
-
-    folder, _ = shared
-    cache = CacheOptions(folder=folder)
-    train_seed(replace(FROZEN, epochs=1), source(), 0, tmp_path / "a", cache=cache)
-    made = files(folder)
+    before = files(made)
     other = replace(FROZEN, epochs=1, **changes)  # type: ignore[arg-type]
-    train_seed(other, open_source(other.data), 0, tmp_path / "b", cache=cache)
-    assert files(folder) - made
-
-
-def test_small_encoders_of_another_seed_have_other_weights_and_other_files(
-    shared: tuple[Path, list[str]], tmp_path: Path
-) -> None:
-    folder, _ = shared
-    for seed in (0, 1):
-        cache = CacheOptions(folder=folder)
-        train_seed(replace(FROZEN, epochs=1), source(), seed, tmp_path, cache=cache)
-    assert len(files(folder)) == 8
+    cache = CacheOptions(cache_dir=made)
+    train_seed(other, open_source(other.data), seed, tmp_path, cache=cache)
+    assert len(files(made) - before) >= new
 
 
 def test_a_damaged_file_is_computed_again(
     plain: Path, shared: tuple[Path, list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, _ = shared
-    cache = CacheOptions(folder=folder)
+    cache = CacheOptions(cache_dir=folder)
     train_seed(replace(FROZEN, epochs=1), source(), 0, tmp_path / "a", cache=cache)
     victim = sorted(folder.glob("*.npy"))[0]
     os.truncate(victim, victim.stat().st_size // 2)
@@ -220,7 +222,7 @@ def test_a_damaged_file_is_computed_again(
 
 def test_what_exceeds_the_limit_is_not_kept_and_said_so(plain: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    cache = CacheOptions(folder=tmp_path / "shared", max_bytes=1000, say=said.append)
+    cache = CacheOptions(cache_dir=tmp_path / "shared", cache_gib=1000 / GIB, say=said.append)
     assert_same(plain, train_seed(FROZEN, source(), 0, tmp_path / "a", cache=cache))
     assert not files(tmp_path / "shared")
     assert all(line.startswith("not keeping the frozen") for line in said)
@@ -233,7 +235,7 @@ def test_files_unused_for_longest_make_room(tmp_path: Path) -> None:
     old = folder / "text-3-old.npy"
     np.save(old, np.zeros(200_000, dtype=np.float32))
     os.utime(old, (1, 1))
-    cache = CacheOptions(folder=folder, max_bytes=GIB // 2000)
+    cache = CacheOptions(cache_dir=folder, cache_gib=1 / 2000)
     train_seed(replace(FROZEN, epochs=1), source(), 0, tmp_path / "a", cache=cache)
     assert not old.exists()
     assert files(folder)
@@ -245,11 +247,6 @@ def test_half_precision_is_close(plain: Path, tmp_path: Path) -> None:
     assert losses(half) != losses(plain)
 
 
-def test_the_scratch_directory_goes_with_the_training(tmp_path: Path) -> None:
-    train_seed(replace(FROZEN, epochs=1), source(), 0, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["seed-0"]
-
-
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -257,10 +254,10 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("backend.train.frozen.os.fsync", full)
     with pytest.raises(InputError, match=r"cannot be written \(No space left") as caught:
         train_seed(FROZEN, source(), 0, tmp_path)
-    assert "--frozen-cache off" in str(caught.value)
+    assert "`frozen_cache` off" in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", ["float64", ""])
 def test_an_unknown_type_is_refused(dtype: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--frozen-cache"):
+    with pytest.raises(InputError, match=r"frozen_cache: .* is not one of auto, off"):
         train_seed(FROZEN, source(), 0, tmp_path, cache=CacheOptions(dtype))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend.train.examples import MISSING, encode, known
+from backend.train.examples import MISSING, encode, labelled
 from backend.train.losses import class_weights, task_loss
 from backend.train.metrics import primary, scores
 from backend.types import TaskSpec
@@ -54,7 +54,7 @@ def test_the_primary_metric_follows_the_kind() -> None:
 def test_missing_labels_are_marked_and_do_not_count() -> None:
     labels = encode(BINARY, [1, None, 0])
     assert labels.tolist() == [1, MISSING, 0]
-    assert known(BINARY, labels).tolist() == [True, False, True]
+    assert labelled(BINARY, labels).tolist() == [True, False, True]
     several = encode(MULTI, [(0, 2), None, ()])
     assert several.tolist() == [[1, 0, 1], [MISSING] * 3, [0, 0, 0]]
     loss = task_loss(BINARY, torch.tensor([[0.0], [50.0], [0.0]]), labels, None)

@@ -16,10 +16,10 @@ from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request
 from backend.models.registry import open_model
-from backend.train.engine import Step
 from backend.train.loop import train_seed
-from backend.train.plan import TrainPlan, starting_from
-from backend.train.pretrain import PretrainPlan, pretrain_seed
+from backend.train.pretrain import pretrain_seed
+from backend.train.recipe import PretrainPlan, TrainPlan, starting_from
+from tests.watch import Watch
 
 DATA = "macros:n=64,dev=32,test=32"
 PLAN = PretrainPlan(
@@ -73,12 +73,10 @@ def test_the_history_has_every_objective_on_train_and_dev(pretrained: Path) -> N
 
 
 def test_a_killed_pretraining_goes_on_to_the_same_weights(pretrained: Path, tmp_path: Path) -> None:
-    def stop(step: Step) -> None:
-        if (step.epoch, step.step) == (2, 2):
-            raise KeyboardInterrupt
-
+    in_epoch_2 = Watch(lambda done, *_: done == 4 + 2)  # of four batches an epoch
     with pytest.raises(KeyboardInterrupt):
-        pretrain_seed(PLAN, open_source(DATA), 0, tmp_path, stop)
+        pretrain_seed(PLAN, open_source(DATA), 0, tmp_path, in_epoch_2)
+    assert in_epoch_2.told[-1][2].startswith("epoch 2/3, loss ")  # and no score of dev
     again = weights(pretrain_seed(PLAN, open_source(DATA), 0, tmp_path))
     whole = weights(pretrained)
     assert all((again[name] == whole[name]).all() for name in whole)
@@ -118,9 +116,9 @@ def test_a_finished_training_from_other_weights_is_not_taken_for_this_one(
     ("changes", "message"),
     [
         ({"placement": "early"}, "has placement late, not early"),
-        ({"image_size": 48}, "--image-size: is the checkpoint's own"),
-        ({"text_encoder": "elsewhere"}, "--text-encoder: is the checkpoint's own"),
-        ({"pretrained": "/nowhere"}, "--pretrained /nowhere: is not a checkpoint"),
+        ({"image_size": 48}, "image_size: is the checkpoint's own"),
+        ({"text_encoder": "elsewhere"}, "text_encoder: is the checkpoint's own"),
+        ({"pretrained": "/nowhere"}, "pretrained: /nowhere is not a checkpoint"),
     ],
 )
 def test_what_cannot_start_from_it_is_one_line(
@@ -134,11 +132,14 @@ def test_what_cannot_start_from_it_is_one_line(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objectives": ("mlm", "colour")}, "--objectives: 'colour' is not an objective"),
+        (
+            {"objectives": ("mlm", "colour")},
+            "objectives: 'colour' is not one of mlm, alignment",
+        ),
         ({"objectives": ()}, "there must be at least one"),
-        ({"objectives": ("mlm", "mlm")}, "an objective is given twice"),
-        ({"text_mask": 1.5}, "--text-mask: 1.5 is not between 0 and 1"),
-        ({"image_mask": 0.0}, "--image-mask: 0.0 is not between 0 and 1"),
+        ({"objectives": ("mlm", "mlm")}, "objectives: 'mlm' is given twice"),
+        ({"text_mask": 1.5}, "text_mask: 1.5 is not less than 1"),
+        ({"image_mask": 0.0}, "image_mask: 0.0 is not more than 0"),
         ({"batch_size": 1}, "needs at least 2 samples"),
     ],
 )

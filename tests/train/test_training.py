@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from backend.data.base import PairSource
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.models.registry import open_model
-from backend.train.loop import Step, train_seed
-from backend.train.plan import TrainPlan
+from backend.train.build import build
+from backend.train.loop import train_seed
+from backend.train.plan import chosen_tasks
+from backend.train.recipe import TrainPlan
 from backend.types import Record
+from tests.watch import Watch
 
 PLAN = TrainPlan(
     data="macros:n=64,dev=32,test=32",
@@ -73,24 +77,21 @@ def test_scores_are_those_that_each_task_asks_for(trained: Path) -> None:
     assert {s["split"] for s in scores} == {"dev", "test"}
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(
-    trained: Path, tmp_path: Path
-) -> None:
-    assert same(trained, train_seed(PLAN, source(), 0, tmp_path))
+def test_another_seed_gives_other_weights(trained: Path, tmp_path: Path) -> None:
     assert not same(trained, train_seed(PLAN, source(), 1, tmp_path))
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(trained: Path, tmp_path: Path) -> None:
-    def stop(step: Step) -> None:
-        if (step.epoch, step.step) == (2, 3):
-            raise KeyboardInterrupt
-
+def test_the_same_seed_gives_the_same_weights_also_where_the_training_was_killed(
+    trained: Path, tmp_path: Path
+) -> None:
+    in_epoch_2 = Watch(lambda done, *_: done == 4 + 3)  # of four batches an epoch
     with pytest.raises(KeyboardInterrupt):
-        train_seed(PLAN, source(), 0, tmp_path, stop)
+        train_seed(PLAN, source(), 0, tmp_path, in_epoch_2)
     assert not (tmp_path / "seed-0").exists()
-    steps: list[Step] = []
-    again = train_seed(PLAN, source(), 0, tmp_path, steps.append)
-    assert steps[0].epoch == 2
+    rest = Watch()
+    again = train_seed(PLAN, source(), 0, tmp_path, rest)
+    assert [(done, total) for done, total, _ in rest.told] == [(n, 12) for n in range(5, 13)]
+    assert re.fullmatch(r"epoch 2/3, loss \d\.\d{3}, best dev 0\.\d{3}", rest.told[0][2])
     assert same(trained, again)
     assert [p.name for p in tmp_path.iterdir()] == ["seed-0"]
 
@@ -117,11 +118,12 @@ def test_one_task_can_be_chosen(tmp_path: Path) -> None:
     assert [t.name for t in adapter.tasks] == ["object"]
 
 
-def test_frozen_layers_do_not_move(trained: Path, tmp_path: Path) -> None:
+def test_frozen_layers_do_not_move(tmp_path: Path) -> None:
     plan = replace(PLAN, freeze="text=2;vision=0", epochs=1)
-    still = replace(plan, learning_rate=0.0)
-    moved = weights(train_seed(plan, source(), 0, tmp_path / "a"))
-    fresh = weights(train_seed(still, source(), 0, tmp_path / "b"))
+    moved = weights(train_seed(plan, source(), 0, tmp_path))
+    model, _ = build(plan, source(), chosen_tasks(plan, source()), 0)
+    fresh = {name: values for name, values in model.state_dict().items() if name in moved}
+    assert fresh.keys() == moved.keys()
     changed = {name for name in moved if (moved[name] != fresh[name]).any()}
     assert not any(".embeddings." in n or ".encoder.layer.0." in n for n in changed)
     assert not any("patch_embed" in n or "pos_embed" in n for n in changed)
@@ -144,17 +146,20 @@ def test_a_checkpoint_saved_in_half_precision_is_the_same_model_rounded(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"placement": "sooner"}, "no placement is called 'sooner'"),
+        ({"placement": "sooner"}, "placement: 'sooner': no placement is called so"),
         ({"placement": "text=5;vision=4"}, "fusion layer 5 is outside the text encoder"),
-        ({"tasks": ("humour",)}, "no task 'humour'. It has: irony, topics, object"),
-        ({"freeze": "text=9"}, "does not name a layer"),
-        ({"class_weights": "some"}, "--class-weights: 'some' is not one of balanced, none"),
-        ({"precision": "fp8"}, "--precision"),
-        ({"saved_precision": "int8"}, "--saved-precision: 'int8' is not one of float32, float16"),
+        ({"tasks": ("humour",)}, "tasks: no task 'humour'. It has: irony, topics, object"),
+        ({"freeze": "text=9"}, "freeze: .* does not name a layer"),
+        ({"epochs": 0}, "epochs: 0 is less than 1"),
+        ({"dropout": 1.0}, "dropout: 1.0 is not less than 1"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan is less than 0"),
+        ({"class_weights": "some"}, "class_weights: 'some' is not one of balanced, none"),
+        ({"precision": "fp8"}, "precision: 'fp8' is not one of auto, no"),
+        ({"saved_precision": "int8"}, "saved_precision: 'int8' is not one of float32, float16"),
         ({"device": "tpu"}, "no such device"),
-        ({"text_encoder": "small:depth=x"}, "'depth=x' is not one of"),
+        ({"text_encoder": "small:depth=x"}, "text_encoder: .*'depth=x' is not one of"),
         ({"vision_encoder": "small:width=15,heads=2"}, "not a multiple of 2 heads"),
-        ({"image_size": 50}, "image size 50 is not a multiple of the patch size 16"),
+        ({"image_size": 50}, "image_size: image size 50 is not a multiple of the patch size 16"),
         ({"text_encoder": "no/such-directory-or-model"}, "the model hub cannot be reached"),
         ({"vision_encoder": "resnet18"}, "not a Vision Transformer"),
         ({"vision_encoder": "vit_huge_patch99"}, "timm has no model"),
@@ -229,27 +234,22 @@ def test_an_unfinished_training_on_other_samples_is_not_taken_up(
     tmp_path: Path, trained: Path
 ) -> None:
     """Such as on those that could be read before a disk was unplugged."""
-
-    def stop(step: Step) -> None:
-        if step.epoch == 2:
-            raise KeyboardInterrupt
-
     other = open_source("macros:n=64,dev=32,test=32,seed=1")
     with pytest.raises(KeyboardInterrupt):
-        train_seed(PLAN, other, 0, tmp_path, stop)
+        train_seed(PLAN, other, 0, tmp_path, Watch(lambda done, *_: done == 5))
     assert (tmp_path / ".seed-0.partial/state.pt").is_file()
     assert same(train_seed(PLAN, source(), 0, tmp_path), trained)
 
 
 def test_batches_that_are_accumulated_make_the_steps_of_one_large_batch(tmp_path: Path) -> None:
     """Without dropout the gradient of a mean does not depend on how its samples are cut up."""
-    plan = replace(PLAN, placement="none", epochs=2, dropout=0.0, head={"dropout": 0.0})
+    plan = replace(PLAN, placement="none", epochs=1, dropout=0.0, head={"dropout": 0.0})
     plan = replace(plan, class_weights="none", tasks=("object",))
     large = weights(train_seed(replace(plan, batch_size=32), source(), 0, tmp_path / "large"))
     cut = replace(plan, batch_size=8, accumulate=4)
-    steps: list[Step] = []
-    small = weights(train_seed(cut, source(), 0, tmp_path / "small", steps.append))
-    assert [step.steps for step in steps] == [8] * 16
+    steps = Watch()
+    small = weights(train_seed(cut, source(), 0, tmp_path / "small", steps))
+    assert [done for done, _, _ in steps.told] == list(range(1, 9))
     assert all(torch.allclose(small[name], large[name], atol=2e-4) for name in large)
     other = weights(train_seed(replace(cut, accumulate=1), source(), 0, tmp_path / "other"))
     assert not all(torch.allclose(other[name], large[name], atol=2e-4) for name in large)

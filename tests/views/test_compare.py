@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from backend.figures.theme import Series
+from backend.store import kinds
 from backend.types import LayerRef, StreamSpec
-from backend.views import queries
 from backend.views.compare import (
     cell_in,
     chosen_pair,
@@ -19,7 +19,8 @@ from backend.views.compare import (
     subtractable,
 )
 from backend.views.groups import single
-from backend.views.store_access import overview
+from backend.views.questions import cross
+from backend.views.store_access import look, overview
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,12 @@ def test_the_command_takes_the_runs_that_have_vectors_and_every_column(groups):
 
 def test_runs_without_vectors_are_captured_first(groups):
     bare = [
-        replace(group, runs=tuple(replace(run, has_activations=False) for run in group.runs))
+        replace(
+            group,
+            runs=tuple(
+                replace(run, entry=run.entry._replace(has_activations=False)) for run in group.runs
+            ),
+        )
         for group in groups[:2]
     ]
     lines = commands_for("DIR", bare, run_pairs(*bare))
@@ -142,22 +148,27 @@ def test_streams_of_different_depth_are_named(groups):
 
 
 def test_a_comparison_is_read_or_its_absence_explained(store):
-    path = str(store.path)
-    nothing = queries.cross(path, "late-seed0", "none-seed0")
-    assert nothing.frame.empty and nothing.problems == () and nothing.replaced == ()
+    view = look(str(store.path))
+
+    def asked(a, b):
+        question = cross(view, a, b)
+        return question, question.answer()
+
+    question, nothing = asked("late-seed0", "none-seed0")
+    assert nothing.frame.empty and nothing.problems == () and question.replaced == ()
     rows = store.run("late-seed0").measures(["cka"]).drop(columns="key")
     rows = rows[rows["stream_b"].eq("text") & rows["site_a"].eq("block")]
     pair = store.pair("late-seed0", "none-seed0")
-    pair.add_measures("cka-cls-1", rows)
-    assert len(queries.cross(path, "late-seed0", "none-seed0").frame) == len(rows)
-    turned = queries.cross(path, "none-seed0", "late-seed0").frame
+    pair.add(kinds.COMPARISONS, rows, "cka-cls-1")
+    assert len(asked("late-seed0", "none-seed0")[1].frame) == len(rows)
+    turned = asked("none-seed0", "late-seed0")[1].frame
     assert set(turned["stream_a"]) == {"text"}
-    file = pair.path("cka-cls-1")
+    file = pair.contents.file(kinds.COMPARISONS, pair.stored_key("cka-cls-1"))
     key, _, second, suffix = file.name.split(".")
     file.rename(file.with_name(f"{key}.000000000000.{second}.{suffix}"))
-    stale = queries.cross(path, "late-seed0", "none-seed0")
-    assert stale.frame.empty and stale.replaced == ("late-seed0",)
-    pair.add_measures("cka-cls-1", rows)
-    pair.path("cka-cls-1").write_bytes(b"nonsense")
-    (line,) = queries.cross(path, "late-seed0", "none-seed0").problems
+    question, stale = asked("late-seed0", "none-seed0")
+    assert stale.frame.empty and question.replaced == ("late-seed0",)
+    pair.add(kinds.COMPARISONS, rows, "cka-cls-1")
+    pair.contents.file(kinds.COMPARISONS, pair.stored_key("cka-cls-1")).write_bytes(b"nonsense")
+    (line,) = asked("late-seed0", "none-seed0")[1].problems
     assert "comparisons/late-seed0~none-seed0" in line

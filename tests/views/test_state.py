@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.figures.training import QUANTITIES
+from backend.measures.registry import one_layer, two_layers
 from backend.types import LayerRef
-from backend.views.state import DIMENSIONS, MEASURES, ViewState, read_ref, write_ref
+from backend.views.state import ViewState, read_ref, write_ref
 
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 labels = st.one_of(st.integers(0, 99).map(str), st.integers(1, 99).map(lambda k: f"{k}.fusion"))
@@ -23,7 +24,7 @@ states = st.builds(
     pair=st.none() | st.tuples(names, names).filter(lambda pair: pair[0] != pair[1]),
     stream=st.none() | names,
     layer=st.none() | labels,
-    measure=st.sampled_from(MEASURES),
+    measure=st.sampled_from(list(two_layers())),
     estimator=st.sampled_from(["biased", "debiased"]),
     pooling=st.sampled_from([None, "cls", "mean"]),
     block=st.none() | names,
@@ -40,7 +41,7 @@ states = st.builds(
     published=st.booleans(),
     preset=st.sampled_from(["default", "thesis"]),
     played=st.sampled_from(QUANTITIES),
-    dims=st.lists(st.sampled_from(DIMENSIONS), max_size=3, unique=True).map(tuple),
+    dims=st.lists(st.sampled_from(list(one_layer())), max_size=3, unique=True).map(tuple),
 )
 
 

@@ -2,14 +2,18 @@ import json
 import shlex
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from backend.errors import InputError
 from backend.figures.scales import SCALES
 from backend.figures.theme import marker_of
 from backend.store import Store
+from backend.store.index import Identity, entry_of
+from backend.store.kinds import COMPARISONS, MEASURES
 from backend.types import LayerRef, TaskSpec
-from backend.views import queries
+from backend.views import queries, questions
 from backend.views.cells import blocks_of, cell_at, cell_view, default_cell
 from backend.views.groups import Overview, RunInfo, counted_groups, group_runs, noun, nouns
 from backend.views.layers import coloured, colourings, nearest_ref, points_at, refs_of
@@ -35,10 +39,14 @@ def runs(path):
 CKA = SCALES["cka"]
 
 
+def view_of(path):
+    return look(str(path))
+
+
 def measured(path, group):
-    table = queries.run_measures(str(path), group.runs[0].run_id, ["cka"]).frame
-    table = table[table["pooling"].eq("cls") & table["estimator"].eq("debiased")]
-    return table.assign(series=group.key, seed=group.runs[0].seed)
+    ask = questions.measures(view_of(path), [group], ["cka"], pooling="cls", estimator="debiased")
+    frame = ask.answer().frame
+    return frame[frame["run_id"].eq(group.runs[0].run_id)]
 
 
 def test_runs_that_differ_only_in_their_seed_are_one_group_in_a_fixed_order(runs):
@@ -98,9 +106,10 @@ def test_what_is_missing_comes_with_a_command_that_a_shell_reads_back(runs, path
 def test_the_command_that_trained_a_run_is_given_as_it_was(runs):
     late = runs.groups[2]
     manifest = late.runs[1].manifest
-    said = manifest.origin.model_copy(update={"train": "fusionscope train --epochs 3 --seeds 1"})
-    trained = replace(late.runs[1], manifest=manifest.model_copy(update={"origin": said}))
-    missing = missing_of(replace(late, runs=(trained,)), "s")
+    origin = manifest.origin.model_copy(update={"train": "fusionscope train --epochs 3 --seeds 1"})
+    run_json = manifest.model_copy(update={"origin": origin}).to_json().encode()
+    entry = late.runs[1].entry._replace(run_json=run_json)
+    missing = missing_of(replace(late, runs=(replace(late.runs[1], entry=entry),)), "s")
     assert missing[0].what == "checkpoint"
     assert missing[0].command == "fusionscope train --epochs 3 --seeds 1"
 
@@ -126,7 +135,7 @@ def test_a_store_is_missing_empty_or_fine_and_says_why(tmp_path, path):
     Store.create(tmp_path / "empty")
     assert look(str(tmp_path / "empty")).status == "empty"
     fine = look(str(path))
-    assert fine.status == "fine" and fine.token and fine.name == "store"
+    assert fine.status == "fine" and fine.name == "store"
 
 
 def test_the_command_line_counts_more_than_the_environment():
@@ -149,28 +158,36 @@ def test_corrupt_measures_are_named_and_the_run_stays(tmp_path, store_factory):
     store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(0,), n=12, depth=4)
     file = next((tmp_path / "s/runs/late-seed0/measures").glob("*.parquet"))
     file.write_bytes(b"nothing")
-    assert len(overview(str(tmp_path / "s")).runs) == 1
-    table = queries.run_measures(str(tmp_path / "s"), "late-seed0", ["cka"])
+    groups = overview(str(tmp_path / "s")).groups
+    assert len(groups) == 1
+    table = questions.measures(view_of(tmp_path / "s"), groups, ["cka"]).answer()
     assert table.frame.empty and str(file.name) in table.problems[0]
 
 
 def test_runs_with_other_samples_are_left_out_and_the_difference_is_named(tmp_path, store_factory):
     store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(0,), n=12, depth=4)
     store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(1,), n=10, depth=4)
-    same = queries.comparable(str(tmp_path / "s"), ["late-seed0", "late-seed1"])
+    first, second = (questions.run_at(view_of(tmp_path / "s"), f"late-seed{k}") for k in (0, 1))
+    same = queries.comparable((first, second))
     assert same.run_ids == ("late-seed0",)
     assert "macro-00010" in same.message
-    assert queries.comparable(str(tmp_path / "s"), ["late-seed0"]).message == ""
+    assert queries.comparable((first,)).message == ""
 
 
 def test_a_sample_has_text_labels_in_words_and_a_picture(path):
-    sample = queries.one_sample(str(path), "late-seed0", "macro-00001")
+    at = questions.run_at(view_of(path), "late-seed0")
+    sample = queries.sample(at, "macro-00001")
     assert sample.text == "work with a dog, number 1"
     assert dict(sample.labels) == {"irony": "ironic", "object": "dog", "topics": "work, weather"}
     assert sample.thumbnail is not None and sample.thumbnail[8:12] == b"WEBP"
     binary = TaskSpec("t", "binary", ("no", "yes"))
     assert queries.label_in_words(None, binary) == "no label"
     assert queries.label_in_words([], TaskSpec("t", "multilabel", ("a",))) == "none of them"
+    for run_id, sample_id in (("late-seed0", "gone"), ("late-seed9", "macro-00001")):
+        with pytest.raises(
+            InputError, match=f"no (sample|run) '{sample_id if 'g' in sample_id else run_id}'"
+        ):
+            queries.sample(questions.run_at(view_of(path), run_id), sample_id)
 
 
 def test_a_clicked_place_leads_to_its_layers_in_every_block(runs):
@@ -209,9 +226,9 @@ def test_the_default_cell_is_where_vision_and_text_are_most_alike(runs, path):
 
 def test_points_are_coloured_by_task_class_or_modality(runs, path):
     group = runs.groups[2]
-    frame = queries.run_projections(str(path), "late-seed0").frame
+    frame = questions.projections(view_of(path), "late-seed0").answer().frame
     frame = frame[frame["pooling"].eq("cls")]
-    samples = queries.run_samples(str(path), "late-seed0").frame
+    samples = questions.samples(view_of(path), "late-seed0").answer().frame
     tasks = group.manifest.tasks
     kinds = colourings(tasks, group.series.streams, group.series.streams)
     assert list(kinds) == [
@@ -253,17 +270,91 @@ def test_only_files_that_may_hold_a_measure_are_read(tmp_path, store_factory):
     for key in ("default-shape-cls-0123456789", "thesis-cka-cls-0123456789"):
         name = "procrustes" if "shape" in key else "cka"
         chosen = rows[rows["measure"].eq("cka") & rows["pooling"].eq("cls")]
-        run.add_measures(key, chosen.assign(measure=name))
-    where, broken = str(tmp_path / "s"), run.paths.measure("default-shape-cls-0123456789")
-    held = queries.measure_names(where, "late-seed0")
+        run.add(MEASURES, chosen.assign(measure=name), key)
+    where, groups = view_of(tmp_path / "s"), overview(str(tmp_path / "s")).groups
+    broken = run.contents.file(MEASURES, "default-shape-cls-0123456789")
+    held = queries.held_measures(questions.run_at(where, "late-seed0"), run.keys(MEASURES))
     assert set(held["default"]) == {*run.measure_names(["default"]), "procrustes"}
     assert held["thesis"] == ("cka",)
-    assert len(queries.run_measures(where, "late-seed0", ["procrustes"]).frame)
-    thesis = queries.run_measures(where, "late-seed0", ["cka"], "thesis").frame
+    assert len(questions.measures(where, groups, ["procrustes"]).answer().frame)
+    thesis = questions.measures(where, groups, ["cka"], "thesis").answer().frame
     assert set(thesis["key"]) == {"thesis-cka-cls-0123456789"}
     broken.write_bytes(b"")
-    assert not queries.run_measures(where, "late-seed0", ["cka"]).problems
-    assert queries.run_measures(where, "late-seed0", ["procrustes"]).problems
+    assert not questions.measures(where, groups, ["cka"]).answer().problems
+    assert questions.measures(where, groups, ["procrustes"]).answer().problems
+
+
+def test_what_a_page_may_choose_from_comes_without_the_values(path, runs):
+    offered = questions.offered(view_of(path), runs.groups, ["cka"]).answer().frame
+    whole = questions.measures(view_of(path), runs.groups, ["cka"]).answer().frame
+    kinds = whole[["pooling", "estimator"]].drop_duplicates()
+    assert len(offered) == len(kinds) == 4 and set(offered["n"]) == {20}
+    assert set(offered["params"]) == set(whole["params"])
+
+
+def test_a_question_stays_the_same_until_its_own_tables_change(tmp_path, store_factory):
+    store = store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(0, 1), n=16)
+
+    def asked():
+        where, groups = view_of(tmp_path / "s"), overview(str(tmp_path / "s")).groups
+        late = next(group for group in groups if group.name == "late")
+        one = [replace(late, runs=late.runs[:1])]
+        return (
+            questions.measures(where, one, ["cka"]),
+            questions.projections(where, "late-seed0"),
+            questions.samples(where, "late-seed0"),
+        )
+
+    before = asked()
+    rows = store.run("late-seed1").measures().drop(columns="key")
+    store.run("late-seed1").add(MEASURES, rows, "more")
+    store_factory.make_store(tmp_path / "s", placements=("none",), seeds=(0,), n=16)
+    assert asked() == before and hash(asked()) == hash(before)
+    store.run("late-seed0").add(MEASURES, rows, "default-rsa-cls-0123456789")
+    assert asked() == before  # that file holds no CKA
+    store.run("late-seed0").add(MEASURES, rows, "default-cka-cls-0123456789")
+    now = asked()
+    assert now[0] != before[0] and now[1:] == before[1:]
+    run_json = tmp_path / "s/runs/late-seed0/run.json"
+    run_json.write_text(run_json.read_text().replace("macros", "others"))
+    assert not set(asked()) & {*now, *before}
+
+
+def test_rows_of_groups_are_in_their_order_and_called_as_they_are(path, runs):
+    late, none = runs.groups[2], runs.groups[0]
+    single = runs.find("late-seed1")
+    table = questions.measures(view_of(path), [late, single, none], ["participation_ratio"])
+    frame = table.answer().frame
+    order = frame[["series", "run_id", "seed"]].drop_duplicates()
+    assert order.to_numpy().tolist() == [
+        [late.key, "late-seed0", 0],
+        [late.key, "late-seed1", 1],
+        [single.key, "late-seed1", 1],
+        [none.key, "none-seed0", 0],
+        [none.key, "none-seed1", 1],
+    ]
+    assert dict(zip(frame["series"], frame["label"], strict=True))[single.key] == "late, seed 1"
+    alone = frame[frame["series"].eq(single.key)]["value"].to_numpy()
+    among = frame[frame["series"].eq(late.key) & frame["seed"].eq(1)]["value"].to_numpy()
+    np.testing.assert_array_equal(alone, among)
+
+
+def test_what_is_stored_between_two_runs_is_turned_and_goes_stale(tmp_path, store_factory):
+    store = store_factory.make_store(tmp_path / "s", placements=("late", "none"), seeds=(0,), n=12)
+    rows = store.run("late-seed0").measures(["cka"]).drop(columns="key")
+    rows = rows[rows["stream_a"].eq("vision") & rows["stream_b"].eq("text")]
+    assert not len(
+        questions.cross(view_of(tmp_path / "s"), "none-seed0", "late-seed0").answer().frame
+    )
+    store.pair("late-seed0", "none-seed0").add(COMPARISONS, rows, "default-cka")
+    ask = questions.cross(view_of(tmp_path / "s"), "none-seed0", "late-seed0")
+    frame = ask.answer().frame
+    assert set(frame["stream_a"]) == {"text"} and set(frame["key"]) == {"default-cka"}
+    assert frame["layer_a"].tolist() == rows["layer_b"].tolist() and ask.replaced == ()
+    run_json = tmp_path / "s/runs/none-seed0/run.json"
+    run_json.write_text(run_json.read_text().replace("macros", "others"))
+    again = questions.cross(view_of(tmp_path / "s"), "none-seed0", "late-seed0")
+    assert again != ask and again.replaced == ("none-seed0",) and not len(again.answer().frame)
 
 
 def test_a_measure_under_several_keys_counts_once_and_the_default_preset_wins():
@@ -274,9 +365,9 @@ def test_a_measure_under_several_keys_counts_once_and_the_default_preset_wins():
             "value": [1.0, 2.0, 3.0, 4.0],
         }
     )
-    assert queries.one_key(frame, ["measure"])["value"].tolist() == [3.0, 4.0]
+    assert questions.one_key(frame, ["measure"])["value"].tolist() == [3.0, 4.0]
     alone = frame[frame["key"].eq("thesis-cls-1")]
-    assert queries.one_key(alone, ["measure"]) is alone
+    assert questions.one_key(alone, ["measure"]) is alone
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +379,20 @@ def mixed(tmp_path_factory, store_factory):
     return overview(str(where))
 
 
+def run_info(manifest):
+    entry = entry_of(
+        Identity("", ""),
+        manifest.to_json().encode(),
+        (),
+        run_id=manifest.run_id,
+        has_activations=False,
+        has_checkpoint=False,
+    )
+    return RunInfo(entry, None)  # no test asks its store
+
+
 def infos(*manifests):
-    return [RunInfo(one, False, False, False, False, ()) for one in manifests]
+    return [run_info(manifest) for manifest in manifests]
 
 
 def test_a_released_model_is_a_group_of_its_own_after_the_placements(mixed):

@@ -1,12 +1,13 @@
 """The study's frames from a store: datasets, models, scores on their own split."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from backend.errors import InputError
+from backend.store.scores import Score
 from backend.study import build_table
-from backend.views.groups import RunInfo, Score
 from backend.views.store_access import overview
 from backend.views.study import (
     MEASURES,
@@ -50,8 +51,7 @@ def test_scores_are_those_of_the_runs_own_split_with_the_tasks_metric_marked(pat
 def test_a_task_without_its_own_metric_is_judged_by_the_first_one(path):
     info = overview(path).runs[0]
     scores = (Score("irony", "accuracy", "test", 0.5), Score("extra", "f2", "test", 0.1))
-    one = RunInfo(info.manifest, False, False, False, False, scores)
-    frame = score_frame([one])
+    frame = score_frame([replace(info, entry=info.entry._replace(scores=scores))])
     assert frame["judged"].tolist() == [True, True]
 
 
@@ -88,7 +88,7 @@ def test_the_store_is_asked_every_claim_with_the_measures_that_it_holds(path):
 
 
 def test_an_unknown_pooling_an_empty_and_a_missing_store_are_bad_input(path, tmp_path):
-    with pytest.raises(InputError, match=r"--pooling: no run has measures of 'max'.*cls, mean"):
+    with pytest.raises(InputError, match=r"pooling: no run has measures of 'max'.*cls, mean"):
         findings(path, "max")
     (tmp_path / "empty" / "runs").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no run"):

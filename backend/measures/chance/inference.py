@@ -1,4 +1,4 @@
-"""Chance and uncertainty of every pair at once: what :mod:`.kernel` and :mod:`.suite` attach."""
+"""Chance and uncertainty of every pair at once: what CKA's functions attach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.measures.chance.bootstrap import Estimator, cka_intervals
+from backend.measures.chance.bootstrap import RESAMPLES, Estimator, cka_intervals
 from backend.measures.chance.pvalues import cka_p_values
 from backend.measures.chance.samples import SampleSums
 from backend.measures.core.base import Float64
@@ -27,6 +27,7 @@ def infer(
     *,
     level: float = 0.0,
     cubed_traces: Float64 | None = None,
+    resamples: int = RESAMPLES,
 ) -> Inference:
     """The intervals of ``sums.pairs`` at ``level`` (0: none), and the p-values of all pairs.
 
@@ -37,7 +38,7 @@ def infer(
     low, high, p = np.full((3, size, size), np.nan)
     if level:
         i, j = np.array(sums.pairs).T
-        ends = cka_intervals(sums, estimator, level=level)
+        ends = cka_intervals(sums, estimator, level=level, resamples=resamples)
         for matrix, end in zip((low, high), ends, strict=True):
             matrix[i, j] = matrix[j, i] = end
     if cubed_traces is not None and estimator == "debiased":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from backend.errors import InputError
 from backend.measures.core.result import NAN
+
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class SeedMean:
     seeds: int
 
 
-def mean_over_seeds(values: ArrayLike, level: float = 0.95) -> SeedMean:
+def mean_over_seeds(values: ArrayLike, level: float = LEVEL) -> SeedMean:
     """Mean, sd and Student t interval at ``level`` of one value per seed, ``values`` (s,).
 
     NaN values (a run in which it is undefined) are left out and not counted in ``seeds``. With one
@@ -36,15 +39,36 @@ def mean_over_seeds(values: ArrayLike, level: float = 0.95) -> SeedMean:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise InputError(f"expected one value a seed, got shape {array.shape}", where="values")
-    known = array[~np.isnan(array)]
-    count = len(known)
+    defined = array[~np.isnan(array)]
+    count = len(defined)
     if count == 0:
         return SeedMean(NAN, NAN, NAN, NAN, 0)
-    mean = float(known.mean())
+    mean = float(defined.mean())
     if count == 1:
         return SeedMean(mean, NAN, NAN, NAN, 1)
+    sd = float(defined.std(ddof=1))
+    return SeedMean(mean, sd, *t_interval(mean, sd, count, level), count)
+
+
+def t_interval(mean: float, sd: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Student's t interval of the mean of ``n`` values whose sd (with n-1) is ``sd``."""
+    half = t_quantile(n - 1, level) * sd / math.sqrt(n) if n > 1 else NAN
+    return mean - half, mean + half
+
+
+@overload
+def t_quantile(freedom: float, level: float = ...) -> float: ...
+@overload
+def t_quantile(freedom: NDArray[np.float64], level: float = ...) -> NDArray[np.float64]: ...
+def t_quantile(
+    freedom: float | NDArray[np.float64], level: float = LEVEL
+) -> float | NDArray[np.float64]:
+    """How many standard errors the two-sided t interval at ``level`` reaches; NaN without freedom.
+
+    ``scipy.special`` and not ``scipy.stats``, which takes several times as long to import: every
+    page with a band needs this.
+    """
     from scipy.special import stdtrit
 
-    sd = float(known.std(ddof=1))
-    half = float(stdtrit(count - 1, (1 + level) / 2)) * sd / math.sqrt(count)
-    return SeedMean(mean, sd, mean - half, mean + half, count)
+    reach = stdtrit(np.where(np.asarray(freedom) > 0, freedom, np.nan), (1 + level) / 2)
+    return reach if isinstance(freedom, np.ndarray) else float(reach)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from backend.errors import InputError
 from backend.measures.core.parallel import map_pieces
+from backend.remarks import Remark, remark
 
 FloatArray = NDArray[np.floating[Any]]
 Float64 = NDArray[np.float64]
@@ -285,16 +286,16 @@ def copied_rows(data: FloatArray, row_norms: Float64) -> NDArray[np.intp]:
     return np.sort(order[order != first])
 
 
-def duplicate_warning(prepared: LayerFacts, name: str) -> str | None:
-    """A sentence when more than 1 % of the rows are copies of another row."""
+def duplicate_warning(prepared: LayerFacts, name: str) -> Remark | None:
+    """A remark when more than 1 % of the rows are copies of another row."""
     if prepared.constant or prepared.duplicates <= DUPLICATES_WORTH_SAYING * prepared.n:
         return None
-    return f"{prepared.duplicates} of {prepared.n} rows of {name} are copies of another row"
+    return remark("copies", name, rows=prepared.duplicates, n=prepared.n)
 
 
-def constant_reason(name: str) -> str:
+def constant_reason(name: str) -> Remark:
     """Why a measure of a constant representation is undefined."""
-    return f"{name} is constant: every sample has the same vector"
+    return remark("constant", name)
 
 
 def _to_numpy(x: object, name: str) -> NDArray[Any]:

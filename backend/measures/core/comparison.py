@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from backend.measures.core.base import Float64, FloatArray, as_representation, s
 from backend.measures.core.pairs import grid
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import MatrixResult, Result
+from backend.remarks import NOTHING, Remarks
 
 State = TypeVar("State")
 
@@ -29,8 +30,8 @@ class Layer(Generic[State]):
     name: str
     d: int
     state: State | None
-    reason: str = ""
-    warnings: tuple[str, ...] = ()
+    reason: Remarks = NOTHING
+    warnings: Remarks = NOTHING
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,8 @@ def compare(comparison: Comparison[State], x: object, y: object) -> Result:
         params=comparison.params,
         null_mean=mean,
         null_sd=sd,
-        warnings=tuple(dict.fromkeys((*a.warnings, *b.warnings))),
-        reason=_reason(a, b),
+        warnings=Remarks.of(a.warnings, b.warnings),
+        reason=Remarks.of(a.reason, b.reason),
     )
 
 
@@ -115,14 +116,46 @@ def compare_all(
         params=comparison.params,
         null_means=means,
         null_sds=sds,
-        warnings=tuple(dict.fromkeys(text for layer in described for text in layer.warnings)),
+        warnings=Remarks.of(*(layer.warnings for layer in described)),
         reasons={
             (i, j): reason
             for i, a in enumerate(left)
             for j, b in enumerate(right)
-            if (reason := _reason(a, b))
+            if (reason := Remarks.of(a.reason, b.reason))
         },
     )
+
+
+class MatrixForm(Protocol):
+    """A pairwise measure for all pairs of layers; ``parameters`` are those of the pair's form."""
+
+    def __call__(
+        self,
+        layers: Sequence[object],
+        others: Sequence[object] | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        other_labels: Sequence[str] | None = None,
+        **parameters: Any,
+    ) -> MatrixResult:
+        """Of L layers (n, d_l) each with each, (L, L), or with each of M ``others``, (L, M)."""
+        ...
+
+
+def matrix_form(measure: Callable[..., Comparison[Any]]) -> MatrixForm:
+    """:func:`compare_all` of the comparison that ``measure`` makes of its parameters."""
+
+    def matrix(
+        layers: Sequence[object],
+        others: Sequence[object] | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        other_labels: Sequence[str] | None = None,
+        **parameters: Any,
+    ) -> MatrixResult:
+        return compare_all(measure(**parameters), layers, others, labels, other_labels)
+
+    return matrix
 
 
 def cell_by_cell(
@@ -137,9 +170,9 @@ def cell_by_cell(
     """
     same = rows is columns
     pairs = [(i, j) for i in range(len(rows)) for j in range(len(columns)) if not same or i <= j]
-    found = map_pieces(lambda p: cell(rows[p[0]], columns[p[1]]), pairs, work * len(pairs))
+    computed = map_pieces(lambda p: cell(rows[p[0]], columns[p[1]]), pairs, work * len(pairs))
     values = np.empty((len(rows), len(columns)))
-    for (i, j), value in zip(pairs, found, strict=True):
+    for (i, j), value in zip(pairs, computed, strict=True):
         values[i, j] = value
         if same:
             values[j, i] = value
@@ -159,7 +192,3 @@ def _described(
     work = sum(comparison.work(n, array.shape[1]) for array in arrays)
     named = list(zip(arrays, names, strict=True))
     return n, map_pieces(lambda pair: comparison.describe(*pair), named, work)
-
-
-def _reason(a: Layer[State], b: Layer[State]) -> str:
-    return "; ".join(dict.fromkeys(text for text in (a.reason, b.reason) if text))

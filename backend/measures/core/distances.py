@@ -23,11 +23,11 @@ from backend.measures.core.base import (
     FloatArray,
     Prepared,
     constant_reason,
-    duplicate_warning,
     prepare,
     stored_eps,
 )
 from backend.measures.core.parallel import worker_count
+from backend.remarks import NOTHING, Remarks, remark
 
 TIE = 256 * float(np.finfo(np.float64).eps)
 """Rounding of a squared distance, as a share of the squared norms it comes from."""
@@ -52,7 +52,7 @@ class Unit:
     """The rows of a representation at norm 1, float64 (n, d); None where ``reason`` says why."""
 
     rows: Float64 | None
-    reason: str = ""
+    reason: Remarks = NOTHING
 
 
 def nearest(x: Prepared, k: int, values: FloatArray | None = None) -> Neighbours:
@@ -143,21 +143,22 @@ def block_rows(n: int) -> int:
     return min(n, int(np.clip(_BLOCK_BYTES // (8 * n * worker_count()), 16, 512)))
 
 
-def unit_rows(array: FloatArray, name: str, *, what: str = "is zero") -> Unit:
-    """Each row divided by its norm; undefined if a row is zero (``what`` words it)."""
+def unit_rows(array: FloatArray, name: str, *, code: str = "zero_rows") -> Unit:
+    """Each row divided by its norm; undefined if a row is zero (``code`` says what that means)."""
     prepare(array, name)  # refuses what is not finite
     largest = np.abs(array).max(axis=1, keepdims=True).astype(np.float64)
     zero = np.flatnonzero(largest[:, 0] == 0)
     if zero.size:
         return Unit(
-            None, f"{zero.size} of {len(array)} rows of {name} {what} (first: row {zero[0]})"
+            None,
+            Remarks.of(remark(code, name, rows=zero.size, n=len(array), first=int(zero[0]))),
         )
     scaled = array / largest
     unit: Float64 = scaled / np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
     return Unit(unit)
 
 
-def prepared_for(array: FloatArray, name: str, metric: str) -> tuple[Prepared | None, str]:
+def prepared_for(array: FloatArray, name: str, metric: str) -> tuple[Prepared | None, Remarks]:
     """The array whose Euclidean distances order samples as ``metric`` does, or why there is none.
 
     ``"euclidean"`` is the array itself; ``"cosine"`` its rows at unit norm (‖u-v‖² = 2 - 2 cos),
@@ -166,25 +167,20 @@ def prepared_for(array: FloatArray, name: str, metric: str) -> tuple[Prepared | 
     """
     if metric == "euclidean":
         prepared = prepare(array, name)
-        return (None, constant_reason(name)) if prepared.constant else (prepared, "")
+        constant = Remarks.of(constant_reason(name)) if prepared.constant else NOTHING
+        return (None if constant else prepared), constant
     eps = stored_eps(array)
-    what = "is zero"
+    code = "zero_rows"
     if metric == "correlation":
         prepare(array, name)
         wide = array.astype(np.float64)
         array = wide - wide.mean(axis=1, keepdims=True)
         rounding = eps * np.abs(wide).max(axis=1, keepdims=True)
         array[(np.abs(array) <= rounding).all(axis=1)] = 0.0
-        what = "does not vary over the coordinates"
-    unit = unit_rows(array, name, what=what)
+        code = "unvarying_rows"
+    unit = unit_rows(array, name, code=code)
     if unit.rows is None:
         return None, unit.reason
     if np.abs(unit.rows - unit.rows[0]).max() <= 4 * eps:
-        return None, f"{name} is constant: every sample has the same direction"
-    return prepare(unit.rows, name), ""
-
-
-def copies_warning(prepared: Prepared, name: str) -> tuple[str, ...]:
-    """The warning about copied rows as a tuple, empty if there is nothing to say."""
-    text = duplicate_warning(prepared, name)
-    return (text,) if text else ()
+        return None, Remarks.of(remark("constant_direction", name))
+    return prepare(unit.rows, name), NOTHING

@@ -28,6 +28,7 @@ from backend.measures.core.base import (
     stored_eps,
 )
 from backend.measures.core.parallel import map_pieces
+from backend.remarks import Remark
 
 Keep = Callable[[Float64, int], int]
 """How many components to keep, from all singular values (descending) and the numerical rank."""
@@ -38,7 +39,7 @@ class Factors:
     """The first k components of a layer: ``u`` (n, k) orthonormal, ``s`` (k,) descending float64.
 
     ``loadings`` (k, d) is S Vᵀ. The squares of all singular values sum to 1; ``rank`` counts those
-    above rounding (k <= rank). ``copies`` is the warning about repeated rows, if there is one.
+    above rounding (k <= rank). ``copies`` is the remark on repeated rows, if there is one.
     A constant layer has ``rank`` 0 and no components.
     """
 
@@ -46,7 +47,7 @@ class Factors:
     s: Float64
     loadings: FloatArray
     rank: int
-    copies: str | None
+    copies: Remark | None
 
     @property
     def n(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from backend.errors import InputError
 from backend.measures.core.base import Float64
 from backend.measures.core.parallel import map_pieces
+from backend.remarks import Remarks
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Grid:
         return values
 
     def reasons(
-        self, values: Float64, explain: Callable[[int, int], str]
-    ) -> dict[tuple[int, int], str]:
+        self, values: Float64, explain: Callable[[int, int], Remarks]
+    ) -> dict[tuple[int, int], Remarks]:
         """``explain(i, j)`` of the layers of every NaN cell."""
         shift = 0 if self.square else len(self.rows)
         missing = np.argwhere(np.isnan(values))

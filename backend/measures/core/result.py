@@ -1,16 +1,19 @@
 """Results are records: the value, what chance would give, how many samples, and what to beware of.
 
-What cannot be computed is NaN with a reason in words, never a clamped or padded number.
+What cannot be computed is NaN with a reason, never a clamped or padded number. Reasons and warnings
+are values (:mod:`backend.remarks`); their ``str()`` is for people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from backend.remarks import NOTHING, Remarks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +21,12 @@ if TYPE_CHECKING:
 NAN = float("nan")
 
 
-@dataclass(frozen=True)
-class Result:
-    """One measured number. ``float(result)`` is the value.
+@dataclass(frozen=True, eq=False)
+class Result(float):
+    """One measured number, and what is known of it. It *is* a float: the value.
+
+    It computes, compares, sorts, formats (``f"{result:.3f}"``), becomes an int by Python's rule for
+    floats, and goes into numpy and pandas like the number. ``repr()`` shows the whole record.
 
     ``null_mean`` and ``null_sd`` describe the value under a random matching of the samples,
     ``p_value`` is the probability of a value at least this high under it, ``p_corrected`` the same
@@ -43,11 +49,18 @@ class Result:
     null_sd: float = NAN
     p_value: float = NAN
     p_corrected: float = NAN
-    warnings: tuple[str, ...] = ()
-    reason: str = ""
+    warnings: Remarks = NOTHING
+    reason: Remarks = NOTHING
 
-    def __float__(self) -> float:
-        return self.value
+    def __new__(cls, measure: str, value: float, *rest: Any, **named: Any) -> Self:
+        """A float of ``value``; the record is filled in by the dataclass."""
+        return super().__new__(cls, value)
+
+    def __getnewargs__(self) -> tuple[str, float]:  # type: ignore[override]
+        return self.measure, self.value
+
+    def __str__(self) -> str:
+        return str(self.value)
 
     @property
     def z(self) -> float:
@@ -78,8 +91,8 @@ class MatrixResult:
     ci_highs: NDArray[np.float64] | None = None
     p_values: NDArray[np.float64] | None = None
     p_corrected: NDArray[np.float64] | None = None
-    warnings: tuple[str, ...] = ()
-    reasons: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    warnings: Remarks = NOTHING
+    reasons: Mapping[tuple[int, int], Remarks] = field(default_factory=dict)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype not in (None, np.float64):
@@ -87,7 +100,10 @@ class MatrixResult:
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def cell(self, i: int, j: int, dims: tuple[int, int]) -> Result:
-        """The cell (i, j) as a record of its own; ``dims`` are the widths of its two layers."""
+        """The cell (i, j) as a record of its own; ``dims`` are the widths of its two layers.
+
+        Of the warnings it has those that are about these two layers or about none.
+        """
 
         def at(matrix: NDArray[np.float64] | None) -> float:
             return NAN if matrix is None else float(matrix[i, j])
@@ -105,8 +121,8 @@ class MatrixResult:
             null_sd=at(self.null_sds),
             p_value=at(self.p_values),
             p_corrected=at(self.p_corrected),
-            warnings=self.warnings,
-            reason=self.reasons.get((i, j), ""),
+            warnings=self.warnings.about(self.rows[i], self.columns[j]),
+            reason=self.reasons.get((i, j), NOTHING),
         )
 
     @property
@@ -125,7 +141,7 @@ class MatrixResult:
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy rows: row, column, value, ci_low, ci_high, null_mean, null_sd, z, p_value,
-        p_corrected, n, estimator, reason; NaN where something was not computed.
+        p_corrected, n, estimator, reason (in words); NaN where something was not computed.
         """
         import pandas as pd
 
@@ -151,7 +167,8 @@ class MatrixResult:
                 "n": self.n,
                 "estimator": self.estimator,
                 "reason": [
-                    self.reasons.get((int(i), int(j)), "") for i, j in zip(row, column, strict=True)
+                    str(self.reasons.get((int(i), int(j)), NOTHING))
+                    for i, j in zip(row, column, strict=True)
                 ],
             }
         )

@@ -33,6 +33,7 @@ from backend.measures.core.hsic import cross_product
 from backend.measures.core.pairs import Grid, grid
 from backend.measures.core.result import NAN, MatrixResult, Result
 from backend.measures.families.dimension import check_threshold
+from backend.remarks import NOTHING, Remark, Remarks, remark
 
 ESTIMATOR = "sample"
 
@@ -77,27 +78,25 @@ class _Method:
         there, back = (float(w @ correlations / w.sum()) for w in weights)
         return there, back
 
-    def refusal(self, x: Factors, y: Factors, x_name: str, y_name: str) -> str:
+    def refusal(self, x: Factors, y: Factors, x_name: str, y_name: str) -> Remarks:
         """Why the value of (x, y) is NaN; empty if it is not."""
-        sides = dict.fromkeys(((x, x_name), (y, y_name)))
-        constant = [constant_reason(name) for side, name in sides if side.constant]
+        sides = ((x, x_name), (y, y_name))
+        constant = Remarks.of(constant_reason(name) for side, name in sides if side.constant)
         if constant:
-            return "; ".join(dict.fromkeys(constant))
+            return constant
         if self.rank is not None:
-            short = [
-                f"{name} has {side.rank} components, fewer than rank = {self.rank}"
+            asked = self.rank
+            short = Remarks.of(
+                remark("rank_too_high", name, rank=side.rank, asked=asked)
                 for side, name in sides
-                if side.rank < self.rank
-            ]
-            if short:
-                return "; ".join(short)
-        if x.k + y.k > x.n - 1:
-            advice = "" if self.measure != "svcca" else "; keep fewer with variance or rank"
-            return (
-                f"n = {x.n} samples are too few for {x.k} + {y.k} components: some correlations "
-                f"are 1 whatever the data{advice}"
+                if side.rank < asked
             )
-        return ""
+            if short:
+                return short
+        if x.k + y.k > x.n - 1:
+            code = "too_many_kept" if self.measure == "svcca" else "too_many_components"
+            return Remarks.of(remark(code, n=x.n, k_x=x.k, k_y=y.k))
+        return NOTHING
 
     def value(self, x: Factors, y: Factors) -> tuple[float, float]:
         """:meth:`compare`, or NaN where that is refused."""
@@ -250,7 +249,7 @@ def _pair(method: _Method, x: object, y: object) -> Result:
         estimator=ESTIMATOR,
         params=method.params,
         null_mean=method.null_mean(chance),
-        warnings=(*_inflation(chance, a, b), *_copies((a, b))),
+        warnings=Remarks.of(_inflation(chance, a, b), a.copies, b.copies),
         reason=reason,
     )
 
@@ -270,7 +269,7 @@ def _matrix(method: _Method, layers: Sequence[object], cells: Grid) -> MatrixRes
         return level, level
 
     chances = cells.fill(chance, 0)
-    inflated: tuple[str, ...] = ()
+    inflated = None
     if np.isfinite(chances).any():
         i, j = np.unravel_index(int(np.nanargmax(chances)), chances.shape)
         column = int(j) + (0 if cells.square else len(cells.rows))
@@ -284,7 +283,7 @@ def _matrix(method: _Method, layers: Sequence[object], cells: Grid) -> MatrixRes
         estimator=ESTIMATOR,
         params=method.params,
         null_means=None if method.measure == "pwcca" else chances,
-        warnings=(*inflated, *_copies(sides)),
+        warnings=Remarks.of(inflated, *(side.copies for side in sides)),
         reasons=cells.reasons(
             values, lambda i, j: method.refusal(sides[i], sides[j], names[i], names[j])
         ),
@@ -299,14 +298,7 @@ def _factors(method: _Method, layers: Sequence[object], names: Sequence[str]) ->
     return factor_all(layers, names, method.keep, dtype)
 
 
-def _inflation(chance: float, x: Factors, y: Factors) -> tuple[str, ...]:
+def _inflation(chance: float, x: Factors, y: Factors) -> Remark | None:
     if not chance >= INFLATED:
-        return ()
-    return (
-        f"n = {x.n} samples for {x.k} + {y.k} components: unrelated data would have a mean "
-        f"correlation of {chance:.2f}",
-    )
-
-
-def _copies(sides: Sequence[Factors]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(side.copies for side in sides if side.copies))
+        return None
+    return remark("cca_inflated", n=x.n, k_x=x.k, k_y=y.k, chance=round(chance, 3))

@@ -44,10 +44,10 @@ def shares(sums: SampleSums, columns: Sequence[int]) -> Float64:
         return np.empty((sums.statistics.n, 0))
     terms = sums.terms(np.asarray(columns))
     i, j = np.array(sums.pairs)[np.asarray(columns)].T
-    known = np.isfinite(sums.statistics.debiased()[i, j])
+    defined = np.isfinite(sums.statistics.debiased()[i, j])
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Float64 = terms / np.where(known, np.abs(terms.sum(axis=0)), np.nan)
-    return found
+        share: Float64 = terms / np.where(defined, np.abs(terms.sum(axis=0)), np.nan)
+    return share
 
 
 def extremes(share: Float64, count: int) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ from backend.measures.core.base import (
 from backend.measures.core.hsic import cross_product
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, Result
+from backend.remarks import Remarks, remark
 
 ESTIMATOR = "sample"
 
@@ -109,16 +110,16 @@ def participation_ratio_of(prepared: LayerFacts, shares: Float64, name: str) -> 
     return _result("participation_ratio", float(1.0 / (shares @ shares)), prepared, name, {})
 
 
-def effective_rank_of(prepared: Prepared, shares: Float64, name: str) -> Result:
-    """:func:`effective_rank` of a layer whose spectrum is known, both in float64."""
-    rounding = len(shares) * float(np.finfo(prepared.data.dtype).eps) * shares[0]
+def effective_rank_of(prepared: LayerFacts, shares: Float64, name: str) -> Result:
+    """:func:`effective_rank` of a layer whose spectrum, in float64, is known."""
+    rounding = len(shares) * float(np.finfo(np.float64).eps) * shares[0]
     singular = np.sqrt(shares[shares > rounding])
     p = singular / singular.sum()
     value = NAN if prepared.constant else float(np.exp(-(p @ np.log(p))))
     return _result("effective_rank", value, prepared, name, {})
 
 
-def stable_rank_of(prepared: Prepared, shares: Float64, name: str) -> Result:
+def stable_rank_of(prepared: LayerFacts, shares: Float64, name: str) -> Result:
     """:func:`stable_rank` of a layer whose spectrum is known."""
     return _result("stable_rank", float(1.0 / shares[0]), prepared, name, {})
 
@@ -150,9 +151,7 @@ def _result(
     measure: str, value: float, prepared: LayerFacts, name: str, params: dict[str, object]
 ) -> Result:
     n, d = prepared.n, prepared.d
-    warnings = [duplicate_warning(prepared, name)]
-    if n <= d and not prepared.constant:
-        warnings.insert(0, f"n = {n} samples <= d = {d}: at most {n - 1} dimensions can be seen")
+    unseen = n <= d and not prepared.constant
     return Result(
         measure=measure,
         value=value,
@@ -160,6 +159,9 @@ def _result(
         dims=(d,),
         estimator=ESTIMATOR,
         params=params,
-        warnings=tuple(text for text in warnings if text),
-        reason=constant_reason(name) if prepared.constant else "",
+        warnings=Remarks.of(
+            remark("unseen_dimensions", n=n, d=d, most=n - 1) if unseen else None,
+            duplicate_warning(prepared, name),
+        ),
+        reason=Remarks.of(constant_reason(name) if prepared.constant else None),
     )

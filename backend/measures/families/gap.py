@@ -12,9 +12,9 @@ from backend.measures.core.base import Float64, FloatArray, as_representation, s
 from backend.measures.core.distances import block_rows, unit_rows
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, Result
+from backend.remarks import NOTHING, Remarks, remark
 
 ESTIMATOR = "sample"
-WIDTHS = "needs equal widths, got {} and {}: only one shared space has directions to compare"
 
 
 def modality_gap(x: object, y: object) -> Result:
@@ -85,24 +85,23 @@ def uniformity(x: object) -> Result:
     return _result("uniformity", float(np.log(total / (n * (n - 1) / 2))), [array])
 
 
-def _sides(x: object, y: object) -> tuple[list[FloatArray], list[Float64], str]:
+def _sides(x: object, y: object) -> tuple[list[FloatArray], list[Float64], Remarks]:
     """The arrays, their unit rows, and why a measure of both is undefined."""
     names = ("x", "y")
     arrays = [as_representation(a, name) for a, name in zip((x, y), names, strict=True)]
     same_samples(arrays, names)
     units = [unit_rows(array, name) for array, name in zip(arrays, names, strict=True)]
-    reasons = [unit.reason for unit in units if unit.reason]
-    widths = [array.shape[1] for array in arrays]
-    if widths[0] != widths[1]:
-        reasons.insert(0, WIDTHS.format(*widths))
-    return arrays, [unit.rows for unit in units if unit.rows is not None], "; ".join(reasons)
+    d_x, d_y = (int(array.shape[1]) for array in arrays)
+    unequal = remark("unequal_widths", d_x=d_x, d_y=d_y) if d_x != d_y else None
+    reason = Remarks.of(unequal, *(unit.reason for unit in units))
+    return arrays, [unit.rows for unit in units if unit.rows is not None], reason
 
 
 def _result(
     measure: str,
     value: float,
     arrays: list[FloatArray],
-    reason: str = "",
+    reason: Remarks = NOTHING,
     null_mean: float = NAN,
     null_sd: float = NAN,
 ) -> Result:

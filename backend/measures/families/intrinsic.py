@@ -20,6 +20,7 @@ from backend.measures.core.base import (
 from backend.measures.core.distances import nearest
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, Result
+from backend.remarks import NOTHING, Remarks, remark
 
 ESTIMATOR = "sample"
 
@@ -47,19 +48,18 @@ def two_nn(x: object, *, discard: float = 0.1) -> Result:
     array = as_representation(x, "x", min_samples=4)
     n, d = array.shape
     prepared = prepare(array, "x")
-    value, reason = NAN, ""
-    warnings: tuple[str, ...] = ()
+    value, reason, warnings = NAN, NOTHING, NOTHING
     if prepared.constant:
-        reason = constant_reason("x")
+        reason = Remarks.of(constant_reason("x"))
     else:
         fit, prepared = map_pieces(
             lambda p: _fit_distinct(p, discard), [prepared], float(n) * n * (d + 10)
         )[0]
         value, reason = fit
         if prepared.n < n:
-            warnings = (
-                f"{n - prepared.n} of {n} rows of x are copies of another row: left out, "
-                f"{prepared.n} used",
+            left_out = n - prepared.n
+            warnings = Remarks.of(
+                remark("copies_left_out", "x", rows=left_out, n=n, used=prepared.n)
             )
     return Result(
         measure="two_nn",
@@ -73,7 +73,7 @@ def two_nn(x: object, *, discard: float = 0.1) -> Result:
     )
 
 
-def _fit_distinct(x: Prepared, discard: float) -> tuple[tuple[float, str], Prepared]:
+def _fit_distinct(x: Prepared, discard: float) -> tuple[tuple[float, Remarks], Prepared]:
     """The slope, or why there is none, and the rows it was fitted to: ``x`` without copies."""
     copies = copied_rows(x.data, x.row_norms)
     closest = COPY_GAP**2 * float(x.row_norms.mean())
@@ -81,8 +81,7 @@ def _fit_distinct(x: Prepared, discard: float) -> tuple[tuple[float, str], Prepa
         if len(copies):
             x = prepare(np.delete(x.data, copies, axis=0), "x")
         if x.n < 4:
-            reason = f"only {x.n} distinct samples: a ratio of neighbour distances needs more"
-            return (NAN, reason), x
+            return (NAN, Remarks.of(remark("few_distinct", n=x.n))), x
         closest /= x.norm**2 if len(copies) else 1.0  # in the units of the rows that are left
         near, squared = _candidates(x)
         # Copies that the projection missed, measured as copied_rows measured them.
@@ -92,7 +91,7 @@ def _fit_distinct(x: Prepared, discard: float) -> tuple[tuple[float, str], Prepa
             return _fit(squared, discard), x
 
 
-def _fit(squared: Float64, discard: float) -> tuple[float, str]:
+def _fit(squared: Float64, discard: float) -> tuple[float, Remarks]:
     """The slope, or why there is none, from squared distances to the candidates (n, 2 or more)."""
     n = len(squared)
     one, two = np.partition(squared, 1, axis=1)[:, :2].T
@@ -102,8 +101,8 @@ def _fit(squared: Float64, discard: float) -> tuple[float, str]:
     heights = -np.log1p(-np.arange(1, used + 1) / n)
     squares = float(logs @ logs)
     if squares <= n * float(np.finfo(np.float64).eps):
-        return NAN, "the two nearest neighbours of each sample are equally far"
-    return float(logs @ heights) / squares, ""
+        return NAN, Remarks.of(remark("equal_ratios"))
+    return float(logs @ heights) / squares, NOTHING
 
 
 def _candidates(x: Prepared) -> tuple[NDArray[np.int64], Float64]:

@@ -36,18 +36,15 @@ from backend.measures.core.hsic import HsicStatistics, all_pairs, multiply_adds
 from backend.measures.core.pairs import grid, layer_labels
 from backend.measures.core.result import NAN, MatrixResult, Result
 from backend.measures.families.rbf import rbf_statistics, rbf_sums
+from backend.remarks import NOTHING, Remark, Remarks, remark
 
 Kernel = Literal["linear", "rbf"]
 
 FEW_SAMPLES = 16
 """Below this many samples a warning says that CKA is mostly chance (its null's sd is above 0.1)."""
 
-EQUIDISTANT = "all samples are equally far apart, which debiased CKA cannot compare"
-NO_BANDWIDTH = (
-    "the median distance of {name} is 0 (at least half of its sample pairs are identical), which "
-    "leaves the rbf kernel no bandwidth"
-)
-UNTRACKED = "this pair of layers was not tracked"
+EQUIDISTANT = remark("cka_equidistant")
+UNTRACKED = Remarks.of(remark("cka_untracked"))
 
 
 def cka(
@@ -96,15 +93,15 @@ def cka(
             rbf_sums(prepared, bandwidth) if kernel == "rbf" else _linear_sums(prepared, p_value)
         )
         statistics = sums.statistics
-        found = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
-        low, high, p = (float(matrix[0, 1]) for matrix in (found.low, found.high, found.p))
+        chance = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
+        low, high, p = (float(matrix[0, 1]) for matrix in (chance.low, chance.high, chance.p))
     elif kernel == "rbf":
         statistics = rbf_statistics(prepared, bandwidth)
     else:
         statistics = all_pairs(prepared)
     value = float(statistics.cka(estimator)[0, 1])
     mean, sd = (float(m[0, 1]) for m in statistics.null(estimator))
-    known = layer_reasons(statistics, names)
+    reasons = layer_reasons(statistics, names)
     return Result(
         measure="cka",
         value=value,
@@ -118,7 +115,7 @@ def cka(
         null_sd=sd,
         p_value=p,
         warnings=cka_warnings(prepared, names, estimator, mean),
-        reason=cka_reason(known) if np.isnan(value) else "",
+        reason=cka_reason(reasons) if np.isnan(value) else NOTHING,
     )
 
 
@@ -162,11 +159,11 @@ def cka_matrix(
     prepared = prepare_layers(both, names, min_samples=least, exact=kernel == "rbf")
     split = len(cells.rows)
     columns_at = slice(0, split) if cells.square else slice(split, None)
-    found = None
+    chance = None
     if level or p_value:
         cross = [(i, j) for i in range(split) for j in range(split, len(both))]
         sums, cubed = _linear_sums(prepared, p_value, cross if not cells.square else None)
-        found = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
+        chance = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
         statistics = sums.statistics
     elif kernel == "rbf":
         statistics = rbf_statistics(prepared, bandwidth)
@@ -176,20 +173,16 @@ def cka_matrix(
     result = matrix_result(statistics, [p.d for p in prepared], estimator, names, *at)
     if kernel == "rbf":
         result = replace(result, params={"kernel": kernel, "bandwidth": bandwidth})
-    if found is not None:
+    if chance is not None:
         result = replace(
             result,
-            ci_lows=found.low[at] if level else None,
-            ci_highs=found.high[at] if level else None,
-            p_values=found.p[at] if p_value else None,
-            p_corrected=holm_of_matrix(found.p[at], cells.square) if p_value else None,
+            ci_lows=chance.low[at] if level else None,
+            ci_highs=chance.high[at] if level else None,
+            p_values=chance.p[at] if p_value else None,
+            p_corrected=holm_of_matrix(chance.p[at], cells.square) if p_value else None,
         )
-    warnings = [
-        text
-        for layer, name in zip(prepared, names, strict=True)
-        if (text := duplicate_warning(layer, name))
-    ]
-    return replace(result, warnings=(*result.warnings, *dict.fromkeys(warnings)))
+    copies = map(duplicate_warning, prepared, names)
+    return replace(result, warnings=Remarks.of(result.warnings, *copies))
 
 
 def matrix_result(
@@ -204,13 +197,13 @@ def matrix_result(
     names = layer_labels(widths, labels, "layers", "labels")
     values = statistics.cka(estimator)[rows_at, columns_at]
     mean, sd = (m[rows_at, columns_at] for m in statistics.null(estimator))
-    known = np.isfinite(values)
+    defined = np.isfinite(values)
     rows, columns = names[rows_at], names[columns_at]
-    known_reasons = layer_reasons(statistics, names)
-    left, right = known_reasons[rows_at], known_reasons[columns_at]
+    of_layers = layer_reasons(statistics, names)
+    left, right = of_layers[rows_at], of_layers[columns_at]
     tracked = np.isfinite(statistics.off)[rows_at, columns_at]
-    reasons: dict[tuple[int, int], str] = {}
-    for i, j in np.argwhere(~known):
+    reasons: dict[tuple[int, int], Remarks] = {}
+    for i, j in np.argwhere(~defined):
         sides = (left[i], right[j])
         reasons[int(i), int(j)] = cka_reason(sides) if tracked[i, j] else UNTRACKED
     return MatrixResult(
@@ -221,8 +214,8 @@ def matrix_result(
         n=statistics.n,
         estimator=estimator,
         params={"kernel": "linear"},
-        null_means=np.where(known, mean, np.nan),
-        null_sds=np.where(known, sd, np.nan),
+        null_means=np.where(defined, mean, np.nan),
+        null_sds=np.where(defined, sd, np.nan),
         warnings=inflation_warning(statistics.n, widths, estimator),
         reasons=reasons,
     )
@@ -295,46 +288,43 @@ def check_p_value(p_value: bool, estimator: str) -> None:
         )
 
 
-def layer_reasons(statistics: HsicStatistics, names: Sequence[str]) -> list[str]:
-    """Of each layer why it has no CKA with anything; empty where it has."""
+def layer_reasons(statistics: HsicStatistics, names: Sequence[str]) -> list[Remark | None]:
+    """Of each layer why it has no CKA with anything; None where it has."""
     return [
         constant_reason(name)
         if constant
-        else NO_BANDWIDTH.format(name=name)
+        else remark("no_bandwidth", name)
         if layer in statistics.no_bandwidth
-        else ""
+        else None
         for layer, (name, constant) in enumerate(zip(names, statistics.constant, strict=True))
     ]
 
 
-def cka_reason(sides: Iterable[str]) -> str:
+def cka_reason(sides: Iterable[Remark | None]) -> Remarks:
     """Why CKA is NaN, from what :func:`layer_reasons` says of each side."""
-    return "; ".join(dict.fromkeys(reason for reason in sides if reason)) or EQUIDISTANT
+    return Remarks.of(*sides) or Remarks.of(EQUIDISTANT)
 
 
 def inflation_warning(
     n: int, widths: Iterable[int], estimator: str, null_mean: float = np.nan
-) -> tuple[str, ...]:
+) -> Remarks:
     """What to beware of in biased CKA of fewer samples than dimensions."""
     widest = max(widths)
     if estimator != "biased" or n >= widest:
-        return ()
-    chance = "" if np.isnan(null_mean) else f" ({null_mean:.2f} by chance)"
-    return (f"n = {n} samples < d = {widest}: biased CKA is inflated{chance}",)
+        return NOTHING
+    if np.isnan(null_mean):
+        return Remarks.of(remark("cka_inflated", n=n, d=widest))
+    return Remarks.of(remark("cka_inflated_by", n=n, d=widest, chance=round(null_mean, 3)))
 
 
 def cka_warnings(
     sides: Sequence[LayerFacts], names: Sequence[str], estimator: str, null_mean: float = np.nan
-) -> tuple[str, ...]:
+) -> Remarks:
     """All warnings of one CKA value."""
-    copies = (duplicate_warning(side, name) for side, name in zip(sides, names, strict=True))
-    few = (
-        (f"n = {sides[0].n} samples: too few to tell similarity from chance",)
-        if sides[0].n < FEW_SAMPLES
-        else ()
-    )
-    inflated = inflation_warning(sides[0].n, (side.d for side in sides), estimator, null_mean)
-    return (*few, *inflated, *dict.fromkeys(text for text in copies if text))
+    n = sides[0].n
+    few = remark("mostly_chance", n=n) if n < FEW_SAMPLES else None
+    inflated = inflation_warning(n, (side.d for side in sides), estimator, null_mean)
+    return Remarks.of(few, inflated, *map(duplicate_warning, sides, names))
 
 
 def check_choice(value: str, choices: object, name: str) -> None:

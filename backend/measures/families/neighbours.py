@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
-from backend.measures.core.base import Float64, FloatArray
+from backend.measures.core.base import Float64, FloatArray, duplicate_warning
 from backend.measures.core.comparison import (
     Comparison,
     Layer,
@@ -26,10 +26,11 @@ from backend.measures.core.comparison import (
     compare,
     compare_all,
 )
-from backend.measures.core.distances import Neighbours, copies_warning, nearest, prepared_for
+from backend.measures.core.distances import Neighbours, nearest, prepared_for
 from backend.measures.core.matching import MatchingSums, matching_null, matching_sums
 from backend.measures.core.result import MatrixResult, Result
 from backend.measures.families.kernel import check_choice
+from backend.remarks import Remarks, remark
 
 Metric = Literal["euclidean", "cosine"]
 
@@ -188,23 +189,23 @@ def _describe(array: FloatArray, name: str, *, k: int, metric: str, weighted: bo
     prepared, reason = prepared_for(array, name, metric)
     if prepared is None:
         return Layer(name, d, None, reason)
-    found = nearest(prepared, k, array)
-    weights = np.ones(n * k)
+    neighbours = nearest(prepared, k, array)
+    codes, weights = neighbours.codes, np.ones(n * k)
     if weighted:
         norms = prepared.row_norms
-        weights = (norms[found.codes // n] + norms[found.codes % n] - found.squared) / 2
+        weights = (norms[codes // n] + norms[codes % n] - neighbours.squared) / 2
         size = math.sqrt(float(weights @ weights))
         if size == 0:
-            return Layer(name, d, None, f"every sample of {name} is orthogonal to its neighbours")
+            return Layer(name, d, None, Remarks.of(remark("orthogonal_neighbours", name)))
         weights = weights / size
-    graph = Graph(found, weights, _sums(found, weights))
-    return Layer(name, d, graph, "", copies_warning(prepared, name))
+    graph = Graph(neighbours, weights, _sums(neighbours, weights))
+    return Layer(name, d, graph, warnings=Remarks.of(duplicate_warning(prepared, name)))
 
 
-def _sums(found: Neighbours, weights: Float64) -> MatchingSums:
-    n = found.n
-    first, second = found.codes // n, found.codes % n
-    here, there = _shared(found.codes, np.sort(second * n + first))
+def _sums(neighbours: Neighbours, weights: Float64) -> MatchingSums:
+    n = neighbours.n
+    first, second = neighbours.codes // n, neighbours.codes % n
+    here, there = _shared(neighbours.codes, np.sort(second * n + first))
     # The reversed edges, put in order, carry their weights along.
     backwards = weights[np.argsort(second * n + first, kind="stable")]
     return matching_sums(

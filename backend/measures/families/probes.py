@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
+from backend.measures.chance.seeds import t_interval
 from backend.measures.core.base import (
     Float64,
     as_representation,
@@ -20,6 +21,7 @@ from backend.measures.core.base import (
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, Result
 from backend.measures.families.kernel import check_choice
+from backend.remarks import Remark, Remarks, remark
 
 Task = Literal["binary", "multiclass", "multilabel"]
 Labels = NDArray[np.intp]
@@ -69,9 +71,9 @@ def linear_probe(
     _check(folds, penalty)
     prepared = prepare(array, "x")
     targets, names = _targets(labels, task, n)
-    reason = constant_reason("x") if prepared.constant else _too_few(targets, names, task, folds)
-    copies = duplicate_warning(prepared, "x")
-    remarks = [copies] if copies else []
+    constant = constant_reason("x") if prepared.constant else None
+    reason = Remarks.of(constant or _too_few(targets, names, task, folds))
+    remarks = Remarks.of(duplicate_warning(prepared, "x"))
     value = low = high = NAN
     if not reason:
         of = _folds(targets, folds, seed)
@@ -80,9 +82,10 @@ def linear_probe(
         scores = np.array([score for score, _ in fits])
         cut = sum(not converged for _, converged in fits)
         if cut:
-            remarks.append(f"{cut} of {folds} folds stopped after {MAX_ITERATIONS} iterations")
+            cut_short = remark("unconverged", cut=cut, folds=folds, iterations=MAX_ITERATIONS)
+            remarks = Remarks.of(remarks, cut_short)
         value = float(scores.mean())
-        low, high = _interval(scores)
+        low, high = t_interval(value, float(scores.std(ddof=1)), len(scores))
     return Result(
         measure="linear_probe",
         value=value,
@@ -99,7 +102,7 @@ def linear_probe(
         ci_low=low,
         ci_high=high,
         null_mean=NAN if reason else _chance(targets, task),
-        warnings=tuple(remarks),
+        warnings=remarks,
         reason=reason,
     )
 
@@ -141,17 +144,18 @@ def _targets(labels: object, task: str, n: int) -> tuple[Labels, list[str]]:
     return indices.astype(np.intp), [f"class {value}" for value in values]
 
 
-def _too_few(targets: Labels, names: list[str], task: str, folds: int) -> str:
-    """Why the task cannot be cross-validated; empty if it can."""
+def _too_few(targets: Labels, names: list[str], task: str, folds: int) -> Remark | None:
+    """Why the task cannot be cross-validated; None if it can."""
     if task != "multilabel" and len(names) == 1:
-        return f"all samples have {names[0]}"
+        return remark("one_class", name=names[0])
     counts = targets.sum(axis=0) if task == "multilabel" else np.bincount(targets)
     for name, count in zip(names, counts, strict=True):
         if count < folds:
-            return f"{name} has {count} samples, fewer than {folds} folds"
+            return remark("small_class", name=name, count=int(count), folds=folds)
         if task == "multilabel" and len(targets) - count < folds:
-            return f"{name} is missing in {len(targets) - count} samples, fewer than {folds} folds"
-    return ""
+            rest = len(targets) - int(count)
+            return remark("nearly_all", name=name, count=rest, folds=folds)
+    return None
 
 
 def _folds(targets: Labels, folds: int, seed: int) -> Labels:
@@ -191,36 +195,29 @@ def _score(
 
     scaler = StandardScaler().fit(x[~held])
     train, test = scaler.transform(x[~held]), scaler.transform(x[held])
-    known, truth = targets[~held], targets[held]
+    seen, truth = targets[~held], targets[held]
     if task != "multilabel":
-        model, converged = _logistic(train, known, penalty, None)
+        model, converged = _logistic(train, seen, penalty, None)
         if task == "binary":
             return float(roc_auc_score(truth, model.decision_function(test))), converged
         return float((model.predict(test) == truth).mean()), converged
-    models = [_logistic(train, column, penalty, "balanced") for column in known.T]
-    found = np.column_stack([model.predict(test) for model, _ in models])
-    seen = truth.any(axis=0)  # a label that no held-out sample has cannot be found
-    score = float(f1_score(truth[:, seen], found[:, seen], average="macro", zero_division=0.0))
+    models = [_logistic(train, column, penalty, "balanced") for column in seen.T]
+    predicted = np.column_stack([model.predict(test) for model, _ in models])
+    has = truth.any(axis=0)  # a label that no held-out sample has cannot be predicted rightly
+    score = float(f1_score(truth[:, has], predicted[:, has], average="macro", zero_division=0.0))
     return score, all(converged for _, converged in models)
 
 
 def _logistic(
-    train: Float64, known: Labels, penalty: float, weight: str | None
+    train: Float64, labels: Labels, penalty: float, weight: str | None
 ) -> tuple[Any, bool]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
         C=1 / (penalty * len(train)), class_weight=weight, max_iter=MAX_ITERATIONS, tol=1e-3
     )
-    model.fit(train, known)
+    model.fit(train, labels)
     return model, int(np.max(model.n_iter_)) < MAX_ITERATIONS
-
-
-def _interval(scores: Float64) -> tuple[float, float]:
-    from scipy.stats import t
-
-    half = t.ppf(0.975, len(scores) - 1) * scores.std(ddof=1) / np.sqrt(len(scores))
-    return float(scores.mean() - half), float(scores.mean() + half)
 
 
 def _chance(targets: Labels, task: str) -> float:

@@ -15,6 +15,7 @@ from backend.measures.core.hsic import sum_of
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, Result
 from backend.measures.families.neighbours import check_k
+from backend.remarks import NOTHING, Remarks, remark
 
 ESTIMATOR = "held-out half"
 
@@ -62,7 +63,7 @@ def retrieval(x: object, y: object, *, ks: Sequence[int] = (1, 5, 10), seed: int
     dims = (int(arrays[0].shape[1]), int(arrays[1].shape[1]))
 
     def direction(name: str, queries: Float64, targets: Float64) -> dict[int, Result]:
-        found = dict.fromkeys(ks, (NAN, NAN)) if reason else _recall(queries, targets, ks)
+        recalls = dict.fromkeys(ks, (NAN, NAN)) if reason else _recall(queries, targets, ks)
         return {
             k: Result(
                 measure="retrieval",
@@ -76,7 +77,7 @@ def retrieval(x: object, y: object, *, ks: Sequence[int] = (1, 5, 10), seed: int
                 warnings=warnings,
                 reason=reason,
             )
-            for k, (value, sd) in found.items()
+            for k, (value, sd) in recalls.items()
         }
 
     return Retrieval(direction("x_to_y", x_held, y_held), direction("y_to_x", y_held, x_held))
@@ -101,7 +102,7 @@ def _shared_space(
     names: Sequence[str],
     fit: NDArray[np.int64],
     gallery: NDArray[np.int64],
-) -> tuple[Float64, Float64, str, tuple[str, ...]]:
+) -> tuple[Float64, Float64, Remarks, Remarks]:
     """Unit rows (n_gallery, r) of both sides in the directions that the fitted half matches."""
     fitted, held = [], []
     for array, name in zip(arrays, names, strict=True):
@@ -112,7 +113,7 @@ def _shared_space(
         rows = rows - mean
         # What is left of a unit norm after centring, if not rounding.
         if prepared.constant or np.linalg.norm(rows) <= 1e-13:
-            return empty, empty, f"the samples that the map is fitted on are constant in {name}", ()
+            return empty, empty, Remarks.of(remark("fitted_on_constant", name)), NOTHING
         fitted.append(rows)
         held.append(prepared.data[gallery] - mean)
     d_x, d_y = (rows.shape[1] for rows in fitted)
@@ -123,15 +124,12 @@ def _shared_space(
     rank = int((values > floor * scale).sum())
     if rank == 0:
         empty = np.zeros((len(gallery), 0))
-        return empty, empty, "x and y are uncorrelated: every orthogonal map fits as well", ()
-    warnings: tuple[str, ...] = ()
+        return empty, empty, Remarks.of(remark("uncorrelated", *names)), NOTHING
+    warnings = NOTHING
     full = min(array.shape[1] for array in arrays)
     if rank < full:
-        warnings = (
-            f"{len(fit)} samples determine {rank} of {full} directions of the map: "
-            "the others are left out",
-        )
-    return _unit(held[0] @ left[:, :rank]), _unit(held[1] @ right[:rank].T), "", warnings
+        warnings = Remarks.of(remark("map_of_low_rank", n=len(fit), rank=rank, full=full))
+    return _unit(held[0] @ left[:, :rank]), _unit(held[1] @ right[:rank].T), NOTHING, warnings
 
 
 def _svd(sides: tuple[Float64, Float64]) -> tuple[Float64, Float64, Float64]:
@@ -176,13 +174,13 @@ def _recall(
 
     work = float(m) * m * (queries.shape[1] + 30 * len(ks))
     blocks = map_pieces(block, range(0, m, b), work)
-    found = {}
+    recalls = {}
     for at, k in enumerate(ks):
         hits = sum(sums[at][0] for sums in blocks)
         squares = sum(sums[at][1] for sums in blocks)
         columns = sum_of([sums[at][2] for sums in blocks])
-        found[k] = hits / m, _null_sd(m, k, squares, columns)
-    return found
+        recalls[k] = hits / m, _null_sd(m, k, squares, columns)
+    return recalls
 
 
 def _null_sd(m: int, k: int, squares: float, columns: Float64) -> float:

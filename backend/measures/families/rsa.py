@@ -14,14 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.measures.core.base import Float64, FloatArray
+from backend.measures.core.base import Float64, FloatArray, duplicate_warning
 from backend.measures.core.comparison import Comparison, Layer, Scores, compare, compare_all
-from backend.measures.core.distances import TIE, condensed, copies_warning, prepared_for
+from backend.measures.core.distances import TIE, condensed, prepared_for
 from backend.measures.core.hsic import biased_null, sum_of
 from backend.measures.core.matching import MatchingSums, matching_null, matching_sums
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import MatrixResult, Result
 from backend.measures.families.kernel import check_choice
+from backend.remarks import Remarks, remark
 
 RdmComparison = Literal["spearman", "pearson", "cosine", "cosine_cov"]
 Distance = Literal["euclidean", "correlation"]
@@ -130,13 +131,13 @@ def _describe(array: FloatArray, name: str, *, comparison: str, distance: str) -
         upper, diagonal = _centred(upper, n)
     size = np.sqrt(2 * float(upper @ upper) + float(diagonal @ diagonal))
     if size == 0:
-        return Layer(name, d, None, f"all samples of {name} are equally far apart")
+        return Layer(name, d, None, Remarks.of(remark("equidistant", name)))
     upper /= size
     rows = _row_sums(upper, n)
     squares = 2 * float(upper @ upper)
-    kept = upper if len(upper) <= FLOAT64_PAIRS else upper.astype(np.float32)
-    rdm = Rdm(kept, diagonal / size, matching_sums(rows, rows, squares, squares))
-    return Layer(name, d, rdm, "", copies_warning(prepared, name))
+    held = upper if len(upper) <= FLOAT64_PAIRS else upper.astype(np.float32)
+    rdm = Rdm(held, diagonal / size, matching_sums(rows, rows, squares, squares))
+    return Layer(name, d, rdm, warnings=Remarks.of(duplicate_warning(prepared, name)))
 
 
 def _centred(upper: Float64, n: int) -> tuple[Float64, Float64]:

@@ -34,6 +34,7 @@ from backend.measures.core.base import (
 from backend.measures.core.pairs import grid
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, MatrixResult, Result
+from backend.remarks import NOTHING, Remark, Remarks, remark
 
 ESTIMATOR = "sample"
 
@@ -46,7 +47,7 @@ class Shape:
     """A layer up to rotation: ``data`` (n, min(n, d)) of unit norm with the layer's Gram matrix.
 
     ``square`` is the squared norm of ``data``, 1 up to its rounding; ``norm`` is the Frobenius norm
-    before scaling, 0 for a layer of which nothing is left. ``copies`` is the warning about repeated
+    before scaling, 0 for a layer of which nothing is left. ``copies`` is the remark on repeated
     rows, if there is one.
     """
 
@@ -54,7 +55,7 @@ class Shape:
     square: float
     norm: float
     d: int
-    copies: str | None
+    copies: Remark | None
 
 
 def procrustes(x: object, y: object, *, normalise: bool = True, centre: bool = True) -> Result:
@@ -81,7 +82,7 @@ def procrustes(x: object, y: object, *, normalise: bool = True, centre: bool = T
         estimator=ESTIMATOR,
         params={"normalise": normalise, "centre": centre},
         warnings=_warnings((a, b)),
-        reason=_reason(((a, "x"), (b, "y")), centre) if math.isnan(value) else "",
+        reason=_reason(((a, "x"), (b, "y")), centre) if math.isnan(value) else NOTHING,
     )
 
 
@@ -184,19 +185,16 @@ def _reduced(prepared: Prepared) -> FloatArray:
     return reduced
 
 
-def _reason(sides: Sequence[tuple[Shape, str]], centre: bool) -> str:
+def _reason(sides: Sequence[tuple[Shape, str]], centre: bool) -> Remarks:
     """Why a normalised distance is NaN."""
-    texts = [
-        constant_reason(name) if centre else f"{name} is zero everywhere"
+    return Remarks.of(
+        constant_reason(name) if centre else remark("zero", name)
         for side, name in sides
         if side.norm == 0
-    ]
-    return "; ".join(dict.fromkeys(texts))
+    )
 
 
-def _warnings(sides: Sequence[Shape]) -> tuple[str, ...]:
+def _warnings(sides: Sequence[Shape]) -> Remarks:
     n, widest = len(sides[0].data), max(side.d for side in sides)
-    texts = [side.copies for side in sides]
-    if n <= widest:
-        texts.insert(0, f"n = {n} samples <= d = {widest}: unrelated data can be rotated together")
-    return tuple(dict.fromkeys(text for text in texts if text))
+    rotatable = remark("rotatable", n=n, d=widest) if n <= widest else None
+    return Remarks.of(rotatable, *(side.copies for side in sides))

@@ -1,8 +1,7 @@
 """The rows that a capture without vectors can still give, from sums over its samples.
 
-A subset of :mod:`backend.measures.suite.suite` in the same form: CKA of consecutive layers, of each
-named site with its neighbours and its namesakes, and of matching layers of every two streams;
-effective dimension and participation ratio of every site.
+CKA of consecutive layers, of each named site with its neighbours and its namesakes, and of matching
+layers of every two streams; of every site all measures that follow from its spectrum.
 """
 
 from __future__ import annotations
@@ -12,9 +11,12 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from backend.errors import InputError
-from backend.measures.families.dimension import check_threshold
 from backend.measures.streaming.stream import CKAStream
-from backend.measures.suite.suite import in_order, named_pairs, site_facts, tidy_frame
+from backend.measures.suite.dimensions import of_spectrum, spectrum_rows
+from backend.measures.suite.linear_cka import pair_rows
+from backend.measures.suite.pairs import in_order, named_pairs
+from backend.measures.suite.rows import tidy_frame
+from backend.measures.suite.sites import site_facts
 from backend.types import LayerRef, Pooling, StreamSpec, matched_layers
 
 if TYPE_CHECKING:
@@ -52,17 +54,18 @@ def stream_suite(
     pooling: Pooling,
     *,
     modalities: Mapping[str, str] | None = None,
-    threshold: float = 0.95,
 ) -> pd.DataFrame:
     """The rows of ``compared`` pairs, which the stream must track, and of every layer's dimension.
 
-    ``refs`` name the stream's layers in order; columns, reasons and nulls are those of
-    :func:`backend.measures.suite.suite`. No warning counts copies among the samples: they are gone.
-    InputError for fewer than 4 samples. Cost: one eigen-decomposition a layer.
+    ``refs`` name the stream's layers in order; columns, reasons and nulls are those of the measures
+    of vectors. No warning counts copies among the samples: they are gone. InputError for fewer than
+    4 samples. Cost: one eigen-decomposition a layer.
     """
-    check_threshold(threshold)
     if stream.n < LEAST_SAMPLES:
         raise InputError(f"needs at least {LEAST_SAMPLES} samples, got {stream.n}", where="stream")
     shares = stream.spectra()
     sites = site_facts(refs, stream.layers(shares), pooling, modalities or {})
-    return tidy_frame(sites, stream.statistics(), shares, compared, threshold)
+    rows = [*pair_rows(sites, stream.statistics(), compared)]
+    for site, own in zip(sites, shares, strict=True):
+        rows += spectrum_rows(site, own, of_spectrum())
+    return tidy_frame(rows)

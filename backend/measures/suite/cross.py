@@ -2,7 +2,7 @@
 
 Every block of every stream of one model with every block of every stream of the other, biased and
 debiased, each with its null and its bootstrap interval; the debiased one with a p-value, corrected
-after Holm over all pairs of the same two streams, as within one model (:mod:`.suite`).
+after Holm over all pairs of the same two streams, as within one model (:mod:`.linear_cka`).
 """
 
 from __future__ import annotations
@@ -13,80 +13,72 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.measures.chance.bootstrap import LEVEL
+from backend.measures.chance.bootstrap import LEVEL, RESAMPLES
 from backend.measures.chance.pvalues import holm
 from backend.measures.core.base import Float64
 from backend.measures.families.kernel import cka_matrix
-from backend.measures.suite.presets import Layers
-from backend.measures.suite.suite import (
-    COLUMNS,
-    ESTIMATORS,
-    constant_layer_reason,
-    site_name,
-    tidy_row,
-)
+from backend.measures.suite.layers import Layers, place
+from backend.measures.suite.linear_cka import ESTIMATORS
+from backend.measures.suite.rows import Row, explained, tidy_frame, tidy_row
 from backend.types import LayerRef
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+PARAMETERS = {"resamples": RESAMPLES}
+"""What the values depend on besides the vectors: part of the key of what is stored."""
+
+
 def cross_cka(a: Layers, b: Layers, names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:
-    """CKA of two models' blocks, columns as in ``COLUMNS``: ``stream_a`` of ``a``, ``stream_b`` of
+    """CKA of two models' blocks, columns as in a store: ``stream_a`` of ``a``, ``stream_b`` of
     ``b``.
 
     ``names`` are the models' in reasons and errors. Both must hold the same n >= 4 samples in the
     same order and under the same pooling. Cost: two passes of :func:`cka_matrix` over all layers.
     """
-    import pandas as pd
-
     if a.pooling != b.pooling:
         raise ValueError(f"{a.pooling} vectors cannot be compared with {b.pooling} vectors")
-    rows = [*_rows(a, b, names)]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return tidy_frame(_rows(a, b, names))
 
 
-def _rows(a: Layers, b: Layers, names: tuple[str, str]) -> Iterator[dict[str, object]]:
+def _rows(a: Layers, b: Layers, names: tuple[str, str]) -> Iterator[Row]:
     left, right = a.blocks, b.blocks
     if not left or not right:
         return  # a model may have no layer with this pooling
-    constant = {
-        (side, ref): f"{name}: {constant_layer_reason(ref, layers.pooling, layers.modalities)}"
-        for side, layers, name in zip((0, 1), (a, b), names, strict=True)
+    named = {
+        str(place(ref, run)): (place(ref, run),)
+        for layers, run in zip((a, b), names, strict=True)
         for ref in layers.blocks
-        if _is_constant(layers.arrays[ref])
     }
+    modalities = dict(zip(names, (a.modalities, b.modalities), strict=True))
     for estimator in ESTIMATORS:
         tested = estimator == "debiased"
-        found = cka_matrix(
+        matrix = cka_matrix(
             [a.arrays[ref] for ref in left],
             [b.arrays[ref] for ref in right],
             estimator=estimator,
-            labels=[f"{site_name(ref)} of {names[0]}" for ref in left],
-            other_labels=[f"{site_name(ref)} of {names[1]}" for ref in right],
+            labels=[str(place(ref, names[0])) for ref in left],
+            other_labels=[str(place(ref, names[1])) for ref in right],
             interval=LEVEL,
             p_value=tested,
         )
-        said = _by_layer(found.warnings, [*found.rows, *found.columns])
-        if found.p_values is not None:
-            found = replace(found, p_corrected=_by_streams(found.p_values, left, right))
+        if matrix.p_values is not None:
+            matrix = replace(matrix, p_corrected=_by_streams(matrix.p_values, left, right))
         for i, x in enumerate(left):
             for j, y in enumerate(right):
-                dims = (int(a.arrays[x].shape[1]), int(b.arrays[y].shape[1]))
-                about = (*said[""], *said[found.rows[i]], *said[found.columns[j]])
-                cell = replace(found.cell(i, j, dims), warnings=about, pooling=a.pooling)
-                why = [constant[key] for key in ((0, x), (1, y)) if key in constant]
-                if cell.reason and why:
-                    cell = replace(cell, reason="; ".join(why))
-                yield tidy_row(cell, x, y)
-
-
-def _by_layer(warnings: Sequence[str], labels: Sequence[str]) -> dict[str, list[str]]:
-    """Warnings under the label of the layer that they name, under "" those that name none."""
-    said: dict[str, list[str]] = {"": [], **{label: [] for label in labels}}
-    for text in warnings:
-        said[next((label for label in labels if f" of {label} " in text), "")].append(text)
-    return said
+                (d_x,), (d_y,) = a.dims(x), b.dims(y)
+                cell = matrix.cell(i, j, (d_x, d_y))
+                yield tidy_row(
+                    replace(
+                        cell,
+                        pooling=a.pooling,
+                        warnings=cell.warnings.at(named),
+                        reason=explained(cell.reason.at(named), a.pooling, modalities),
+                    ),
+                    x,
+                    y,
+                )
 
 
 def _by_streams(p: Float64, left: Sequence[LayerRef], right: Sequence[LayerRef]) -> Float64:
@@ -100,7 +92,3 @@ def _by_streams(p: Float64, left: Sequence[LayerRef], right: Sequence[LayerRef])
             )
             corrected[at] = holm(p[at])
     return corrected
-
-
-def _is_constant(x: np.ndarray) -> bool:
-    return bool((x == x[:1]).all())

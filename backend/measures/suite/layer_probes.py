@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
-from backend.measures.core.base import constant_reason
-from backend.measures.core.result import Result
+from backend.measures.core.result import NAN, Result
 from backend.measures.families.probes import linear_probe
-from backend.measures.suite.suite import (
-    constant_layer_reason,
-    end_pairs,
-    in_order,
-    site_name,
-    tidy_row,
-)
+from backend.measures.registry import Arguments
+from backend.measures.suite.layers import Layers, place, site_name
+from backend.measures.suite.pairs import end_pairs, in_order
+from backend.measures.suite.rows import Row, Table, explained, tidy_row
+from backend.remarks import Remark, Remarks, remark
 from backend.types import NO_LABEL, LayerRef, StreamSpec, TaskSpec, matched_layers
-
-if TYPE_CHECKING:
-    from backend.measures.suite.presets import Layers
-
-FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,29 +27,32 @@ class Target:
     task: TaskSpec
     rows: NDArray[np.intp]
     labels: NDArray[np.generic]
-    remark: str = ""
+    remark: Remark | None = None
 
 
-def probe_rows(layers: Layers) -> Iterator[dict[str, object]]:
+def probe_rows(layers: Layers, asked: Mapping[str, Arguments]) -> Table:
     """A tidy row a task and layer, and a task and pair of matching layers, one after the other.
 
-    ``estimator`` is the name of the task. A row of two layers is the probe of both vectors, one
-    after the other; the vision stream's is first. Classes (labels, if there are several a sample)
-    with fewer than ``FOLDS`` samples cannot be cross-validated and are left out with a warning.
+    ``asked["linear_probe"]`` are the probe's arguments. ``estimator`` is the name of the task. A
+    row of two layers is the probe of both vectors, one after the other; the vision stream's is
+    first. Classes (labels, if there are several a sample) with fewer samples than folds cannot be
+    cross-validated and are left out with a warning.
     """
-    targets = [target_of(task, labels) for task, labels in layers.labels.items() if task.classes]
+    arguments = asked["linear_probe"]
+    folds = arguments["folds"]
+    targets = [
+        target_of(task, labels, folds) for task, labels in layers.labels.items() if task.classes
+    ]
     places: list[tuple[LayerRef, ...]] = [(ref,) for ref in [*layers.blocks, *layers.at_ends]]
     places += matching(layers)
-    for target in targets:
-        for place in places:
-            yield _row(layers, target, place)
+    return Table(_rows(layers, targets, places, arguments))
 
 
 def matching(layers: Layers) -> list[tuple[LayerRef, LayerRef]]:
     """Matching layers of every two streams, of those that were captured; the vision stream first.
 
     Where depths differ, a layer of the shallower stream has several partners. Namesakes after the
-    last layers (:func:`backend.measures.suite.suite.end_pairs`) match, too.
+    last layers (:func:`backend.measures.suite.pairs.end_pairs`) match, too.
     """
     blocks = layers.blocks
     specs = [
@@ -70,66 +64,72 @@ def matching(layers: Layers) -> list[tuple[LayerRef, LayerRef]]:
     return [*captured, *end_pairs(layers.refs, layers.modalities)]
 
 
-def target_of(task: TaskSpec, labels: NDArray[np.integer]) -> Target:
+def target_of(task: TaskSpec, labels: NDArray[np.integer], folds: int) -> Target:
     """Samples and labels that a probe of ``task`` can be cross-validated on.
 
     ``labels`` (n,) class indices or (n, classes) of 0 and 1, -1 for samples that have none. Where
-    nothing would be left, all is kept and the probe says what is wrong.
+    nothing would be left, all stays and the probe says what is wrong.
     """
     if task.kind == "multilabel":
         rows = np.flatnonzero(labels[:, 0] != NO_LABEL)
-        found = labels[rows]
-        held = np.minimum(found.sum(axis=0), len(rows) - found.sum(axis=0))
-        kept = held >= FOLDS
-        if kept.all() or not kept.any():
-            return Target(task, rows, found)
-        return Target(
-            task,
-            rows,
-            found[:, kept],
-            f"{int((~kept).sum())} of {len(kept)} labels left out: with or without them are fewer "
-            f"than {FOLDS} samples",
+        given = labels[rows]
+        members = np.minimum(given.sum(axis=0), len(rows) - given.sum(axis=0))
+        enough = members >= folds
+        if enough.all() or not enough.any():
+            return Target(task, rows, given)
+        left_out = remark(
+            "labels_left_out", count=int((~enough).sum()), labels=len(enough), folds=folds
         )
+        return Target(task, rows, given[:, enough], left_out)
     rows = np.flatnonzero(labels != NO_LABEL)
     counts = np.bincount(labels[rows], minlength=len(task.classes))
-    rare = (counts > 0) & (counts < FOLDS)
-    remark = ""
-    if task.kind == "multiclass" and rare.any() and (counts >= FOLDS).sum() > 1:
+    rare = (counts > 0) & (counts < folds)
+    about = None
+    if task.kind == "multiclass" and rare.any() and (counts >= folds).sum() > 1:
         rows = rows[~rare[labels[rows]]]
-        remark = (
-            f"{int(counts[rare].sum())} samples left out: their {int(rare.sum())} classes have "
-            f"fewer than {FOLDS} samples"
+        about = remark(
+            "classes_left_out", count=int(counts[rare].sum()), classes=int(rare.sum()), folds=folds
         )
-    found = labels[rows]
-    named = np.array(task.classes)[found] if task.kind == "multiclass" else found
-    return Target(task, rows, named, remark)
+    given = labels[rows]
+    named = np.array(task.classes)[given] if task.kind == "multiclass" else given
+    return Target(task, rows, named, about)
 
 
-def _row(layers: Layers, target: Target, place: tuple[LayerRef, ...]) -> dict[str, object]:
-    parts = [layers.arrays[ref][target.rows] for ref in place]
+def _rows(
+    layers: Layers,
+    targets: list[Target],
+    places: list[tuple[LayerRef, ...]],
+    arguments: Arguments,
+) -> Iterator[Row]:
+    for target in targets:
+        for refs in places:
+            yield _row(layers, target, refs, arguments)
+
+
+def _row(layers: Layers, target: Target, refs: tuple[LayerRef, ...], arguments: Arguments) -> Row:
+    parts = [layers.arrays[ref][target.rows] for ref in refs]
     try:
-        result = _probe(np.concatenate(parts, axis=1), target)
+        result = _probe(np.concatenate(parts, axis=1), target, arguments)
     except InputError as error:  # it calls its argument x: name the layers
-        where = " and ".join(map(site_name, place))
+        where = " and ".join(map(site_name, refs))
         raise InputError(error.problem, where=where, hint=error.hint) from error
-    if result.reason == constant_reason("x"):
-        reasons = [constant_layer_reason(ref, layers.pooling, layers.modalities) for ref in place]
-        result = replace(result, reason="; ".join(reasons))
-    remarks = [remark for remark in (target.remark, layers.note) if remark]
+    together = {"x": tuple(map(place, refs))}
+    reason = result.reason.at(together)
     result = replace(
         result,
         estimator=target.task.name,
         pooling=layers.pooling,
         params={**result.params, "task": target.task.name, "kind": target.task.kind},
         dims=tuple(int(part.shape[1]) for part in parts),
-        warnings=(*result.warnings, *remarks),
+        reason=explained(reason, layers.pooling, {"": layers.modalities}),
+        warnings=Remarks.of(result.warnings.at(together), target.remark, layers.note),
     )
-    return tidy_row(result, *place)
+    return tidy_row(result, *refs)
 
 
-def _probe(x: NDArray[np.floating], target: Target) -> Result:
+def _probe(x: NDArray[np.floating], target: Target, arguments: Arguments) -> Result:
     task = target.task
     if len(x) < 2:
-        reason = "fewer than 2 samples have a label"
-        return Result("linear_probe", float("nan"), len(x), (), "", reason=reason)
-    return linear_probe(x, target.labels, task=task.kind, folds=FOLDS)
+        reason = Remarks.of(remark("unlabelled"))
+        return Result("linear_probe", NAN, len(x), (), "", reason=reason)
+    return linear_probe(x, target.labels, task=task.kind, **arguments)

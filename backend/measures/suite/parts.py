@@ -1,66 +1,129 @@
-"""Which measures are computed together: the parts of a preset, and how a store names their files.
+"""Which measures are computed together, and how a store names their files.
 
-Every part of a preset is one file a pooling in the store, so that a new measure costs its own part
-only, and a page reads the parts that it shows.
+A part of a preset is one file a pooling, so that a new measure costs its own part only, and a page
+reads the parts that it shows. All of it derives from the registry.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
-PRESETS = ("default", "thesis")
+from backend.measures.registry import MEASURES, PRESETS, Measure, Use
+from backend.types import POOLINGS, Pooling
 
-PARTS: dict[str, tuple[str, ...]] = {
-    "cka": ("cka",),
-    "rbf": ("cka_rbf",),
-    "shape": ("procrustes",),
-    "cca": ("svcca", "pwcca", "mean_cca"),
-    "neighbours": ("mutual_knn", "jaccard_knn", "cknna"),
-    "rsa": ("rsa",),
-    "retrieval": ("recall_at_1", "recall_at_5", "recall_at_10"),
-    "gap": ("modality_gap", "alignment", "uniformity"),
-    "dimension": (
-        "effective_dimension",
-        "participation_ratio",
-        "effective_rank",
-        "stable_rank",
-        "two_nn",
-    ),
-    "probes": ("linear_probe",),
+_POOLINGS: dict[str, tuple[Pooling, ...]] = {"default": POOLINGS, "thesis": ("cls",)}
+
+THESIS_SAMPLES = 1_024
+
+# What is done to the layers first: part of what a file's key says.
+_LAYERS: dict[str, dict[str, object]] = {
+    "default": {},
+    "thesis": {"samples": THESIS_SAMPLES, "rows": "unit"},
 }
-"""{part: the measures that it holds} of the default preset."""
 
-THESIS_PARTS: dict[str, tuple[str, ...]] = {
-    "cka": ("cka",),
-    "shape": ("procrustes",),
-    "cca": ("svcca",),
-    "neighbours": ("mutual_knn",),
-    "dimension": PARTS["dimension"][:4],
-}
-"""The same of the thesis preset."""
+_KEY = re.compile(r"([a-z]+)-([a-z0-9_]+)-([a-z]+)-[0-9a-f]{10}")
 
-_HELD = {"default": PARTS, "thesis": THESIS_PARTS}
 
-_KEY = re.compile(r"([a-z]+)-([a-z]+)-([a-z]+)-[0-9a-f]{10}")
+@dataclass(frozen=True)
+class Part:
+    """Measures of a preset that are computed together and kept in one file a pooling."""
+
+    preset: str
+    name: str
+    measures: tuple[Measure, ...]
+
+    @property
+    def uses(self) -> dict[str, Use]:
+        """{measure: how it is computed}."""
+        return {one.name: one.presets[self.preset] for one in self.measures}
+
+    @property
+    def max_samples(self) -> int | None:
+        """How many samples are looked at at most; None for all."""
+        (most,) = {use.max_samples for use in self.uses.values()}
+        return most
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Everything that is passed: what the key of the file is made of."""
+        out = dict(_LAYERS[self.preset])
+        if self.max_samples is not None:
+            out["samples"] = self.max_samples
+        for use in self.uses.values():
+            clash = [name for name, value in use.arguments.items() if out.get(name, value) != value]
+            if clash:
+                raise ValueError(f"part {self.name}: two values of {clash[0]} in one file")
+            out |= use.arguments
+        return out
+
+    @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        """The poolings that it is computed for."""
+        return _POOLINGS[self.preset]
+
+    @property
+    def weight(self) -> int:
+        """About how long it takes, for the progress bar."""
+        return max(one.cost for one in self.measures)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it needs the samples' labels."""
+        return any(one.labelled for one in self.measures)
+
+    @property
+    def drivers(self) -> bool:
+        """Whether it also keeps the samples that drive its cells."""
+        return any(use.drivers for use in self.uses.values())
+
+
+@cache
+def parts_of(preset: str) -> tuple[Part, ...]:
+    """The parts of a preset, in the registry's order."""
+    parts: dict[str, list[Measure]] = {}
+    for one in MEASURES.values():
+        if preset in one.presets:
+            parts.setdefault(one.part, []).append(one)
+    return tuple(Part(preset, name, tuple(measures)) for name, measures in parts.items())
+
+
+def part_of(preset: str, name: str) -> Part:
+    """A part of a preset by its name; KeyError for one that there is not."""
+    return _by_name(preset)[name]
+
+
+@cache
+def _by_name(preset: str) -> Mapping[str, Part]:
+    return {part.name: part for part in parts_of(preset)}
 
 
 def gallery_names(a: str, b: str) -> tuple[str, str]:
-    """What two streams are called in the directions of retrieval: what is found is an image."""
+    """What two streams are called in the directions of retrieval: what is sought is an image."""
     one, other = ("image" if name == "vision" else name for name in (a, b))
     return (one, other) if one != other else (a, b)
 
 
 def preset_of(key: str) -> str:
     """The preset of a store's key of measures; a key of another form counts as default."""
-    found = _KEY.fullmatch(key)
-    return found[1] if found and found[1] in PRESETS else "default"
+    match = _KEY.fullmatch(key)
+    return match[1] if match and match[1] in PRESETS else "default"
 
 
 def measures_of(key: str) -> tuple[str, ...] | None:
     """The measures that the file of a key may hold; None where only reading it tells."""
-    found = _KEY.fullmatch(key)
-    return _HELD[found[1]].get(found[2]) if found and found[1] in _HELD else None
+    match = _KEY.fullmatch(key)
+    if not match or match[1] not in PRESETS or match[2] not in _by_name(match[1]):
+        return None
+    return tuple(one.name for one in part_of(match[1], match[2]).measures)
+
+
+def pooling_of(key: str) -> str | None:
+    """The pooling of everything in the file of a key; None where only reading it tells."""
+    match = _KEY.fullmatch(key)
+    return match[3] if match else None
 
 
 def may_hold(key: str, names: Sequence[str]) -> bool:

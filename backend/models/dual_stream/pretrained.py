@@ -46,8 +46,7 @@ def load_text(name: str) -> TextEncoder:
         model_class = _encoder_class(checkpoint.model_type)
         return TextEncoder(checkpoint.weights(model_class, ignored_keys=_HEADS))
     except InputError as error:
-        where = f"text encoder {name}"
-        raise InputError(error.problem, where=where, hint=error.hint) from error
+        raise error.within(f"text encoder {name}") from error
 
 
 def _encoder_class(model_type: str) -> type[PreTrainedModel]:

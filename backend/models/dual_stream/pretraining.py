@@ -32,8 +32,6 @@ from torch.nn import functional
 
 from backend.models.dual_stream.model import FusionModel
 
-OBJECTIVES = ("mlm", "alignment", "image")
-
 _EXCHANGED = 0.5
 _TO_MASK, _TO_RANDOM = 0.8, 0.1
 _TEMPERATURE = 0.1

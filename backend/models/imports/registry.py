@@ -39,10 +39,10 @@ def import_checkpoint(file: Path, *, form: str, out: Path, tokenizer: str | None
     """
     if form not in FORMATS:
         raise InputError(
-            f"unknown format {form!r}", where="--format", hint=f"Known: {', '.join(FORMATS)}."
+            f"unknown format {form!r}", field="format", hint=f"Known: {', '.join(FORMATS)}."
         )
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError("already exists", where=str(out), hint="Choose another --out.")
+        raise InputError("already exists", where=str(out), hint="Choose another `out`.")
     read = FORMATS[form](file)
     words = _tokenizer(tokenizer, int(read.config.text["vocab_size"]))
     with torch.device("meta"):
@@ -58,9 +58,9 @@ def _tokenizer(name: str | None, vocabulary: int) -> PreTrainedTokenizerBase:
     if name is None:
         raise InputError(
             "a tokenizer is needed: the checkpoint file holds none",
-            where="--tokenizer",
+            field="tokenizer",
             hint="Give the directory of bert-base-uncased's (with its tokenizer.json), or its hub "
-            "id: --tokenizer google-bert/bert-base-uncased.",
+            "id: `tokenizer` google-bert/bert-base-uncased.",
         )
     found = load_tokenizer(name)
     if len(found) != vocabulary:

@@ -6,22 +6,27 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from backend.data.sample import Sample
-from backend.models.adapter import AttentionKey, Inputs
-from backend.models.families.base import (
+from fusionscope.data import Sample
+from fusionscope.models import (
+    AttentionKey,
+    AttentionPoint,
+    Inputs,
+    Point,
     Released,
+    Rewrite,
     block_points,
     block_sites,
     fusion_sites,
     item,
     meets,
+    patch_roles,
     self_attention,
     silenced,
+    special_ids,
+    text_roles,
+    tokenize,
 )
-from backend.models.points import AttentionPoint, Point, Rewrite
-from backend.models.roles import patch_roles, text_roles
-from backend.models.texts import special_ids, tokenize
-from backend.types import LayerRef, Meet, Site, StreamSpec
+from fusionscope.types import LayerRef, Meet, Site, StreamSpec
 from postcards.model import PostcardModel
 
 

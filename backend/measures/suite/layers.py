@@ -1,0 +1,104 @@
+"""A model's captured layers, as what is measured of them takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from backend.measures.core.base import constant_reason
+from backend.measures.suite.pairs import end_pairs, pairs
+from backend.remarks import Place, Remark, remark
+from backend.types import BLOCK, LayerRef, Pooling, TaskSpec
+
+Array = np.ndarray
+
+_INPUTS = {"vision": "image", "text": "text", "audio": "recording"}
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """All captured layers of a model under one pooling: {layer: (n, d)}, rows the same samples.
+
+    The sites of a stream are in the order of the computation, which says what is beside a named
+    one. ``modalities`` maps stream names to modalities and defaults to the names. ``labels`` are
+    those of the same samples by task, where they have any: (n,) class indices, or (n, classes) of 0
+    and 1 if the task is multilabel; -1 where a sample has none. ``note`` goes with every row.
+    """
+
+    arrays: Mapping[LayerRef, Array]
+    pooling: Pooling
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    note: Remark | None = None
+    labels: Mapping[TaskSpec, Array] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Samples; 0 without layers."""
+        return len(next(iter(self.arrays.values()), ()))
+
+    @property
+    def refs(self) -> list[LayerRef]:
+        """The layers in the model's order."""
+        return list(self.arrays)
+
+    @property
+    def blocks(self) -> list[LayerRef]:
+        """The layers without the named sites."""
+        return [ref for ref in self.arrays if ref.site == BLOCK]
+
+    @property
+    def at_ends(self) -> list[LayerRef]:
+        """The named sites that are compared with those of another stream, in the model's order."""
+        compared = {ref for pair in end_pairs(self.refs, self.modalities) for ref in pair}
+        return [ref for ref in self.arrays if ref in compared]
+
+    @property
+    def pairs(self) -> list[tuple[LayerRef, LayerRef]]:
+        """Every pair of sites that is compared, of two streams the vision stream first."""
+        refs = self.refs
+        return [(refs[i], refs[j]) for i, j in pairs(refs, self.modalities)]
+
+    @property
+    def crossing(self) -> list[tuple[LayerRef, LayerRef]]:
+        """Those of two streams."""
+        return [(a, b) for a, b in self.pairs if a.stream != b.stream]
+
+    def dims(self, *refs: LayerRef) -> tuple[int, ...]:
+        """The widths of layers."""
+        return tuple(int(self.arrays[ref].shape[1]) for ref in refs)
+
+    def thinned(self, most: int | None) -> Layers:
+        """At most ``most`` evenly spaced samples, with a note that says so."""
+        n = self.n
+        if most is None or n <= most:
+            return self
+        rows = np.linspace(0, n - 1, most).round().astype(int)
+        return replace(
+            self,
+            arrays={ref: x[rows] for ref, x in self.arrays.items()},
+            labels={task: labels[rows] for task, labels in self.labels.items()},
+            note=remark("thinned", used=most, n=n),
+        )
+
+
+def site_name(ref: LayerRef) -> str:
+    """``"layer 4 of vision"``, ``"layer 4.fusion of vision"``."""
+    return str(place(ref))
+
+
+def place(ref: LayerRef, run: str = "") -> Place:
+    """The layer (of a run), as remarks name it."""
+    return Place(ref.stream, ref.label, run)
+
+
+def constant_layer_reason(
+    ref: LayerRef, pooling: Pooling, modalities: Mapping[str, str], run: str = ""
+) -> Remark:
+    """Why a layer whose samples all have the same vector has no measures."""
+    at = place(ref, run)
+    if (ref.layer, ref.site, pooling) == (0, BLOCK, "cls"):
+        source = _INPUTS.get(modalities.get(ref.stream, ref.stream), "input")
+        return remark("constant_input", at, input=source)
+    return replace(constant_reason(""), layers=(at,))

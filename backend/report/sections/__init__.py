@@ -1,0 +1,1 @@
+"""One file a page of the report: a function of what is asked that gives figures and tables."""

@@ -1,0 +1,77 @@
+"""The study in a report: the table of placements, and the claims asked of the runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from backend.report.asked import Asked, Part, figure
+from backend.report.document import Heading, Item, Points, Table, Words
+from backend.study import ClaimResult, StudyTable
+from backend.study.formats import difference_grid, difference_method, heads
+from backend.views import choices, questions
+from backend.views.claims import choice_of, effects, of_task
+from backend.views.study import MEASURES, claims_of, left_out
+
+LEAD = "Which one wins, by how much, and what these runs say of the thesis's claims."
+
+
+def study(asked: Asked) -> Part:
+    """All runs of one dataset, whatever is chosen for the other sections."""
+    runs = asked.overview.runs
+    choice = choice_of(asked.state, asked.overview)
+    items: list[Item] = [Words(f"{LEAD} All runs on {choice.dataset} count.")]
+    if choice.scores["value"].notna().any():
+        items += _tables(choice.table())
+    else:
+        items.append(Words("No scores are stored for these runs."))
+    shown: dict[str, Any] = dict(choice.shown)
+    tables = {"study scores": choice.scores}
+    if not choice.placed:
+        items.append(Words("The claims are about models that were trained with a placement."))
+        return Part(tuple(items), shown, tables)
+    items += [Words(note) for note in left_out(runs, choice.dataset)]
+    pairs = choices.pair_of(asked.state, choice.placed)
+    pair = pairs.pair if pairs else None
+    measures = questions.measures(asked.store, choice.placed, MEASURES).answer().frame
+    pooling = "cls"
+    if len(measures):
+        available = list(dict.fromkeys(measures["pooling"]))
+        pooling = choices.pooling_of(asked.state, available, choice.placed, pair or ())
+        shown |= {"pooling": pooling, "pair": pair}
+    else:
+        items.append(asked.missing("measures for the claims on layers", "measure"))
+    claims, points = claims_of(runs, choice.dataset, measures, pooling, "debiased", pair)
+    for result in of_task(claims, points, choice.task)[0]:
+        items += _claim(result)
+    return Part(tuple(items), shown, tables)
+
+
+def _tables(table: StudyTable) -> list[Item]:
+    """The scores with the best of each column marked, and the differences to the baseline."""
+    columns = {table.heading: [row.label for row in table.rows]}
+    columns["seeds"] = [table.seeds(row) for row in table.rows]
+    strong = set()
+    for column, head in zip(table.columns, heads(table), strict=True):
+        cells = [table.cell(row, column) for row in table.rows]
+        columns[head] = ["–" if cell is None else cell.text for cell in cells]
+        strong |= {(at, head) for at, cell in enumerate(cells) if cell is not None and cell.best}
+    title = "Mean ± sd over seeds on each run's own split; the best of a column is strong"
+    items: list[Item] = [Table(title, pd.DataFrame(columns), strong=frozenset(strong))]
+    if table.baseline and len(table.rows) > 1:
+        frame = pd.DataFrame(difference_grid(table), columns=[table.heading, *heads(table)])
+        items += [Table(f"Difference to {table.baseline}", frame), Words(difference_method(table))]
+    return items + [Words(note) for note in table.notes]
+
+
+def _claim(result: ClaimResult) -> list[Item]:
+    """What the claim says, its effects drawn, every finding in words, and how it was asked."""
+    items: list[Item] = [Heading(result.claim.title), Words(result.claim.statement)]
+    if result.findings:
+        drawn = effects(result.claim.key, result.findings)
+        items.append(figure(result.claim.title, drawn, result.summary, result.claim.method))
+    lines = [f"{one.verdict}: {' '.join([one.sentence, *one.notes])}" for one in result.findings]
+    items.append(Points(tuple(lines)))
+    notes = [result.multiplicity] if result.findings else []
+    return items + [Words(note) for note in [*notes, *result.notes] if note]

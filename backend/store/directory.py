@@ -1,0 +1,302 @@
+"""A store that is a directory: runs and pairs of runs as Parquet files, asked for by DuckDB."""
+
+# ruff: noqa: S608 - statements are made of our own names; every value is bound
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from backend.errors import InputError
+from backend.store import tables
+from backend.store.compare import nearest
+from backend.store.connection import Connection, identifier, sql_type
+from backend.store.index import WORTH_WRITING, Entry, Identity, entry_of, read_index, write_index
+from backend.store.kinds import SCORES, Kind
+from backend.store.pair import RunPair, stored_pairs
+from backend.store.paths import StorePaths, check_id, inside, parquet_keys
+from backend.store.run import Run
+from backend.store.run_files import RunFiles
+from backend.store.source import (
+    OWNER,
+    SAMPLE_COLUMNS,
+    BrokenRun,
+    Listing,
+    Part,
+    Rows,
+    kind_columns,
+    no_rows,
+)
+from backend.store.table_files import PairTables
+
+_READERS = 4
+
+
+class _File(NamedTuple):
+    """A file to ask from, the columns that it must have, and those to look through first."""
+
+    path: Path
+    schema: pa.Schema
+    looked_through: tuple[str, ...]
+
+
+class DirectorySource:
+    """See :class:`backend.store.source.Source`. Reading takes no lock of the store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.paths = StorePaths(path)
+        self.connection = Connection(path)
+        self._resolved = StorePaths(self.connection.store)
+        self._runs = self._resolved.root / "runs"
+        self._lock = threading.Lock()
+        self._listing: Listing | None = None
+        self._intact: set[str] = set()
+
+    # Runs
+
+    def run_ids(self) -> tuple[str, ...]:
+        """Sorted ids of all finished runs, the broken ones too."""
+        return tuple(sorted(self._identities()))
+
+    def run(self, run_id: str) -> Run:
+        """Open one run; InputError names the near ids for one that does not exist."""
+        paths = self.paths.run(run_id)
+        if not self.version(run_id):
+            raise InputError(
+                f"no run {run_id!r}", where=str(self.path), hint=nearest(run_id, self.run_ids())
+            )
+        run = Run(RunFiles(paths))
+        if run.run_id != run_id:
+            raise InputError(
+                f"directory is named {run_id} but its run.json says {run.run_id}",
+                where=str(paths.dir),
+                hint="Rename the directory back",
+            )
+        return run
+
+    def pair(self, a: Run, b: Run) -> RunPair:
+        """What is stored about two runs."""
+        first, second = sorted((a.run_id, b.run_id))
+        return RunPair(PairTables(self.paths, first, second), a, b)
+
+    def version(self, run_id: str) -> str:
+        """Identity of the run's run.json; empty where there is none."""
+        return _version(f"{self._runs}/{check_id(run_id)}/run.json")
+
+    def listing(self) -> Listing:
+        """Every run as it is now; the same object for as long as nothing changed."""
+        with self._lock:
+            identities = self._identities()
+            before = self._listing
+            if before is None:
+                large = len(identities) >= WORTH_WRITING
+                entries = read_index(self.path) if large else {}
+            else:
+                entries = {entry.run_id: entry for entry in before.entries}
+                if not before.broken and _fit(entries, identities):
+                    return before
+            self._listing = self._listed(identities, entries)
+            return self._listing
+
+    def _listed(self, identities: Mapping[str, Identity], entries: Mapping[str, Entry]) -> Listing:
+        """The listing of now, reading the runs that no entry fits."""
+        listed, broken, fresh = [], [], 0
+        for run_id in sorted(identities):
+            entry = entries.get(run_id)
+            try:
+                if entry is None or (entry.state, entry.version) != identities[run_id]:
+                    entry = self._entry(run_id, identities[run_id])
+                    fresh += 1
+                listed.append(entry)
+            except InputError as error:
+                if self.version(run_id):  # else it was deleted meanwhile
+                    broken.append(BrokenRun(run_id, str(error)))
+        if fresh >= WORTH_WRITING:
+            write_index(self.path, listed)
+        return Listing(tuple(listed), tuple(broken))
+
+    def _identities(self) -> dict[str, Identity]:
+        """Every directory that has a run.json: one without is work that is not finished."""
+        try:
+            directories = list(os.scandir(self.paths.runs))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        identities = {}
+        for entry in directories:
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            version = _version(f"{entry.path}/run.json")
+            if version:
+                info = entry.stat()
+                identities[entry.name] = Identity(f"{info.st_ino}-{info.st_mtime_ns}", version)
+        return identities
+
+    def _entry(self, run_id: str, identity: Identity) -> Entry:
+        run = self.run(run_id)
+        scores = run.table(SCORES)
+        return entry_of(
+            identity,
+            run.contents.manifest(),
+            zip(*(scores[name].to_pylist() for name in SCORES.schema.names), strict=True),
+            run_id=run_id,
+            has_activations=run.has_activations,
+            has_checkpoint=run.checkpoint is not None,
+        )
+
+    # Tables
+
+    def owners(self, kind: Kind) -> tuple[str, ...]:
+        """Whoever may have tables of a kind: runs, or pairs of runs."""
+        if kind.owner == "pair":
+            return tuple("~".join(pair) for pair in stored_pairs(self.paths))
+        return self.run_ids()
+
+    def keys(self, kind: Kind, owner: str) -> tuple[str, ...]:
+        """Sorted keys of the tables that are there; "" for that of a kind with one an owner."""
+        # Names only, so that links are not followed up: what is read goes through _directory.
+        if kind.owner == "pair":
+            return parquet_keys(self._directory(kind, owner))
+        folder = f"{self._runs}/{check_id(owner)}/{kind.name}"
+        if kind.keyed:
+            return parquet_keys(Path(folder))
+        return ("",) if os.path.exists(f"{folder}.parquet") else ()  # noqa: PTH110
+
+    def rows(self, kind: Kind, parts: Sequence[Part]) -> Rows:
+        """The rows of some tables, owner by owner; what cannot be read is left out and named."""
+        files = [
+            _File(self._file(kind, part), kind.schema, tuple(kind.schema.names)) for part in parts
+        ]
+        usable, problems = self._usable(files)
+        if not usable:
+            return no_rows(kind_columns(kind), problems)
+        # .../<run>/<kind>/<key>.parquet, .../<run>/<kind>.parquet, comparisons/<pair>/<key>.parquet
+        up = 3 if kind.keyed and kind.owner == "run" else 2
+        key = "parse_filename(filename, true) AS key, " if kind.keyed else ""
+        name = f"files_{kind.name}"
+        return Rows(
+            f"(SELECT parse_path(filename)[-{up}] AS {OWNER[kind.owner]}, {key}"
+            f"* EXCLUDE (filename) FROM {_read(name)})",
+            {name: [str(file.path) for file in usable]},
+            tuple(problems),
+        )
+
+    def samples(self, entries: Iterable[Entry]) -> Rows:
+        """The samples of runs; runs may have other tasks, and tasks of one name but other kinds."""
+        files: dict[tuple[tuple[str, pa.DataType], ...], list[_File]] = defaultdict(list)
+        types: dict[str, set[pa.DataType]] = defaultdict(set)
+        for entry in entries:
+            schema = tables.samples_schema(entry.manifest)
+            columns = tuple(name for name in schema.names if name != "thumbnail")
+            labels = tuple((f.name, f.type) for f in schema if f.name.startswith("label_"))
+            run = RunFiles(self._resolved.run(entry.run_id), entry.manifest)
+            files[labels] += [_File(path, schema, columns) for path in run.sample_files()]
+            for name, kind in labels:
+                types[name].add(kind)
+        selects: list[str] = []
+        params: dict[str, list[str]] = {}
+        problems: list[str] = []
+        for labels, group in files.items():
+            usable, faults = self._usable(group)
+            problems += faults
+            if usable:
+                name = f"files_samples_{len(params)}"
+                params[name] = [str(file.path) for file in usable]
+                selects.append(_select_samples([label for label, _ in labels], types, name))
+        if not selects:
+            columns_of = {name: sql_type(min(kinds, key=str)) for name, kinds in types.items()}
+            return no_rows(SAMPLE_COLUMNS | columns_of | {"thumbnail": "BLOB"}, problems)
+        return Rows(f"({' UNION ALL BY NAME '.join(selects)})", params, tuple(problems))
+
+    def _directory(self, kind: Kind, owner: str) -> Path:
+        """The folder of a keyed kind; with ``.parquet`` the file of a single one."""
+        if kind.owner == "pair":
+            first, _, second = owner.partition("~")
+            return self._resolved.pair(kind.name, first, second)
+        folder = Path(f"{self._runs}/{check_id(owner)}/{kind.name}")
+        # Most are what they are called; whatever is a link on the way must not lead out.
+        if os.path.realpath(folder) != str(folder):
+            inside(self._resolved.root, folder)
+        return folder
+
+    def _file(self, kind: Kind, part: Part) -> Path:
+        directory = self._directory(kind, part.owner)
+        file = (
+            directory / f"{part.key}.parquet" if kind.keyed else directory.with_suffix(".parquet")
+        )
+        return inside(directory.parent, file) if file.is_symlink() else file
+
+    def _usable(self, files: Sequence[_File]) -> tuple[list[_File], list[str]]:
+        """The files that are whole, and a line for each that is not.
+
+        DuckDB does not verify page checksums and turns flipped bits into other numbers, so every
+        page is read here first, once for as long as the file stays what it is.
+        """
+        states = [_state(file.path) for file in files]
+        unread = [at for at, state in enumerate(states) if state not in self._intact]
+        faults = [""] * len(files)
+        if unread:
+            with ThreadPoolExecutor(_READERS) as pool:
+                read = pool.map(_fault, [files[at] for at in unread])
+            for at, fault in zip(unread, read, strict=True):
+                faults[at] = fault
+                if not fault:
+                    self._intact.add(states[at])
+        usable = [file for file, fault in zip(files, faults, strict=True) if not fault]
+        return usable, [fault for fault in faults if fault]
+
+
+def _state(path: Path) -> str:
+    """The identity of a file; empty where there is none."""
+    return f"{path} {_version(str(path))}"
+
+
+def _fault(file: _File) -> str:
+    """Why a file cannot be asked from; empty if it is whole."""
+    try:
+        with tables.open_parquet(file.path) as opened:
+            schema = opened.schema_arrow
+        if schema.names != file.schema.names or schema.types != file.schema.types:
+            raise InputError("columns are not those of this version", where=str(file.path))
+        tables.verify_pages(file.path, file.looked_through)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _version(run_json: str) -> str:
+    try:
+        info = os.stat(run_json)  # noqa: PTH116 - thousands of them; a Path costs more than this
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    return f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
+
+
+def _fit(entries: Mapping[str, Entry], identities: Mapping[str, Identity]) -> bool:
+    return entries.keys() == identities.keys() and all(
+        (entry.state, entry.version) == identities[run_id] for run_id, entry in entries.items()
+    )
+
+
+def _read(name: str) -> str:
+    return f"read_parquet(${name}, filename=true, hive_partitioning=false)"
+
+
+def _select_samples(labels: Sequence[str], types: Mapping[str, set[pa.DataType]], name: str) -> str:
+    """SELECT over the samples of runs with the same labels; text where other runs disagree."""
+    columns = []
+    for label in map(identifier, labels):
+        agreed = len(types[label[1:-1].replace('""', '"')]) == 1
+        columns.append(label if agreed else f"CAST({label} AS VARCHAR) AS {label}")
+    # .../<run>/samples/part-<start>.parquet, or .../<run>/samples.parquet of an older run
+    owner = "parse_path(filename)"
+    run_id = f"CASE WHEN {owner}[-1] = 'samples.parquet' THEN {owner}[-2] ELSE {owner}[-3] END"
+    listed = ", ".join(["sample_id", "split", "text", *columns, "thumbnail"])
+    return f"SELECT {run_id} AS run_id, {listed} FROM {_read(name)}"

@@ -1,0 +1,221 @@
+"""The one table of kinds: everything that is stored about a run or about a pair of runs.
+
+A kind is said here and nowhere else. Paths, ``Run``, ``RunWriter`` and ``RunPair``, ``verify``, the
+questions that are asked in SQL, the token of a run and packed files all derive from it, so that a
+new kind is one entry of :data:`KINDS`. Samples and vectors are no kinds: their columns depend on
+the run (see :mod:`backend.store.tables` and :mod:`backend.store.vectors`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from backend.types import LayerRef
+
+Owner = Literal["run", "pair"]
+Side = Literal["", "_a", "_b"]
+Place = tuple[str, int, str]
+"""Stream, layer and site as the tables write them."""
+
+NOWHERE: Place = ("", -1, "")
+"""The second place of a measure of one layer."""
+
+PLACE_COLUMNS = ("stream", "layer", "site")
+
+
+def _nothing_more(table: pa.Table) -> None:
+    """A kind that its schema says whole."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of table.
+
+    ``name`` is the folder of a keyed kind (``measures/<key>.parquet``), the file of a single one
+    (``scores.parquet``) and the view in SQL. ``owner`` is what a table is about. ``sides`` are the
+    endings of its columns of places (``stream_a``, ``layer_a``, ``site_a`` for ``"_a"``) and
+    ``optional`` those that may be :data:`NOWHERE`. ``samples`` are the columns that hold sample
+    ids, ``counts`` those that hold numbers of samples. ``check`` raises ValueError for rows that
+    the schema allows and the kind does not.
+    """
+
+    name: str
+    schema: pa.Schema
+    meaning: str
+    owner: Owner = "run"
+    keyed: bool = True
+    sides: tuple[Side, ...] = ()
+    optional: tuple[Side, ...] = ()
+    samples: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    check: Callable[[pa.Table], None] = _nothing_more
+
+    def place_columns(self, side: Side) -> tuple[str, str, str]:
+        """The three columns of one side: ``("stream_a", "layer_a", "site_a")``."""
+        stream, layer, site = (f"{name}{side}" for name in PLACE_COLUMNS)
+        return stream, layer, site
+
+    def empty(self) -> pa.Table:
+        """No rows, with the columns that a reader gets: ``key`` in front of a keyed kind's."""
+        table = self.schema.empty_table()
+        return table.add_column(0, "key", pa.array([], pa.string())) if self.keyed else table
+
+
+def _required(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
+
+
+def _place(side: Side) -> list[tuple[str, pa.DataType]]:
+    types = (pa.string(), pa.int32(), pa.string())
+    return [(f"{name}{side}", kind) for name, kind in zip(PLACE_COLUMNS, types, strict=True)]
+
+
+def _reasoned(table: pa.Table) -> None:
+    """A NaN value has a reason and a value has none; a confidence interval may be missing."""
+    undefined = np.isnan(table["value"].to_numpy())
+    reasoned = np.array([bool(text) for text in table["reason"].to_pylist()], dtype=bool)
+    if (undefined != reasoned).any():
+        row = int(np.flatnonzero(undefined != reasoned)[0])
+        raise ValueError(f"row {row} must have a reason exactly when its value is NaN")
+
+
+def _finite(*columns: str) -> Callable[[pa.Table], None]:
+    def check(table: pa.Table) -> None:
+        for name in columns:
+            if not np.isfinite(table[name].to_numpy()).all():
+                raise ValueError(f"column {name} holds NaN or infinite values")
+
+    return check
+
+
+_MEASURES = _required(
+    ("measure", pa.string()),
+    *_place("_a"),
+    *_place("_b"),
+    ("pooling", pa.string()),
+    ("estimator", pa.string()),
+    ("value", pa.float64()),
+    ("ci_low", pa.float64()),
+    ("ci_high", pa.float64()),
+    ("null_mean", pa.float64()),
+    ("null_sd", pa.float64()),
+    ("p_value", pa.float64()),
+    ("p_corrected", pa.float64()),
+    ("n", pa.int64()),
+    ("params", pa.string()),
+    ("reason", pa.string()),
+    ("warnings", pa.string()),
+)
+
+MEASURES = Kind(
+    "measures",
+    _MEASURES,
+    "measures of layers and of pairs of layers",
+    sides=("_a", "_b"),
+    optional=("_b",),
+    counts=("n",),
+    check=_reasoned,
+)
+DRIVERS = Kind(
+    "drivers",
+    _required(
+        *_place("_a"),
+        *_place("_b"),
+        ("pooling", pa.string()),
+        ("rank", pa.int32()),
+        ("sample_id", pa.string()),
+        ("share", pa.float64()),
+    ),
+    "the samples that drive the similarity of a pair of layers, and those that weaken it",
+    sides=("_a", "_b"),
+    samples=("sample_id",),
+    check=_finite("share"),
+)
+PROJECTIONS = Kind(
+    "projections",
+    _required(
+        ("sample_id", pa.string()),
+        *_place(""),
+        ("pooling", pa.string()),
+        ("method", pa.string()),
+        ("x", pa.float32()),
+        ("y", pa.float32()),
+    ),
+    "two coordinates a sample and layer",
+    sides=("",),
+    samples=("sample_id",),
+    check=_finite("x", "y"),
+)
+SCORES = Kind(
+    "scores",
+    _required(
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("split", pa.string()),
+        ("value", pa.float64()),
+    ),
+    "task scores",
+    keyed=False,
+)
+TRAINING_MEASURES = Kind(
+    "training_measures",
+    pa.schema(
+        [
+            pa.field("epoch", pa.int32(), nullable=False),
+            pa.field("step", pa.int64(), nullable=False),
+            *_MEASURES,
+        ]
+    ),
+    "measures of the model while it was trained",
+    keyed=False,
+    sides=("_a", "_b"),
+    optional=("_b",),
+    check=_reasoned,
+)
+COMPARISONS = Kind(
+    "comparisons",
+    _MEASURES,
+    "measures between the layers of one run and of another; side a is the run whose id sorts first",
+    owner="pair",
+    sides=("_a", "_b"),
+    counts=("n",),
+    check=_reasoned,
+)
+
+KINDS: tuple[Kind, ...] = (
+    MEASURES,
+    DRIVERS,
+    PROJECTIONS,
+    SCORES,
+    TRAINING_MEASURES,
+    COMPARISONS,
+)
+
+
+def kinds_of(owner: Owner) -> tuple[Kind, ...]:
+    """The kinds that are about a run, or about a pair of runs."""
+    return tuple(kind for kind in KINDS if kind.owner == owner)
+
+
+def check_sites(kind: Kind, table: pa.Table) -> None:
+    """ValueError naming the column for a site that has no site's name, in any side of ``kind``."""
+    for side in kind.sides:
+        column = f"site{side}"
+        for name in table[column].unique().to_pylist():
+            if not (_is_site_name(name) or (side in kind.optional and not name)):
+                raise ValueError(
+                    f"column {column} holds {name!r}, expected 'block' or a site's name"
+                )
+
+
+def _is_site_name(name: str) -> bool:
+    try:
+        LayerRef("", 0, name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,247 @@
+"""Writing a whole store into one DuckDB file, for exchange."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from backend import __version__
+from backend.errors import InputError
+from backend.progress import SILENT, Progress
+from backend.store import tables
+from backend.store.connection import PACKED, identifier, literal
+from backend.store.contents import TableContents
+from backend.store.files import published
+from backend.store.index import Entry, table_of
+from backend.store.kinds import Kind, kinds_of
+from backend.store.packed import COLUMNS, ENTRY_COLUMNS, PACK_VERSION
+from backend.store.reader import Store
+from backend.store.run import Run
+from backend.store.source import OWNER
+
+STORAGE_VERSION = "v1.0.0"
+"""The oldest DuckDB that reads a packed file; newer ones do as well."""
+
+_BLOCK_BYTES = 32 * 2**20
+_SAMPLE_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed: numbers of runs, samples, tables and vectors, and the file's size."""
+
+    runs: int
+    samples: int
+    tables: int
+    vectors: int
+    bytes: int
+
+
+def pack(
+    store: Store,
+    out: Path,
+    *,
+    activations: bool = True,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> Packed:
+    """Write everything that the pages need into ``out``; checkpoints stay where they are.
+
+    The file appears whole or not at all, a file of that name is kept unless ``replace``. Without
+    ``activations`` what is computed from them is still there. Anything that cannot be read raises
+    InputError: a file for exchange says nothing of what it lacks. Memory is bounded by 32 MiB of
+    vectors, the largest table and DuckDB's own 512 MB.
+    """
+    taken = InputError(
+        "exists already", where=str(out), hint="Choose another name, or `replace` it"
+    )
+    if out.exists() and not replace:
+        raise taken
+    listing = store.listing()
+    if listing.broken:
+        first = listing.broken[0]
+        raise InputError(
+            f"run {first.run_id} cannot be read ({first.reason})",
+            where=str(store.path),
+            hint="Mend or delete it first",
+        )
+    try:
+        with published(out, replace=replace) as temporary:
+            try:
+                with closing(_opened(temporary)) as connection:
+                    packer = _Packer(store, connection, activations, progress)
+                    packer.pack(listing.entries)
+                    connection.execute(f"CHECKPOINT {PACKED}")
+                    connection.execute(f"DETACH {PACKED}")
+            except duckdb.IOException as error:
+                raise InputError(
+                    f"cannot be written ({str(error).splitlines()[0]})", where=str(out)
+                ) from error
+            finally:
+                temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+    except FileExistsError as error:
+        raise taken from error  # somebody made it meanwhile
+    return packer.packed(out.stat().st_size)
+
+
+def _opened(path: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    for setting in (
+        "memory_limit='512MB'",
+        "temp_directory=''",
+        "python_enable_replacements=false",
+    ):
+        connection.execute(f"SET {setting}")
+    connection.execute(
+        f"ATTACH {literal(str(path))} AS {PACKED} (STORAGE_VERSION '{STORAGE_VERSION}')"
+    )
+    for name, columns in COLUMNS.items():
+        listed = ", ".join(f"{identifier(column)} {kind}" for column, kind in columns.items())
+        connection.execute(f"CREATE TABLE {PACKED}.{name} ({listed})")
+    return connection
+
+
+class _Packer:
+    """Copies run by run; counts what it copied."""
+
+    def __init__(
+        self,
+        store: Store,
+        connection: duckdb.DuckDBPyConnection,
+        activations: bool,
+        progress: Progress,
+    ) -> None:
+        self._store = store
+        self._connection = connection
+        self._activations = activations
+        self._progress = progress
+        self._waiting: dict[str, list[pa.Table]] = {}
+        self._waiting_bytes = 0
+        self._done = self._total = 0
+        self._runs = self._samples = self._parts = self._captures = self._vectors = 0
+
+    def packed(self, size: int) -> Packed:
+        """What was packed, into a file of so many bytes."""
+        return Packed(self._runs, self._samples, self._parts, self._vectors, size)
+
+    def pack(self, entries: Sequence[Entry]) -> None:
+        """Everything of every run, then of every pair."""
+        made_by = pa.table({"pack_version": [PACK_VERSION], "made_by": [__version__]})
+        self._insert("fusionscope", made_by)
+        self._total = sum(entry.n * (1 + self._n_captures(entry)) for entry in entries)
+        runs = {entry.run_id: self._store.run(entry.run_id) for entry in entries}
+        for entry in entries:
+            run = runs[entry.run_id]
+            self._pack_samples(run)
+            self._pack_tables(kinds_of("run"), run.run_id, run.contents)
+            has_activations = self._n_captures(entry) > 0
+            if has_activations:
+                self._pack_vectors(run)
+            row = entry._replace(has_activations=has_activations, has_checkpoint=False)
+            self._insert("runs", table_of([row]).select(list(ENTRY_COLUMNS)))
+            self._runs += 1
+        for kind in kinds_of("pair"):
+            for owner in self._store.source.owners(kind):
+                first, _, second = owner.partition("~")
+                if first in runs and second in runs:
+                    contents = self._store.source.pair(runs[first], runs[second]).contents
+                    self._pack_tables([kind], owner, contents)
+        self._flush()
+
+    def _n_captures(self, entry: Entry) -> int:
+        return len(entry.manifest.captures) if self._activations and entry.has_activations else 0
+
+    def _pack_samples(self, run: Run) -> None:
+        schema = tables.samples_schema(run.manifest)
+        labels = [name for name in schema.names if name.startswith("label_")]
+        for rows in _blocks(run.n, _SAMPLE_ROWS):
+            table = run.contents.samples(schema, schema.names, rows)
+            texts = [
+                json.dumps(row, ensure_ascii=False) for row in table.select(labels).to_pylist()
+            ]
+            columns = {
+                "run_id": pa.array([run.run_id] * len(rows)),
+                "row": pa.array(rows),
+                **{name: table[name] for name in ("sample_id", "split", "text")},
+                "labels": pa.array(texts if labels else ["{}"] * len(rows)),
+                "thumbnail": table["thumbnail"],
+            }
+            self._insert("samples", pa.table(columns))
+            self._samples += len(rows)
+            self._advance(len(rows), f"{run.run_id}: samples")
+
+    def _pack_tables(self, kinds: Iterable[Kind], owner: str, contents: TableContents) -> None:
+        for kind in kinds:
+            for key in contents.keys(kind):
+                table = contents.table(kind, key)
+                names = {"part": self._parts, OWNER[kind.owner]: owner, "key": key}
+                columns = [name for name in names if name in COLUMNS[kind.name]]
+                for at, name in enumerate(columns):
+                    value = pa.scalar(names[name], pa.int32() if name == "part" else pa.string())
+                    table = table.add_column(at, name, pa.repeat(value, len(table)))
+                self._insert(kind.name, table)
+                part = {"part": [self._parts], "kind": [kind.name], "owner": [owner], "key": [key]}
+                self._insert("parts", pa.table(part))
+                self._parts += 1
+
+    def _pack_vectors(self, run: Run) -> None:
+        dtype = np.dtype(run.manifest.dtype).newbyteorder("<")
+        for ref, pooling in run.captured():
+            width = run.manifest.stream(ref.stream).width_of(ref)
+            capture = {
+                "capture": [self._captures],
+                "run_id": [run.run_id],
+                "stream": [ref.stream],
+                "site": [ref.label],
+                "pooling": [pooling],
+                "dtype": [run.manifest.dtype],
+                "width": [width],
+            }
+            self._insert("captures", pa.table(capture))
+            for rows in _blocks(run.n, max(1, _BLOCK_BYTES // (4 * width))):
+                values = run.vectors(ref.stream, ref, pooling, rows).astype(dtype)
+                size = width * dtype.itemsize
+                binary = pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(size), len(rows), [None, pa.py_buffer(values.tobytes())]
+                )
+                number = pa.repeat(pa.scalar(self._captures, pa.int32()), len(rows))
+                columns = {"capture": number, "row": pa.array(rows)}
+                columns["vector"] = binary.cast(pa.binary())
+                self._insert("activations", pa.table(columns))
+                self._vectors += len(rows)
+                self._advance(len(rows), f"{run.run_id}: {ref.stream} {ref.label}")
+            self._captures += 1
+
+    def _insert(self, name: str, rows: pa.Table) -> None:
+        """Add rows to a table, many tables of a few rows at once."""
+        self._waiting.setdefault(name, []).append(rows)
+        self._waiting_bytes += rows.nbytes
+        if self._waiting_bytes >= _BLOCK_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Add all that waits: each commit waits for the disk, and what is not committed is held."""
+        self._connection.execute("BEGIN")
+        for name, pieces in self._waiting.items():
+            self._connection.register("_rows", pa.concat_tables(pieces))
+            self._connection.execute(f"INSERT INTO {PACKED}.{name} BY NAME FROM _rows")
+            self._connection.unregister("_rows")
+        self._connection.execute("COMMIT")
+        self._waiting, self._waiting_bytes = {}, 0
+
+    def _advance(self, rows: int, what: str) -> None:
+        self._done += rows
+        self._progress.advance(self._done, self._total, what)
+
+
+def _blocks(n: int, size: int) -> Iterator[np.ndarray]:
+    """Row numbers 0..n-1 in blocks."""
+    for start in range(0, n, size):
+        yield np.arange(start, min(start + size, n), dtype=np.int64)

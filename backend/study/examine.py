@@ -1,0 +1,53 @@
+"""Every claim, asked of a set of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from backend.figures.pairing import Pair
+from backend.study.alignment import alignment_points, alignment_tracks_score
+from backend.study.dimensions import early_fusion_compresses_vision
+from backend.study.findings import ClaimResult
+from backend.study.runs import StudyRun
+from backend.study.scores import late_wins
+from backend.study.transitions import drops_at_fusion
+
+
+def examine(
+    runs: Sequence[StudyRun],
+    scores: pd.DataFrame,
+    measures: pd.DataFrame,
+    *,
+    pooling: str = "cls",
+    estimator: str = "debiased",
+    pair: Pair | None = None,
+    points: pd.DataFrame | None = None,
+) -> tuple[ClaimResult, ...]:
+    """Every claim, asked of these runs.
+
+    ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`; ``measures`` the store's columns plus
+    ``run_id``, with what the claims need (:attr:`Claim.needs`). ``estimator`` is that of CKA.
+    ``pair`` names the streams whose alignment is asked for (each run's default pair without one).
+    ``points`` are the ``alignment_points`` of the same runs, where they are known already.
+    """
+    rows = chosen(measures, pooling, estimator)
+    if points is None:
+        points = alignment_points(runs, scores, rows, pair)
+    return (
+        drops_at_fusion(runs, rows),
+        early_fusion_compresses_vision(runs, rows),
+        late_wins(scores),
+        alignment_tracks_score(points),
+    )
+
+
+def chosen(measures: pd.DataFrame, pooling: str, estimator: str) -> pd.DataFrame:
+    """The rows of one pooling and, of CKA, one estimator (the other where it is the only one)."""
+    if measures.empty:
+        return measures
+    rows = measures[measures["pooling"].eq(pooling)]
+    cka = rows["measure"].eq("cka")
+    has = (cka & rows["estimator"].eq(estimator)).any()
+    return rows[~cka | rows["estimator"].eq(estimator)] if has else rows

@@ -1,0 +1,47 @@
+"""Text from data, made safe to stand in Markdown; and numbers for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from math import isnan, nan
+from statistics import fmean, stdev
+
+_PUNCTUATION = re.compile(r"([!-/;-@\[-`{-~])")
+_WORD_JOINER = "\u2060"
+
+
+def literal(text: object) -> str:
+    """The text as Markdown that shows it character by character.
+
+    Every punctuation mark is escaped. Streamlit replaces ``:name:`` and ``:name[...]`` after
+    escapes are read, so a colon is followed by an invisible word joiner. Line breaks become spaces.
+    """
+    escaped = _PUNCTUATION.sub(r"\\\1", " ".join(str(text).split()))
+    return escaped.replace(":", f":{_WORD_JOINER}")
+
+
+def listed(items: Iterable[object], last: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    words = [str(item) for item in items]
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 run``, ``1,024 runs``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def mean_sd(values: list[float], digits: int = 3) -> str:
+    """``0.934 ± 0.012`` (sample sd), or only the value where there is one run."""
+    if not values:
+        return "–"
+    sd = stdev(values) if len(values) > 1 else nan
+    return with_sd(fmean(values), sd, digits)
+
+
+def with_sd(mean: float, sd: float, digits: int = 3) -> str:
+    """``0.934 ± 0.012``, or only the mean where there is no sd (NaN)."""
+    return f"{mean:.{digits}f}" if isnan(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"

@@ -1,0 +1,146 @@
+"""What can be taken away from a page. The menu is filled when it is opened, files when clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from backend.report.files import bundle, figures_html, file_name
+from backend.views.exports import to_csv, to_parquet
+from backend.views.groups import RunGroup
+from backend.views.provenance import Provenance, provenance, settled, view_record
+from backend.views.state import ViewState
+from backend.views.store_access import StoreView
+from backend.words import literal
+from dashboard.cache import Drawn
+from dashboard.context import Context
+
+Rows = pd.DataFrame | Callable[[], pd.DataFrame]
+"""A table, or what makes it when it is wanted."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a page offers, and what it was made from."""
+
+    name: str
+    page: str
+    store: StoreView
+    state: ViewState
+    groups: tuple[RunGroup, ...]
+    rows: Mapping[str, Rows]
+    figures: Mapping[str, Drawn]
+    texts: Mapping[str, Callable[[], bytes]]
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables, made when they are first asked for."""
+        return {title: made() if callable(made) else made for title, made in self.rows.items()}
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Store, runs, view and versions, as they are when it is first asked for."""
+        views = [view_record(self.page, self.state)]
+        return provenance(self.store, self.groups, views, self.tables)
+
+    @property
+    def zip(self) -> bytes:
+        """Everything."""
+        drawn = {title: figure.json for title, figure in self.figures.items()}
+        return bundle(self.name, self.tables, drawn, self.provenance)
+
+    def html(self, title: str) -> bytes:
+        """One figure."""
+        return figures_html(title, {title: self.figures[title].json}, self.provenance)
+
+
+def downloads(
+    view: Context,
+    name: str,
+    tables: Rows | Mapping[str, Rows],
+    figures: Mapping[str, Drawn],
+    *,
+    groups: Sequence[RunGroup],
+    shown: Mapping[str, Any],
+    texts: Mapping[str, Callable[[], bytes]] = MappingProxyType({}),
+    label: str = "Download",
+) -> None:
+    """A menu of everything as a zip, tables as CSV and Parquet, and figures as HTML.
+
+    ``groups`` are those that are shown, ``shown`` the settings that the page chose where its
+    address left them open: the provenance in each file says how to see the same again. ``texts``
+    are further files, {name: what makes it}. A table may be a function that makes it when clicked.
+    """
+    named = tables if isinstance(tables, Mapping) else {name: tables}
+    state = settled(view.state, groups, dict(shown))
+    offer = Offer(name, view.page, view.store, state, tuple(groups), named, figures, texts)
+    _menu(offer, label)
+
+
+@st.fragment
+def _menu(offer: Offer, label: str) -> None:
+    menu = st.popover(
+        label, icon=":material/download:", key=f"{offer.name}-downloads", on_change="rerun"
+    )
+    if not menu.open:
+        return
+    with menu:
+        if offer.rows or offer.figures:
+            _button(
+                "Everything (zip)", lambda: offer.zip, f"{offer.name}.zip", "folder_zip", offer.name
+            )
+        for title in offer.rows:
+            of = f"{literal(title)} " if len(offer.rows) > 1 else "Table "
+            for kind, make in (
+                ("CSV", lambda title=title: to_csv(offer.tables[title])),
+                (
+                    "Parquet",
+                    lambda title=title: to_parquet(offer.tables[title], offer.provenance),
+                ),
+            ):
+                file = file_name(title, kind.lower())
+                _button(f"{of}({kind})", make, file, "table", offer.name)
+        for file, write in offer.texts.items():
+            _button(_LABELS[file.rpartition(".")[2]], write, file, "table", offer.name)
+        _button(
+            "Provenance (JSON)",
+            lambda: offer.provenance.to_json().encode(),
+            f"{offer.name}-provenance.json",
+            "fingerprint",
+            offer.name,
+        )
+        for title in offer.figures:
+            file = f"{offer.name}-{file_name(title, 'html')}"
+            make = lambda title=title: offer.html(title)  # noqa: E731
+            _button(f"{literal(title)} (HTML)", make, file, "show_chart", offer.name)
+
+
+_LABELS = {"tex": "Table (LaTeX)", "md": "Table (Markdown)"}
+_KINDS = {
+    "tex": "text/plain",
+    "md": "text/markdown",
+    "zip": "application/zip",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "json": "application/json",
+    "html": "text/html",
+}
+
+
+def _button(label: str, make: Callable[[], bytes], file: str, icon: str, menu: str) -> None:
+    st.download_button(
+        label,
+        make,
+        file,
+        _KINDS[file.rpartition(".")[2]],
+        key=f"{menu} {label}",
+        on_click="ignore",
+        icon=f":material/{icon}:",
+        width="stretch",
+    )

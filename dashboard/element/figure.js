@@ -1,0 +1,220 @@
+// Figures on a page: drawn once, at their final size, when they come near the screen.
+//
+// A change of page makes every element anew, and drawing a figure anew is most of what a visitor
+// waits for. Here a figure that left the page waits in `pool`, drawn; when a page wants the same
+// figure at the same size again, it is put back as it was. A figure is told by the digest that the
+// server sends with its JSON.
+
+const POOLED = 60;
+const NEAR_PX = 300;
+const SETTLED_MS = 120;
+const pool = new Map();
+const waiting = new Set();
+const figures = new WeakMap();
+let drawing = false;
+
+const plotly = new Promise((resolve, reject) => {
+  const script = document.createElement("script");
+  script.src = new URL("plotly.js", import.meta.url);
+  script.onload = () => resolve(window.Plotly);
+  script.onerror = () => reject(new Error(`${script.src} could not be loaded`));
+  document.head.append(script);
+});
+
+const style = document.createElement("style");
+style.textContent = `
+.figure { position: relative; width: 100%; overflow-x: auto; overflow-y: hidden; }
+.figure:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
+.figure-save { position: absolute; top: 0; right: 0; opacity: 0; z-index: 1; display: flex; gap: 4px; }
+.figure-frame { position: relative; }
+.figure-frame:hover .figure-save, .figure-frame:focus-within .figure-save { opacity: 1; }
+.figure-save button { font: 11px var(--st-font); padding: 1px 6px; cursor: pointer;
+  color: var(--st-text-color); background: var(--st-secondary-background-color);
+  border: 1px solid var(--st-border-color); border-radius: 4px; }`;
+document.head.append(style);
+
+const near = new IntersectionObserver(
+  entries => entries.forEach(({ target, isIntersecting }) => {
+    const figure = figures.get(target);
+    if (!figure) return;
+    figure.near = isIntersecting;
+    if (isIntersecting) figure.want();
+  }),
+  // The page scrolls in an element of its own, to which only scrollMargin reaches.
+  { rootMargin: `${NEAR_PX}px 0px`, scrollMargin: `${NEAR_PX}px 0px` },
+);
+
+const sizes = new ResizeObserver(entries =>
+  entries.forEach(({ target }) => figures.get(target)?.resized()));
+
+/** Draw what waits, the uppermost first, letting the page breathe between two figures. */
+async function drawAll() {
+  if (drawing) return;
+  drawing = true;
+  await plotly;
+  while (waiting.size) {
+    const next = [...waiting].reduce((a, b) => (a.top <= b.top ? a : b));
+    waiting.delete(next);
+    if (next.near && next.place.isConnected) await next.draw();
+    await new Promise(resolve => setTimeout(resolve));
+  }
+  drawing = false;
+}
+
+class Figure {
+  constructor(parent) {
+    this.frame = document.createElement("div");
+    this.frame.className = "figure-frame";
+    this.place = document.createElement("div");
+    this.place.className = "figure";
+    this.place.tabIndex = 0;
+    this.place.setAttribute("role", "figure");
+    this.save = document.createElement("div");
+    this.save.className = "figure-save";
+    for (const format of ["png", "svg"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = format.toUpperCase();
+      button.title = `Save this figure as ${format.toUpperCase()}`;
+      button.addEventListener("click", () => this.download(format));
+      this.save.append(button);
+    }
+    this.frame.append(this.place, this.save);
+    parent.append(this.frame);
+    figures.set(this.place, this);
+    near.observe(this.place);
+    sizes.observe(this.place);
+  }
+
+  /** What the page wants to see now; `send` takes a click to the server. */
+  show(wanted, json, theme, send) {
+    this.send = send;
+    this.place.setAttribute("aria-label", wanted.alt);
+    const same = this.wanted?.digest === wanted.digest && this.theme === theme;
+    if (!same) Object.assign(this, { figure: JSON.parse(json), theme });
+    this.wanted = wanted;
+    this.height = this.figure.layout.height;
+    this.place.style.minHeight = `${this.height}px`;
+    if (!same || !this.plot) this.want();
+  }
+
+  get top() { return this.place.getBoundingClientRect().top; }
+
+  get width() { return Math.max(this.place.clientWidth, this.wanted.least ?? 0); }
+
+  get name() { return `${this.wanted.digest} ${this.width} ${this.theme}`; }
+
+  /** Take the figure from the pool at once, else wait for its turn to be drawn. */
+  want() {
+    if (!this.wanted || !this.place.clientWidth || (this.plot && this.drawn === this.name)) return;
+    const pooled = pool.get(this.name);
+    if (pooled) {
+      pool.delete(this.name);
+      this.release();
+      this.put(pooled);
+    } else if (this.near) {
+      waiting.add(this);
+      drawAll();
+    }
+  }
+
+  put(plot) {
+    this.plot = plot;
+    this.drawn = this.name;
+    this.place.replaceChildren(plot);
+    plot.removeAllListeners?.("plotly_click");
+    plot.on?.("plotly_click", ({ points: [point] }) => this.clicked(point));
+  }
+
+  async draw() {
+    if (this.plot && this.drawn === this.name) return;
+    const { width, height } = this;
+    const { data, layout, frames } = structuredClone(this.figure);
+    const figure = {
+      data,
+      frames,
+      layout: { ...layout, ...colours(this.place, layout), width, height, autosize: false },
+      config: { displayModeBar: false, scrollZoom: false },
+    };
+    const Plotly = await plotly;
+    if (this.plot) {
+      await Plotly.react(this.plot, figure);
+      this.drawn = this.name;
+    } else {
+      const plot = document.createElement("div");
+      this.place.replaceChildren(plot);
+      await Plotly.newPlot(plot, figure);
+      this.put(plot);
+    }
+  }
+
+  clicked({ x, y, customdata, curveNumber }) {
+    if (this.wanted.clicks) this.send({ x, y, customdata: customdata ?? null, curve: curveNumber });
+  }
+
+  resized() {
+    clearTimeout(this.timer);
+    if (!this.plot) this.want();
+    else this.timer = setTimeout(() => this.want(), SETTLED_MS);
+  }
+
+  async download(format) {
+    const { data, layout } = structuredClone(this.figure);
+    const background = getComputedStyle(this.place).getPropertyValue("--st-background-color");
+    (await plotly).downloadImage(
+      { data, layout: { ...layout, ...colours(this.place, layout), paper_bgcolor: background } },
+      { format, filename: this.wanted.file, width: this.width, height: this.height,
+        scale: format === "png" ? 2 : 1 },
+    );
+  }
+
+  /** Give the drawn figure to the pool, in which those that waited longest make room. */
+  release() {
+    if (!this.plot) return;
+    this.plot.remove();
+    pool.set(this.drawn, this.plot);
+    for (const name of [...pool.keys()].slice(0, Math.max(0, pool.size - POOLED))) {
+      window.Plotly.purge(pool.get(name));
+      pool.delete(name);
+    }
+    this.plot = null;
+  }
+
+  end() {
+    near.unobserve(this.place);
+    sizes.unobserve(this.place);
+    waiting.delete(this);
+    this.release();
+    this.frame.remove();
+  }
+}
+
+/** The page's font and colours as settings of a layout; a figure's own axes keep theirs. */
+function colours(place, layout) {
+  const page = getComputedStyle(place);
+  const of = name => page.getPropertyValue(`--st-${name}`).trim();
+  return {
+    font: { family: of("font") || "sans-serif", size: 12, color: of("text-color"), ...layout.font },
+    hoverlabel: { ...layout.hoverlabel, bgcolor: of("background-color"),
+      bordercolor: of("border-color"),
+      font: { family: of("font"), size: 12, color: of("text-color") } },
+  };
+}
+
+/** Called by Streamlit when the element is made and whenever its script has run again. */
+export function show({ data, parentElement, setTriggerValue }) {
+  const end = data.indexOf(10);
+  const text = new TextDecoder();
+  const wanted = JSON.parse(text.decode(data.subarray(0, end)));
+  const page = getComputedStyle(parentElement);
+  const theme = page.getPropertyValue("--st-text-color").trim()
+    + page.getPropertyValue("--st-background-color").trim();
+  let figure = figures.get(parentElement);
+  if (!figure) figures.set(parentElement, figure = new Figure(parentElement));
+  figure.show(wanted, text.decode(data.subarray(end + 1)), theme,
+    point => setTriggerValue("click", point));
+  return () => {
+    figures.delete(parentElement);
+    figure.end();
+  };
+}

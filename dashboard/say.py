@@ -1,0 +1,101 @@
+"""Lines that a page says around its figures: what is missing, what was ignored, what to know."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import streamlit as st
+
+from backend.types import POOLINGS
+from backend.views.groups import RunGroup
+from backend.views.questions import Table
+from backend.views.state import ignored_line
+from backend.words import counted, listed, literal
+from dashboard import session
+from dashboard.context import Context
+
+
+def problems(table: Table) -> None:
+    """Name files that could not be read."""
+    if table.problems:
+        with st.container(border=True):
+            st.markdown(
+                f":material/warning: {counted(len(table.problems), 'run')} could not be read"
+            )
+            for line in table.problems:
+                st.code(line, language=None, wrap_lines=True)
+
+
+def nothing_yet(what: str, view: Context, command: str) -> None:
+    """Say that the chosen runs lack something and which command makes it; ends the page."""
+    say_missing(what, view, command)
+    st.stop()
+
+
+def say_missing(what: str, view: Context, command: str) -> None:
+    """Say that the chosen runs lack something and which command makes it."""
+    say_commands(what, [shlex.join(["fusionscope", command, "--store", view.store.path])])
+
+
+def say_commands(what: str, lines: Sequence[str]) -> None:
+    """Say that the chosen runs lack something and which command lines make it."""
+    st.info(f"The chosen runs have no {what} yet. This makes them:", icon=":material/build:")
+    st.code("\n".join(lines), language="bash", wrap_lines=True)
+
+
+def say_pooling(groups: Sequence[RunGroup], streams: Sequence[str], pooling: str) -> None:
+    """Name the streams that have no vectors of this pooling, and offer one that they have."""
+    specs = [(group, spec) for group in groups for spec in group.series.streams]
+    lacking = [
+        (g, spec) for g, spec in specs if spec.name in streams and pooling not in spec.poolings
+    ]
+    names = list(dict.fromkeys(spec.name for _, spec in lacking))
+    if not names:
+        return
+    several = len(lacking) < sum(spec.name in names for _, spec in specs)
+    of = listed(dict.fromkeys(group.label for group, _ in lacking)) if several else ""
+    why = ": no one token of it sums up the others" if pooling == "cls" else ""
+    other = next(
+        (name for name in POOLINGS if all(name in spec.poolings for _, spec in lacking)), ""
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f":material/info: {literal(listed(names))}{f' of {literal(of)}' if of else ''} "
+            f"{'has' if len(names) == 1 else 'have'} no {pooling} vectors{why}. What there is of "
+            "the other streams is shown."
+        )
+        if other:
+            st.button(
+                f"Show {other} vectors",
+                on_click=session.change,
+                kwargs={"pooling": other},
+                type="tertiary",
+                key=f"pooling-{'-'.join(names)}",
+            )
+
+
+def say_notes(groups: Sequence[RunGroup], *streams: str) -> None:
+    """What must be known of streams wherever they are plotted, under the chart."""
+    notes: dict[str, list[str]] = {}
+    for group in groups:
+        for spec in group.series.streams:
+            if spec.name in streams and spec.note:
+                notes.setdefault(f"{spec.name}: {spec.note}", []).append(group.label)
+    for note, labels in notes.items():
+        of = f"{listed(labels)}, " if len(groups) > 1 else ""
+        st.caption(f":material/info: {literal(of + note)}")
+
+
+def say_ignored(view: Context, **shown: object) -> None:
+    """One line for settings of the link that these runs do not have."""
+    wanted = {key: getattr(view.state, key) for key in shown}
+    line = ignored_line(
+        [
+            f"these runs have no {key} {wanted[key]}"
+            for key, value in shown.items()
+            if wanted[key] is not None and wanted[key] != value
+        ]
+    )
+    if line:
+        st.caption(f":material/link_off: {literal(line)}")

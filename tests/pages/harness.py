@@ -1,0 +1,36 @@
+"""What tests of pages share: the charts of a page in Streamlit's own test harness."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+APP = ROOT / "app.py"
+
+
+def _sent(at: AppTest) -> dict[str, tuple[dict[str, Any], str]]:
+    """{key: what is said of a chart, its figure's JSON}, as the browser gets them."""
+    out = {}
+    for element in at.get("bidi_component"):
+        head, _, figure = element.proto.bytes.partition(b"\n")
+        out[element.key] = json.loads(head), figure.decode()
+    return out
+
+
+def charts(at: AppTest) -> dict[str, dict[str, Any]]:
+    """{key: figure} of the page."""
+    return {key: json.loads(figure) for key, (_, figure) in _sent(at).items()}
+
+
+def alts(at: AppTest) -> dict[str, str]:
+    """{key: the words that stand for a chart where it is not seen}."""
+    return {key: head["alt"] for key, (head, _) in _sent(at).items()}
+
+
+def as_sent(at: AppTest) -> list[str]:
+    """The figures' JSON."""
+    return [figure for _, figure in _sent(at).values()]
