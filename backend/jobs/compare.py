@@ -15,8 +15,9 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.jobs.measure import layers_of
-from backend.jobs.sources import check_poolings, content_key, in_run
+from backend.jobs.sources import check_poolings, in_run
 from backend.measures.suite.cross import PARAMETERS, cross_cka
+from backend.measures.suite.parts import content_key
 from backend.progress import SILENT, Progress
 from backend.store import Run, RunPair, Store, assert_comparable, kinds
 from backend.types import BLOCK, POOLINGS, LayerRef, Pooling

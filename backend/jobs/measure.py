@@ -21,7 +21,6 @@ from backend.errors import InputError
 from backend.jobs.sources import (
     Sink,
     VectorSource,
-    content_key,
     in_run,
     missing_poolings,
     source_poolings,
@@ -31,14 +30,11 @@ from backend.measures.core.parallel import worker_count
 from backend.measures.registry import PRESETS
 from backend.measures.suite.compute import compute
 from backend.measures.suite.layers import Layers
-from backend.measures.suite.parts import Part, part_of, parts_of
+from backend.measures.suite.parts import Part, measure_key, part_of, parts_of
 from backend.measures.suite.rows import tidy_frame
 from backend.progress import SILENT, Progress
 from backend.store import Run, Store, kinds
 from backend.types import POOLINGS, Pooling
-
-VERSION = 3
-"""Raised whenever the same vectors would give other rows; part of every key."""
 
 
 @dataclass(frozen=True)
@@ -220,12 +216,6 @@ def measure_frames(
                 yield measure_key(preset, part.name, pooling), rows
 
 
-def measure_key(preset: str, part: str, pooling: Pooling) -> str:
-    """The key under which a store keeps a part of a preset for a pooling: all that is passed."""
-    parameters = {"version": VERSION, **part_of(preset, part).parameters}
-    return content_key(f"{preset}-{part}", pooling, parameters)
-
-
 def check_preset(preset: str) -> None:
     """InputError listing the presets there are, for a name that is none of them."""
     if preset not in PRESETS:
@@ -297,7 +287,6 @@ def one_thread_each() -> Iterator[None]:
 __all__ = [
     "Task",
     "measure_frames",
-    "measure_key",
     "measure_source",
     "measure_store",
     "missing_tasks",

@@ -10,13 +10,13 @@ from backend.errors import InputError
 from backend.jobs.sources import (
     Sink,
     VectorSource,
-    content_key,
     in_run,
     missing_poolings,
     source_poolings,
     stream_vectors,
 )
 from backend.measures.suite.layers import site_name
+from backend.measures.suite.parts import content_key
 from backend.progress import SILENT, Progress
 from backend.projection import METHODS, Method, project_layers
 from backend.store import Run, kinds

@@ -6,8 +6,6 @@ commit, which is how runs that keep no activations are measured.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,12 +65,6 @@ class Sink(VectorSource, Protocol):
     def add(self, kind: Kind, rows: pd.DataFrame, key: str = "") -> None:
         """Add rows of a kind under a new key."""
         ...
-
-
-def content_key(name: str, pooling: str, parameters: dict[str, object]) -> str:
-    """``"default-cls-1a2b3c4d5e"``: names what was computed, and changes with every parameter."""
-    text = json.dumps({"name": name, "pooling": pooling, **parameters}, sort_keys=True)
-    return f"{name}-{pooling}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def source_poolings(

@@ -23,12 +23,12 @@ import numpy as np
 from backend.capture.run import Batch
 from backend.capture.sinks import Vectors
 from backend.errors import InputError
-from backend.jobs.sources import content_key
 from backend.measures import CKAStream
 from backend.measures.streaming.stream_suite import stream_suite, streamed_pairs, streamed_refs
 from backend.measures.streaming.stream_sums import stream_nbytes, tracked_pairs
 from backend.measures.suite.dimensions import of_spectrum
 from backend.measures.suite.layers import site_name
+from backend.measures.suite.parts import content_key
 from backend.store import Manifest, RunWriter, kinds
 from backend.store.samples import samples_table
 from backend.types import LayerRef, Pooling, Record, StreamSpec

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from backend.store.compare import nearest
 from backend.store.connection import Connection, identifier, sql_type
 from backend.store.index import WORTH_WRITING, Entry, Identity, entry_of, read_index, write_index
 from backend.store.kinds import SCORES, Kind
+from backend.store.manifest import Manifest
 from backend.store.pair import RunPair, stored_pairs
 from backend.store.paths import StorePaths, check_id, inside, parquet_keys
 from backend.store.run import Run
@@ -37,6 +39,8 @@ from backend.store.source import (
 from backend.store.table_files import PairTables
 
 _READERS = 4
+_SETTLED_NS = 1_000_000_000
+"""How long after its last change a folder's time says that nothing has changed since."""
 
 
 class _File(NamedTuple):
@@ -59,6 +63,7 @@ class DirectorySource:
         self._lock = threading.Lock()
         self._listing: Listing | None = None
         self._intact: set[str] = set()
+        self._keys: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     # Runs
 
@@ -73,7 +78,8 @@ class DirectorySource:
             raise InputError(
                 f"no run {run_id!r}", where=str(self.path), hint=nearest(run_id, self.run_ids())
             )
-        run = Run(RunFiles(paths))
+        manifest = Manifest.read(paths.manifest)
+        run = Run(RunFiles(paths, manifest), manifest)
         if run.run_id != run_id:
             raise InputError(
                 f"directory is named {run_id} but its run.json says {run.run_id}",
@@ -145,8 +151,8 @@ class DirectorySource:
         return entry_of(
             identity,
             run.contents.manifest(),
+            run.manifest,
             zip(*(scores[name].to_pylist() for name in SCORES.schema.names), strict=True),
-            run_id=run_id,
             has_activations=run.has_activations,
             has_checkpoint=run.checkpoint is not None,
         )
@@ -163,11 +169,23 @@ class DirectorySource:
         """Sorted keys of the tables that are there; "" for that of a kind with one an owner."""
         # Names only, so that links are not followed up: what is read goes through _directory.
         if kind.owner == "pair":
-            return parquet_keys(self._directory(kind, owner))
+            return self._keys_in(str(self._directory(kind, owner)))
         folder = f"{self._runs}/{check_id(owner)}/{kind.name}"
         if kind.keyed:
-            return parquet_keys(Path(folder))
+            return self._keys_in(folder)
         return ("",) if os.path.exists(f"{folder}.parquet") else ()  # noqa: PTH110
+
+    def _keys_in(self, folder: str) -> tuple[str, ...]:
+        """The keys in a folder, listed again only where it has changed."""
+        state = _version(folder)
+        listed = self._keys.get(folder)
+        if listed is not None and listed[0] == state:
+            return listed[1]
+        keys = parquet_keys(Path(folder))
+        # Its clock ticks: a folder that changed just now may change again at the same time.
+        if state and time.time_ns() - int(state.split("-")[1]) > _SETTLED_NS:
+            self._keys[folder] = (state, keys)
+        return keys
 
     def rows(self, kind: Kind, parts: Sequence[Part]) -> Rows:
         """The rows of some tables, owner by owner; what cannot be read is left out and named."""
@@ -271,9 +289,9 @@ def _fault(file: _File) -> str:
     return ""
 
 
-def _version(run_json: str) -> str:
+def _version(path: str) -> str:
     try:
-        info = os.stat(run_json)  # noqa: PTH116 - thousands of them; a Path costs more than this
+        info = os.stat(path)  # noqa: PTH116 - thousands of them; a Path costs more than this
     except (FileNotFoundError, NotADirectoryError):
         return ""
     return f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"

@@ -117,21 +117,17 @@ def _specs(structure: str) -> tuple[StreamSpec, ...]:
 def entry_of(
     identity: Identity,
     run_json: bytes,
+    manifest: Manifest,
     scores: Iterable[tuple[str, str, str, float]],
     *,
-    run_id: str,
     has_activations: bool,
     has_checkpoint: bool,
 ) -> Entry:
-    """What listings show of a run; InputError where its run.json cannot be read as one."""
-    try:
-        manifest = Manifest.from_json(run_json.decode(), where=f"run.json of {run_id}")
-    except UnicodeDecodeError as error:
-        raise InputError(f"cannot be read ({error})", where=f"run.json of {run_id}") from error
+    """What listings show of a run; ``manifest`` is what ``run_json`` says."""
     placement = manifest.placement
     placed = None if placement is None else json.dumps([placement.text, placement.vision])
     return Entry(
-        run_id=run_id,
+        run_id=manifest.run_id,
         state=identity.state,
         version=identity.version,
         run_json=run_json,

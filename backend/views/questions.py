@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.errors import InputError
-from backend.measures.suite.parts import may_hold, measures_of, pooling_of, preset_of
+from backend.measures.suite.parts import is_current, may_hold, measures_of, pooling_of, preset_of
 from backend.store import query, tables
 from backend.store.index import Entry
 from backend.store.kinds import COMPARISONS, MEASURES, PROJECTIONS, TRAINING_MEASURES, Kind
@@ -354,11 +354,15 @@ def one_key(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Rows of one key for every value of ``by``, so that nothing is counted twice.
 
     A run may hold the same measure under several keys: presets, or the keys of two versions. The
-    default preset comes first, then the key's name decides, the same way in every run.
+    default preset comes first, then what this version computes, then the key's name decides, the
+    same way in every run.
     """
     keys = frame[[*by, "key"]].drop_duplicates()
     if len(keys) == len(keys.drop_duplicates(list(by))):
         return frame
-    order = keys.assign(late=~keys["key"].str.startswith("default")).sort_values(["late", "key"])
+    ranked = keys.assign(
+        late=~keys["key"].str.startswith("default"), old=~keys["key"].map(is_current).astype(bool)
+    )
+    order = ranked.sort_values(["late", "old", "key"])
     first = order.drop_duplicates(list(by))[[*by, "key"]]
     return frame.merge(first, on=[*by, "key"])

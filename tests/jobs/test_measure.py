@@ -11,7 +11,6 @@ from backend.errors import InputError
 from backend.jobs import measure as job
 from backend.jobs.measure import (
     measure_frames,
-    measure_key,
     measure_source,
     measure_store,
     missing_tasks,
@@ -24,9 +23,10 @@ from backend.measures import (
     procrustes,
     pwcca,
 )
+from backend.measures.suite import parts as keyed
 from backend.measures.suite.compute import compute, thesis_layers
 from backend.measures.suite.layers import Layers
-from backend.measures.suite.parts import measures_of, parts_of, preset_of
+from backend.measures.suite.parts import measure_key, measures_of, parts_of, preset_of
 from backend.measures.suite.rows import tidy_frame
 from backend.remarks import in_words
 from backend.store import Store, kinds
@@ -254,7 +254,7 @@ def test_several_runs_are_shared_by_processes_with_the_same_numbers(bare, tmp_pa
 def test_other_parameters_or_another_version_have_other_keys(monkeypatch):
     before = measure_key("default", "cka", "cls")
     assert measure_key("thesis", "cka", "cls") != before != measure_key("default", "cka", "mean")
-    monkeypatch.setattr(job, "VERSION", job.VERSION + 1)
+    monkeypatch.setattr(keyed, "VERSION", keyed.VERSION + 1)
     assert measure_key("default", "cka", "cls") != before
 
 

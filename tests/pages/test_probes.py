@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend.jobs.measure import layers_of, measure_key
+from backend.jobs.measure import layers_of
 from backend.measures.suite.compute import compute
-from backend.measures.suite.parts import part_of
+from backend.measures.suite.parts import measure_key, part_of
 from backend.measures.suite.rows import tidy_frame
 from backend.store import Store, kinds
 from tests.pages.harness import APP, alts, charts

@@ -14,7 +14,7 @@ import pytest
 
 from backend.errors import InputError
 from backend.store import Store, directory
-from backend.store.index import INDEX_NAME, entries_in, read_index, table_of
+from backend.store.index import INDEX_NAME, Entry, entries_in, read_index, table_of
 
 
 @pytest.fixture
@@ -82,9 +82,10 @@ def test_what_the_index_knows_is_not_read_again(
     read: list[str] = []
     real = directory.entry_of
 
-    def counting(*arguments: object, run_id: str, **more: bool) -> object:
-        read.append(run_id)
-        return real(*arguments, run_id=run_id, **more)  # type: ignore[arg-type]
+    def counting(*arguments: object, **more: bool) -> Entry:
+        entry = real(*arguments, **more)  # type: ignore[arg-type]
+        read.append(entry.run_id)
+        return entry
 
     monkeypatch.setattr(directory, "entry_of", counting)
     assert Store(indexed.path).listing() == listing and not read

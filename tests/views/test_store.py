@@ -9,6 +9,7 @@ import pytest
 from backend.errors import InputError
 from backend.figures.scales import SCALES
 from backend.figures.theme import marker_of
+from backend.measures.suite.parts import measure_key
 from backend.store import Store
 from backend.store.index import Identity, entry_of
 from backend.store.kinds import COMPARISONS, MEASURES
@@ -370,6 +371,13 @@ def test_a_measure_under_several_keys_counts_once_and_the_default_preset_wins():
     assert questions.one_key(alone, ["measure"]) is alone
 
 
+def test_what_this_version_computes_comes_before_what_an_older_one_left():
+    now = measure_key("default", "rsa", "cls")
+    for older in ("default-rsa-cls-0000000000", "default-rsa-cls-ffffffffff"):
+        frame = pd.DataFrame({"key": [older, now], "measure": "rsa", "value": [1.0, 2.0]})
+        assert questions.one_key(frame, ["measure"])["value"].tolist() == [2.0]
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory, store_factory):
     """Two placements and three released models on the same samples."""
@@ -383,8 +391,8 @@ def run_info(manifest):
     entry = entry_of(
         Identity("", ""),
         manifest.to_json().encode(),
+        manifest,
         (),
-        run_id=manifest.run_id,
         has_activations=False,
         has_checkpoint=False,
     )

@@ -6,10 +6,12 @@ reads the parts that it shows. All of it derives from the registry.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from backend.measures.registry import MEASURES, PRESETS, Measure, Use
 from backend.types import POOLINGS, Pooling
@@ -23,6 +25,9 @@ _LAYERS: dict[str, dict[str, object]] = {
     "default": {},
     "thesis": {"samples": THESIS_SAMPLES, "rows": "unit"},
 }
+
+VERSION = 3
+"""Raised whenever the same vectors would give other rows; part of every key."""
 
 _KEY = re.compile(r"([a-z]+)-([a-z0-9_]+)-([a-z]+)-[0-9a-f]{10}")
 
@@ -106,15 +111,40 @@ def gallery_names(a: str, b: str) -> tuple[str, str]:
     return (one, other) if one != other else (a, b)
 
 
+def content_key(name: str, pooling: str, parameters: Mapping[str, object]) -> str:
+    """``"default-cls-1a2b3c4d5e"``: names what was computed, and changes with every parameter."""
+    text = json.dumps({"name": name, "pooling": pooling, **parameters}, sort_keys=True)
+    return f"{name}-{pooling}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def measure_key(preset: str, part: str, pooling: str) -> str:
+    """The key under which a store keeps a part of a preset for a pooling: all that is passed."""
+    parameters = {"version": VERSION, **part_of(preset, part).parameters}
+    return content_key(f"{preset}-{part}", pooling, parameters)
+
+
+def is_current(key: str) -> bool:
+    """Whether this version of the program writes this key, and not an older one."""
+    match = _parsed(key)
+    if match is None or measures_of(key) is None:
+        return False
+    return key == measure_key(match[1], match[2], match[3])
+
+
+@lru_cache(maxsize=16_384)
+def _parsed(key: str) -> re.Match[str] | None:
+    return _KEY.fullmatch(key)
+
+
 def preset_of(key: str) -> str:
     """The preset of a store's key of measures; a key of another form counts as default."""
-    match = _KEY.fullmatch(key)
+    match = _parsed(key)
     return match[1] if match and match[1] in PRESETS else "default"
 
 
 def measures_of(key: str) -> tuple[str, ...] | None:
     """The measures that the file of a key may hold; None where only reading it tells."""
-    match = _KEY.fullmatch(key)
+    match = _parsed(key)
     if not match or match[1] not in PRESETS or match[2] not in _by_name(match[1]):
         return None
     return tuple(one.name for one in part_of(match[1], match[2]).measures)
@@ -122,7 +152,7 @@ def measures_of(key: str) -> tuple[str, ...] | None:
 
 def pooling_of(key: str) -> str | None:
     """The pooling of everything in the file of a key; None where only reading it tells."""
-    match = _KEY.fullmatch(key)
+    match = _parsed(key)
     return match[3] if match else None
 
 
