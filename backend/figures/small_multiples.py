@@ -28,7 +28,7 @@ from backend.figures.transitions import (
 from backend.types import StreamSpec, matched_layers
 
 HEIGHT_PX = 250
-LEAST_PANEL_PX = 150
+LEAST_PANEL_PX = 200
 """Narrower than this a panel cannot be read."""
 
 
