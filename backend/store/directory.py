@@ -210,17 +210,22 @@ class DirectorySource:
         """The samples of runs; runs may have other tasks, and tasks of one name but other kinds."""
         files: dict[tuple[tuple[str, pa.DataType], ...], list[_File]] = defaultdict(list)
         types: dict[str, set[pa.DataType]] = defaultdict(set)
+        problems: list[str] = []
         for entry in entries:
             schema = tables.samples_schema(entry.manifest)
             columns = tuple(name for name in schema.names if name != "thumbnail")
             labels = tuple((f.name, f.type) for f in schema if f.name.startswith("label_"))
             run = RunFiles(self._resolved.run(entry.run_id), entry.manifest)
-            files[labels] += [_File(path, schema, columns) for path in run.sample_files()]
+            try:
+                paths = run.sample_files()
+            except InputError as error:  # the run was deleted since it was listed, or is broken
+                problems.append(str(error))
+                continue
+            files[labels] += [_File(path, schema, columns) for path in paths]
             for name, kind in labels:
                 types[name].add(kind)
         selects: list[str] = []
         params: dict[str, list[str]] = {}
-        problems: list[str] = []
         for labels, group in files.items():
             usable, faults = self._usable(group)
             problems += faults

@@ -279,6 +279,19 @@ def test_threads_share_a_store_while_runs_appear(store: Store, store_factory: Mo
     assert len(store.query("SELECT * FROM runs")) == 7
 
 
+def test_a_run_that_goes_after_it_was_listed_is_named_and_the_others_are_asked(
+    store: Store,
+) -> None:
+    entries = store.listing().entries
+    gone, *others = entries
+    store.delete(gone.run_id)
+    rows = store.source.samples(entries)
+    (problem,) = rows.problems
+    assert gone.run_id in problem and "file is missing" in problem
+    table = store.source.connection.rows(f"SELECT DISTINCT run_id FROM {rows.sql}", rows.params)
+    assert set(table["run_id"].to_pylist()) == {entry.run_id for entry in others}
+
+
 def test_a_question_opens_only_the_tables_that_it_names(
     store: Store, flip: Callable[[Path], None]
 ) -> None:
