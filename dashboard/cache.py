@@ -96,7 +96,7 @@ class Drawn:
 
 _answers: Memo[Table] = Memo(256)
 _values: Memo[object] = Memo(512)
-_figures: Memo[dict[str, Drawn]] = Memo(512)
+_figures: Memo[Drawn] = Memo(512)
 
 
 def answer(question: Question) -> Table:
@@ -113,16 +113,7 @@ def value(function: Callable[..., Value], *arguments: Hashable, **named: Hashabl
 def figure(build: Callable[..., go.Figure], *arguments: Hashable, **named: Hashable) -> Drawn:
     """The figure that a module's function builds; it gets frames in place of questions."""
     key = _key(build, arguments, named)
-    return _figures.get(key, lambda: {"": _drawn(_called(build, arguments, named))})[""]
-
-
-def figures(build: Callable[..., dict[str, go.Figure]], *arguments: Hashable) -> dict[str, Drawn]:
-    """As :func:`figure`, for a function that builds several figures at once, by name."""
-    key = _key(build, arguments, {})
-    made = _figures.get(
-        key, lambda: {name: _drawn(item) for name, item in _called(build, arguments, {}).items()}
-    )
-    return dict(made)
+    return _figures.get(key, lambda: _drawn(_called(build, arguments, named)))
 
 
 def _called(

@@ -49,9 +49,9 @@ def line(frame: pd.DataFrame, colour: str) -> go.Figure:
     return go.Figure(go.Scatter(y=frame["y"].tolist(), line={"color": colour}))
 
 
-def both(frames: tuple[pd.DataFrame, ...], colour: str) -> dict[str, go.Figure]:
-    """A figure a frame."""
-    return {str(at): line(frame, colour) for at, frame in enumerate(frames)}
+def both(frames: tuple[pd.DataFrame, ...]) -> list[float]:
+    calls.append(("both",))
+    return [float(frame["y"].sum()) for frame in frames]
 
 
 def total(frame: pd.DataFrame) -> float:
@@ -72,12 +72,10 @@ def test_a_figure_is_drawn_once_for_equal_arguments_and_sent_as_it_was() -> None
     assert list(first.figure().data[0].y) == [1.0, 2.0]
 
 
-def test_questions_in_tuples_and_figures_by_name() -> None:
-    made = cache.figures(both, (Two("a"), Two("b")), "red")
-    assert list(made) == ["0", "1"]
-    made.clear()
-    assert len(cache.figures(both, (Two("a"), Two("b")), "red")) == 2
-    assert calls.count(("drawn", "red")) == 2
+def test_questions_in_tuples_are_answered_and_a_value_is_made_once() -> None:
+    made = cache.value(both, (Two("a"), Two("b")))
+    assert made == [3.0, 3.0] and cache.value(both, (Two("a"), Two("b"))) is made
+    assert calls.count(("both",)) == 1
     assert cache.value(total, Two("a")) == cache.value(total, Two("a")) == 3.0
     assert calls.count(("summed",)) == 1 and calls.count(("asked", "a")) == 1
 
