@@ -7,10 +7,11 @@ every visitor.
 import streamlit as st
 
 from dashboard.assets import ROUTES
+from dashboard.startup import lifespan
 
 if __name__ == "__main__":
     from dashboard.main import main
 
     main()
 else:
-    app = st.App(__file__, routes=ROUTES)
+    app = st.App(__file__, routes=ROUTES, lifespan=lifespan)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import streamlit as st
 
@@ -39,6 +40,10 @@ class Context:
         return tuple(
             dict.fromkeys(spec.name for group in self.groups for spec in group.series.streams)
         )
+
+    def now(self) -> Self:
+        """This with the state of now, for a part of a page that runs again by itself."""
+        return replace(self, state=session.current())
 
     def focus(self, groups: Sequence[RunGroup]) -> RunGroup:
         """The one of ``groups`` to show where only one can be: the chosen, else one that fuses."""

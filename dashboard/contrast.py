@@ -27,6 +27,7 @@ from backend.views.compare import (
     cross_blocks,
     crossed,
     run_pairs,
+    seeds_in_words,
     shown_streams,
     subtractable,
 )
@@ -38,6 +39,7 @@ from dashboard.cache import Drawn
 from dashboard.chart import Point, chart
 from dashboard.context import Context, series_of
 from dashboard.details import pick_cell, show_cell
+from dashboard.downloads import Part
 from dashboard.pick import Picked
 from dashboard.say import problems
 
@@ -45,7 +47,63 @@ Figures = dict[str, Drawn]
 CKA = SCALES["cka"]
 
 
-def pick_pair(view: Context, groups: Sequence[RunGroup]) -> tuple[RunGroup, RunGroup]:
+@dataclass(frozen=True)
+class Measured:
+    """What is subtracted: one measure of two layers and, if there is one, one of one layer;
+    ``pair`` names the two streams that are compared.
+    """
+
+    picked: Picked
+    dimension: Measures | None
+    pair: Pair | None
+
+
+@st.fragment
+def show_contrast(
+    view: Context,
+    groups: Sequence[RunGroup],
+    pair: Pair | None,
+    pooling: str,
+    measured: Measured | None,
+    curves: Part,
+    matrices: Part,
+) -> None:
+    """One minus the other: curves, and the matrices, which are a part of their own."""
+    view = view.now()
+    curves.begin()
+    a, b = _pick_pair(view, groups)
+    curves.shown.update(focus=a.key, against=b.key)
+    if measured:
+        seeds = seeds_in_words(measured.picked.rows, a, b)
+        st.caption(f"Curves: every column minus {literal(b.label)}. {seeds}")
+        curves.figures.update(_differences(view, groups, b, measured))
+    _show_matrices(view, groups, a, b, pair, pooling, measured, matrices)
+
+
+@st.fragment
+def _show_matrices(
+    view: Context,
+    groups: Sequence[RunGroup],
+    a: RunGroup,
+    b: RunGroup,
+    pair: Pair | None,
+    pooling: str,
+    measured: Measured | None,
+    part: Part,
+) -> None:
+    """Layer by layer: one matrix minus the other, and the layers of one by those of the other."""
+    view = view.now()
+    part.begin()
+    st.subheader(f"Layer by layer: {literal(a.label)} and {literal(b.label)}")
+    name, block = _pick_block(view, a, b, pair)
+    part.shown["block"] = name
+    if measured:
+        part.figures.update(_difference_matrix(view, a, b, measured, block))
+    st.subheader(f"Layers of {literal(a.label)} with layers of {literal(b.label)}")
+    part.figures.update(_cross(view, groups, a, b, block, pooling))
+
+
+def _pick_pair(view: Context, groups: Sequence[RunGroup]) -> tuple[RunGroup, RunGroup]:
     """The two that are set against each other: ``focus`` minus ``against``."""
     a, b = chosen_pair(groups, view.state.focus, view.state.against)
     labels = {group.key: group.label for group in groups}
@@ -65,18 +123,7 @@ def pick_pair(view: Context, groups: Sequence[RunGroup]) -> tuple[RunGroup, RunG
     return a, b
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What is subtracted: one measure of two layers and, if there is one, one of one layer;
-    ``pair`` names the two streams that are compared.
-    """
-
-    picked: Picked
-    dimension: Measures | None
-    pair: Pair | None
-
-
-def show_differences(
+def _differences(
     view: Context, groups: Sequence[RunGroup], reference: RunGroup, measured: Measured
 ) -> Figures:
     """Curves of every column minus the reference, which is the line at 0."""
@@ -129,7 +176,7 @@ def show_differences(
     return figures
 
 
-def pick_block(view: Context, a: RunGroup, b: RunGroup, pair: Pair | None) -> tuple[str, Block]:
+def _pick_block(view: Context, a: RunGroup, b: RunGroup, pair: Pair | None) -> tuple[str, Block]:
     """The part of the matrices that is shown."""
     blocks = cross_blocks(a.series, b.series, pair)
     name = view.state.block if view.state.block in blocks else next(iter(blocks))
@@ -146,7 +193,7 @@ def pick_block(view: Context, a: RunGroup, b: RunGroup, pair: Pair | None) -> tu
     return str(name), blocks[str(name)]
 
 
-def show_difference_matrix(
+def _difference_matrix(
     view: Context, a: RunGroup, b: RunGroup, measured: Measured, block: Block
 ) -> Figures:
     """Layer by layer within each run: ``a`` minus ``b``."""
@@ -184,7 +231,7 @@ def show_difference_matrix(
     return {f"{a.label} minus {b.label}": drawn}
 
 
-def show_cross(
+def _cross(
     view: Context,
     groups: Sequence[RunGroup],
     a: RunGroup,

@@ -10,10 +10,17 @@ from backend.figures.heatmap import axis_refs
 from backend.figures.scales import Scale
 from backend.figures.theme import number
 from backend.types import LayerRef
-from backend.views.cells import Block, CellView
+from backend.views.cells import Block, CellView, values_in_words
 from backend.views.queries import Sample
 from backend.words import counted, literal
 from dashboard import session
+
+_COLUMNS = {
+    "low": "low, high: 95 % interval over samples",
+    "chance": "chance: mean of the null",
+    "z": "z: distance from it in standard deviations of the null",
+    "p": "p: of a value this high by chance, corrected for all layers",
+}
 
 
 def pick_cell(block: Block, cell: tuple[LayerRef, LayerRef] | None) -> None:
@@ -83,40 +90,14 @@ def show_cell(
         st.text(f"Undefined: {reason}")
     for warning in cell.warnings:
         st.text(f"Note: {warning}")
-    four = st.column_config.NumberColumn(format="%.4f")
-    st.dataframe(
-        cell.values.assign(p=cell.values["p"].map(p_in_words))
-        if "p" in cell.values
-        else cell.values,
-        hide_index=True,
-        width="stretch",
-        column_config={
-            scale.label: four,
-            "low": st.column_config.NumberColumn(
-                format="%.3f", help="Lower end of the 95 % interval over samples"
-            ),
-            "high": st.column_config.NumberColumn(format="%.3f", help="Its upper end"),
-            "chance": st.column_config.NumberColumn(format="%.4f", help="Mean of the null"),
-            "z": st.column_config.NumberColumn(
-                format="%.1f", help="Distance from chance in standard deviations of the null"
-            ),
-            "p": st.column_config.TextColumn(
-                help="Of a value this high by chance, corrected for all layers"
-            ),
-        },
-        alt=f"{scale.label} of {cell.title}, seed by seed",
-    )
+    table = values_in_words(cell.values, scale.label)
+    st.table(table, border="horizontal", alt=f"{scale.label} of {cell.title}, seed by seed")
+    if meanings := [words for name, words in _COLUMNS.items() if name in table.columns]:
+        st.caption(f"{'; '.join(meanings)}.")
     if chosen:
         st.button(
             "Clear the choice", on_click=session.change, kwargs={"cell": None}, type="tertiary"
         )
-
-
-def p_in_words(p: float) -> str:
-    """A p-value for people: its far tail is an extrapolation and is not spelled out."""
-    if p != p:
-        return ""
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def show_drivers(samples: Sequence[tuple[Sample, float]]) -> None:

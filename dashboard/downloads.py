@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -15,14 +14,31 @@ from backend.report.files import bundle, figures_html, file_name
 from backend.views.exports import to_csv, to_parquet
 from backend.views.groups import RunGroup
 from backend.views.provenance import Provenance, provenance, settled, view_record
-from backend.views.state import ViewState
 from backend.views.store_access import StoreView
 from backend.words import literal
+from dashboard import session
 from dashboard.cache import Drawn
 from dashboard.context import Context
 
 Rows = pd.DataFrame | Callable[[], pd.DataFrame]
 """A table, or what makes it when it is wanted."""
+
+
+@dataclass
+class Part:
+    """A part of a page that runs again by itself, and says here what it shows now.
+
+    ``shown`` are the settings that it chose where the address left them open.
+    """
+
+    rows: dict[str, Rows] = field(default_factory=dict)
+    figures: dict[str, Drawn] = field(default_factory=dict)
+    shown: dict[str, Any] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Forget what was shown: the part is drawn anew."""
+        for held in (self.rows, self.figures, self.shown):
+            held.clear()
 
 
 @dataclass(frozen=True)
@@ -32,21 +48,36 @@ class Offer:
     name: str
     page: str
     store: StoreView
-    state: ViewState
     groups: tuple[RunGroup, ...]
-    rows: Mapping[str, Rows]
-    figures: Mapping[str, Drawn]
+    parts: tuple[Part, ...]
     texts: Mapping[str, Callable[[], bytes]]
 
-    @cached_property
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables, made when they are first asked for."""
-        return {title: made() if callable(made) else made for title, made in self.rows.items()}
+    @property
+    def rows(self) -> dict[str, Rows]:
+        """The tables, or what makes them."""
+        return {title: made for part in self.parts for title, made in part.rows.items()}
 
-    @cached_property
+    @property
+    def figures(self) -> dict[str, Drawn]:
+        """The figures by title."""
+        return {title: drawn for part in self.parts for title, drawn in part.figures.items()}
+
+    def table(self, title: str) -> pd.DataFrame:
+        """One table."""
+        made = self.rows[title]
+        return made() if callable(made) else made
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table."""
+        return {title: self.table(title) for title in self.rows}
+
+    @property
     def provenance(self) -> Provenance:
-        """Store, runs, view and versions, as they are when it is first asked for."""
-        views = [view_record(self.page, self.state)]
+        """Store, runs, view and versions as they are now."""
+        shown = {name: value for part in self.parts for name, value in part.shown.items()}
+        state = settled(session.current(), self.groups, shown)
+        views = [view_record(self.page, state)]
         return provenance(self.store, self.groups, views, self.tables)
 
     @property
@@ -68,18 +99,20 @@ def downloads(
     *,
     groups: Sequence[RunGroup],
     shown: Mapping[str, Any],
+    parts: Sequence[Part] = (),
     texts: Mapping[str, Callable[[], bytes]] = MappingProxyType({}),
     label: str = "Download",
 ) -> None:
     """A menu of everything as a zip, tables as CSV and Parquet, and figures as HTML.
 
     ``groups`` are those that are shown, ``shown`` the settings that the page chose where its
-    address left them open: the provenance in each file says how to see the same again. ``texts``
-    are further files, {name: what makes it}. A table may be a function that makes it when clicked.
+    address left them open: the provenance in each file says how to see the same again. ``parts``
+    are the page's parts that run again by themselves. ``texts`` are further files, {name: what
+    makes it}. A table may be a function that makes it when clicked.
     """
     named = tables if isinstance(tables, Mapping) else {name: tables}
-    state = settled(view.state, groups, dict(shown))
-    offer = Offer(name, view.page, view.store, state, tuple(groups), named, figures, texts)
+    page = Part(dict(named), dict(figures), dict(shown))
+    offer = Offer(name, view.page, view.store, tuple(groups), (page, *parts), texts)
     _menu(offer, label)
 
 
@@ -98,10 +131,10 @@ def _menu(offer: Offer, label: str) -> None:
         for title in offer.rows:
             of = f"{literal(title)} " if len(offer.rows) > 1 else "Table "
             for kind, make in (
-                ("CSV", lambda title=title: to_csv(offer.tables[title])),
+                ("CSV", lambda title=title: to_csv(offer.table(title))),
                 (
                     "Parquet",
-                    lambda title=title: to_parquet(offer.tables[title], offer.provenance),
+                    lambda title=title: to_parquet(offer.table(title), offer.provenance),
                 ),
             ):
                 file = file_name(title, kind.lower())

@@ -32,6 +32,7 @@ from dashboard.cache import Drawn
 from dashboard.chart import Point, chart
 from dashboard.context import Context
 from dashboard.details import show_sample
+from dashboard.downloads import Part
 from dashboard.pick import step_layers
 from dashboard.say import problems
 from dashboard.side_by_side import MIN_COLUMN_PX
@@ -90,17 +91,18 @@ def of_pooling(maps: Sequence[Map], pooling: str) -> list[Map]:
     return out
 
 
-def show_maps(
-    view: Context, maps: Sequence[Map], pair: Pair | None
-) -> tuple[dict[str, Drawn], dict[str, object]]:
-    """The stepper, a map a run, and the chosen sample; the figures and the settings shown.
+@st.fragment
+def show_maps(view: Context, maps: Sequence[Map], pair: Pair | None, part: Part) -> None:
+    """The stepper, a map a run, and the chosen sample.
 
     The stream is the state's, else the first one of ``pair``.
     """
+    view = view.now()
+    part.begin()
     labels = cache.samples(view.store, maps[0].run.run_id)
     problems(labels)
     if labels.frame.empty:
-        return {}, {}
+        return
     names = list(dict.fromkeys(spec.name for item in maps for spec in _streams(item)))
     first = next((name for name in pair or () if name in names), names[0])
     stream = view.state.stream if view.state.stream in names else first
@@ -120,13 +122,12 @@ def show_maps(
     ranges = projection_ranges(
         pd.concat([item.frame.loc[item.frame["stream"].eq(stream), ["x", "y"]] for item in maps])
     )
-    figures = {}
     with st.grid(len(maps), min_column_width=MIN_COLUMN_PX):
         for at, item in enumerate(maps):
             spec = specs[item.run.run_id]
             own = layer_for(ref, deepest, spec, refs_of(item.frame, spec))
             with st.container(border=True):
-                figures[f"{item.run.run_id} {stream} layer {own.label}"] = _show_map(
+                part.figures[f"{item.run.run_id} {stream} layer {own.label}"] = _show_map(
                     view, item, maps[0].run, own, ranges, colour, sample_id, f"map-{at}"
                 )
     with st.container(border=True, width=520):
@@ -135,12 +136,7 @@ def show_maps(
             show_sample(sample, chosen=chosen)
         except InputError as error:
             st.text(str(error))
-    return figures, {
-        "stream": stream,
-        "layer": ref.label,
-        "colour": colour.key,
-        "sample": sample_id,
-    }
+    part.shown.update(stream=stream, layer=ref.label, colour=colour.key, sample=sample_id)
 
 
 def pick_what(

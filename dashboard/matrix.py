@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
 from backend.errors import InputError
 from backend.figures import layer_heatmap
+from backend.figures.pairing import Pair
 from backend.types import LayerRef
 from backend.views.cells import Block, cell_at, cell_view, default_cell
 from backend.views.groups import RunGroup, RunInfo
 from backend.words import literal
 from dashboard import cache, session
-from dashboard.cache import Drawn
 from dashboard.chart import Point, chart
 from dashboard.context import Context
 from dashboard.details import pick_cell, show_cell, show_drivers
+from dashboard.downloads import Part
 from dashboard.pick import Picked, pick_focus
 from dashboard.say import say_ignored
 
 
+@st.fragment
 def show_matrix(
     view: Context,
     picked: Picked,
-    blocks: Mapping[str, Block],
-    focus: RunGroup,
+    pair: Pair | None,
+    blocks_of: Callable[[RunGroup, Pair | None], Mapping[str, Block]],
+    part: Part,
     *,
     drivers: bool = False,
-) -> dict[str, Drawn]:
-    """The controls, the heatmap and the card of the chosen cell; the figures that were drawn.
+) -> None:
+    """The controls, the heatmap and the card of the chosen cell.
 
     With ``drivers`` the card also shows which samples drive the cell in one of the runs.
     """
+    view = view.now()
+    part.begin()
+    focus = view.focus(picked.groups)
+    part.shown["focus"] = focus.key
+    blocks = blocks_of(focus, pair)
     asked = view.state.block or ""
     name = asked if asked in blocks else next(iter(blocks))
     shown = blocks[name]
@@ -45,7 +53,7 @@ def show_matrix(
     names = [spec.name for spec in (*shown.rows, *shown.columns)]
     if not (mine["stream_a"].isin(names) & mine["stream_b"].isin(names)).any():
         st.caption(f"Nothing of {literal(shown.title)} is stored for {picked.pooling} vectors.")
-        return {}
+        return
     cell = view.state.cell or cache.value(default_cell, ask, shown, scale)
 
     def clicked(point: Point) -> None:
@@ -83,7 +91,7 @@ def show_matrix(
         pick_cell(shown, cell)
     if drivers and cell:
         _show_drivers(view, focus.run_of(view.state.seed), cell, picked.pooling)
-    return {f"{focus.label} layer by layer": drawn}
+    part.figures[f"{focus.label} layer by layer"] = drawn
 
 
 def _controls(

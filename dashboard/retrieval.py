@@ -13,26 +13,28 @@ from backend.views import questions
 from backend.views.groups import RunGroup
 from backend.words import listed, literal
 from dashboard import cache
-from dashboard.cache import Drawn
 from dashboard.chart import chart
 from dashboard.context import Context, series_of
+from dashboard.downloads import Part
 from dashboard.say import problems
 
 RECALLS = tuple(one.name for one in MEASURES.values() if one.part == "retrieval")
 
 
+@st.fragment
 def show_retrieval(
-    view: Context, groups: tuple[RunGroup, ...], pooling: str, pair: Pair
-) -> dict[str, Drawn]:
+    view: Context, groups: tuple[RunGroup, ...], pooling: str, pair: Pair, part: Part
+) -> None:
     """Recall by matching layer in both directions; nothing where the runs hold none."""
+    part.begin()
     held = cache.measure_names(view.store, groups).get("default", ())
     names = tuple(name for name in RECALLS if name in held)
     if not names:
-        return {}
+        return
     table = cache.measures(view.store, groups, names)
     problems(table)
     if table.frame.empty:
-        return {}
+        return
     st.header("Retrieval")
     st.caption(
         "After an orthogonal map that was fitted on one half of the samples, how often is a "
@@ -47,7 +49,6 @@ def show_retrieval(
         required=True,
         key="retrieval-k",
     )
-    figures = {}
     labels = listed(group.label for group in groups)
     asked = gallery_names(*pair)
     with st.grid(2, min_column_width=420):
@@ -55,7 +56,7 @@ def show_retrieval(
             direction, words = f"{query}_to_{target}", f"{query} to {target}"
             with st.container(border=True):
                 st.markdown(f"**{literal(words)}**")
-                figures[f"retrieval {words}"] = drawn = cache.figure(
+                part.figures[f"retrieval {words}"] = drawn = cache.figure(
                     alignment_curves,
                     questions.measures(
                         view.store, groups, (str(measure),), pooling=pooling, estimator=direction
@@ -71,4 +72,3 @@ def show_retrieval(
                     key=f"retrieval-{direction}",
                     alt=f"Retrieval, {words}, by matching layer for {labels}",
                 )
-    return figures

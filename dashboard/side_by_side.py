@@ -65,10 +65,9 @@ def show_heads(groups: Sequence[RunGroup]) -> None:
     if scores.empty and any(group.placed for group in groups):
         st.caption("No scores were stored for these runs.")
     elif len(scores):
-        st.dataframe(
-            scores,
-            hide_index=True,
-            width="stretch",
+        st.table(
+            scores.astype("string").fillna("").map(literal).rename(columns=literal),
+            border="horizontal",
             alt=f"Scores of the compared {nouns(groups)}, mean ± sd over seeds",
         )
 

@@ -13,7 +13,7 @@ from backend.words import listed, literal
 from dashboard import cache
 from dashboard.chart import panel
 from dashboard.context import averaged, context, series_of
-from dashboard.downloads import downloads
+from dashboard.downloads import Part, downloads
 from dashboard.matrix import show_matrix
 from dashboard.pick import pick_measure, pick_streams
 from dashboard.retrieval import show_retrieval
@@ -60,18 +60,20 @@ with st.container(border=True):
         what=streams,
     )
     say_notes(groups, *pair)
-figures |= show_retrieval(view, groups, pooling, pair)
+retrieval = Part()
+show_retrieval(view, groups, pooling, pair, retrieval)
 
 st.header("Every layer with every other")
-focus = view.focus(groups)
+matrix = Part()
 # The samples are those that drive debiased CKA under the default conventions.
 drivers = (scale.measure, picked.estimator, picked.preset) == ("cka", "debiased", "default")
-figures |= show_matrix(view, picked, cross_blocks_of(focus, pair), focus, drivers=drivers)
+show_matrix(view, picked, pair, cross_blocks_of, matrix, drivers=drivers)
 downloads(
     view,
     f"{scale.measure}-alignment",
     partial(cache.value, taken_away, (picked.ask(view),), groups),
     figures,
     groups=groups,
-    shown=picked.shown | {"pair": pair, "focus": focus.key},
+    shown=picked.shown | {"pair": pair},
+    parts=[retrieval, matrix],
 )

@@ -6,21 +6,14 @@ import pandas as pd
 import streamlit as st
 
 from backend.views.choices import PAIRWISE
-from backend.views.compare import columns_of, depths_differ, seeds_in_words, stream_names
+from backend.views.compare import columns_of, depths_differ, stream_names
 from backend.views.groups import noun
 from backend.views.tables import taken_away
 from backend.words import listed, literal
 from dashboard import cache
 from dashboard.context import averaged, context
-from dashboard.contrast import (
-    Measured,
-    pick_block,
-    pick_pair,
-    show_cross,
-    show_difference_matrix,
-    show_differences,
-)
-from dashboard.downloads import downloads
+from dashboard.contrast import Measured, show_contrast
+from dashboard.downloads import Part, downloads
 from dashboard.maps import maps_of, of_pooling, show_maps
 from dashboard.pick import Picked, pick_measure, pick_pooling, pick_streams
 from dashboard.say import say_ignored, say_missing, say_pooling
@@ -62,7 +55,7 @@ if differing := depths_differ(groups, pair):
     )
 
 figures = {}
-shown = {}
+same, curves, matrices = Part(), Part(), Part()
 picked: Picked | None = None
 dims, dimension = pd.DataFrame(), None
 pooling = ""
@@ -94,26 +87,14 @@ if maps:
         pooling = pick_pooling(view, list(dict.fromkeys(maps[0].frame["pooling"])), groups, streams)
     maps = of_pooling(maps, pooling)
 if maps:
-    drawn, shown = show_maps(view, maps, pair)
-    figures |= drawn
+    show_maps(view, maps, pair, same)
 
 if len(groups) > 1:
     st.header("One minus the other")
-    a, b = pick_pair(view, groups)
-    shown |= {"focus": a.key, "against": b.key}
-    if picked:
-        seeds = seeds_in_words(picked.rows, a, b)
-        st.caption(f"Curves: every column minus {literal(b.label)}. {seeds}")
-        measured = Measured(picked, dimension, pair)
-        figures |= show_differences(view, groups, b, measured)
-    st.subheader(f"Layer by layer: {literal(a.label)} and {literal(b.label)}")
-    block_name, block = pick_block(view, a, b, pair)
-    shown |= {"block": block_name}
-    if picked:
-        figures |= show_difference_matrix(view, a, b, measured, block)
-    st.subheader(f"Layers of {literal(a.label)} with layers of {literal(b.label)}")
-    figures |= show_cross(view, groups, a, b, block, pooling or "cls")
-say_ignored(view, **shown)
+    measured = Measured(picked, dimension, pair) if picked else None
+    show_contrast(view, groups, pair, pooling or "cls", measured, curves, matrices)
+parts = [same, curves, matrices]
+say_ignored(view, **{name: value for part in parts for name, value in part.shown.items()})
 if picked:
     downloads(
         view,
@@ -123,5 +104,6 @@ if picked:
         ),
         figures,
         groups=groups,
-        shown=picked.shown | shown | {"pair": pair},
+        shown=picked.shown | {"pair": pair},
+        parts=parts,
     )

@@ -11,9 +11,9 @@ from backend.views.maps import Shown, best_method, clicked_sample, map_points, o
 from backend.words import listed, literal
 from dashboard import cache, session
 from dashboard.chart import Point, chart
-from dashboard.context import context
+from dashboard.context import Context, context
 from dashboard.details import show_sample
-from dashboard.downloads import downloads
+from dashboard.downloads import Part, downloads
 from dashboard.maps import pick_what
 from dashboard.pick import pick_focus, pick_pooling, pick_streams, step_layers
 from dashboard.say import nothing_yet, problems, say_ignored, say_notes, say_pooling
@@ -40,13 +40,6 @@ streams = [spec for spec in group.series.streams if frame["stream"].eq(spec.name
 tasks = tuple(run.manifest.tasks)
 pair = pick_streams(view, [group])
 by_name = {spec.name: spec for spec in streams}
-first = next((name for name in pair or () if name in by_name), streams[0].name)
-stream = view.state.stream if view.state.stream in by_name else first
-together = [spec for spec in streams if spec.name in {stream, *(pair or ())}]
-colours = colourings(tasks, together, group.series.streams)
-colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
-refs = refs_of(frame, by_name[stream])
-ref = nearest_ref(refs, view.state.layer)
 
 st.caption(
     f"{literal(method.upper())} of {literal(run.run_id)}, n = {run.n:,}. The axes hold still from "
@@ -62,72 +55,86 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     pick_focus(having, group)
     if len(runs) > 1:
         st.segmented_control("Seed", list(runs), required=True, **session.bind("seed", run.seed))
-    pick_what(list(by_name), stream, colours, colour)
-step_layers(refs, ref, by_name[stream])
 say_pooling([group], [spec.name for spec in group.series.streams], pooling)
 
-places = [ref]
-if colour.key == MODALITY_COLOUR:
-    others = [spec for spec in together if spec.name != stream]
-    places += [nearest_ref(refs_of(frame, spec), ref.label) for spec in others]
-shown = Shown(tuple(places), pooling, method, colour, tasks)
-points = cache.value(map_points, *asked, shown)
-shown_streams = [spec.name for spec in together] if len(places) > 1 else [stream]
-ranges = projection_ranges(frame[frame["stream"].isin(shown_streams)])
-held = bool(labels.frame["sample_id"].eq(view.state.sample).any())
-sample_id = str(view.state.sample if held else points["sample_id"].iloc[0])
-settings = {
-    "focus": group.key,
-    "seed": run.seed,
-    "stream": stream,
-    "layer": ref.label,
-    "colour": colour.key,
-    "sample": sample_id,
-}
-say_ignored(view, **settings)
 
+@st.fragment
+def show(view: Context, part: Part) -> None:
+    """The stream and its layers to step through, the map, and the chosen sample."""
+    view = view.now()
+    part.begin()
+    first = next((name for name in pair or () if name in by_name), streams[0].name)
+    stream = view.state.stream if view.state.stream in by_name else first
+    together = [spec for spec in streams if spec.name in {stream, *(pair or ())}]
+    colours = colourings(tasks, together, group.series.streams)
+    colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
+    refs = refs_of(frame, by_name[stream])
+    ref = nearest_ref(refs, view.state.layer)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        pick_what(list(by_name), stream, colours, colour)
+    step_layers(refs, ref, by_name[stream])
 
-def clicked(point: Point) -> None:
-    """A click on a point."""
-    if sample := clicked_sample(points, point["customdata"]):
-        session.change(sample=sample)
+    places = [ref]
+    if colour.key == MODALITY_COLOUR:
+        others = [spec for spec in together if spec.name != stream]
+        places += [nearest_ref(refs_of(frame, spec), ref.label) for spec in others]
+    shown = Shown(tuple(places), pooling, method, colour, tasks)
+    points = cache.value(map_points, *asked, shown)
+    shown_streams = [spec.name for spec in together] if len(places) > 1 else [stream]
+    ranges = projection_ranges(frame[frame["stream"].isin(shown_streams)])
+    held = bool(labels.frame["sample_id"].eq(view.state.sample).any())
+    sample_id = str(view.state.sample if held else points["sample_id"].iloc[0])
+    part.shown.update(stream=stream, layer=ref.label, colour=colour.key, sample=sample_id)
 
+    def clicked(point: Point) -> None:
+        """A click on a point."""
+        if sample := clicked_sample(points, point["customdata"]):
+            session.change(sample=sample)
 
-grid = st.grid(5, min_column_width=170)
-with grid.cell(column_span=3), st.container(border=True):
-    where = f"{listed(shown_streams)} layer {ref.label}"
-    drawn = cache.figure(
-        sample_map,
-        *asked,
-        shown,
-        ranges,
-        selected=sample_id,
-        x_title=f"{where}, {method.upper()} 1",
-        y_title=f"{method.upper()} 2",
-    )
-    chart(
-        drawn,
-        key="map",
-        alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
-        on_click=clicked,
-    )
-    say_notes([group], *shown_streams)
-    if len(points) > RASTER_ABOVE:
-        st.caption(f"Above {RASTER_ABOVE:,} samples their density is drawn, without classes.")
-    if len(places) > 1:
-        st.caption(
-            "Each stream is fitted on its own: compare shapes, not distances between streams."
+    grid = st.grid(5, min_column_width=170)
+    with grid.cell(column_span=3), st.container(border=True):
+        where = f"{listed(shown_streams)} layer {ref.label}"
+        drawn = cache.figure(
+            sample_map,
+            *asked,
+            shown,
+            ranges,
+            selected=sample_id,
+            x_title=f"{where}, {method.upper()} 1",
+            y_title=f"{method.upper()} 2",
         )
-with grid.cell(column_span=2), st.container(border=True):
-    try:
-        show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=held)
-    except InputError as error:
-        st.text(str(error))
+        chart(
+            drawn,
+            key="map",
+            alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
+            on_click=clicked,
+        )
+        say_notes([group], *shown_streams)
+        if len(points) > RASTER_ABOVE:
+            st.caption(f"Above {RASTER_ABOVE:,} samples their density is drawn, without classes.")
+        if len(places) > 1:
+            st.caption(
+                "Each stream is fitted on its own: compare shapes, not distances between streams."
+            )
+    with grid.cell(column_span=2), st.container(border=True):
+        try:
+            show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=held)
+        except InputError as error:
+            st.text(str(error))
+    part.rows["projection"] = points
+    part.figures[f"{run.run_id} {where}"] = drawn
+
+
+part = Part()
+show(view, part)
+settings = {"focus": group.key, "seed": run.seed}
+say_ignored(view, **settings, **part.shown)
 downloads(
     view,
     "projection",
-    points,
-    {f"{run.run_id} {where}": drawn},
+    {},
+    {},
     groups=only([group], [run.run_id]),
     shown={**settings, "pooling": pooling},
+    parts=[part],
 )

@@ -4,16 +4,17 @@ from functools import partial
 
 import streamlit as st
 
+from backend.figures import training_curves, training_heatmap
 from backend.figures.dimensionality import shared_span
 from backend.figures.training import ALIGNMENT
 from backend.views import questions
 from backend.views.exports import for_people
-from backend.views.training import all_steps, played, quantity_rows
+from backend.views.training import quantity_figure, quantity_rows
 from backend.words import listed, literal
 from dashboard import cache
 from dashboard.chart import chart
-from dashboard.context import averaged, context, series_of
-from dashboard.downloads import downloads
+from dashboard.context import Context, averaged, context, series_of
+from dashboard.downloads import Part, downloads
 from dashboard.pick import pick_focus, pick_pooling, pick_streams
 from dashboard.say import problems, say_ignored, say_notes
 from dashboard.training import (
@@ -42,70 +43,83 @@ pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
 frame = table.frame[table.frame["pooling"].eq(pooling)]
 groups = tuple(group for group in chosen if frame["series"].eq(group.key).any())
 
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    quantity = pick_quantity(view, frame)
-    stream = "" if quantity == ALIGNMENT else pick_stream(view, groups)
+quantity = pick_quantity(view, frame)
 pair = pick_streams(view, groups) if quantity == ALIGNMENT else None
-if stream:
-    say_ignored(view, stream=stream)
 title, meaning = WORDS[quantity]
 st.caption(literal(meaning))
 estimator = pick_variant(view, quantity_rows(frame, quantity, pooling), quantity)
 rows = quantity_rows(frame, quantity, pooling, estimator)
-of = f" of the {stream} stream" if stream else ""
-shown = {
+how = {
     "pooling": pooling,
     "pair": pair,
     "estimator": estimator,
     "span": shared_span(rows, view.stream_names, quantity),
 }
 
-figures = {}
-with st.container(border=True):
-    figures[f"{title}{of}, played"] = drawn = cache.figure(
-        played, questions.training(view.store, groups), series_of(groups), quantity, stream, **shown
-    )
-    names = listed(group.label for group in groups)
-    chart(
-        drawn,
-        key="played",
-        alt=f"{title}{of} by layer at the last step of the training for {names}; Play shows all "
-        "steps, and the heatmap below holds the same values",
-    )
-    st.caption(literal(" ".join(remarks(groups, rows))))
-    say_notes(groups, *(pair or (stream,)))
 
-st.header("The whole training at once")
-focus = view.focus(groups)
-say_ignored(view, focus=focus.key)
-pick_focus(groups, focus)
-with st.container(border=True):
-    figures[f"{title}{of}, {focus.label}"] = drawn = cache.figure(
-        all_steps,
-        questions.training(view.store, (focus,)),
-        focus.series,
-        quantity,
-        stream,
-        **shown,
-    )
-    chart(
-        drawn,
-        key="whole",
-        alt=f"{title}{of} of {focus.label}: layers on the rows, steps of the training on the "
-        "columns",
-    )
+@st.fragment
+def show(view: Context, part: Part) -> None:
+    """The stream that is shown, its curves to play, and the whole training of one model."""
+    view = view.now()
+    part.begin()
+    stream = "" if quantity == ALIGNMENT else pick_stream(view, groups)
+    focus = view.focus(groups)
+    part.shown.update(stream=stream or None, focus=focus.key)
+    of = f" of the {stream} stream" if stream else ""
+    with st.container(border=True):
+        part.figures[f"{title}{of}, played"] = drawn = cache.figure(
+            quantity_figure,
+            training_curves,
+            questions.training(view.store, groups),
+            series_of(groups),
+            quantity,
+            stream,
+            **how,
+        )
+        names = listed(group.label for group in groups)
+        chart(
+            drawn,
+            key="played",
+            alt=f"{title}{of} by layer at the last step of the training for {names}; Play shows "
+            "all steps, and the heatmap below holds the same values",
+        )
+        st.caption(literal(" ".join(remarks(groups, rows))))
+        say_notes(groups, *(pair or (stream,)))
+
+    st.header("The whole training at once")
+    pick_focus(groups, focus)
+    with st.container(border=True):
+        part.figures[f"{title}{of}, {focus.label}"] = drawn = cache.figure(
+            quantity_figure,
+            training_heatmap,
+            questions.training(view.store, (focus,)),
+            focus.series,
+            quantity,
+            stream,
+            **how,
+        )
+        chart(
+            drawn,
+            key="whole",
+            alt=f"{title}{of} of {focus.label}: layers on the rows, steps of the training on the "
+            "columns",
+        )
+
+
+part = Part()
+show(view, part)
+say_ignored(view, **{name: value for name, value in part.shown.items() if value})
 downloads(
     view,
     f"training-{quantity}",
     partial(for_people, rows, groups),
-    figures,
+    {},
     groups=groups,
     shown={
         "played": quantity,
-        "stream": stream or None,
         "pooling": pooling,
         "pair": pair,
         **({"estimator": estimator} if estimator else {}),
-        "focus": focus.key,
     },
+    parts=[part],
 )

@@ -11,7 +11,7 @@ from backend.words import listed, literal
 from dashboard import cache, session
 from dashboard.chart import panel
 from dashboard.context import averaged, context, series_of
-from dashboard.downloads import downloads
+from dashboard.downloads import Part, downloads
 from dashboard.matrix import show_matrix
 from dashboard.pick import pick_measure, pick_streams
 from dashboard.say import say_notes, say_pooling
@@ -60,13 +60,14 @@ with st.grid(2, min_column_width=420):
             say_notes(groups, stream)
 
 st.header("Every layer with every other")
-focus = view.focus(groups)
-figures |= show_matrix(view, picked, blocks_of(focus, pair), focus)
+matrix = Part()
+show_matrix(view, picked, pair, blocks_of, matrix)
 downloads(
     view,
     f"{scale.measure}-transitions",
     partial(cache.value, taken_away, (picked.ask(view),), groups),
     figures,
     groups=groups,
-    shown=picked.shown | {"focus": focus.key},
+    shown=picked.shown,
+    parts=[matrix],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from backend.figures.seeds import in_order, over_seeds, pairs, points_of
 from backend.remarks import merged, sentences
 from backend.types import LayerRef, StreamSpec
 from backend.views.groups import RunGroup
+from backend.words import literal
 
 ALL = "all"
 
@@ -158,3 +161,28 @@ def cell_view(
         reasons=sentences(merged(*here["reason"])),
         warnings=sentences(merged(*here["warnings"])),
     )
+
+
+def values_in_words(values: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """The values of :class:`CellView` as they are read; ``measure`` names their column."""
+    forms: dict[str, Callable[[Any], str]] = {
+        measure: "{:.4f}".format,
+        "low": "{:.3f}".format,
+        "high": "{:.3f}".format,
+        "chance": "{:.4f}".format,
+        "z": "{:.1f}".format,
+        "p": p_in_words,
+        "seed": "{:.0f}".format,
+        "n": "{:,.0f}".format,
+    }
+    return pd.DataFrame(
+        {
+            literal(name): ["" if pd.isna(one) else forms[name](one) for one in values[name]]
+            for name in map(str, values.columns)
+        }
+    )
+
+
+def p_in_words(p: float) -> str:
+    """A p-value for people: its far tail is an extrapolation and is not spelled out."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures import training_curves, training_heatmap
-from backend.figures.dimensionality import Span
-from backend.figures.pairing import Pair
 from backend.figures.theme import Series
 from backend.figures.training import ALIGNMENT, QUANTITIES, TRANSITIONS
 from backend.measures.registry import one_layer
@@ -36,35 +35,17 @@ def quantity_rows(
     return rows[rows["estimator"].eq(estimator)] if estimator else rows
 
 
-def played(
+def quantity_figure(
+    build: Callable[..., go.Figure],
     frame: pd.DataFrame,
-    series: tuple[Series, ...],
+    series: Series | tuple[Series, ...],
     quantity: str,
     stream: str,
     *,
     pooling: str,
-    pair: Pair | None,
     estimator: str,
-    span: Span,
+    **shown: object,
 ) -> go.Figure:
-    """:func:`backend.figures.training_curves` of training measures."""
+    """What ``build``, ``training_curves`` or ``training_heatmap``, draws of a quantity."""
     rows = quantity_rows(frame, quantity, pooling, estimator)
-    return training_curves(
-        rows, series, quantity, stream, pair=pair, estimator=estimator, span=span
-    )
-
-
-def all_steps(
-    frame: pd.DataFrame,
-    one: Series,
-    quantity: str,
-    stream: str,
-    *,
-    pooling: str,
-    pair: Pair | None,
-    estimator: str,
-    span: Span,
-) -> go.Figure:
-    """:func:`backend.figures.training_heatmap` of training measures."""
-    rows = quantity_rows(frame, quantity, pooling, estimator)
-    return training_heatmap(rows, one, quantity, stream, pair=pair, estimator=estimator, span=span)
+    return build(rows, series, quantity, stream, estimator=estimator, **shown)

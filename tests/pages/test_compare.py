@@ -84,7 +84,7 @@ def test_two_placements_stand_side_by_side_on_shared_scales(visit, store):
         assert layout["xaxis"]["title"]["text"].startswith("early: ")
         assert layout["xaxis2"]["title"]["text"].startswith("late: ")
         assert {trace["yaxis"] for trace in drawn[row]["data"]} == {"y"}, "one scale"
-    table = at.dataframe[0].value
+    table = at.table[0].value
     assert list(table["placement"]) == ["early", "late"]
     assert all("±" in value for value in table["irony AUROC"])
     assert all(alts(at).values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backend.figures import training_curves, training_heatmap
 from backend.figures.dimensionality import shared_span
 from backend.figures.training import ALIGNMENT, TRANSITIONS
 from backend.measures.registry import one_layer
@@ -11,7 +12,7 @@ from backend.report.asked import Asked, Part, figure, labels_of, reading, series
 from backend.report.document import Item, Missing, Words
 from backend.store.commands import measured_commands
 from backend.views import choices, questions
-from backend.views.training import all_steps, held_quantities, played, quantity_rows
+from backend.views.training import held_quantities, quantity_figure, quantity_rows
 
 LEAD = "How the layers change while a model is trained: measured before training and at its steps."
 _LABELS = {TRANSITIONS: "CKA of consecutive layers", ALIGNMENT: "CKA of matching layers"}
@@ -44,8 +45,8 @@ def training(asked: Asked) -> Part:
         "estimator": estimator,
         "span": shared_span(rows, streams, quantity),
     }
-    curves = played(frame, series_of(groups), quantity, stream, **how)
-    steps = all_steps(frame, focus.series, quantity, stream, **how)
+    curves = quantity_figure(training_curves, frame, series_of(groups), quantity, stream, **how)
+    steps = quantity_figure(training_heatmap, frame, focus.series, quantity, stream, **how)
     items: tuple[Item, ...] = (
         Words(f"{LEAD} Of {pooling} vectors of samples that training did not use."),
         figure(
