@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from backend.figures.marks import Marks
 from backend.words import literal
 from dashboard import assets
 from dashboard.cache import Drawn
@@ -33,10 +34,13 @@ def chart(
     *,
     key: str,
     alt: str,
+    marks: Marks = (),
     on_click: Callable[[Point], None] | None = None,
     least_px: int = 0,
 ) -> None:
     """A figure over the full width, named for screen readers; ``on_click`` gets a clicked point.
+
+    ``marks`` are drawn over it; when nothing else changes, the figure itself is not drawn again.
 
     In a place that is narrower than ``least_px`` the figure scrolls sideways.
     """
@@ -46,6 +50,7 @@ def chart(
         "file": key,
         "clicks": on_click is not None,
         "least": least_px,
+        "marks": marks,
     }
     # A line of ours, then the figure as it lies in the cache: nothing is encoded again.
     data = b"\n".join((json.dumps(head).encode(), drawn.json.encode()))

@@ -16,6 +16,7 @@ from backend.figures import (
     transition_differences,
 )
 from backend.figures.cross import named_cell, named_streams
+from backend.figures.heatmap import cell_mark
 from backend.figures.pairing import Pair, paired
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES
 from backend.views.cells import Block, cell_at, cell_view
@@ -275,7 +276,6 @@ def _cross(
             cross_heatmap,
             ask,
             *(a.series, b.series, block.rows, block.columns),
-            selected=cell,
             show_text=view.state.numbers,
         )
         chart(
@@ -283,6 +283,7 @@ def _cross(
             key="cross",
             alt=f"CKA of {block.title} layers, {a.label} in rows and {b.label} in columns; click "
             "a cell for its values",
+            marks=cell_mark(block.rows, block.columns, cell),
             on_click=clicked,
         )
     with grid.cell(column_span=2), st.container(border=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,7 @@ from backend.report.files import bundle, figures_html, file_name
 from backend.views.exports import to_csv, to_parquet
 from backend.views.groups import RunGroup
 from backend.views.provenance import Provenance, provenance, settled, view_record
+from backend.views.state import ViewState
 from backend.views.store_access import StoreView
 from backend.words import literal
 from dashboard import session
@@ -48,6 +49,7 @@ class Offer:
     name: str
     page: str
     store: StoreView
+    state: ViewState
     groups: tuple[RunGroup, ...]
     parts: tuple[Part, ...]
     texts: Mapping[str, Callable[[], bytes]]
@@ -76,7 +78,7 @@ class Offer:
     def provenance(self) -> Provenance:
         """Store, runs, view and versions as they are now."""
         shown = {name: value for part in self.parts for name, value in part.shown.items()}
-        state = settled(session.current(), self.groups, shown)
+        state = settled(self.state, self.groups, shown)
         views = [view_record(self.page, state)]
         return provenance(self.store, self.groups, views, self.tables)
 
@@ -112,7 +114,7 @@ def downloads(
     """
     named = tables if isinstance(tables, Mapping) else {name: tables}
     page = Part(dict(named), dict(figures), dict(shown))
-    offer = Offer(name, view.page, view.store, tuple(groups), (page, *parts), texts)
+    offer = Offer(name, view.page, view.store, view.state, tuple(groups), (page, *parts), texts)
     _menu(offer, label)
 
 
@@ -123,6 +125,8 @@ def _menu(offer: Offer, label: str) -> None:
     )
     if not menu.open:
         return
+    # A file is made when there is no session to ask, so what it shows is that of this moment.
+    offer = replace(offer, state=session.current())
     with menu:
         if offer.rows or offer.figures:
             _button(

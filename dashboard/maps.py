@@ -10,7 +10,7 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.figures.pairing import Pair
-from backend.figures.projection import projection_ranges
+from backend.figures.projection import projection_ranges, sample_mark
 from backend.store.commands import project_command
 from backend.types import LayerRef, StreamSpec
 from backend.views import questions
@@ -182,15 +182,15 @@ def _show_map(
         *asked,
         shown,
         ranges,
-        selected=sample_id,
         x_title=f"{item.group.label}: {ref.stream} layer {ref.label}, {method} 1",
         y_title=f"{method} 2",
         height=MAP_PX,
     )
 
+    points = cache.value(map_points, *asked, shown)
+
     def clicked(point: Point) -> None:
         """A click on a point of this map marks its sample in all of them."""
-        points = cache.value(map_points, *asked, shown)
         if sample := clicked_sample(points, point["customdata"]):
             session.change(sample=sample)
 
@@ -199,6 +199,7 @@ def _show_map(
         key=key,
         alt=f"{method} of {ref.stream} layer {ref.label} of {item.run.run_id}, coloured by "
         f"{colour.title}, sample {sample_id} marked",
+        marks=sample_mark(points, sample_id),
         on_click=clicked,
     )
     return drawn

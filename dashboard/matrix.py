@@ -8,6 +8,7 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.figures import layer_heatmap
+from backend.figures.heatmap import cell_mark
 from backend.figures.pairing import Pair
 from backend.types import LayerRef
 from backend.views.cells import Block, cell_at, cell_view, default_cell
@@ -71,7 +72,6 @@ def show_matrix(
             scale=scale,
             model=focus.label,
             above_chance=view.state.above and tested,
-            selected=cell,
             show_text=view.state.numbers,
         )
         chart(
@@ -79,6 +79,7 @@ def show_matrix(
             key="heatmap",
             alt=f"{scale.label} of {shown.title} layers of {focus.label}; click a cell for its "
             "values",
+            marks=cell_mark(shown.rows, shown.columns, cell),
             on_click=clicked,
         )
     with grid.cell(column_span=2), st.container(border=True):

@@ -97,7 +97,9 @@ def show_alignment(view: Context, picked: Picked, pair: Pair | None) -> Figures:
     if pair is None:
         return {}
     st.header("Alignment")
-    st.caption(f"Matching layers of {literal(listed(pair))} in each run.")
+    direction = picked.scale.directed(*(f"the {stream} layer" for stream in pair))
+    here = f"Matching layers of {listed(pair)} in each run{f': {direction}' if direction else ''}."
+    st.caption(literal(here))
     return _row(
         picked.groups,
         picked.rows,

@@ -57,7 +57,7 @@ def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
 
 def say_lacking(groups: Sequence[RunGroup], frame: pd.DataFrame) -> None:
     """Name the runs that were not measured while they were trained, if any."""
-    measured = set(frame["run_id"])
+    measured = set(frame["run_id"].unique())
     trained = [run.run_id for group in groups if group.placed for run in group.runs]
     lacking = [run_id for run_id in trained if run_id not in measured]
     if lacking:
@@ -97,7 +97,7 @@ def pick_variant(view: Context, rows: pd.DataFrame, quantity: str) -> str:
     """The estimator of CKA; "" for a measure of one layer."""
     if quantity in one_layer():
         return ""
-    return pick_estimator(view, sorted(set(rows["estimator"]), reverse=True))
+    return pick_estimator(view, sorted(rows["estimator"].unique(), reverse=True))
 
 
 def remarks(groups: Sequence[RunGroup], frame: pd.DataFrame) -> list[str]:

@@ -41,7 +41,8 @@ names = listed(group.label for group in groups)
 streams = listed(pair)
 
 st.header("Matching layers")
-st.caption(literal(f"{streams}. {scale.meaning}"))
+direction = scale.directed(*(f"the {stream} layer" for stream in pair))
+st.caption(literal(f"{streams}. {scale.meaning} {f'Here {direction}.' if direction else ''}"))
 say_pooling(groups, pair, pooling)
 figures = {}
 with st.container(border=True):

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from backend.views.choices import PAIRWISE
+from backend.views.choices import PAIRWISE, poolings_in
 from backend.views.compare import columns_of, depths_differ, stream_names
 from backend.views.groups import noun
 from backend.views.tables import taken_away
@@ -84,7 +84,7 @@ st.caption(
 maps = maps_of(view, groups)
 if maps:
     if not pooling:
-        pooling = pick_pooling(view, list(dict.fromkeys(maps[0].frame["pooling"])), groups, streams)
+        pooling = pick_pooling(view, poolings_in(maps[0].frame), groups, streams)
     maps = of_pooling(maps, pooling)
 if maps:
     show_maps(view, maps, pair, same)

@@ -8,6 +8,7 @@ from backend.figures import dimension_curves
 from backend.figures.dimensionality import shared_span
 from backend.measures.registry import one_layer
 from backend.views import questions
+from backend.views.choices import poolings_in
 from backend.views.exports import for_people
 from backend.views.tables import by_layer
 from backend.words import listed, literal
@@ -33,7 +34,7 @@ problems(table)
 if table.frame.empty or not table.frame["measure"].isin(list(measures)).any():
     nothing_yet("measures of dimension", view, "measure")
 rows = table.frame[table.frame["measure"].isin(list(measures))]
-pooling = pick_pooling(view, list(dict.fromkeys(rows["pooling"])), groups, view.stream_names)
+pooling = pick_pooling(view, poolings_in(rows), groups, view.stream_names)
 rows = rows[rows["pooling"].eq(pooling)]
 held = [name for name in measures if rows["measure"].eq(name).any()]
 say_pooling(groups, view.stream_names, pooling)

@@ -8,6 +8,7 @@ from backend.figures import probe_curves
 from backend.figures.probes import MEASURE, METRIC_NAMES
 from backend.remarks import merged, sentences
 from backend.views import questions
+from backend.views.choices import poolings_in
 from backend.views.tables import taken_away
 from backend.words import listed, literal
 from dashboard import cache, session
@@ -33,7 +34,7 @@ table = cache.measures(view.store, groups, (MEASURE,))
 problems(table)
 if table.frame.empty or not table.frame["estimator"].isin(list(kinds)).any():
     nothing_yet("linear probes", view, "measure")
-poolings = list(dict.fromkeys(table.frame["pooling"]))
+poolings = poolings_in(table.frame)
 pooling = pick_pooling(view, poolings, groups, view.stream_names)
 rows = table.frame[table.frame["pooling"].eq(pooling)]
 held = [name for name in kinds if rows["estimator"].eq(name).any()]

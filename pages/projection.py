@@ -3,9 +3,9 @@
 import streamlit as st
 
 from backend.errors import InputError
-from backend.figures.projection import RASTER_ABOVE, projection_ranges
+from backend.figures.projection import RASTER_ABOVE, projection_ranges, sample_mark
 from backend.views import questions
-from backend.views.choices import only
+from backend.views.choices import only, poolings_in
 from backend.views.layers import MODALITY_COLOUR, colourings, nearest_ref, refs_of
 from backend.views.maps import Shown, best_method, clicked_sample, map_points, of_kind, sample_map
 from backend.words import listed, literal
@@ -32,7 +32,7 @@ problems(table)
 problems(labels)
 if table.frame.empty or labels.frame.empty:
     st.stop()
-poolings = list(dict.fromkeys(table.frame["pooling"]))
+poolings = poolings_in(table.frame)
 pooling = pick_pooling(view, poolings, [group], view.stream_names)
 method = best_method(table.frame[table.frame["pooling"].eq(pooling)])
 frame = of_kind(table.frame, pooling, method)
@@ -99,7 +99,6 @@ def show(view: Context, part: Part) -> None:
             *asked,
             shown,
             ranges,
-            selected=sample_id,
             x_title=f"{where}, {method.upper()} 1",
             y_title=f"{method.upper()} 2",
         )
@@ -107,6 +106,7 @@ def show(view: Context, part: Part) -> None:
             drawn,
             key="map",
             alt=f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}",
+            marks=sample_mark(points, sample_id),
             on_click=clicked,
         )
         say_notes([group], *shown_streams)

@@ -6,6 +6,7 @@ from backend.figures.scores import metric_name
 from backend.study import published_claims
 from backend.study.formats import tidy
 from backend.views import questions
+from backend.views.choices import poolings_in
 from backend.views.claims import choice_of, of_task
 from backend.views.groups import noun
 from backend.views.study import MEASURES, claims_of, layouts, left_out
@@ -27,7 +28,7 @@ st.caption(
     f"Which {noun(view.overview.groups)} wins, by how much, and what these runs say of the "
     "thesis's claims. All runs of the dataset count, whatever is chosen in the sidebar."
 )
-choice = choice_of(view.state, view.overview)
+choice = cache.value(choice_of, view.state, view.overview)
 dataset, groups, placed = choice.dataset, choice.groups, choice.placed
 say_ignored(view, **choice.shown)
 
@@ -75,7 +76,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 st.header("Scores")
 tables, texts = {}, {}
 if choice.scores["value"].notna().any():
-    table = choice.table()
+    table = choice.table
     tables["scores"], texts = tidy(table), typeset(table)
     show_table(view, table, layouts(runs))
 elif placed:
@@ -113,7 +114,7 @@ pooling = "cls"
 if loaded.frame.empty:
     no_measures(view, placed)
 else:
-    poolings = list(dict.fromkeys(loaded.frame["pooling"]))
+    poolings = poolings_in(loaded.frame)
     pooling = pick_pooling(view, poolings, placed, pair or ())
 claims, points = cache.value(claims_of, runs, dataset, ask, pooling, "debiased", pair)
 claims, points = of_task(claims, points, choice.task)

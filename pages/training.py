@@ -8,6 +8,7 @@ from backend.figures import training_curves, training_heatmap
 from backend.figures.dimensionality import shared_span
 from backend.figures.training import ALIGNMENT
 from backend.views import questions
+from backend.views.choices import poolings_in
 from backend.views.exports import for_people
 from backend.views.training import quantity_figure, quantity_rows
 from backend.words import listed, literal
@@ -39,7 +40,7 @@ problems(table)
 if table.frame.empty:
     nothing_measured(view, chosen)
 say_lacking(chosen, table.frame)
-pooling = pick_pooling(view, list(dict.fromkeys(table.frame["pooling"])))
+pooling = pick_pooling(view, poolings_in(table.frame))
 frame = table.frame[table.frame["pooling"].eq(pooling)]
 groups = tuple(group for group in chosen if frame["series"].eq(group.key).any())
 

@@ -25,7 +25,6 @@ def cross_heatmap(
     *,
     scale: Scale = SCALES["cka"],
     above_chance: bool = False,
-    selected: Cell | None = None,
     show_text: bool = False,
     height: int = 560,
 ) -> go.Figure:
@@ -33,7 +32,7 @@ def cross_heatmap(
 
     ``frame``: the rows of :meth:`backend.store.RunPair.measures` of one pooling and estimator, with
     the pair's ``seed``. Clickable cells and the rest as in
-    :func:`backend.figures.layer_heatmap`; ``selected`` is a layer of ``a`` and one of ``b``.
+    :func:`backend.figures.layer_heatmap`.
     """
     return layer_heatmap(
         named_streams(frame, a, b),
@@ -41,7 +40,6 @@ def cross_heatmap(
         [named_stream(spec, b) for spec in columns],
         scale=scale,
         above_chance=above_chance,
-        selected=named_cell(selected, a, b) if selected else None,
         show_text=show_text,
         height=height,
     )

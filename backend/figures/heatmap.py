@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from backend.figures.marks import Marks, outlined
 from backend.figures.scales import SCALES, Scale
 from backend.figures.seeds import Point, over_seeds, pairs, points_of, spread_in_words
 from backend.figures.theme import (
@@ -67,7 +68,6 @@ def layer_heatmap(
     scale: Scale = SCALES["cka"],
     model: str = "",
     above_chance: bool = False,
-    selected: tuple[LayerRef, LayerRef] | None = None,
     show_text: bool = False,
     height: int = 560,
 ) -> go.Figure:
@@ -115,7 +115,7 @@ def layer_heatmap(
     settings = layout(height=height, legend=False) | {
         "hovermode": "closest",
         "margin": {"l": 70, "r": 10, "t": 10, "b": 58},
-        "shapes": [*_separators(rows, columns), *_outline(selected, refs_x, refs_y)],
+        "shapes": _separators(rows, columns),
         "xaxis": _axis(columns, model, "<br>"),
         "yaxis": _axis(rows, model, " "),
     }
@@ -205,17 +205,18 @@ def _separators(
     return lines
 
 
-def _outline(
-    selected: tuple[LayerRef, LayerRef] | None,
-    refs_x: tuple[LayerRef, ...],
-    refs_y: tuple[LayerRef, ...],
-) -> list[dict[str, object]]:
-    if selected is None or selected[0] not in refs_y or selected[1] not in refs_x:
-        return []
-    x, y = refs_x.index(selected[1]), refs_y.index(selected[0])
+def cell_mark(
+    rows: Sequence[StreamSpec],
+    columns: Sequence[StreamSpec],
+    cell: tuple[LayerRef, LayerRef] | None,
+) -> Marks:
+    """An outline of a cell of :func:`layer_heatmap`; nothing where the matrix has no such cell."""
+    refs_x, refs_y = axis_refs(columns), axis_refs(rows)
+    if cell is None or cell[0] not in refs_y or cell[1] not in refs_x:
+        return ()
+    x, y = refs_x.index(cell[1]), refs_y.index(cell[0])
     box = {"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5, "type": "rect"}
-    lines = ({"color": "#FFFFFF", "width": 5}, {"color": "#E11D48", "width": 2.5})
-    return [{**box, "line": line} for line in lines]
+    return outlined(box)
 
 
 def layer_ticks(

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from backend.figures.marks import Marks, outlined
 from backend.figures.theme import CLASS_COLOURS, CLASS_MARKERS, GRID, LEGEND, escape, layout
 
 WEBGL_ABOVE = 3_000
 RASTER_ABOVE = 20_000
+RING_PX = 10
 _BINS = 72
 
 
@@ -34,7 +36,6 @@ def projection_map(
     classes: Sequence[str],
     colours: Sequence[str] | None = None,
     markers: Sequence[str] | None = None,
-    selected: str | None = None,
     x_title: str = "UMAP 1",
     y_title: str = "UMAP 2",
     height: int = 600,
@@ -52,8 +53,6 @@ def projection_map(
         traces = _raster(points, ranges)
     else:
         traces = _markers(points, classes, colours, markers)
-    if selected is not None:
-        traces += _ring(points[points["sample_id"].eq(selected)])
     quiet = {"showticklabels": False, "gridcolor": GRID, "zeroline": False, "ticks": ""}
     # Set at once: Plotly validates the whole figure again on every update.
     settings = layout(height=height) | {
@@ -161,22 +160,14 @@ def _nearest(
     return np.array([nearest.get(key, -1) for key in (i * _BINS + j).tolist()], dtype=np.int32)
 
 
-def _ring(here: pd.DataFrame) -> list[object]:
-    """A ring around the selected sample, visible on light and dark."""
-    return [
-        go.Scatter(
-            x=here["x"].to_numpy(),
-            y=here["y"].to_numpy(),
-            mode="markers",
-            marker={
-                "symbol": "circle-open",
-                "size": 20,
-                "color": colour,
-                "line": {"width": width, "color": colour},
-            },
-            hoverinfo="skip",
-            showlegend=False,
-            name="selected",
-        )
-        for width, colour in ((5, "#FFFFFF"), (2.5, "#E11D48"))
-    ]
+def sample_mark(points: pd.DataFrame, sample_id: str) -> Marks:
+    """A ring around a sample of :func:`projection_map`, once in every stream that is drawn."""
+    here = points[points["sample_id"].eq(sample_id)]
+    circle = {"type": "circle", "xsizemode": "pixel", "ysizemode": "pixel"} | {
+        name: side * RING_PX for name, side in (("x0", -1), ("x1", 1), ("y0", -1), ("y1", 1))
+    }
+    # As exact as the points are drawn.
+    places = here[["x", "y"]].to_numpy(dtype=np.float32).tolist()
+    return tuple(
+        ring for x, y in places for ring in outlined({**circle, "xanchor": x, "yanchor": y})
+    )

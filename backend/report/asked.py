@@ -104,7 +104,7 @@ def pick(asked: Asked, groups: tuple[RunGroup, ...], streams: Sequence[str]) -> 
     table = questions.measures(asked.store, groups, (choice.measure,), choice.preset).answer()
     if table.frame.empty:
         return asked.missing("measures", "measure")
-    available = list(dict.fromkeys(table.frame["pooling"]))
+    available = choices.poolings_in(table.frame)
     pooling = choices.pooling_of(asked.state, available, groups, streams)
     rows = table.frame[table.frame["pooling"].eq(pooling)]
     estimator = choices.estimator_of(asked.state, choices.estimators_in(rows))

@@ -66,6 +66,11 @@ def pooling_of(
     return (of_all or list(available))[0]
 
 
+def poolings_in(rows: pd.DataFrame) -> list[str]:
+    """The poolings of rows, in the order in which they come."""
+    return [str(pooling) for pooling in rows["pooling"].unique()]
+
+
 def estimators_in(rows: pd.DataFrame) -> tuple[str, ...]:
     """The estimators to choose from; none of a measure that has but one way."""
     return tuple(kind for kind in ESTIMATORS if rows["estimator"].eq(kind).any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -50,6 +51,7 @@ class StudyChoice:
         names = ("dataset", "task", "metric", "baseline")
         return {name: getattr(self, name) for name in names}
 
+    @cached_property
     def table(self) -> StudyTable:
         """Scores of every placement or model, compared with the baseline where it has scores."""
         trained = self.scores.loc[~self.scores["released"], "placement"]

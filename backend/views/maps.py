@@ -50,19 +50,17 @@ def sample_map(
     shown: Shown,
     ranges: Ranges,
     *,
-    selected: str,
     x_title: str,
     y_title: str,
     height: int = 600,
 ) -> go.Figure:
-    """:func:`backend.figures.projection_map` of the points, one sample marked."""
+    """:func:`backend.figures.projection_map` of the points."""
     return projection_map(
         map_points(coordinates, samples, shown),
         ranges,
         classes=shown.colour.classes,
         colours=shown.colour.colours,
         markers=shown.colour.markers,
-        selected=selected,
         x_title=x_title,
         y_title=y_title,
         height=height,

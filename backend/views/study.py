@@ -126,7 +126,7 @@ def findings(
     problems += table.problems
     measures = table.frame
     if len(measures) and not measures["pooling"].eq(pooling).any():
-        held = ", ".join(dict.fromkeys(measures["pooling"]))
+        held = ", ".join(measures["pooling"].unique())
         raise InputError(
             f"no run has measures of {pooling!r} vectors", field="pooling", hint=f"Use {held}"
         )

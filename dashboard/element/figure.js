@@ -95,8 +95,19 @@ class Figure {
     this.wanted = wanted;
     this.height = this.figure.layout.height;
     this.place.style.minHeight = `${this.height}px`;
-    if (!same || !this.plot) this.want();
+    if (same && this.plot) this.mark();
+    else this.want();
   }
+
+  /** Draw what is chosen over the figure; the figure itself stays as it is. */
+  mark() {
+    const marks = JSON.stringify(this.wanted.marks);
+    if (this.plot.marks === marks) return;
+    this.plot.marks = marks;
+    window.Plotly.relayout(this.plot, { shapes: this.shapes });
+  }
+
+  get shapes() { return [...(this.figure.layout.shapes ?? []), ...this.wanted.marks]; }
 
   get top() { return this.place.getBoundingClientRect().top; }
 
@@ -124,6 +135,7 @@ class Figure {
     this.place.replaceChildren(plot);
     plot.removeAllListeners?.("plotly_click");
     plot.on?.("plotly_click", ({ points: [point] }) => this.clicked(point));
+    this.mark();
   }
 
   async draw() {
@@ -133,17 +145,21 @@ class Figure {
     const figure = {
       data,
       frames,
-      layout: { ...layout, ...colours(this.place, layout), width, height, autosize: false },
+      layout: { ...layout, ...colours(this.place, layout), shapes: this.shapes, width, height,
+        autosize: false },
       config: { displayModeBar: false, scrollZoom: false },
     };
     const Plotly = await plotly;
+    const marks = JSON.stringify(this.wanted.marks);
     if (this.plot) {
       await Plotly.react(this.plot, figure);
+      this.plot.marks = marks;
       this.drawn = this.name;
     } else {
       const plot = document.createElement("div");
       this.place.replaceChildren(plot);
       await Plotly.newPlot(plot, figure);
+      plot.marks = marks;
       this.put(plot);
     }
   }
@@ -162,7 +178,8 @@ class Figure {
     const { data, layout } = structuredClone(this.figure);
     const background = getComputedStyle(this.place).getPropertyValue("--st-background-color");
     (await plotly).downloadImage(
-      { data, layout: { ...layout, ...colours(this.place, layout), paper_bgcolor: background } },
+      { data, layout: { ...layout, ...colours(this.place, layout), shapes: this.shapes,
+        paper_bgcolor: background } },
       { format, filename: this.wanted.file, width: this.width, height: this.height,
         scale: format === "png" ? 2 : 1 },
     );

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.browser
 
 RING = """
 plot => {
-    const ring = plot._fullData.find(trace => trace.name === 'selected');
-    return [ring.x[0], ring.y[0]];
+    const ring = plot._fullLayout.shapes.find(shape => shape.name === 'selected');
+    return [ring.xanchor, ring.yanchor];
 }
 """
 SAMPLE_AT = """

@@ -1,5 +1,6 @@
 """The dashboard in a real browser: pages, clicks on charts, the stepper, links, both themes."""
 
+import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -157,6 +158,27 @@ def test_a_chart_that_was_drawn_is_put_back_and_not_drawn_again(address, open_at
     page.get_by_role("link", name="Transitions").click()
     plot.locator(".main-svg").first.wait_for()
     assert plot.evaluate("node => node.drawnBefore")
+
+
+def test_a_click_runs_only_its_part_of_the_page_and_what_is_taken_away_follows_it(address, open_at):
+    page = open_at(f"{address}/transitions?block=vision~text")
+    plot = page.locator(".st-key-heatmap .js-plotly-plot")
+    plot.locator(".main-svg").first.wait_for()
+    settle(page)
+    asked = plot.evaluate(
+        "plot => { plot.drawnBefore = true; return plot._fullLayout.shapes.length; }"
+    )
+    click_point(page, "heatmap", "cells", 3 * 7 + 2)
+    page.get_by_role("heading", name="Vision layer 3 and text layer 2").wait_for()
+    settle(page)
+    shapes = plot.evaluate("plot => plot._fullLayout.shapes.map(one => [one.name, one.x0, one.y0])")
+    assert asked and shapes[-2:] == [["selected", 1.5, 2.5]] * 2
+    assert plot.evaluate("plot => plot.drawnBefore"), "the heatmap itself is not drawn again"
+    page.get_by_role("button", name="Download", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Provenance (JSON)").click()
+    made = json.loads(download.value.path().read_bytes())
+    assert made["views"][0]["settings"]["cell"] == "vision:3~text:2"
 
 
 def test_a_chart_below_the_screen_waits_and_a_focused_one_offers_png_and_svg(address, open_at):

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from backend.figures import placement_drawing, projection_map, score_strip
+from backend.figures.marks import marked
 from backend.figures.placement import describe
-from backend.figures.projection import RASTER_ABOVE, WEBGL_ABOVE, projection_ranges
+from backend.figures.projection import RASTER_ABOVE, WEBGL_ABOVE, projection_ranges, sample_mark
 from backend.figures.theme import SERIES_COLOURS, STYLES, escape
 from backend.types import StreamSpec
 from tests.figures.frames import LATE, NONE, TEXT, VISION, joins, spans
@@ -88,10 +89,11 @@ def test_samples_without_a_label_are_grey_and_say_so():
 
 def test_the_selected_sample_is_ringed():
     frame = points()
-    figure = projection_map(frame, projection_ranges(frame), classes=["a", "b"], selected="s3")
-    ring = figure.data[-1]
-    assert (ring.x[0], ring.y[0]) == (frame["x"][3], frame["y"][3])
-    assert "circle-open" in ring.marker.symbol
+    figure = projection_map(frame, projection_ranges(frame), classes=["a", "b"])
+    rings = marked(figure, sample_mark(frame, "s3")).layout.shapes
+    places = {(ring.type, ring.xanchor, ring.yanchor) for ring in rings}
+    assert places == {("circle", np.float32(frame["x"][3]), np.float32(frame["y"][3]))}
+    assert sample_mark(frame, "nobody") == ()
 
 
 @pytest.mark.parametrize(("n", "kind"), [(100, "scatter"), (WEBGL_ABOVE + 1, "scattergl")])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from backend.figures import axis_refs, layer_heatmap
-from backend.figures.heatmap import pair_in_words
+from backend.figures.heatmap import cell_mark, pair_in_words
+from backend.figures.marks import marked
 from backend.types import LayerRef
 from tests.figures.frames import LATE, TEXT, VISION, cka_frame
 
@@ -83,9 +84,10 @@ def test_fusion_layers_are_ticked_on_both_axes():
 
 def test_the_selected_cell_is_outlined_and_only_where_it_is_in_the_matrix():
     cell = (LayerRef("vision", 3), LayerRef("text", 1))
-    shapes = layer_heatmap(cka_frame(), [VISION], [TEXT], selected=cell).layout.shapes
+    figure = layer_heatmap(cka_frame(), [VISION], [TEXT])
+    shapes = marked(figure, cell_mark([VISION], [TEXT], cell)).layout.shapes
     assert {((s.x0 + s.x1) / 2, (s.y0 + s.y1) / 2) for s in shapes} == {(1, 3)}
-    assert not layer_heatmap(cka_frame(), [TEXT], [TEXT], selected=cell).layout.shapes
+    assert not cell_mark([TEXT], [TEXT], cell) and not cell_mark([VISION], [TEXT], None)
 
 
 def test_numbers_stand_in_the_cells_when_asked_for():

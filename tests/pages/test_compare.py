@@ -56,9 +56,9 @@ def numbers(item):
 
 def ringed(figure):
     """Where the ring around the chosen sample is."""
-    ring = figure["data"][-1]
+    ring = figure["marks"][0]
     assert ring["name"] == "selected"
-    return numbers(ring["x"])[0], numbers(ring["y"])[0]
+    return ring["xanchor"], ring["yanchor"]
 
 
 def ids_at(figure, place):

@@ -26,7 +26,7 @@ def dimensionality(asked: Asked) -> Part:
     rows = ask.answer().frame
     if rows.empty:
         return Part((Words(LEAD), asked.missing("measures of dimension", "measure")))
-    available = list(dict.fromkeys(rows["pooling"]))
+    available = choices.poolings_in(rows)
     pooling = choices.pooling_of(asked.state, available, asked.groups, asked.streams)
     rows = rows[rows["pooling"].eq(pooling)]
     held = [name for name in measures if rows["measure"].eq(name).any()]

@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from backend.figures import layer_heatmap
+from backend.figures.heatmap import cell_mark
+from backend.figures.marks import marked
 from backend.report.asked import Asked, Picked, figure, reading
 from backend.report.document import Item, Table, Words
 from backend.views.cells import Block
@@ -34,9 +36,9 @@ def matrix(
         scale=picked.scale,
         model=focus.label,
         above_chance=above,
-        selected=asked.state.cell,
         show_text=asked.state.numbers,
     )
+    drawn = marked(drawn, cell_mark(block.rows, block.columns, asked.state.cell))
     caption = f"Mean over the runs of {focus.label}, {picked.words}; {reading(mine, [])}"
     directed = picked.scale.directed("the row's layer", "the column's")
     if directed:

@@ -24,7 +24,7 @@ def probes(asked: Asked) -> Part:
     rows = questions.measures(asked.store, asked.groups, (MEASURE,)).answer().frame
     if rows.empty or not rows["estimator"].isin(list(kinds)).any():
         return Part((Words(LEAD), asked.missing("linear probes", "measure")))
-    available = list(dict.fromkeys(rows["pooling"]))
+    available = choices.poolings_in(rows)
     pooling = choices.pooling_of(asked.state, available, asked.groups, asked.streams)
     rows = rows[rows["pooling"].eq(pooling)]
     held = [name for name in kinds if rows["estimator"].eq(name).any()]

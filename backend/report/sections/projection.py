@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from backend.figures.projection import RASTER_ABOVE, projection_ranges
+from backend.figures.marks import marked
+from backend.figures.projection import RASTER_ABOVE, projection_ranges, sample_mark
 from backend.report.asked import Asked, Part, figure
 from backend.report.document import Item, Words
 from backend.views import choices, questions
 from backend.views.layers import colourings, nearest_ref, refs_of
-from backend.views.maps import Shown, best_method, of_kind, sample_map
+from backend.views.maps import Shown, best_method, map_points, of_kind, sample_map
 
 LEAD = "The samples of one layer on the plane. Compare which lie together, not positions."
 
@@ -26,7 +27,7 @@ def projection(asked: Asked) -> Part:
     if problems:
         return Part((Words(LEAD), *map(Words, problems)))
     frame, tasks = coordinates.frame, run.manifest.tasks
-    poolings = list(dict.fromkeys(frame["pooling"]))
+    poolings = choices.poolings_in(frame)
     pooling = choices.pooling_of(asked.state, poolings, [group], asked.streams)
     method = best_method(frame[frame["pooling"].eq(pooling)])
     frame = of_kind(frame, pooling, method)
@@ -35,23 +36,25 @@ def projection(asked: Asked) -> Part:
     drawn = [spec for spec in specs if spec.name in wanted] or specs[:1]
     colours = colourings(tasks, drawn, group.series.streams)
     colour = colours.get(asked.state.colour or "") or next(iter(colours.values()))
-    selected = asked.state.sample if asked.state.sample is not None else ""
     items: list[Item] = [Words(f"{LEAD} {run.run_id}, {method.upper()} of {pooling} vectors.")]
     labels = []
     for spec in drawn:
         ref = nearest_ref(refs_of(frame, spec), asked.state.layer)
         labels.append(ref.label)
         where = f"{spec.name} layer {ref.label}"
+        shown_points = Shown((ref,), pooling, method, colour, tasks)
         points = sample_map(
             coordinates.frame,
             samples.frame,
-            Shown((ref,), pooling, method, colour, tasks),
+            shown_points,
             projection_ranges(frame[frame["stream"].eq(spec.name)]),
-            selected=selected,
             x_title=f"{where}, {method.upper()} 1",
             y_title=f"{method.upper()} 2",
             height=460,
         )
+        if asked.state.sample is not None:
+            held = map_points(coordinates.frame, samples.frame, shown_points)
+            points = marked(points, sample_mark(held, asked.state.sample))
         alt = f"{method.upper()} of {where} of {run.run_id}, coloured by {colour.title}"
         how = f"n = {run.n:,}; colour: {colour.title}."
         if run.n > RASTER_ABOVE:

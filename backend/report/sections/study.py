@@ -23,7 +23,7 @@ def study(asked: Asked) -> Part:
     choice = choice_of(asked.state, asked.overview)
     items: list[Item] = [Words(f"{LEAD} All runs on {choice.dataset} count.")]
     if choice.scores["value"].notna().any():
-        items += _tables(choice.table())
+        items += _tables(choice.table)
     else:
         items.append(Words("No scores are stored for these runs."))
     shown: dict[str, Any] = dict(choice.shown)
@@ -37,7 +37,7 @@ def study(asked: Asked) -> Part:
     measures = questions.measures(asked.store, choice.placed, MEASURES).answer().frame
     pooling = "cls"
     if len(measures):
-        available = list(dict.fromkeys(measures["pooling"]))
+        available = choices.poolings_in(measures)
         pooling = choices.pooling_of(asked.state, available, choice.placed, pair or ())
         shown |= {"pooling": pooling, "pair": pair}
     else:

@@ -23,7 +23,7 @@ def training(asked: Asked) -> Part:
     frame = questions.training(asked.store, asked.groups).answer().frame
     if frame.empty:
         return Part((Words(LEAD), _nothing(asked)))
-    pooling = choices.pooling_of(asked.state, list(dict.fromkeys(frame["pooling"])))
+    pooling = choices.pooling_of(asked.state, choices.poolings_in(frame))
     held = held_quantities(frame[frame["pooling"].eq(pooling)])
     quantity = asked.state.played if asked.state.played in held else held[0]
     rows = quantity_rows(frame, quantity, pooling)
