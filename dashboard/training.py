@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from backend.figures.timeline import Lag, lags_of, moments_of
-from backend.figures.training import ALIGNMENT, TRANSITIONS, shown_moments
+from backend.figures.training import ALIGNMENT, TRANSITIONS
 from backend.measures.registry import one_layer
 from backend.store.commands import measured_commands
 from backend.views.groups import RunGroup
 from backend.views.training import held_quantities
-from backend.words import counted, listed, literal
+from backend.words import listed, literal
 from dashboard import session
 from dashboard.context import Context
 from dashboard.pick import pick_estimator
@@ -98,27 +97,3 @@ def pick_variant(view: Context, rows: pd.DataFrame, quantity: str) -> str:
     if quantity in one_layer():
         return ""
     return pick_estimator(view, sorted(rows["estimator"].unique(), reverse=True))
-
-
-def remarks(groups: Sequence[RunGroup], frame: pd.DataFrame) -> list[str]:
-    """What a reader must know of the rows, a sentence each, as plain text."""
-    counts = sorted({int(n) for n in frame["n"]})
-    out = [f"Measured on {counted(counts[0], 'sample')} of the dev split that training used."]
-    if len(counts) > 1:
-        out = [
-            f"The runs were measured on different numbers of samples ({listed(counts)}): "
-            "dimensions and biased CKA depend on it."
-        ]
-    moments, drawn = moments_of(frame), shown_moments(frame)
-    if len(drawn) < len(moments):
-        out.append(f"{len(drawn)} of {len(moments)} recorded steps are shown, evenly spaced.")
-    lags = lags_of(frame, moments[-1:])
-    held = [
-        f"{group.label}: {lag.text}"
-        for group in groups
-        if (lag := lags.get((group.key, moments[-1].step), Lag())).brief
-    ]
-    if held:
-        out.append(f"Where a training is over its last curve is held. {'; '.join(held)}.")
-    out.append("The model that was kept is that of its best epoch, which may be an earlier one.")
-    return out

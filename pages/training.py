@@ -10,7 +10,7 @@ from backend.figures.training import ALIGNMENT
 from backend.views import questions
 from backend.views.choices import poolings_in
 from backend.views.exports import for_people
-from backend.views.training import quantity_figure, quantity_rows
+from backend.views.training import quantity_figure, quantity_rows, remarks
 from backend.words import listed, literal
 from dashboard import cache
 from dashboard.chart import chart
@@ -24,7 +24,6 @@ from dashboard.training import (
     pick_quantity,
     pick_stream,
     pick_variant,
-    remarks,
     say_lacking,
 )
 
@@ -84,7 +83,10 @@ def show(view: Context, part: Part) -> None:
             alt=f"{title}{of} by layer at the last step of the training for {names}; Play shows "
             "all steps, and the heatmap below holds the same values",
         )
-        st.caption(literal(" ".join(remarks(groups, rows))))
+        said = cache.value(
+            remarks, questions.training(view.store, groups), groups, quantity, pooling, estimator
+        )
+        st.caption(literal(said))
         say_notes(groups, *(pair or (stream,)))
 
     st.header("The whole training at once")

@@ -8,8 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.theme import Series
-from backend.figures.training import ALIGNMENT, QUANTITIES, TRANSITIONS
+from backend.figures.timeline import Lag, lags_of, moments_of
+from backend.figures.training import ALIGNMENT, QUANTITIES, TRANSITIONS, shown_moments
 from backend.measures.registry import one_layer
+from backend.views.groups import RunGroup
+from backend.words import counted, listed
 
 
 def held_quantities(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -49,3 +52,30 @@ def quantity_figure(
     """What ``build``, ``training_curves`` or ``training_heatmap``, draws of a quantity."""
     rows = quantity_rows(frame, quantity, pooling, estimator)
     return build(rows, series, quantity, stream, estimator=estimator, **shown)
+
+
+def remarks(
+    frame: pd.DataFrame, groups: tuple[RunGroup, ...], quantity: str, pooling: str, estimator: str
+) -> str:
+    """What a reader must know of a quantity's rows, as plain text."""
+    frame = quantity_rows(frame, quantity, pooling, estimator)
+    counts = sorted({int(n) for n in frame["n"]})
+    out = [f"Measured on {counted(counts[0], 'sample')} of the dev split that training used."]
+    if len(counts) > 1:
+        out = [
+            f"The runs were measured on different numbers of samples ({listed(counts)}): "
+            "dimensions and biased CKA depend on it."
+        ]
+    moments, drawn = moments_of(frame), shown_moments(frame)
+    if len(drawn) < len(moments):
+        out.append(f"{len(drawn)} of {len(moments)} recorded steps are shown, evenly spaced.")
+    lags = lags_of(frame, moments[-1:])
+    held = [
+        f"{group.label}: {lag.text}"
+        for group in groups
+        if (lag := lags.get((group.key, moments[-1].step), Lag())).brief
+    ]
+    if held:
+        out.append(f"Where a training is over its last curve is held. {'; '.join(held)}.")
+    out.append("The model that was kept is that of its best epoch, which may be an earlier one.")
+    return " ".join(out)
