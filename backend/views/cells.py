@@ -185,4 +185,4 @@ def values_in_words(values: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 def p_in_words(p: float) -> str:
     """A p-value for people: its far tail is an extrapolation and is not spelled out."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+    return "<\u00a00.0001" if p < 1e-4 else f"{p:.4f}"

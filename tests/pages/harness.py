@@ -22,11 +22,13 @@ def _sent(at: AppTest) -> dict[str, tuple[dict[str, Any], str]]:
 
 
 def charts(at: AppTest) -> dict[str, dict[str, Any]]:
-    """{key: figure} of the page, with the marks that are drawn over it as ``marks``."""
-    return {
-        key: json.loads(figure) | {"marks": head["marks"]}
-        for key, (head, figure) in _sent(at).items()
-    }
+    """{key: figure} of the page."""
+    return {key: json.loads(figure) for key, (_, figure) in _sent(at).items()}
+
+
+def marks(at: AppTest) -> dict[str, list[dict[str, Any]]]:
+    """{key: what is drawn over a figure}."""
+    return {key: head["marks"] for key, (head, _) in _sent(at).items()}
 
 
 def alts(at: AppTest) -> dict[str, str]:

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from backend.jobs.compare import compare_runs
 from backend.store import Store
 from backend.types import LayerRef
-from tests.pages.harness import APP, alts, charts
+from tests.pages.harness import APP, alts, charts, marks
 
 A, B = "late~macros~tiny-late", "early~macros~tiny-early"
 
@@ -54,9 +54,9 @@ def numbers(item):
     return array.reshape([int(k) for k in item.get("shape", "-1").split(",")]).tolist()
 
 
-def ringed(figure):
-    """Where the ring around the chosen sample is."""
-    ring = figure["marks"][0]
+def ringed(at, key):
+    """Where the ring around the chosen sample is in a map."""
+    ring = marks(at)[key][0]
     assert ring["name"] == "selected"
     return ring["xanchor"], ring["yanchor"]
 
@@ -121,16 +121,14 @@ def test_single_runs_are_compared_by_their_ids(visit, store):
 
 def test_a_sample_is_marked_in_every_map_and_shown_once(visit, store):
     at = visit(store, runs=f"{A},{B}", sample="macro-00005", layer="2")
-    maps = [charts(at)[key] for key in ("map-0", "map-1")]
-    for figure in maps:
-        assert "macro-00005" in ids_at(figure, ringed(figure))
-    assert ringed(maps[0]) != ringed(maps[1])
+    for key in ("map-0", "map-1"):
+        assert "macro-00005" in ids_at(charts(at)[key], ringed(at, key))
+    assert ringed(at, "map-0") != ringed(at, "map-1")
     assert len(at.text_input) == 1 and at.text_input[0].value == "macro-00005"
     assert "number 5" in words(at)
     at.text_input[0].set_value("macro-00007").run()
     for key in ("map-0", "map-1"):
-        figure = charts(at)[key]
-        assert "macro-00007" in ids_at(figure, ringed(figure))
+        assert "macro-00007" in ids_at(charts(at)[key], ringed(at, key))
     assert at.query_params["sample"] == "macro-00007"
 
 
