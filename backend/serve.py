@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backend.errors import InputError
@@ -21,10 +21,17 @@ _START_TIMEOUT_S = 60.0
 _POLL_S = 0.1
 
 
-def serve(store: Path, port: int, address: str, announce: Callable[[str], None]) -> int:
+def serve(
+    store: Path,
+    port: int,
+    address: str,
+    announce: Callable[[str], None],
+    options: Sequence[str] = (),
+) -> int:
     """Serve ``store`` until the server ends or Ctrl-C; returns its exit code.
 
-    ``announce`` gets the URL once the server answers. InputError when the port is taken.
+    ``announce`` gets the URL once the server answers; ``options`` are further arguments of the
+    dashboard. InputError when the port is taken.
     """
     _check_port(address, port)
     command = [
@@ -32,7 +39,7 @@ def serve(store: Path, port: int, address: str, announce: Callable[[str], None])
         *("--server.port", str(port), "--server.address", address),
         *("--server.headless", "true", "--browser.gatherUsageStats", "false"),
         *("--server.fileWatcherType", "none", "--client.toolbarMode", "viewer"),
-        *("--", "--store", str(store.resolve())),
+        *("--", "--store", str(store.resolve()), *options),
     ]
     process = subprocess.Popen(command, env=os.environ.copy())
     # Told to end, it takes its server along; otherwise that would keep the port.

@@ -1,4 +1,4 @@
-"""The chart element's JavaScript and Plotly itself, served from here: nothing is fetched elsewhere.
+"""The elements' JavaScript and Plotly itself, served from here: nothing is fetched elsewhere.
 
 Plotly's own file comes out of the installed package. Both are compressed once, and their addresses
 hold a hash of their content, so a browser asks for each of them once.
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 _FILES = {
-    "figure.js": Path(__file__).parent / "element" / "figure.js",
+    **{path.name: path for path in sorted((Path(__file__).parent / "element").glob("*.js"))},
     "plotly.js": Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
 }
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -25,11 +25,21 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """A hash of both files, which stands in their addresses."""
+    """A hash of all files, which stands in their addresses."""
     digest = hashlib.blake2b(digest_size=8)
     for path in _FILES.values():
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def loader(file: str) -> str:
+    """The script of an element: it loads ``file``, whose ``show`` is what Streamlit calls."""
+    return f"""
+export default async element => {{
+  const address = new URL("fusionscope/{version()}/{file}", document.baseURI);
+  return (await import(address)).show(element);
+}};
+"""
 
 
 @lru_cache(maxsize=len(_FILES))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypedDict
 
 import streamlit as st
 
@@ -16,17 +17,18 @@ from dashboard.cache import Drawn
 Point = dict[str, Any]
 """A clicked point: ``x``, ``y``, ``customdata`` (None without any) and ``curve``, its trace."""
 
-_LOADER = """
-export default async element => {
-  const address = new URL("fusionscope/VERSION/figure.js", document.baseURI);
-  return (await import(address)).show(element);
-};
-"""
 _element = st.components.v2.component(
     "fusionscope_figure",
-    js=_LOADER.replace("VERSION", assets.version()),
+    js=assets.loader("figure.js"),
     isolate_styles=False,  # Plotly's own styles lie in the page's head
 )
+
+
+class Step(TypedDict, total=False):
+    """What a figure shows at one layer: marks over it, and the name of its frame."""
+
+    marks: Marks
+    frame: str
 
 
 def chart(
@@ -35,12 +37,15 @@ def chart(
     key: str,
     alt: str,
     marks: Marks = (),
+    steps: Mapping[str, Step] = MappingProxyType({}),
+    group: str = "",
     on_click: Callable[[Point], None] | None = None,
     least_px: int = 0,
 ) -> None:
     """A figure over the full width, named for screen readers; ``on_click`` gets a clicked point.
 
     ``marks`` are drawn over it; when nothing else changes, the figure itself is not drawn again.
+    ``steps`` are what it shows at each layer of the strip of ``group``, which it follows.
 
     In a place that is narrower than ``least_px`` the figure scrolls sideways.
     """
@@ -51,6 +56,8 @@ def chart(
         "clicks": on_click is not None,
         "least": least_px,
         "marks": marks,
+        "steps": dict(steps),
+        "group": group,
     }
     # A line of ours, then the figure as it lies in the cache: nothing is encoded again.
     data = b"\n".join((json.dumps(head).encode(), drawn.json.encode()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import pkgutil
 import threading
@@ -19,12 +18,5 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
 
 
 def _load() -> None:
-    """Import the dashboard, and keep what it brought out of further garbage collections.
-
-    Streamlit collects all garbage after every run of the script, holding every other thread up:
-    looking through the modules took 100 to 200 ms of each visit.
-    """
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
-    gc.collect()
-    gc.freeze()

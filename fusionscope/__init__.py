@@ -1,6 +1,6 @@
 """Fusionscope: how vision and language representations move, meet and change, layer by layer.
 
-    from fusionscope import Store, open_model
+    from fusionscope import Store, open_model, trace
     from fusionscope.measures import cka, cka_matrix
     from fusionscope.figures import transition_curves
 
@@ -14,10 +14,11 @@ from backend import __version__
 from backend.errors import InputError
 
 if TYPE_CHECKING:
+    from backend.inference.service import trace
     from backend.models.registry import open_model
     from backend.store import Run, Store
 
-__all__ = ["InputError", "Run", "Store", "__version__", "open_model"]
+__all__ = ["InputError", "Run", "Store", "__version__", "open_model", "trace"]
 
 
 def __getattr__(name: str) -> object:
@@ -29,6 +30,10 @@ def __getattr__(name: str) -> object:
         from backend.models.registry import open_model
 
         return open_model
+    if name == "trace":
+        from backend.inference.service import trace
+
+        return trace
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -20,6 +20,7 @@ from backend.cli import (  # each adds its commands
     search,
     stores,
     study,
+    trace,
     upkeep,
 )
 from backend.cli.base import app, err
@@ -37,6 +38,7 @@ __all__ = [
     "search",
     "stores",
     "study",
+    "trace",
     "upkeep",
 ]
 

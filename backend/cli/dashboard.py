@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -49,18 +50,37 @@ def demo(
 
 @app.command()
 def serve(
-    store: StoreOption, port: PortOption = 8501, address: AddressOption = "localhost"
+    store: StoreOption,
+    port: PortOption = 8501,
+    address: AddressOption = "localhost",
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--models", help="Visitors may trace the checkpoints in this directory; repeatable."
+        ),
+    ] = None,
+    hub_ids: Annotated[
+        list[str] | None,
+        typer.Option("--hub", help="Visitors may trace this model of the hub; repeatable."),
+    ] = None,
 ) -> None:
     """Open the dashboard on a store."""
+    from backend.inference.models import Named
     from backend.store import Store
 
-    _serve(Store(store).path, port, address)
+    named = Named(tuple(folder.resolve() for folder in folders or ()), tuple(hub_ids or ()))
+    named.check()
+    _serve(Store(store).path, port, address, named.words)
 
 
-def _serve(store: Path, port: int, address: str) -> None:
+def _serve(store: Path, port: int, address: str, options: Sequence[str] = ()) -> None:
     from backend.serve import serve as run_server
 
     code = run_server(
-        store, port, address, lambda url: out.print(f"Fusionscope is at {url} (Ctrl-C stops it)")
+        store,
+        port,
+        address,
+        lambda url: out.print(f"Fusionscope is at {url} (Ctrl-C stops it)"),
+        options,
     )
     raise typer.Exit(code)

@@ -8,13 +8,14 @@ its own part only.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 
+import numpy as np
 import pandas as pd
 
 from backend.errors import InputError
@@ -31,9 +32,10 @@ from backend.measures.registry import PRESETS
 from backend.measures.suite.compute import compute
 from backend.measures.suite.layers import Layers
 from backend.measures.suite.parts import Part, measure_key, part_of, parts_of
-from backend.measures.suite.rows import tidy_frame
+from backend.measures.suite.rows import Row, tidy_frame
 from backend.progress import SILENT, Progress
 from backend.store import Run, Store, kinds
+from backend.store.kinds import Kind
 from backend.types import POOLINGS, Pooling
 
 
@@ -130,17 +132,20 @@ def missing_tasks(
 ) -> list[Task]:
     """What a run lacks of a preset.
 
-    A pooling without vectors is skipped with a warning that names the capture command.
+    A pooling without vectors is skipped with a warning that names the capture command. Where
+    nothing but fitted probes is missing it lacks nothing: a run of an older version that keeps no
+    vectors is whole without them.
     """
     check_preset(preset)
-    present, driving = run.keys(kinds.MEASURES), run.keys(kinds.DRIVERS)
+    present = {kind: run.keys(kind) for kind in (kinds.MEASURES, kinds.DRIVERS, kinds.PROBES)}
+    captured = {pooling for _, pooling in run.captured()}
     parts = [(part, p) for p in POOLINGS for part in parts_of(preset) if p in part.poolings]
-    lacking = {
-        (part.name, pooling): part
-        for part, pooling in parts
-        if (key := measure_key(preset, part.name, pooling)) not in present
-        or (part.drivers and key not in driving)
-    }
+    lacking = {}
+    for part, pooling in parts:
+        key = measure_key(preset, part.name, pooling)
+        absent = [kind for kind in _kinds_of(part) if key not in present[kind]]
+        if absent and (absent != [kinds.PROBES] or pooling in captured):
+            lacking[part.name, pooling] = part
     if any(part.labelled for part in lacking.values()) and not run.labels():
         lacking = {at: part for at, part in lacking.items() if not part.labelled}
     wanted = missing_poolings(
@@ -171,10 +176,14 @@ def perform(store: str, task: Task) -> None:
 
 
 def _is_missing(run: Run, task: Task) -> bool:
-    drivers = part_of(task.preset, task.part).drivers
-    return task.key not in run.keys(kinds.MEASURES) or (
-        drivers and task.key not in run.keys(kinds.DRIVERS)
-    )
+    part = part_of(task.preset, task.part)
+    return any(task.key not in run.keys(kind) for kind in _kinds_of(part))
+
+
+def _kinds_of(part: Part) -> tuple[Kind, ...]:
+    """The kinds of tables that a part has under its key."""
+    optional = ((kinds.DRIVERS, part.drivers), (kinds.PROBES, part.probes))
+    return (kinds.MEASURES, *(kind for kind, has in optional if has))
 
 
 @lru_cache(maxsize=1)
@@ -247,13 +256,27 @@ def _parts_for(preset: str, layers: Layers) -> tuple[Part, ...]:
 
 def _add(sink: Sink, part: Part, layers: Layers) -> str:
     key = measure_key(part.preset, part.name, layers.pooling)
+    absent = [kind for kind in _kinds_of(part) if key not in sink.keys(kind)]
     table = compute(part, layers)
-    frame, driving = tidy_frame(table.rows), table.drivers
-    if driving is not None and key not in sink.keys(kinds.DRIVERS):
-        sink.add(kinds.DRIVERS, _named(driving, sink, layers.pooling), key)
-    if key not in sink.keys(kinds.MEASURES):
-        sink.add(kinds.MEASURES, frame, key)
+    made: dict[Kind, pd.DataFrame] = {}
+    if kinds.DRIVERS in absent and table.drivers is not None:
+        made[kinds.DRIVERS] = _named(table.drivers, sink, layers.pooling)
+    if kinds.PROBES in absent:
+        made[kinds.PROBES] = _stored_probes(table.probes)
+    if kinds.MEASURES in absent:
+        made[kinds.MEASURES] = tidy_frame(table.rows)
+    for kind, frame in made.items():
+        if key not in sink.keys(kind):  # another process may have been faster
+            sink.add(kind, frame, key)
     return key
+
+
+def _stored_probes(rows: Iterable[Row]) -> pd.DataFrame:
+    """Fitted probes with their arrays as bytes, as the store keeps them."""
+    frame = pd.DataFrame([*rows], columns=kinds.PROBES.schema.names)
+    for name, dtype in kinds.PROBE_NUMBERS.items():
+        frame[name] = [np.asarray(values, dtype).tobytes() for values in frame[name]]
+    return frame
 
 
 def _named(driving: pd.DataFrame, source: VectorSource, pooling: Pooling) -> pd.DataFrame:

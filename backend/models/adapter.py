@@ -6,7 +6,7 @@ A new family is one file in ``families/`` with an :class:`Adapter` and one line 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from backend.data.sample import Sample
 from backend.errors import InputError
@@ -67,6 +68,8 @@ class Adapter(ABC):
     family: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset({"image", "text"})
     """What every sample must have: any of image, text, audio, regions."""
+    text_ids: ClassVar[str] = "input_ids"
+    """The tensor of a batch that has a text's token ids, in the order of the text's roles."""
 
     name: str
     streams: tuple[StreamSpec, ...]
@@ -77,6 +80,7 @@ class Adapter(ABC):
     digest: str = ""  # of weights and configuration
     revision: str = ""  # the hub's commit, where the model is from the hub
     folder: Path | None = None  # where its files are, if it was opened from files
+    tokenizer: PreTrainedTokenizerBase | None = None  # what reads single tokens back
     unsupported: Mapping[str, str] = {}
     """{capability: why not}, of ``attention``, ``gates``, ``cut`` and the like."""
 
@@ -112,6 +116,14 @@ class Adapter(ABC):
             where=f"model {self.name}",
             hint=self.unsupported.get("cut", ""),
         )
+
+    def unembedding(self) -> Callable[[Tensor], Tensor] | None:
+        """From a layer of the stream ``text`` to the next word: final norm and output layer.
+
+        (..., d) -> (..., words) logits, the model's own where (..., d) is the last layer. None
+        where the model does not go on with the text.
+        """
+        return None
 
     @contextmanager
     def showing_attention(self) -> Iterator[None]:

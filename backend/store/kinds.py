@@ -40,7 +40,8 @@ class Kind:
     (``scores.parquet``) and the view in SQL. ``owner`` is what a table is about. ``sides`` are the
     endings of its columns of places (``stream_a``, ``layer_a``, ``site_a`` for ``"_a"``) and
     ``optional`` those that may be :data:`NOWHERE`. ``samples`` are the columns that hold sample
-    ids, ``counts`` those that hold numbers of samples. ``check`` raises ValueError for rows that
+    ids, ``counts`` those that hold numbers of samples, ``wide`` those that hold as many numbers as
+    the place is wide, with the bytes of a number. ``check`` raises ValueError for rows that
     the schema allows and the kind does not.
     """
 
@@ -53,6 +54,7 @@ class Kind:
     optional: tuple[Side, ...] = ()
     samples: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
+    wide: tuple[tuple[str, int], ...] = ()
     check: Callable[[pa.Table], None] = _nothing_more
 
     def place_columns(self, side: Side) -> tuple[str, str, str]:
@@ -177,6 +179,53 @@ TRAINING_MEASURES = Kind(
     optional=("_b",),
     check=_reasoned,
 )
+PROBE_NUMBERS: dict[str, np.dtype] = {
+    "mean": np.dtype("<f8"),
+    "scale": np.dtype("<f8"),
+    "coefficients": np.dtype("<f4"),
+}
+"""The columns of a probe that hold as many numbers as its layer is wide, and how they lie there."""
+
+
+def _usable_probes(table: pa.Table) -> None:
+    """Every probe is finite numbers of one width, with a positive scale."""
+    _finite("intercept")(table)
+    columns = (table[name].to_pylist() for name in PROBE_NUMBERS)
+    for row, cells in enumerate(zip(*columns, strict=True)):
+        widths = set()
+        for (name, dtype), cell in zip(PROBE_NUMBERS.items(), cells, strict=True):
+            if not cell or len(cell) % dtype.itemsize:
+                raise ValueError(f"row {row}: column {name} is not numbers of {dtype.name}")
+            numbers = np.frombuffer(cell, dtype)
+            widths.add(len(numbers))
+            if not np.isfinite(numbers).all():
+                raise ValueError(f"row {row}: column {name} holds NaN or infinite values")
+            if name == "scale" and numbers.min() <= 0:
+                raise ValueError(f"row {row}: column scale holds a number that is not positive")
+        if len(widths) > 1:
+            listed = ", ".join(map(str, sorted(widths)))
+            raise ValueError(f"row {row} holds vectors of different widths: {listed}")
+
+
+PROBES = Kind(
+    "probes",
+    _required(
+        *_place(""),
+        ("pooling", pa.string()),
+        ("task", pa.string()),
+        ("kind", pa.string()),
+        ("class", pa.string()),
+        ("n", pa.int64()),
+        ("converged", pa.bool_()),
+        *((name, pa.binary()) for name in PROBE_NUMBERS),
+        ("intercept", pa.float64()),
+    ),
+    "fitted linear probes of layers, a row a class",
+    sides=("",),
+    counts=("n",),
+    wide=tuple((name, dtype.itemsize) for name, dtype in PROBE_NUMBERS.items()),
+    check=_usable_probes,
+)
 COMPARISONS = Kind(
     "comparisons",
     _MEASURES,
@@ -193,6 +242,7 @@ KINDS: tuple[Kind, ...] = (
     PROJECTIONS,
     SCORES,
     TRAINING_MEASURES,
+    PROBES,
     COMPARISONS,
 )
 

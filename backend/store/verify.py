@@ -15,7 +15,7 @@ from backend.errors import InputError
 from backend.progress import SILENT, Progress
 from backend.store import tables, vectors
 from backend.store.checkpoints import checkpoint_problems
-from backend.store.kinds import NOWHERE, Kind, Place, kinds_of
+from backend.store.kinds import NOWHERE, PLACE_COLUMNS, Kind, Place, kinds_of
 from backend.store.pair import RunPair, stored_pairs
 from backend.store.paths import DELETED_PREFIX, PARTIAL_PREFIX, is_id
 from backend.store.reader import Store
@@ -85,6 +85,7 @@ def _check_run(run: Run, files: RunFiles) -> Problems:
     for kind in kinds_of("run"):
         places = _places(run)
         yield from _check_kind(kind, files, dict.fromkeys(kind.sides, places), run.n, ids)
+        yield from _check_widths(kind, files, run)
     if run.checkpoint is not None:
         yield from checkpoint_problems(run.checkpoint)
 
@@ -195,6 +196,26 @@ def _check_kind(
         for column in kind.counts:
             if len(table) and (most := pc.max(table[column]).as_py()) > n:
                 yield path, f"{column} = {most}, but the run has {n} samples"
+
+
+def _check_widths(kind: Kind, files: TableFiles, run: Run) -> Problems:
+    """Rows whose numbers are not as many as their place is wide, in tables that are whole."""
+    widths = {
+        (ref.stream, ref.layer, ref.site): spec.width_of(ref)
+        for spec in run.streams
+        for ref in spec.refs
+    }
+    for key, path in files.files(kind).items() if kind.wide else ():
+        try:
+            rows = tables.checked(kind, files.table(kind, key)).to_pylist()
+        except (InputError, ValueError):
+            continue
+        for row in rows:
+            place = tuple(row[name] for name in PLACE_COLUMNS)
+            wrong = [n for n, size in kind.wide if len(row[n]) != size * widths.get(place, -1)]
+            if wrong and place in widths:
+                yield path, f"{wrong[0]} of {_words(*place)} is not {widths[place]} numbers"
+                break
 
 
 def _words(stream: str, layer: int, site: str) -> str:

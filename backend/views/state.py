@@ -42,9 +42,10 @@ class ViewState:
     with. ``pair`` names the two streams that are compared. ``measure`` compares two layers;
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
     ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``cell`` the clicked pair of layers,
-    ``colour`` is ``modality``, a task, or ``task:class``. ``dataset``, ``task``, ``metric`` and
-    ``baseline`` (a placement) are what the study shows, ``task`` also what is probed for;
-    ``published`` puts the thesis's numbers beside. ``played`` is what is played over a training.
+    ``colour`` is ``modality``, a task, or ``task:class``, ``model`` the key of one that is traced.
+    ``dataset``, ``task``, ``metric`` and ``baseline`` (a placement) are what the study shows,
+    ``task`` also what is probed for; ``published`` puts the thesis's numbers beside. ``played`` is
+    what is played over a training.
     """
 
     runs: tuple[str, ...] = ()
@@ -62,6 +63,7 @@ class ViewState:
     block: str | None = None
     cell: tuple[LayerRef, LayerRef] | None = None
     sample: str | None = None
+    model: str | None = None
     colour: str | None = None
     split: bool = False
     numbers: bool = False

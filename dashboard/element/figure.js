@@ -5,9 +5,12 @@
 // figure at the same size again, it is put back as it was. A figure is told by the digest that the
 // server sends with its JSON.
 
+import { follow, layerOf } from "./layers.js";
+
 const POOLED = 60;
 const NEAR_PX = 300;
 const SETTLED_MS = 120;
+const MOVED_MS = 150;
 const pool = new Map();
 const waiting = new Set();
 const figures = new WeakMap();
@@ -90,6 +93,8 @@ class Figure {
   show(wanted, json, theme, send) {
     this.send = send;
     this.place.setAttribute("aria-label", wanted.alt);
+    this.left?.();
+    this.left = wanted.group ? follow(wanted.group, () => this.plot && this.mark()) : null;
     const same = this.wanted?.digest === wanted.digest && this.theme === theme;
     if (!same) Object.assign(this, { figure: JSON.parse(json), theme });
     this.wanted = wanted;
@@ -99,15 +104,28 @@ class Figure {
     else this.want();
   }
 
-  /** Draw what is chosen over the figure; the figure itself stays as it is. */
+  /** Draw what is chosen over the figure, which stays as it is; go to the strip's layer. */
   mark() {
-    const marks = JSON.stringify(this.wanted.marks);
-    if (this.plot.marks === marks) return;
-    this.plot.marks = marks;
-    window.Plotly.relayout(this.plot, { shapes: this.shapes });
+    const { plot, step } = this;
+    const marks = JSON.stringify(this.marks);
+    if (plot.marks !== marks) {
+      plot.marks = marks;
+      window.Plotly.relayout(plot, { shapes: this.shapes });
+    }
+    if (step?.frame && plot.frame !== step.frame) {
+      const still = !plot.frame || matchMedia("(prefers-reduced-motion: reduce)").matches;
+      plot.frame = step.frame;
+      window.Plotly.animate(plot, [step.frame], { mode: "immediate",
+        frame: { duration: 0, redraw: false }, transition: { duration: still ? 0 : MOVED_MS } });
+    }
   }
 
-  get shapes() { return [...(this.figure.layout.shapes ?? []), ...this.wanted.marks]; }
+  /** What the figure shows at the layer that the strip stands at. */
+  get step() { return this.wanted.steps?.[layerOf(this.wanted.group)]; }
+
+  get marks() { return [...this.wanted.marks, ...(this.step?.marks ?? [])]; }
+
+  get shapes() { return [...(this.figure.layout.shapes ?? []), ...this.marks]; }
 
   get top() { return this.place.getBoundingClientRect().top; }
 
@@ -150,10 +168,10 @@ class Figure {
       config: { displayModeBar: false, scrollZoom: false },
     };
     const Plotly = await plotly;
-    const marks = JSON.stringify(this.wanted.marks);
+    const marks = JSON.stringify(this.marks);
     if (this.plot) {
       await Plotly.react(this.plot, figure);
-      this.plot.marks = marks;
+      Object.assign(this.plot, { marks, frame: null });
       this.drawn = this.name;
     } else {
       const plot = document.createElement("div");
@@ -198,6 +216,7 @@ class Figure {
   }
 
   end() {
+    this.left?.();
     near.unobserve(this.place);
     sizes.unobserve(this.place);
     waiting.delete(this);

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from backend.data.images import DecodeError, decode, decode_file
 
@@ -78,6 +78,26 @@ def test_exif_orientation_is_applied_and_metadata_dropped():
     assert not upright.getexif() and not upright.info
 
 
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_applied_as_pillow_does(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = encoded(Image.effect_noise((7, 5), 80), "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue())))
+    assert decode(stream).tobytes() == expected.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA"])
+def test_an_image_of_several_strips_is_whole(mode):
+    image = Image.effect_noise((700, 900), 80).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    white = Image.new("RGBA", image.size, "white")
+    expected = Image.alpha_composite(white, image) if mode == "RGBA" else image
+    expected = expected.convert("RGB").convert(mode).convert("RGB")
+    decoded = decode(encoded(image if mode == "RGBA" else expected.convert(mode), "PNG"))
+    assert decoded.tobytes() == expected.tobytes()
+
+
 def test_transparent_pixels_become_white():
     assert decode(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 0)), "PNG")).getpixel((0, 0)) == (
         255,
@@ -91,6 +111,13 @@ def test_transparent_pixels_become_white():
 def test_sixteen_bit_grey_is_scaled_not_clipped():
     grey = decode(encoded(Image.new("I;16", (2, 2), 32768), "PNG"))
     assert grey.getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_the_transparent_value_of_sixteen_bit_grey_is_compared_in_sixteen_bits():
+    grey = Image.new("I;16", (2, 1), 0x1234)
+    grey.putpixel((1, 0), 0x12FF)
+    decoded = decode(encoded(grey, "PNG", transparency=0x1234))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (0x12, 0x12, 0x12)]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK"])

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from backend.data.macros import Macros
-from backend.data.macros.grammar import OBJECTS, TOPIC_NAMES, Scene, draw_scene
+from backend.data.macros.grammar import OBJECTS, TOPIC_NAMES, Scene, compose, draw_scene
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.types import Record
@@ -109,3 +109,18 @@ def test_labels_name_what_was_drawn(records: list[Record]) -> None:
 def test_wrong_options_are_named(spec: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         open_source(spec)
+
+
+def test_a_scene_is_composed_as_asked_for() -> None:
+    scene = compose(happy_face=True, cheerful_caption=False, thing="fish", topic="work", look=3)
+    assert scene.ironic and OBJECTS[scene.object] == "fish" and scene.topics == (0,)
+    assert "a fish" in scene.caption
+    assert any(
+        said in scene.caption for said in ("the meeting", "my boss", "this deadline", "the office")
+    )
+    assert scene == compose(
+        happy_face=True, cheerful_caption=False, thing="fish", topic="work", look=3
+    )
+    assert not compose(happy_face=False, cheerful_caption=False, thing="car").ironic
+    with pytest.raises(ValueError):
+        compose(happy_face=True, cheerful_caption=True, thing="dragon")

@@ -281,7 +281,75 @@ def test_an_unfinished_run_is_measured_from_its_parts(measured, store_factory, t
     assert list(run.keys(kinds.MEASURES)) == sorted(keys)
     assert run.measures().equals(finished.run("early-seed0").measures())
     assert run.drivers().equals(finished.run("early-seed0").drivers())
+    assert run.table(kinds.PROBES).equals(finished.run("early-seed0").table(kinds.PROBES))
     assert measure_store(store) == []
+
+
+@pytest.fixture
+def refitted(monkeypatch):
+    """Fails the test where a probe is cross-validated."""
+
+    def refuse(*_, **__):
+        raise AssertionError("cross-validated again")
+
+    monkeypatch.setattr("backend.measures.suite.layer_probes.linear_probe", refuse)
+
+
+def test_the_probes_are_kept_beside_their_measures(measured):
+    run = measured.run("early-seed0")
+    keys = [measure_key("default", "probes", pooling) for pooling in ("cls", "mean")]
+    assert list(run.keys(kinds.PROBES)) == sorted(keys)
+    probes = run.table(kinds.PROBES).to_pandas()
+    frame = run.measures(["linear_probe"])
+    single = frame[frame["stream_b"].eq("") & frame["value"].notna()]
+    valued = set(single[["key", "estimator", "stream_a", "layer_a"]].itertuples(index=False))
+    kept = probes[["key", "task", "stream", "layer"]]
+    assert set(kept.itertuples(index=False)) == valued and valued
+
+
+def test_an_older_store_gets_its_probes_and_nothing_is_measured_again(measured, refitted):
+    run = measured.run("early-seed0")
+    before = run.table(kinds.PROBES)
+    measures = run.contents.files(kinds.MEASURES)
+    written = {path: path.stat().st_mtime_ns for path in measures.values()}
+    for path in run.contents.files(kinds.PROBES).values():
+        path.unlink()
+    assert [(t.part, t.pooling) for t in measure_store(measured)] == [
+        ("probes", "cls"),
+        ("probes", "mean"),
+    ]
+    assert run.table(kinds.PROBES).equals(before)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert measure_store(measured) == []
+
+
+def test_lost_measures_of_probes_leave_the_fitted_ones_alone(measured, monkeypatch):
+    run = measured.run("early-seed0")
+    before = run.measures(["linear_probe"])
+    for pooling in ("cls", "mean"):
+        run.contents.file(kinds.MEASURES, measure_key("default", "probes", pooling)).unlink()
+    monkeypatch.setattr("backend.measures.suite.layer_probes.fit_linear_probe", None)
+    assert {task.part for task in measure_store(measured)} == {"probes"}
+    assert run.measures(["linear_probe"]).equals(before)
+
+
+def test_a_run_that_keeps_no_vectors_is_whole_without_probes(measured, caplog):
+    run = measured.run("early-seed0")
+    for path in run.contents.files(kinds.PROBES).values():
+        path.unlink()
+    run.contents.paths.activations.rename(measured.path / "gone")
+    assert missing_tasks(run) == [] and caplog.messages == []
+    run.contents.file(kinds.MEASURES, measure_key("default", "probes", "cls")).unlink()
+    assert missing_tasks(run) == [] and len(caplog.messages) == 1
+
+
+def test_where_nothing_can_be_fitted_an_empty_table_says_that_it_was_tried(bare):
+    store = bare(n=8)
+    measure_store(store, poolings=["cls"])
+    run = store.run("early-seed0")
+    assert run.keys(kinds.PROBES) == (measure_key("default", "probes", "cls"),)
+    assert run.table(kinds.PROBES).num_rows == 0
+    assert measure_store(store, poolings=["cls"]) == []
 
 
 def test_frames_can_be_had_without_a_store_to_write_to(bare):

@@ -7,6 +7,7 @@ import pytest
 
 from backend.errors import InputError
 from backend.measures import MEASURES, linear_probe
+from backend.measures.families.probes import fit_linear_probe
 from backend.measures.suite.layer_probes import matching, target_of
 from backend.measures.suite.layer_probes import probe_rows as table_of
 from backend.measures.suite.layers import Layers
@@ -153,3 +154,59 @@ def test_a_bad_value_is_named_with_its_layer(layers):
 
 def test_without_labels_there_are_no_rows(layers):
     assert list(probe_rows(Layers(layers.arrays, "cls", layers.modalities))) == []
+
+
+def probes_of(layers, **equal):
+    rows = table_of(layers, ASKED).probes
+    return [row for row in rows if all(row[name] == value for name, value in equal.items())]
+
+
+def test_a_probe_is_kept_of_every_single_layer_that_has_a_value(layers):
+    valued = {
+        (row["estimator"], row["stream_a"], row["layer_a"], row["site_a"], row["n"])
+        for row in probe_rows(layers)
+        if not row["stream_b"] and not row["reason"]
+    }
+    rows = probes_of(layers)
+    places = {(r["task"], r["stream"], r["layer"], r["site"], r["n"]) for r in rows}
+    assert places == valued and len(valued) == 3 * 6
+    assert ("joy", "vision", 0, "block", 54) not in places
+    assert len(rows) == 6 * (2 + 3 + 2)
+    assert {row["pooling"] for row in rows} == {"cls"}
+
+
+def test_a_kept_probe_is_fitted_once_on_all_labelled_samples(layers):
+    have = layers.labels[YES] >= 0
+    x = layers.arrays[LayerRef("vision", 2)]
+    probe = fit_linear_probe(x[have], layers.labels[YES][have], task="binary")
+    rows = probes_of(layers, task="joy", stream="vision", layer=2)
+    assert [row["class"] for row in rows] == ["no", "yes"]
+    for at, row in enumerate(rows):
+        np.testing.assert_array_equal(row["mean"], x[have].astype(np.float64).mean(axis=0))
+        np.testing.assert_array_equal(row["coefficients"], probe.coefficients[at])
+        assert row["intercept"] == probe.intercepts[at]
+
+
+def test_outputs_are_called_by_their_classes_and_come_in_the_tasks_order(layers):
+    place = {"stream": "text", "layer": 2}
+    kind = probes_of(layers, task="kind", **place)
+    topics = probes_of(layers, task="topics", **place)
+    assert [row["class"] for row in kind] == ["cat", "dog", "cow"]
+    assert [row["class"] for row in topics] == ["a", "b"]  # the rare one is left out
+    x = layers.arrays[LayerRef("text", 2)].astype(np.float64)
+    for name, column in (("cat", 0), ("dog", 1), ("cow", 2)):
+        (row,) = [r for r in kind if r["class"] == name]
+        z = (x - row["mean"]) / row["scale"]
+        logits = z @ row["coefficients"] + row["intercept"]
+        mine = layers.labels[KIND] == column
+        assert logits[mine].mean() > logits[~mine].mean()
+    knows = [np.abs(row["coefficients"]).argmax() for row in topics]
+    assert knows[0] == 0  # text's first coordinate says whether topic a is there
+
+
+def test_kept_probes_name_the_layer_of_a_bad_value(layers):
+    arrays = {ref: x.copy() for ref, x in layers.arrays.items()}
+    arrays[LayerRef("text", 1)][3] = np.nan
+    bad = Layers(arrays, "cls", layers.modalities, labels=layers.labels)
+    with pytest.raises(InputError, match="layer 1 of text: NaN in 1 of 54 rows"):
+        probes_of(bad)

@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from backend.errors import InputError
 from backend.measures import linear_probe
-from backend.measures.families.probes import _folds
+from backend.measures.families import probes
+from backend.measures.families.probes import _folds, fit_linear_probe
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(240, 12))
@@ -183,3 +184,82 @@ def test_unusable_arrays_are_refused_and_tensors_accepted():
         linear_probe(np.full_like(x, np.nan), labels, task="binary")
     with pytest.raises(InputError, match="x: expected floating-point"):
         linear_probe(x.astype(int), labels, task="binary")
+
+
+def pipeline(weight=None, **options):
+    """The classifier in scikit-learn's own words."""
+    logistic = LogisticRegression(C=1 / (0.03 * len(X)), class_weight=weight, **options)
+    return make_pipeline(StandardScaler(), logistic)
+
+
+OPTIONS = {"max_iter": 100, "tol": 1e-3}
+OFFSET = NOISY * np.geomspace(1e-4, 1e3, 12) + 300 * np.arange(12)
+
+
+@pytest.mark.parametrize("x", [NOISY, OFFSET, OFFSET.astype(np.float32)])
+@pytest.mark.parametrize("task", list(LABELS))
+def test_a_fitted_probe_gives_the_probabilities_of_scikit_learn(x, task):
+    labels = LABELS[task]
+    new = x[::7] + x.std(axis=0)
+    probe = fit_linear_probe(x, labels, task=task)
+    given = probe.probabilities(new)
+    x, new = x.astype(np.float64), new.astype(np.float64)
+    if task == "multilabel":
+        fits = [pipeline("balanced", **OPTIONS).fit(x, column) for column in labels.T]
+        expected = np.column_stack([fit.predict_proba(new)[:, 1] for fit in fits])
+    else:
+        expected = pipeline(**OPTIONS).fit(x, labels).predict_proba(new)
+        np.testing.assert_allclose(expected.sum(axis=1), 1)
+    assert probe.n == 240 and probe.converged.tolist() == [True] * expected.shape[1]
+    assert probe.coefficients.dtype == np.float32
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(given, expected, atol=1e-6)
+
+
+def test_it_is_the_minimum_that_another_solver_finds():
+    probe = fit_linear_probe(NOISY, LABELS["multiclass"], task="multiclass")
+    exact = pipeline(solver="newton-cg", tol=1e-10, max_iter=1000).fit(NOISY, LABELS["multiclass"])
+    np.testing.assert_allclose(probe.probabilities(NOISY), exact.predict_proba(NOISY), atol=5e-3)
+
+
+def test_of_two_classes_the_first_is_the_reference():
+    yes = LABELS["binary"]
+    binary = fit_linear_probe(NOISY, yes, task="binary")
+    named = fit_linear_probe(NOISY, np.array(["no", "yes"])[yes], task="multiclass")
+    assert not binary.coefficients[0].any() and binary.intercepts[0] == 0
+    np.testing.assert_array_equal(named.probabilities(X), binary.probabilities(X))
+    assert ((binary.probabilities(NOISY)[:, 1] > 0.5) == yes).mean() > 0.65
+
+
+def test_there_is_a_fitted_probe_exactly_where_there_is_a_value():
+    for labels, task in (
+        (np.zeros(240, int), "binary"),
+        (np.arange(240) < 4, "binary"),
+        (np.repeat([3, 7, 8], [100, 137, 3]), "multiclass"),
+        (np.eye(240, 2, dtype=int), "multilabel"),
+    ):
+        assert fit_linear_probe(X, labels, task=task) is None
+    assert fit_linear_probe(np.full((240, 3), 0.1), LABELS["binary"], task="binary") is None
+    assert fit_linear_probe(X, np.arange(240) < 4, task="binary", folds=4) is not None
+    with pytest.raises(InputError, match="labels: 4 classes in a binary task"):
+        fit_linear_probe(X, LABELS["multiclass"], task="binary")
+    with pytest.raises(InputError, match="penalty: must be a positive"):
+        fit_linear_probe(X, LABELS["binary"], task="binary", penalty=-1)
+
+
+def test_a_fit_that_was_cut_short_says_so(monkeypatch):
+    monkeypatch.setattr(probes, "MAX_ITERATIONS", 2)
+    rare = np.column_stack([NOISY[:, 0] > 0, RNG.permutation(240) < 6]).astype(int)
+    assert not fit_linear_probe(NOISY, rare, task="multilabel").converged.any()
+    probe = fit_linear_probe(NOISY, LABELS["multiclass"], task="multiclass")
+    assert probe.converged.tolist() == [False] * 4
+
+
+def test_far_and_broken_vectors_do_not_break_the_others():
+    far = np.vstack([1e6 * X[:2], X[2:4], np.full((1, 12), np.nan), np.full((1, 12), np.inf)])
+    for task, labels in LABELS.items():
+        probe = fit_linear_probe(X, labels, task=task)
+        with np.errstate(all="raise", under="ignore"):
+            given = probe.probabilities(far)
+        assert np.isin(given[:2], (0, 1)).all() and np.isnan(given[4]).all()
+        np.testing.assert_array_equal(given[2:4], probe.probabilities(X[2:4]))

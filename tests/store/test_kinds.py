@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -140,3 +141,50 @@ def test_a_key_belongs_to_keyed_kinds_and_to_their_owner(read_only_store: Store)
             run.contents.file(kind, key)
     assert run.keys(kinds.SCORES) == ("",)
     assert LayerRef("vision", 1) in run.layers("vision")
+
+
+def probe_rows(**changed: object) -> pd.DataFrame:
+    """A probe of three labels on a layer of two numbers."""
+    numbers = {"mean": "<f8", "scale": "<f8", "coefficients": "<f4"}
+    row = {
+        "stream": "text", "layer": 2, "site": "block", "pooling": "mean", "task": "topics",
+        "kind": "multilabel", "class": ["weather", "work", "food"], "n": 12, "converged": True,
+        "intercept": [0.0, -0.5, 2.0],
+    }  # fmt: skip
+    row |= {name: np.array([0.5, 2.0], dtype).tobytes() for name, dtype in numbers.items()}
+    return pd.DataFrame(row | changed)
+
+
+def test_the_numbers_of_a_probe_must_be_usable(store: Store) -> None:
+    run = store.run("late-seed0")
+    run.add(kinds.PROBES, probe_rows(), "good")
+    for changed, said in (
+        ({"mean": b""}, "row 0: column mean is not numbers of float64"),
+        ({"scale": bytes(12)}, "row 0: column scale is not numbers of float64"),
+        ({"coefficients": np.zeros(3, "<f4").tobytes()}, "row 0 holds vectors of .* widths: 2, 3"),
+        ({"scale": np.array([1.0, 0.0]).tobytes()}, "row 0: column scale holds a number that is"),
+        ({"mean": np.array([np.nan, 0.0]).tobytes()}, "row 0: column mean holds NaN or infinite"),
+        ({"intercept": [0.0, np.inf, 0.0]}, "column intercept holds NaN or infinite"),
+    ):
+        with pytest.raises(ValueError, match=f"probes: {said}"):
+            run.add(kinds.PROBES, probe_rows(**changed), "bad")
+    assert run.keys(kinds.PROBES) == ("good",)
+
+
+def test_verify_reads_the_probes(store: Store) -> None:
+    run = store.run("late-seed0")
+    wide = {name: np.ones(12, dtype).tobytes() for name, dtype in kinds.PROBE_NUMBERS.items()}
+    run.add(kinds.PROBES, probe_rows(**wide), "good")
+    run.add(kinds.PROBES, probe_rows(**wide, layer=9), "deep")
+    run.add(kinds.PROBES, probe_rows(**wide, n=10_000), "many")
+    run.add(kinds.PROBES, probe_rows(), "narrow")
+    short = kinds.PROBES.schema.get_field_index("mean")
+    table = run.contents.table(kinds.PROBES, "good")
+    cut = table.set_column(short, table.schema.field(short), pa.array([bytes(88)] * 3))
+    run.contents.add(kinds.PROBES, "cut", cut)
+    assert {finding.file: finding.problem for finding in verify(store)} == {
+        "probes/cut.parquet": "probes: row 0 holds vectors of different widths: 11, 12",
+        "probes/deep.parquet": "text layer 9 is not a layer of this run",
+        "probes/many.parquet": "n = 10000, but the run has 48 samples",
+        "probes/narrow.parquet": "mean of text layer 2 is not 12 numbers",
+    }

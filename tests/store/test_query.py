@@ -13,12 +13,13 @@ from pathlib import Path
 from types import ModuleType
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pytest
 
 from backend.errors import InputError
 from backend.store import Store, directory, query
-from backend.store.kinds import DRIVERS, KINDS, MEASURES, SCORES, kinds_of
+from backend.store.kinds import DRIVERS, KINDS, MEASURES, PROBES, SCORES, kinds_of
 from backend.store.pack import pack
 from backend.store.source import Part
 from backend.store.tables import to_pandas
@@ -40,6 +41,18 @@ def driver_rows(a: LayerRef, b: LayerRef) -> pd.DataFrame:
         for rank, sample_id, share in ranked
     ]
     return pd.DataFrame(rows)
+
+
+def probe_rows(ref: LayerRef) -> pd.DataFrame:
+    """A probe of two classes on a layer of three numbers."""
+    row = {
+        "stream": ref.stream, "layer": ref.layer, "site": ref.site, "pooling": "cls",
+        "task": "irony", "kind": "binary", "class": ["sincere", "ironic"], "n": 12,
+        "converged": True, "mean": np.array([0.5, 0.25, -1.0]).tobytes(),
+        "scale": np.ones(3).tobytes(), "coefficients": np.ones(3, dtype=np.float32).tobytes(),
+        "intercept": [0.0, 0.5],
+    }  # fmt: skip
+    return pd.DataFrame(row)
 
 
 def test_views_hold_every_run_with_its_id(read_only_store: Store) -> None:
@@ -147,6 +160,9 @@ def test_a_flipped_bit_is_left_out_and_named_rather_than_read_as_another_number(
         pair = LayerRef("vision", 1), LayerRef("text", 1)
         for run in (first, second):
             run.add(DRIVERS, driver_rows(*pair), "default")
+    if name == "probes":
+        for run in (first, second):
+            run.add(PROBES, probe_rows(LayerRef("text", 2)), "default")
     whole = set(store.query(f"SELECT run_id FROM {name}")["run_id"])
     assert "late-seed0" in whole
     if name == "samples":

@@ -106,6 +106,22 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     )
 
 
+def compose(
+    *, happy_face: bool, cheerful_caption: bool, thing: str, topic: str = "", look: int = 0
+) -> Scene:
+    """The scene that somebody asks for: mood of face and caption, the object, and a topic.
+
+    The topic, if there is one, is in the caption and in the background. ``look`` chooses among the
+    drawings and the words; the same arguments give the same scene. ValueError for an object or a
+    topic that there is not.
+    """
+    topics = (tuple(TOPICS).index(topic),) if topic else ()
+    at = OBJECTS.index(thing)
+    caption = _caption(np.random.default_rng(look), cheerful_caption, topics, thing)
+    hint = topics[0] if topics else None
+    return Scene(happy_face, cheerful_caption, at, topics, hint, caption, look)
+
+
 def _caption(rng: np.random.Generator, cheerful: bool, topics: tuple[int, ...], thing: str) -> str:
     said = [str(rng.choice(words)) for i, words in enumerate(TOPICS.values()) if i in topics]
     rng.shuffle(said)

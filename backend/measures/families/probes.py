@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from backend.errors import InputError
 from backend.measures.chance.seeds import t_interval
 from backend.measures.core.base import (
     Float64,
+    Prepared,
     as_representation,
     constant_reason,
     duplicate_warning,
@@ -29,6 +31,89 @@ Labels = NDArray[np.intp]
 METRICS: dict[str, str] = {"binary": "AUROC", "multiclass": "accuracy", "multilabel": "macro-F1"}
 
 MAX_ITERATIONS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProbe:
+    """A fitted linear classifier of vectors of d numbers, in plain numbers.
+
+    ``mean`` and ``scale`` (d,) standardise a vector; ``coefficients`` (k, d) and ``intercepts``
+    (k,) then give a logit an output. ``exclusive``: the k outputs are classes of which a sample has
+    one, and their probabilities the softmax of the logits (of two classes the first is the
+    reference, all 0); else they are labels, and each has the logistic function of its own logit.
+    ``n`` samples were fitted; ``converged`` (k,) is False where the iterations ran out.
+    """
+
+    mean: Float64
+    scale: Float64
+    coefficients: NDArray[np.float32]
+    intercepts: Float64
+    exclusive: bool
+    n: int
+    converged: NDArray[np.bool_]
+
+    def probabilities(self, x: NDArray[np.floating]) -> Float64:
+        """(n, k) in 0..1 for vectors ``x`` (n, d); NaN where a vector is not finite."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            standardised = (x.astype(np.float64) - self.mean) / self.scale
+            logits = standardised @ self.coefficients.T.astype(np.float64) + self.intercepts
+            if not self.exclusive:
+                labels: Float64 = np.exp(-np.logaddexp(0, -logits))
+                return labels
+            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+            classes: Float64 = powers / powers.sum(axis=1, keepdims=True)
+            return classes
+
+
+def fit_linear_probe(
+    x: object, labels: object, *, task: Task, folds: int = 5, penalty: float = 0.03
+) -> LinearProbe | None:
+    """The classifier of :func:`linear_probe`, fitted once on all of ``x`` (n, d).
+
+    Arguments, errors and the classifier are those of :func:`linear_probe`, whose value says how
+    well it does on samples that it has not seen: this one has seen all of them. Outputs are the
+    classes in sorted order (multilabel: the labels in theirs). Coefficients are float32, which
+    moves a probability by less than 1e-6. None where the value would be NaN with a reason.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.preprocessing import StandardScaler
+
+    check_choice(task, Task, "task")
+    array = as_representation(x, "x")
+    _check(folds, penalty)
+    prepared = prepare(array, "x")
+    targets, names = _targets(labels, task, len(array))
+    if _undefined(prepared, targets, names, task, folds):
+        return None
+    scaler = StandardScaler().fit(array.astype(np.float64))
+    train = scaler.transform(array.astype(np.float64))
+    several = task == "multilabel"
+    columns = list(targets.T) if several else [targets]
+    weight = "balanced" if several else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # kept as ``converged`` instead
+        fits = map_pieces(
+            lambda column: _logistic(train, column, penalty, weight),
+            columns,
+            float(train.size) * MAX_ITERATIONS * len(columns),
+        )
+    coefficients = np.concatenate([model.coef_ for model, _ in fits])
+    intercepts = np.concatenate([model.intercept_ for model, _ in fits])
+    converged = np.array([done for _, done in fits])
+    if not several:
+        if len(names) == 2:  # one logit says it all
+            coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
+            intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
+        converged = np.repeat(converged, len(names))
+    return LinearProbe(
+        mean=scaler.mean_,
+        scale=scaler.scale_,
+        coefficients=coefficients.astype(np.float32),
+        intercepts=intercepts.astype(np.float64),
+        exclusive=not several,
+        n=len(array),
+        converged=converged,
+    )
 
 
 def linear_probe(
@@ -71,8 +156,7 @@ def linear_probe(
     _check(folds, penalty)
     prepared = prepare(array, "x")
     targets, names = _targets(labels, task, n)
-    constant = constant_reason("x") if prepared.constant else None
-    reason = Remarks.of(constant or _too_few(targets, names, task, folds))
+    reason = Remarks.of(_undefined(prepared, targets, names, task, folds))
     remarks = Remarks.of(duplicate_warning(prepared, "x"))
     value = low = high = NAN
     if not reason:
@@ -142,6 +226,13 @@ def _targets(labels: object, task: str, n: int) -> tuple[Labels, list[str]]:
             f"{len(values)} classes in a binary task", where="labels", hint="Use task='multiclass'."
         )
     return indices.astype(np.intp), [f"class {value}" for value in values]
+
+
+def _undefined(
+    prepared: Prepared, targets: Labels, names: list[str], task: str, folds: int
+) -> Remark | None:
+    """Why there is no probe; None where there is one."""
+    return constant_reason("x") if prepared.constant else _too_few(targets, names, task, folds)
 
 
 def _too_few(targets: Labels, names: list[str], task: str, folds: int) -> Remark | None:

@@ -32,7 +32,7 @@ Asked = dict[str, Arguments]
 
 
 def compute(part: Part, layers: Layers) -> Table:
-    """The rows of a part, and what drives them.
+    """The rows of a part, what drives them, and the probes that it fits.
 
     InputError names the layer whose array cannot be used.
     """
@@ -50,7 +50,11 @@ def compute(part: Part, layers: Layers) -> Table:
             alone.append(measure_rows(one, use.arguments, prepared))
     tables = [_pass(name)(prepared, asked) for name, asked in passes.items()]
     drivers = next((table.drivers for table in tables if table.drivers is not None), None)
-    return Table(chain(*(table.rows for table in tables), *alone), drivers)
+    return Table(
+        chain(*(table.rows for table in tables), *alone),
+        drivers,
+        chain(*(table.probes for table in tables)),
+    )
 
 
 def measure_rows(measure: Measure, arguments: Arguments, layers: Layers) -> Iterator[Row]:

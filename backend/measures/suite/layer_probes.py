@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from backend.errors import InputError
 from backend.measures.core.result import NAN, Result
-from backend.measures.families.probes import linear_probe
+from backend.measures.families.probes import fit_linear_probe, linear_probe
 from backend.measures.registry import Arguments
 from backend.measures.suite.layers import Layers, place, site_name
 from backend.measures.suite.pairs import end_pairs, in_order
@@ -22,11 +23,15 @@ from backend.types import NO_LABEL, LayerRef, StreamSpec, TaskSpec, matched_laye
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What a task's probes predict: the rows of the samples that count, their labels, a remark."""
+    """What a task's probes predict: the rows of the samples that count, their labels, a remark.
+
+    ``classes`` are the names of the outputs of a fitted probe, in the order of the fit.
+    """
 
     task: TaskSpec
     rows: NDArray[np.intp]
     labels: NDArray[np.generic]
+    classes: tuple[str, ...]
     remark: Remark | None = None
 
 
@@ -37,15 +42,21 @@ def probe_rows(layers: Layers, asked: Mapping[str, Arguments]) -> Table:
     row of two layers is the probe of both vectors, one after the other; the vision stream's is
     first. Classes (labels, if there are several a sample) with fewer samples than folds cannot be
     cross-validated and are left out with a warning.
+
+    Kept are the probes of single layers that have a value, each fitted once on all samples of the
+    same target.
     """
     arguments = asked["linear_probe"]
     folds = arguments["folds"]
     targets = [
         target_of(task, labels, folds) for task, labels in layers.labels.items() if task.classes
     ]
-    places: list[tuple[LayerRef, ...]] = [(ref,) for ref in [*layers.blocks, *layers.at_ends]]
-    places += matching(layers)
-    return Table(_rows(layers, targets, places, arguments))
+    single = [*layers.blocks, *layers.at_ends]
+    places: list[tuple[LayerRef, ...]] = [*((ref,) for ref in single), *matching(layers)]
+    return Table(
+        _rows(layers, targets, places, arguments),
+        probes=_fits(layers, targets, single, arguments),
+    )
 
 
 def matching(layers: Layers) -> list[tuple[LayerRef, LayerRef]]:
@@ -76,11 +87,12 @@ def target_of(task: TaskSpec, labels: NDArray[np.integer], folds: int) -> Target
         members = np.minimum(given.sum(axis=0), len(rows) - given.sum(axis=0))
         enough = members >= folds
         if enough.all() or not enough.any():
-            return Target(task, rows, given)
+            return Target(task, rows, given, task.classes)
         left_out = remark(
             "labels_left_out", count=int((~enough).sum()), labels=len(enough), folds=folds
         )
-        return Target(task, rows, given[:, enough], left_out)
+        classes = tuple(name for name, has in zip(task.classes, enough, strict=True) if has)
+        return Target(task, rows, given[:, enough], classes, left_out)
     rows = np.flatnonzero(labels != NO_LABEL)
     counts = np.bincount(labels[rows], minlength=len(task.classes))
     rare = (counts > 0) & (counts < folds)
@@ -91,8 +103,10 @@ def target_of(task: TaskSpec, labels: NDArray[np.integer], folds: int) -> Target
             "classes_left_out", count=int(counts[rare].sum()), classes=int(rare.sum()), folds=folds
         )
     given = labels[rows]
-    named = np.array(task.classes)[given] if task.kind == "multiclass" else given
-    return Target(task, rows, named, about)
+    if task.kind == "binary":
+        return Target(task, rows, given, task.classes)
+    named = np.array(task.classes)[given]
+    return Target(task, rows, named, tuple(np.unique(named).tolist()), about)
 
 
 def _rows(
@@ -108,11 +122,8 @@ def _rows(
 
 def _row(layers: Layers, target: Target, refs: tuple[LayerRef, ...], arguments: Arguments) -> Row:
     parts = [layers.arrays[ref][target.rows] for ref in refs]
-    try:
+    with _named(refs):
         result = _probe(np.concatenate(parts, axis=1), target, arguments)
-    except InputError as error:  # it calls its argument x: name the layers
-        where = " and ".join(map(site_name, refs))
-        raise InputError(error.problem, where=where, hint=error.hint) from error
     together = {"x": tuple(map(place, refs))}
     reason = result.reason.at(together)
     result = replace(
@@ -133,3 +144,46 @@ def _probe(x: NDArray[np.floating], target: Target, arguments: Arguments) -> Res
         reason = Remarks.of(remark("unlabelled"))
         return Result("linear_probe", NAN, len(x), (), "", reason=reason)
     return linear_probe(x, target.labels, task=task.kind, **arguments)
+
+
+def _fits(
+    layers: Layers, targets: list[Target], refs: list[LayerRef], arguments: Arguments
+) -> Iterator[Row]:
+    """A row an output of the probe of every layer that has one, classes in the task's order."""
+    folds, penalty = arguments["folds"], arguments["penalty"]
+    for target in targets:
+        if len(target.rows) < 2:
+            continue
+        kind, order = target.task.kind, target.task.classes.index
+        for ref in refs:
+            x = layers.arrays[ref][target.rows]
+            with _named((ref,)):
+                probe = fit_linear_probe(x, target.labels, task=kind, folds=folds, penalty=penalty)
+            if probe is None:
+                continue
+            for at in sorted(range(len(target.classes)), key=lambda i: order(target.classes[i])):
+                yield {
+                    "stream": ref.stream,
+                    "layer": ref.layer,
+                    "site": ref.site,
+                    "pooling": layers.pooling,
+                    "task": target.task.name,
+                    "kind": kind,
+                    "class": target.classes[at],
+                    "n": probe.n,
+                    "converged": bool(probe.converged[at]),
+                    "mean": probe.mean,
+                    "scale": probe.scale,
+                    "coefficients": probe.coefficients[at],
+                    "intercept": float(probe.intercepts[at]),
+                }
+
+
+@contextmanager
+def _named(refs: tuple[LayerRef, ...]) -> Iterator[None]:
+    """Name the layers in an InputError of a probe, which calls its argument x."""
+    try:
+        yield
+    except InputError as error:
+        where = " and ".join(map(site_name, refs))
+        raise InputError(error.problem, where=where, hint=error.hint) from error

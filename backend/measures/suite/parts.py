@@ -84,6 +84,11 @@ class Part:
         """Whether it also keeps the samples that drive its cells."""
         return any(use.drivers for use in self.uses.values())
 
+    @property
+    def probes(self) -> bool:
+        """Whether it also keeps the probes that it fits."""
+        return "linear_probe" in self.uses
+
 
 @cache
 def parts_of(preset: str) -> tuple[Part, ...]:

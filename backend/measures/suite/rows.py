@@ -43,10 +43,16 @@ COLUMNS: dict[str, str] = {
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of a part, and the samples that drive its cells as row numbers, where it has any."""
+    """The rows of a part, and what else it keeps.
+
+    ``drivers`` are the samples that drive its cells as row numbers, where it has any. ``probes``
+    are the columns of :data:`backend.store.kinds.PROBES` with arrays in place of bytes. Rows and
+    probes are computed as they are taken.
+    """
 
     rows: Iterable[Row]
     drivers: pd.DataFrame | None = None
+    probes: Iterable[Row] = ()
 
 
 def tidy_frame(rows: Iterable[Row]) -> pd.DataFrame:

@@ -32,6 +32,7 @@ class DualStream(Adapter):
     def __init__(self, model: FusionModel, preprocessor: Preprocessor, name: str) -> None:
         self.model = model
         self.preprocessor = preprocessor
+        self.tokenizer = preprocessor.tokenizer
         self.name = name
         self.streams = model.streams
         self.placement = replace(model.placement, name=model.placement_name)

@@ -46,6 +46,7 @@ class Released(Adapter):
     def __init__(self, model: PreTrainedModel, processor: Any, name: str) -> None:
         self.model = model.eval()
         self.processor = processor
+        self.tokenizer = getattr(processor, "tokenizer", processor)
         self.name = name
         self.describe()
 

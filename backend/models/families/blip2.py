@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -92,6 +94,10 @@ class Blip2(ImageTokens):
         if stream == "query":
             return (silenced(self.queries[meet.layer - 1].crossattention.output.dense),)
         return super().cut(stream, meet)
+
+    def unembedding(self) -> Callable[[Tensor], Tensor] | None:
+        """None with an encoder: there a decoder with layers of its own goes on."""
+        return None if self.bidirectional else super().unembedding()
 
     def image_row(self, patches: int) -> list[Role]:
         """As many as there are queries, whatever the image's size."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.data.sample import Sample
 from backend.models.adapter import AttentionKey, Inputs
@@ -105,6 +105,10 @@ class Idefics(Released):
         if stream == "text":
             return (silenced(self.gated[meet.layer].cross_attn),)
         return (resampler.blinded(self.resampler, meet.layer),)
+
+    def unembedding(self) -> Callable[[Tensor], Tensor] | None:
+        """The final norm and the output layer with the words that were added to it."""
+        return nn.Sequential(self.model.model.norm, self.model.lm_head)
 
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """Prompts as the processor writes them; pixels of as many images for every sample."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -207,6 +207,11 @@ class ImageTokens(Released):
         """The stream's tokens no longer see the other's in that block's attention."""
         attention = self.language.attention[meet.layer - 1]
         return (unseen(attention, stream, meet.reads, self.language.names.mask),)
+
+    def unembedding(self) -> Callable[[Tensor], Tensor] | None:
+        """The language model's final norm, where it has one, and the output layer."""
+        norm, head = self.language.norm or nn.Identity(), self.model.get_output_embeddings()
+        return nn.Sequential(norm, head)
 
     @abstractmethod
     def image_row(self, patches: int) -> list[Role]:

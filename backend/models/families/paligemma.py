@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from backend.models.families.image_tokens import PatchTokens
@@ -37,3 +39,11 @@ class PaliGemma(PatchTokens):
             "position_ids": tokens.mask.cumsum(dim=1).clamp(min=1),
             "token_type_ids": tokens.mask * 0,
         }
+
+    def unembedding(self) -> Callable[[Tensor], Tensor] | None:
+        """Gemma 2, of which PaliGemma 2 is made, bounds its logits softly."""
+        logits, bound = super().unembedding(), self.model.config.text_config
+        cap = getattr(bound, "final_logit_softcapping", None)
+        if logits is None or cap is None:
+            return logits
+        return lambda tokens: (logits(tokens) / cap).tanh() * cap

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.data.sample import Sample
 from backend.errors import InputError
@@ -40,6 +40,7 @@ class Whisper(Released):
     family = "whisper"
     model_class = "WhisperForConditionalGeneration"
     needs: ClassVar[frozenset[str]] = frozenset({"audio", "text"})
+    text_ids = "decoder_input_ids"
 
     def describe(self) -> None:
         """Blocks of both sides, what follows cross-attention, and the final norms."""
@@ -95,6 +96,11 @@ class Whisper(Released):
     def cut(self, stream: str, meet: Meet) -> tuple[Rewrite, ...]:
         """What the cross-attention adds becomes zero."""
         return (silenced(self.decoder.layers[meet.layer - 1].encoder_attn),)
+
+    def unembedding(self) -> Callable[[Tensor], Tensor] | None:
+        """The decoder's final norm and the output layer, where the model has one."""
+        head = getattr(self.model, "proj_out", None)
+        return None if head is None else nn.Sequential(self.decoder.layer_norm, head)
 
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """Log-mel features of 30 s, and the decoder's start tokens before the text's own."""

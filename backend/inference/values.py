@@ -1,0 +1,112 @@
+"""What a trace is: plain values and arrays, without torch, that a page or a file can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.types import LayerRef, Pooling, StreamSpec, TaskKind
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Floats = NDArray[np.float32]
+Vectors = Mapping[tuple[LayerRef, Pooling], Floats]
+"""{(site, pooling): (d,)} of one pair."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image that came from outside, made harmless: upright RGB without metadata.
+
+    ``notes`` say in a sentence each what was changed (``"the first of 12 frames"``); ``digest`` is
+    a hash of the pixels and the size, so the same picture in another file is the same.
+    """
+
+    image: Image.Image
+    digest: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A text that came from outside, as the model gets it; ``notes`` say what was changed."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The tokens of one stream of a pair, T of them, in the model's order.
+
+    ``roles`` (T,) are :class:`backend.models.roles.Role`. ``texts`` is what each token reads
+    (empty for a patch). ``kind`` says what ``origins`` are: ``span`` (T, 2) characters of the
+    caption, -1 without any; ``box`` (T, 4) left, top, right, bottom in pixels of the picture, NaN
+    without any; ``""``: none are known.
+    """
+
+    roles: NDArray[np.int8]
+    texts: tuple[str, ...]
+    kind: Literal["span", "box", "time", ""]
+    origins: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MapKey:
+    """Which attention: of the tokens of ``ref.stream`` at ``ref``, reading stream ``reads``."""
+
+    ref: LayerRef
+    reads: str
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What the model itself predicts of a task: a probability a class, in the task's order."""
+
+    task: str
+    kind: TaskKind
+    classes: tuple[str, ...]
+    probabilities: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class NextWords:
+    """The logit lens: the likeliest next tokens by layer, read at the last position.
+
+    ``words`` (L, k) are pieces of text, ``probabilities`` (L, k) those of each layer's own softmax.
+    """
+
+    refs: tuple[LayerRef, ...]
+    words: tuple[tuple[str, ...], ...]
+    probabilities: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One pair on its way through a model.
+
+    ``attention`` holds (heads, T of ``ref.stream``, T of ``reads``) by :class:`MapKey`, rows as the
+    model computed them; empty where it was not asked for or the model has none, and
+    ``unsupported`` then says why. ``cut`` is how many tokens of the caption did not fit.
+    """
+
+    model: str
+    family: str
+    digest: str
+    streams: tuple[StreamSpec, ...]
+    vectors: Vectors
+    tokens: Mapping[str, Tokens]
+    attention: Mapping[MapKey, Floats] = field(default_factory=dict)
+    outputs: tuple[Output, ...] = ()
+    next_words: NextWords | None = None
+    cut: int = 0
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+
+    def stream(self, name: str) -> StreamSpec:
+        """The stream of that name; KeyError for none."""
+        return {spec.name: spec for spec in self.streams}[name]

@@ -1,0 +1,131 @@
+"""What the Trace page shows of a pair: its panels' tables, from a reference and one trace or more.
+
+``traces`` are {name: trace} in the order in which they are drawn: the pair itself first, then its
+counterfactuals. All are of the reference's model. ``sample_id`` is the reference pair that they
+are of, if they are of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from backend.figures.pairing import Pair
+from backend.inference.difference import parting
+from backend.inference.neighbours import Neighbourhoods, Turn, neighbours
+from backend.inference.placing import placed
+from backend.inference.reference import Reference
+from backend.inference.standing import standing
+from backend.inference.values import Trace
+from backend.types import LayerRef, StreamSpec
+from backend.views.layers import nearest_ref
+
+Traces = Mapping[str, Trace]
+
+WORDS: dict[str, tuple[str, str]] = {
+    "similarity": (
+        "Image-text similarity",
+        "Cosine of the two streams after one orthogonal map a layer, fitted on other pairs. "
+        "Grey: the same for mismatched pairs, which is chance.",
+    ),
+    "norm": ("Norm", "Length of the pair's vector."),
+    "step": ("Step", "How far the vector moves from the site before."),
+    "angle": (
+        "Turn of the vector, degrees",
+        "Angle between the vector and that of the site before.",
+    ),
+    "distance": ("Distance to neighbours", "Mean distance to the 10 nearest reference pairs."),
+}
+"""Title and meaning of each curve, in the order of the page."""
+
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """A stream's sites in order, where the reference pairs lie at each, and the traced pairs."""
+
+    refs: tuple[LayerRef, ...]
+    method: str
+    reference: NDArray[np.float32]
+    samples: tuple[str, ...]
+    paths: dict[str, NDArray[np.float32]]
+
+
+def curves(
+    reference: Reference, traces: Traces, pair: Pair | None, sample_id: str | None
+) -> pd.DataFrame:
+    """:func:`backend.inference.standing.standing` of every trace, with its ``name``."""
+    parts = [
+        standing(reference, one, pair, sample_id=sample_id).assign(name=name)
+        for name, one in traces.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def path(
+    reference: Reference, traces: Traces, spec: StreamSpec, sample_id: str | None
+) -> Path | None:
+    """The way of every trace over the maps of a stream, UMAP where there is UMAP; None without any.
+
+    A trace has NaN at a site at which it has no place.
+    """
+    kept = {
+        key: {ref: points for ref, points in maps.items() if ref.stream == spec.name}
+        for key, maps in reference.maps.items()
+    }
+    held = [key for key, maps in kept.items() if maps]
+    if not held:
+        return None
+    chosen = next((key for key in held if key[1] == "umap"), held[0])
+    refs = tuple(ref for ref in spec.refs if ref in kept[chosen])
+    at = {(ref.layer, ref.site): row for row, ref in enumerate(refs)}
+    paths: dict[str, NDArray[np.float32]] = {}
+    for name, one in traces.items():
+        # A counterfactual is another pair, which lies nowhere in the store.
+        rows = placed(reference, one, sample_id=sample_id if not paths else None)
+        mine = rows[
+            rows["key"].eq(chosen[0]) & rows["method"].eq(chosen[1]) & rows["stream"].eq(spec.name)
+        ]
+        points = np.full((len(refs), 2), np.nan, dtype=np.float32)
+        for layer, site, x, y in mine[["layer", "site", "x", "y"]].itertuples(index=False):
+            points[at[layer, site]] = x, y
+        paths[name] = points
+    every = np.stack([kept[chosen][ref] for ref in refs])
+    return Path(refs, chosen[1], every, tuple(map(str, reference.ids)), paths)
+
+
+def beside(spec: StreamSpec, ref: LayerRef, others: Sequence[LayerRef], other: StreamSpec) -> str:
+    """The label of the site of another stream at the same relative depth as ``ref`` of ``spec``."""
+    depth = spec.position(ref) / max(spec.depth, 1) * other.depth
+    return min(others, key=lambda one: abs(other.position(one) - depth)).label
+
+
+def partings(traces: Traces) -> dict[str, dict[str, LayerRef | None]]:
+    """{name: {stream: the first site at which it differs from the first trace}}."""
+    (_, first), *others = traces.items()
+    return {name: parting(first, one) for name, one in others}
+
+
+def near(reference: Reference, trace: Trace, sample_id: str | None) -> Neighbourhoods:
+    """The nearest reference pairs at every site."""
+    return neighbours(reference, trace, min(NEIGHBOURS, reference.n - 1), sample_id=sample_id)
+
+
+def turn_in_words(turn: Turn) -> str:
+    """Where most neighbours change, against what the reference pairs do."""
+    usual = f"{100 * turn.usual['p25']:.0f} to {100 * turn.usual['p75']:.0f} %"
+    return (
+        f"{turn.stream}: most neighbours change from layer {turn.before.label} to "
+        f"{turn.ref.label}, {100 * turn.change:.0f} % of them. The largest change of the reference "
+        f"pairs is {usual} for half of them; this one is above {turn.percentile:.0f} %."
+    )
+
+
+def start_of(refs: Sequence[LayerRef], asked: str | None) -> LayerRef:
+    """The site that the strip starts at: that of the address, else the last one."""
+    return nearest_ref(refs, asked) if asked else refs[-1]

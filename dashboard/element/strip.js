@@ -1,0 +1,178 @@
+// The layer strip: every site of a stream in order, fusion layers shaded. A click or a key moves to
+// a site, the mouse over one previews it, Play goes through all of them.
+
+import { stand } from "./layers.js";
+
+const SETTLED_MS = 250;
+const STEP_MS = 450;
+const style = document.createElement("style");
+style.textContent = `
+.strip { display: flex; align-items: center; gap: 8px; }
+.strip-play { font: 13px var(--st-font); width: 34px; height: 34px; flex: none; cursor: pointer;
+  color: var(--st-text-color); background: var(--st-secondary-background-color);
+  border: 1px solid var(--st-border-color); border-radius: 6px; }
+.strip-sites { display: flex; flex: 1; min-width: 0; touch-action: none; cursor: pointer;
+  border: 1px solid var(--st-border-color); border-radius: 6px; overflow: hidden; }
+.strip-sites:focus-visible, .strip-play:focus-visible {
+  outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
+.strip-site { flex: 1 1 0; min-width: 0; height: 34px; display: flex; align-items: center;
+  justify-content: center; font: 11px var(--st-font); color: var(--st-text-color);
+  user-select: none; white-space: nowrap; overflow: hidden;
+  border-left: 1px solid var(--st-border-color); }
+.strip-site:first-child { border-left: 0; }
+.strip-site.fused { background: color-mix(in srgb, var(--st-text-color) 13%, transparent); }
+.strip-site.beside { flex-grow: 0.6; }
+.strip-site.preview { box-shadow: inset 0 0 0 2px var(--st-primary-color); }
+.strip-site.here { background: var(--st-primary-color); color: #fff; font-weight: 600; }`;
+document.head.append(style);
+
+class Strip {
+  constructor(parent) {
+    this.frame = document.createElement("div");
+    this.frame.className = "strip";
+    this.play = document.createElement("button");
+    this.play.type = "button";
+    this.play.className = "strip-play";
+    this.play.addEventListener("click", () => (this.timer ? this.pause() : this.start()));
+    this.row = document.createElement("div");
+    this.row.className = "strip-sites";
+    this.row.tabIndex = 0;
+    this.row.setAttribute("role", "slider");
+    this.row.addEventListener("keydown", event => this.key(event));
+    this.row.addEventListener("pointerdown", event => {
+      this.row.setPointerCapture(event.pointerId);
+      this.dragging = true;
+      this.pause();
+      this.move(this.under(event));
+    });
+    this.row.addEventListener("pointermove", event =>
+      (this.dragging ? this.move(this.under(event)) : this.preview(this.under(event))));
+    this.row.addEventListener("pointerup", () => { this.dragging = false; });
+    this.row.addEventListener("pointerleave", () => this.preview(null));
+    this.frame.append(this.play, this.row);
+    parent.append(this.frame);
+    this.pause();
+  }
+
+  /** The sites, the one to stand at, and who is told of another one. */
+  show(wanted, send) {
+    this.send = send;
+    const sites = JSON.stringify(wanted.sites);
+    if (sites !== this.drawn) {
+      this.drawn = sites;
+      this.row.replaceChildren(...wanted.sites.map(site => {
+        const cell = document.createElement("div");
+        const classes = ["strip-site", site.fused && "fused", site.beside && "beside"];
+        cell.className = classes.filter(Boolean).join(" ");
+        cell.textContent = site.short;
+        cell.title = site.title;
+        return cell;
+      }));
+    }
+    this.wanted = wanted;
+    this.row.setAttribute("aria-label", wanted.alt);
+    this.row.setAttribute("aria-valuemin", 0);
+    this.row.setAttribute("aria-valuemax", wanted.sites.length - 1);
+    // What the server says counts once: after that this visitor's own moves are newer.
+    if (wanted.value !== this.told) this.at = this.index(wanted.value);
+    this.told = wanted.value;
+    this.mark();
+  }
+
+  index(label) { return Math.max(0, this.wanted.sites.findIndex(site => site.label === label)); }
+
+  under({ clientX }) {
+    const { left, width } = this.row.getBoundingClientRect();
+    const cells = [...this.row.children];
+    const at = cells.findIndex(cell => clientX < cell.getBoundingClientRect().right);
+    return clientX < left ? 0 : clientX >= left + width ? cells.length - 1 : at;
+  }
+
+  mark(preview = null) {
+    [...this.row.children].forEach((cell, at) => {
+      cell.classList.toggle("here", at === this.at);
+      cell.classList.toggle("preview", at === preview);
+    });
+    this.row.setAttribute("aria-valuenow", this.at);
+    this.row.setAttribute("aria-valuetext", this.wanted.sites[this.at].title);
+    stand(this.wanted.group, this.wanted.sites[preview ?? this.at].label);
+  }
+
+  preview(at) { this.mark(at); }
+
+  move(at) {
+    this.at = Math.min(Math.max(at, 0), this.wanted.sites.length - 1);
+    this.mark();
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.settle(), SETTLED_MS);
+  }
+
+  settle() {
+    const { label } = this.wanted.sites[this.at];
+    if (this.timer || label === this.told) return;
+    this.told = label;
+    this.send(label);
+  }
+
+  key(event) {
+    const last = this.wanted.sites.length - 1;
+    const to = { ArrowLeft: this.at - 1, ArrowRight: this.at + 1, ArrowDown: this.at - 1,
+      ArrowUp: this.at + 1, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    this.pause();
+    this.move(to);
+  }
+
+  start() {
+    if (this.at === this.wanted.sites.length - 1) this.move(0);
+    this.timer = setInterval(() => {
+      this.move(this.at + 1);
+      if (this.at === this.wanted.sites.length - 1) this.pause();
+    }, STEP_MS);
+    this.label("⏸", "Pause");
+  }
+
+  pause() {
+    clearInterval(this.timer);
+    this.timer = null;
+    this.label("▶", "Play through the layers");
+    if (this.wanted) this.move(this.at);
+  }
+
+  label(sign, words) {
+    this.play.textContent = sign;
+    this.play.title = words;
+    this.play.setAttribute("aria-label", words);
+  }
+
+  end() {
+    clearInterval(this.timer);
+    clearTimeout(this.settling);
+    this.frame.remove();
+  }
+}
+
+const strips = new WeakMap();
+
+/** Called by Streamlit when the element is made and whenever its script has run again. */
+export function show({ data, parentElement, setTriggerValue }) {
+  let strip = strips.get(parentElement);
+  if (!strip) strips.set(parentElement, strip = new Strip(parentElement));
+  strip.show(data, label => setTriggerValue("layer", label));
+  return () => {
+    strips.delete(parentElement);
+    strip.end();
+  };
+}
+
+// Left and right move the strip from anywhere on the page where nothing else takes the keys.
+document.addEventListener("keydown", event => {
+  if (!["ArrowLeft", "ArrowRight"].includes(event.key) || event.altKey || event.ctrlKey
+    || event.metaKey || event.defaultPrevented) return;
+  const busy = event.target.closest("input, textarea, select, [contenteditable], [role=slider], "
+    + "[role=radiogroup], [role=tablist], [role=listbox], [role=combobox], [role=menu]");
+  const row = document.querySelector(".strip-sites");
+  if (busy || !row) return;
+  row.dispatchEvent(new KeyboardEvent("keydown", { key: event.key, bubbles: false }));
+});
