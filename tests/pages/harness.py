@@ -16,6 +16,8 @@ def _sent(at: AppTest) -> dict[str, tuple[dict[str, Any], str]]:
     """{key: what is said of a chart, its figure's JSON}, as the browser gets them."""
     out = {}
     for element in at.get("bidi_component"):
+        if not element.proto.bytes:
+            continue  # another element, such as a strip
         head, _, figure = element.proto.bytes.partition(b"\n")
         out[element.key] = json.loads(head), figure.decode()
     return out
