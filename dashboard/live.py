@@ -7,7 +7,7 @@ keeps results under a hash of their content for a while.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +28,14 @@ _SHOWN = "fusionscope_traced"
 _EVERY_S = 0.4
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A picture as the page shows it: a WebP, and the (width, height) of the original."""
+
+    webp: bytes
+    size: tuple[int, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Traced:
     """What a visitor sees: the outcome, the model, and the pair as it was given."""
@@ -35,7 +43,7 @@ class Traced:
     outcome: Done[Any]
     offer: Offer
     caption: str
-    thumbnail: bytes
+    shown: Shown
     sample_id: str | None
 
 
@@ -46,9 +54,8 @@ class _Asked:
     job: Job[Any]
     offer: Offer
     caption: str
-    thumbnail: bytes
-    sample_id: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    shown: Shown
+    sample_id: str | None
 
 
 @lru_cache(maxsize=4)
@@ -98,7 +105,7 @@ def ask(
     request: Request[Any],
     *,
     caption: str,
-    thumbnail: bytes,
+    shown: Shown,
     sample_id: str | None,
 ) -> None:
     """Submit a request, in place of one that this visitor still waits for; says if it is busy."""
@@ -110,7 +117,7 @@ def ask(
         st.session_state[_JOB] = None
         st.warning(literal(str(error)), icon=":material/hourglass_top:")
         return
-    st.session_state[_JOB] = _Asked(job, offer, caption, thumbnail, sample_id)
+    st.session_state[_JOB] = _Asked(job, offer, caption, shown, sample_id)
 
 
 def wait() -> None:
@@ -162,7 +169,7 @@ def _end(asked: _Asked) -> None:
         st.info("Cancelled.", icon=":material/cancel:")
     else:
         st.session_state[_SHOWN] = Traced(
-            outcome, asked.offer, asked.caption, asked.thumbnail, asked.sample_id
+            outcome, asked.offer, asked.caption, asked.shown, asked.sample_id
         )
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.figures.pairing import Pair
+from backend.figures.picture import footprint_marks, picture_figure
 from backend.figures.theme import styles_of
 from backend.figures.trace import layer_mark, path_map, standing_curve
 from backend.inference.beliefs import beliefs
@@ -20,7 +21,7 @@ from backend.types import LayerRef, StreamSpec
 from backend.views import trace as views
 from backend.views.store_access import StoreView, opened
 from backend.words import listed, literal
-from dashboard import cache
+from dashboard import cache, live
 from dashboard.chart import Step, chart
 from dashboard.downloads import Part
 from dashboard.strip import CardRow, sample_cards
@@ -71,6 +72,65 @@ def show_paths(
                     steps=steps,
                     group=GROUP,
                 )
+
+
+@st.fragment
+def show_attention(traced: live.Traced, spec: StreamSpec, refs: Sequence[LayerRef]) -> None:
+    """What the words look at in the picture, at the last meet before the strip's layer."""
+    from backend.views import attention  # reads roles, which need torch: it has run by now
+
+    trace: Trace = next(iter(traced.outcome.value.values()))
+    looks = attention.looking(trace)
+    st.header("What the words look at")
+    if looks is None:
+        st.caption("No stream of words reads the picture patch by patch in this model.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = dict(looks.words)
+        word = st.selectbox(
+            "Word",
+            [None, *words],
+            format_func=lambda at: "all words, averaged" if at is None else words[at],
+            key="trace-word",
+            width=220,
+        )
+        head = st.selectbox(
+            "Head",
+            [None, *range(looks.heads)],
+            format_func=lambda at: "all heads, averaged" if at is None else str(at + 1),
+            key="trace-head",
+            width=200,
+        )
+        content = st.toggle("Leave out CLS, separators and registers", True, key="trace-content")
+    other = trace.stream(looks.stream)
+    steps: Steps = {}
+    for ref in refs:
+        here = LayerRef.parse(other.name, views.beside(spec, ref, other.refs, other))
+        key = attention.meet_at(other, looks.keys, here)
+        if key is None:
+            steps[ref.label] = {"marks": ()}
+            continue
+        boxes = attention.patches(
+            trace, key, traced.shown.size, word=word, head=head, content_only=content
+        )
+        steps[ref.label] = {"marks": footprint_marks(boxes.boxes.tolist(), boxes.weights.tolist())}
+    with st.container(border=True, width=520):
+        drawn = cache.drawn(picture_figure(traced.shown.webp, traced.shown.size))
+        said = "all words" if word is None else words[word]
+        chart(
+            drawn,
+            key="attention",
+            alt=f"The picture; redder patches get more of the attention of {said} at the strip's "
+            "layer",
+            steps=steps,
+            group=GROUP,
+        )
+        for key in looks.keys:
+            st.caption(literal(attention.meter(trace, key, head)))
+        st.caption(
+            "Before the first of these layers nothing is looked at. Attention is not explanation: "
+            "what is looked at need not be what counts."
+        )
 
 
 def show_standing(

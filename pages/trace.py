@@ -23,12 +23,14 @@ from dashboard.downloads import Part, downloads
 from dashboard.strip import layer_strip
 from dashboard.trace_panels import (
     GROUP,
+    show_attention,
     show_beliefs,
     show_neighbours,
     show_paths,
     show_standing,
 )
 
+SHOWN_PX = 640
 UPLOAD, CAMERA, STORED, DRAWN = "Upload", "Camera", "From the store", "Draw one"
 
 view = context()
@@ -120,7 +122,7 @@ def form() -> None:
     if picture is None:
         return
     with st.form("trace-form", border=False), st.container(horizontal=True):
-        small = thumbnail(picture.image, 220)
+        small = thumbnail(picture.image, SHOWN_PX)
         st.image(small, width=160, alt="The picture that will be traced")
         with st.container():
             text = st.text_input("Text", suggested, key=f"trace-text-{suggested}", max_chars=2_000)
@@ -146,7 +148,7 @@ def form() -> None:
             return
         request = Request(offer.key, (Pair(picture, text),), work)
         live.ask(
-            view.store, offer, request, caption=text, thumbnail=small,
+            view.store, offer, request, caption=text, shown=live.Shown(small, picture.image.size),
             sample_id=sample_id if text == suggested else None,
         )  # fmt: skip
 
@@ -168,7 +170,7 @@ def results(view: Context, part: Part) -> None:
     stream = view.state.stream if view.state.stream in names else names[0]
     spec = trace.stream(stream)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.image(traced.thumbnail, width=72, alt="The picture that was traced")
+        st.image(traced.shown.webp, width=72, alt="The picture that was traced")
         st.text(traced.caption or "(no text)")
     seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in traced.outcome.seconds.items())
     st.caption(f"{literal(traced.offer.label)}; {seconds or 'from the cache'}")
@@ -191,6 +193,8 @@ def results(view: Context, part: Part) -> None:
     if reference is not None:
         st.header("Path")
         show_paths(reference, traces, spec, refs, part, traced.sample_id)
+    show_attention(traced, spec, refs)
+    if reference is not None:
         st.header("Neighbours")
         near = views.near(reference, trace, traced.sample_id)
         show_neighbours(view.store, traced.offer.run_id, near, spec, refs, streams, part)

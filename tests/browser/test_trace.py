@@ -49,8 +49,8 @@ def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_
     page.wait_for_function("location.search.includes('layer=8')")
     assert page.locator(".cards-title").all_inner_texts() == ["vision, layer 8", "text, layer 8"]
     assert path.evaluate(HEAD) != last
+    page.locator(".st-key-standing-norm").scroll_into_view_if_needed()
     norm = page.locator(".st-key-standing-norm .js-plotly-plot")
-    norm.scroll_into_view_if_needed()
     norm.locator(".main-svg").first.wait_for()
     assert norm.evaluate(LINE) == 8
     asked = parse_qs(urlsplit(page.url).query)
