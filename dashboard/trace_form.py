@@ -23,6 +23,7 @@ from backend.views.store_access import opened
 from backend.words import literal
 from dashboard import cache, live, session
 from dashboard.context import Context
+from dashboard.say import say_ignored
 
 SHOWN_PX = 640
 UPLOAD, CAMERA, STORED, DRAWN = "Upload", "Camera", "From the store", "Draw one"
@@ -89,6 +90,7 @@ def show_form(view: Context, offers: Sequence[Offer]) -> RunInfo | None:
     chosen = view.state.model if view.state.model in keys else first
     offer = next(one for one in offers if one.key == chosen)
     run = next((one for one in view.overview.runs if one.run_id == offer.run_id), None)
+    say_ignored(view, model=chosen)
     generated = run is not None and run.manifest.dataset.layout == "macros"
     sources = [UPLOAD, CAMERA, *([STORED] if run else []), *([DRAWN] if generated else [])]
     st.selectbox(
@@ -110,8 +112,8 @@ def show_form(view: Context, offers: Sequence[Offer]) -> RunInfo | None:
         small = thumbnail(picture.image, SHOWN_PX)
         st.image(small, width=160, alt="The picture that will be traced")
         with st.container():
-            text = st.text_input("Text", suggested, key=f"trace-text-{suggested}", max_chars=2_000)
-            other = st.text_input("What if it said (optional)", key="trace-other", max_chars=2_000)
+            text = st.text_input("Text", suggested, key=f"trace-text-{suggested}")
+            other = st.text_input("What if it said (optional)", key="trace-other")
             what = st.pills(
                 "What if", ["without fusion", "blank image or text"], selection_mode="multi",
                 default=["without fusion"], key="trace-what-if",

@@ -55,6 +55,10 @@ def results(view: Context, part: Part) -> None:
     st.caption(f"{literal(traced.offer.label)}; {seconds or 'from the cache'}")
     for note in traced.outcome.notes:
         st.caption(literal(note))
+    if trace.cut:
+        st.caption(
+            f"{trace.cut:,} tokens of the text did not fit into the model and were left out."
+        )
     for name, parts in views.partings(traces).items():
         at = [f"{one} at layer {ref.label}" for one, ref in parts.items() if ref is not None]
         where = listed(at) if at else "nowhere"

@@ -83,3 +83,11 @@ def test_a_store_without_models_says_what_it_takes(visit, tmp_path, store_factor
     assert not at.exception
     assert "No model can be traced here" in words(at)
     assert "fusionscope serve" in words(at)
+
+
+def test_a_text_that_is_too_long_is_cut_and_said_and_an_unknown_model_is_named(visit):
+    at = visit(model="zzz")
+    assert "these runs have no model zzz" in words(at).replace("\\", "")
+    at.text_input[0].set_value("word " * 1_000)
+    at = pressed(at)
+    assert "tokens of the text did not fit" in words(at)
