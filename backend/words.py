@@ -34,6 +34,16 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def size_text(size: float) -> str:
+    """Bytes for people: ``512 MiB``, ``2.4 GiB``."""
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:,.1f}".removesuffix(".0") + f" {unit}"
+
+
 def mean_sd(values: list[float], digits: int = 3) -> str:
     """``0.934 ± 0.012`` (sample sd), or only the value where there is one run."""
     if not values:

@@ -11,8 +11,7 @@ through its pages by the sidebar. A line a page, in milliseconds, medians over `
 - *ratio*: (warm - 150 ms) / floor, which is to stay below 1.5;
 - *cpu*: processor time of the server for a warm visit.
 
-A chart stands when nothing of it changes any more: the time of the last change of the page before
-``QUIET_MS`` without any, while no script runs and every chart on the screen is drawn.
+``watching.py`` says when a chart stands.
 """
 
 from __future__ import annotations
@@ -20,52 +19,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import plotly
 from playwright.sync_api import Page, sync_playwright
+from watching import ROOT, SIZE, WATCH, chromium, cpu_s, serving, waited_ms
 
-ROOT = Path(__file__).resolve().parent.parent
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-QUIET_MS = 500
 PAGES = (
     *("Runs", "Transitions", "Alignment", "Dimensionality", "Probes"),
     *("Training", "Projection", "Compare", "Study"),
 )
-
-# Chart: Streamlit's element or ours. An element that is far below the screen need not be drawn.
-WATCH = """
-window.bench = {pressed: 0, changed: 0, plots: 0};
-addEventListener('pointerdown', () => { bench.pressed = performance.now(); }, true);
-new MutationObserver(changes => {
-    if (changes.some(({type, target}) => {
-        const element = target.nodeType === 1 ? target : target.parentElement;
-        return element?.closest('[data-testid=stMain]')
-            && (type !== 'attributes' || element.closest('.js-plotly-plot .main-svg'));
-    })) bench.changed = performance.now();
-}).observe(document, {childList: true, characterData: true, attributes: true, subtree: true});
-bench.charts = () => [...document.querySelectorAll('[data-testid=stPlotlyChart], .figure')];
-bench.stands = () => {
-    const app = document.querySelector('[data-testid=stApp]');
-    return app?.dataset.testScriptState === 'notRunning'
-        && performance.now() - bench.changed > QUIET_MS
-        && !document.querySelector('[data-testid=stSkeleton]')
-        && bench.charts().every(chart => {
-            const {top, bottom} = chart.getBoundingClientRect();
-            return top > innerHeight || bottom < 0 || chart.querySelector('.main-svg');
-        });
-};
-""".replace("QUIET_MS", str(QUIET_MS))
 
 FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => ({
     data: plot.data, layout: plot.layout,
@@ -88,53 +54,6 @@ BARE = """async figures => {
     await new Promise(requestAnimationFrame);
     return performance.now() - start;
 }"""
-
-
-@contextmanager
-def serving(store: Path) -> Iterator[tuple[str, int]]:
-    """The dashboard on a free port: its address and its process id."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")),
-        *("--server.headless", "true", "--server.port", str(port)),
-        *("--server.address", "127.0.0.1", "--server.fileWatcherType", "none"),
-        *("--browser.gatherUsageStats", "false", "--", "--store", str(store)),
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)  # noqa: S310
-                break
-            except (urllib.error.URLError, TimeoutError, ConnectionError):
-                if process.poll() is not None:
-                    raise RuntimeError("the server ended") from None
-                time.sleep(0.1)
-        yield address, process.pid
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def cpu_s(pid: int) -> float:
-    """Processor seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def waited_ms(page: Page, press: Callable[[], None]) -> float:
-    """From the press until the last change of the page."""
-    page.evaluate("bench.pressed = 0")
-    press()
-    page.wait_for_function(
-        "bench.pressed && bench.changed > bench.pressed && bench.stands()",
-        timeout=60_000,
-        polling=50,
-    )
-    return float(page.evaluate("bench.changed - bench.pressed"))
 
 
 def visit(page: Page, title: str) -> float:
@@ -256,14 +175,10 @@ def main() -> None:
     parser.add_argument("--page", action="append", choices=PAGES, help="only these")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     load = os.getloadavg()
     with serving(Path(options.store).resolve()) as (address, pid), sync_playwright() as run:
-        browser = run.chromium.launch(
-            executable_path=chromium,
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        browser = run.chromium.launch(**chromium())
+        context = browser.new_context(viewport=SIZE)
         page, bare = context.new_page(), context.new_page()
         bare.goto("about:blank")
         bare.add_script_tag(path=str(PLOTLY_JS))

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from backend.report.files import bundle, figures_html, file_name
+from backend.report.trace import Panel, Plot, still
 from backend.views.exports import to_csv, to_parquet
 from backend.views.groups import RunGroup
 from backend.views.provenance import Provenance, provenance, settled, view_record
@@ -29,16 +30,18 @@ Rows = pd.DataFrame | Callable[[], pd.DataFrame]
 class Part:
     """A part of a page that runs again by itself, and says here what it shows now.
 
-    ``shown`` are the settings that it chose where the address left them open.
+    ``shown`` are the settings that it chose where the address left them open; ``panels`` what a
+    file of the whole page holds, by title, in the order in which it stands there.
     """
 
     rows: dict[str, Rows] = field(default_factory=dict)
     figures: dict[str, Drawn] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
+    panels: dict[str, Panel] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Forget what was shown: the part is drawn anew."""
-        for held in (self.rows, self.figures, self.shown):
+        for held in (self.rows, self.figures, self.shown, self.panels):
             held.clear()
 
 
@@ -53,6 +56,7 @@ class Offer:
     groups: tuple[RunGroup, ...]
     parts: tuple[Part, ...]
     texts: Mapping[str, Callable[[], bytes]]
+    wholes: Mapping[str, Callable[[Provenance], bytes]]
 
     @property
     def rows(self) -> dict[str, Rows]:
@@ -63,6 +67,18 @@ class Offer:
     def figures(self) -> dict[str, Drawn]:
         """The figures by title."""
         return {title: drawn for part in self.parts for title, drawn in part.figures.items()}
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The settings that the page and its parts chose."""
+        return {name: value for part in self.parts for name, value in part.shown.items()}
+
+    def figure(self, title: str) -> str:
+        """One figure as JSON, as it stands at the layer of the strip that it follows."""
+        for part in self.parts:
+            if isinstance(panel := part.panels.get(title), Plot):
+                return still(panel, str(self.shown.get("layer")))
+        return self.figures[title].json
 
     def table(self, title: str) -> pd.DataFrame:
         """One table."""
@@ -77,20 +93,19 @@ class Offer:
     @property
     def provenance(self) -> Provenance:
         """Store, runs, view and versions as they are now."""
-        shown = {name: value for part in self.parts for name, value in part.shown.items()}
-        state = settled(self.state, self.groups, shown)
+        state = settled(self.state, self.groups, self.shown)
         views = [view_record(self.page, state)]
         return provenance(self.store, self.groups, views, self.tables)
 
     @property
     def zip(self) -> bytes:
         """Everything."""
-        drawn = {title: figure.json for title, figure in self.figures.items()}
+        drawn = {title: self.figure(title) for title in self.figures}
         return bundle(self.name, self.tables, drawn, self.provenance)
 
     def html(self, title: str) -> bytes:
         """One figure."""
-        return figures_html(title, {title: self.figures[title].json}, self.provenance)
+        return figures_html(title, {title: self.figure(title)}, self.provenance)
 
 
 def downloads(
@@ -103,6 +118,7 @@ def downloads(
     shown: Mapping[str, Any],
     parts: Sequence[Part] = (),
     texts: Mapping[str, Callable[[], bytes]] = MappingProxyType({}),
+    wholes: Mapping[str, Callable[[Provenance], bytes]] = MappingProxyType({}),
     label: str = "Download",
 ) -> None:
     """A menu of everything as a zip, tables as CSV and Parquet, and figures as HTML.
@@ -110,11 +126,14 @@ def downloads(
     ``groups`` are those that are shown, ``shown`` the settings that the page chose where its
     address left them open: the provenance in each file says how to see the same again. ``parts``
     are the page's parts that run again by themselves. ``texts`` are further files, {name: what
-    makes it}. A table may be a function that makes it when clicked.
+    makes it}, ``wholes`` HTML files of the whole page, made with their provenance. A table may be a
+    function that makes it when clicked.
     """
     named = tables if isinstance(tables, Mapping) else {name: tables}
     page = Part(dict(named), dict(figures), dict(shown))
-    offer = Offer(name, view.page, view.store, view.state, tuple(groups), (page, *parts), texts)
+    offer = Offer(
+        name, view.page, view.store, view.state, tuple(groups), (page, *parts), texts, wholes
+    )
     _menu(offer, label)
 
 
@@ -132,6 +151,9 @@ def _menu(offer: Offer, label: str) -> None:
             _button(
                 "Everything (zip)", lambda: offer.zip, f"{offer.name}.zip", "folder_zip", offer.name
             )
+        for file, fill in offer.wholes.items():
+            whole = lambda fill=fill: fill(offer.provenance)  # noqa: E731
+            _button("Whole page (HTML)", whole, file, "web", offer.name)
         for title in offer.rows:
             of = f"{literal(title)} " if len(offer.rows) > 1 else "Table "
             for kind, make in (

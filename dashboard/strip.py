@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
 
 import streamlit as st
 
-from backend.figures.theme import FUSION_MARK
-from backend.types import BLOCK, LayerRef, StreamSpec
+from backend.types import LayerRef, StreamSpec
+from backend.views import strip as views
 from backend.views.queries import Sample
+from backend.views.strip import CardRow
 from dashboard import assets
 
 _strip = st.components.v2.component(
@@ -21,21 +20,6 @@ _cards = st.components.v2.component(
 )
 
 
-class Card(TypedDict):
-    """A sample in a row, ``note`` beside it; ``fresh`` where it was not there a layer before."""
-
-    id: str
-    note: str
-    fresh: bool
-
-
-class CardRow(TypedDict):
-    """A row of samples."""
-
-    title: str
-    cards: list[Card]
-
-
 def layer_strip(
     spec: StreamSpec,
     refs: Sequence[LayerRef],
@@ -43,37 +27,32 @@ def layer_strip(
     *,
     group: str,
     key: str,
-    on_move: Callable[[str], None],
+    span: tuple[str, str] | None,
+    on_move: Callable[[str, tuple[str, str] | None], None],
 ) -> None:
-    """The sites ``refs`` of a stream, standing at ``at``; ``on_move`` gets the label of another.
+    """The sites ``refs`` of a stream, standing at ``at``, of which those of ``span`` are shown.
+
+    ``on_move`` gets the label of another site and the labels of the range's ends, None for all.
 
     Figures and cards of the same ``group`` follow it in the browser; the server hears of a move
     once it is over.
     """
-    sites = [
-        {
-            "label": ref.label,
-            "short": _short(spec, ref),
-            "title": f"{spec.name} layer {ref.label}"
-            + (f" ({FUSION_MARK} fusion)" if _fused(spec, ref) else ""),
-            "fused": _fused(spec, ref),
-            "beside": ref.site != BLOCK,
-        }
-        for ref in refs
-    ]
 
     def moved() -> None:
-        on_move(str(st.session_state[key].layer))
+        standing = st.session_state[key].standing
+        ends = standing["span"]
+        on_move(str(standing["layer"]), (str(ends[0]), str(ends[1])) if ends else None)
 
     _strip(
         key=key,
         data={
-            "sites": sites,
+            "sites": views.sites(spec, refs),
             "value": at.label,
+            "span": span,
             "group": group,
-            "alt": f"Layer of the {spec.name} stream; arrow keys move it",
+            "alt": f"Layer of the {spec.name} stream; arrow keys move it, with Shift a range",
         },
-        on_layer_change=moved,
+        on_standing_change=moved,
     )
 
 
@@ -85,23 +64,4 @@ def sample_cards(
     key: str,
 ) -> None:
     """Rows of samples at each layer of the strip of ``group``."""
-    held = {
-        name: {
-            "image": base64.b64encode(one.thumbnail).decode() if one.thumbnail else "",
-            "text": one.text,
-            "missing": one.picture_note,
-        }
-        for name, one in samples.items()
-    }
-    data = {"samples": held, "steps": {label: list(rows) for label, rows in steps.items()}}
-    _cards(key=key, data={**data, "group": group})
-
-
-def _fused(spec: StreamSpec, ref: LayerRef) -> bool:
-    return ref.layer in spec.fusion_layers
-
-
-def _short(spec: StreamSpec, ref: LayerRef) -> str:
-    if ref.site == BLOCK:
-        return str(ref.layer)
-    return FUSION_MARK if any(meet.site == ref.label for meet in spec.meets) else f".{ref.site[0]}"
+    _cards(key=key, data={**views.cards(samples, steps), "group": group})

@@ -14,7 +14,7 @@ from backend import __version__
 from backend.errors import InputError
 
 if TYPE_CHECKING:
-    from backend.inference.service import trace
+    from backend.inference.notebook import trace
     from backend.models.registry import open_model
     from backend.store import Run, Store
 
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> object:
 
         return open_model
     if name == "trace":
-        from backend.inference.service import trace
+        from backend.inference.notebook import trace
 
         return trace
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

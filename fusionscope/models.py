@@ -25,11 +25,12 @@ from backend.models.families.image_tokens import ImageTokens, Parts, PatchTokens
 from backend.models.families.probing import probe
 from backend.models.families.stacks import stack
 from backend.models.families.vision_text_dual import VisionTextDual
+from backend.models.images import patch_roles
 from backend.models.loading import open_checkpoint
 from backend.models.points import Argument, AttentionPoint, Item, PerImage, Point, Pooled, Rewrite
 from backend.models.registry import open_model
-from backend.models.roles import Role, patch_roles, text_roles
-from backend.models.texts import special_ids, tokenize, tokenize_prompts
+from backend.models.roles import Role
+from backend.models.texts import special_ids, text_roles, tokenize, tokenize_prompts
 
 __all__ = [
     "Adapter",

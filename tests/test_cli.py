@@ -12,7 +12,7 @@ import pytest
 
 from backend.cli import main
 from backend.data.registry import LAYOUTS
-from backend.store import Store
+from backend.store import Store, kinds
 from tests.tiny import tiny_checkpoint
 
 
@@ -88,7 +88,7 @@ def test_runs_without_activations_keep_measures_and_maps(
     assert taken.code == 0, taken.err
     lean = Store(tmp_path / "s").run("lean")
     assert not lean.has_activations
-    assert len(lean.measures())
+    assert len(lean.measures(["linear_probe"])) and not lean.keys(kinds.PROBES)
     assert len(lean.projections("vision", 2, "cls", "umap")) == 12
 
 

@@ -144,6 +144,65 @@ def test_a_folder_has_vectors_maps_curves_and_where_they_come_from(
     assert again[0] == 2 and "exists" in again[2]
 
 
+WHAT_IF = ("--other-text", "worst day ever", "--blank", "--cut", "11")
+
+
+def test_what_if_is_told_by_where_it_parts_and_what_the_model_predicts(
+    run: Run, checkpoint: Path, image: Path, tmp_path: Path
+) -> None:
+    red = tmp_path / "red.png"
+    Image.new("RGBA", (30, 20), (200, 0, 0, 90)).save(red)
+    words = ("trace", "--model", checkpoint, "--image", image, "--text", TEXT, *WHAT_IF)
+    folder = tmp_path / "out"
+    code, out, err = run(*words, "--other-image", red, "--json", "--out", folder)
+    assert code == 0, err
+    told = json.loads(out)
+    assert "another image: transparent parts on white" in told["notes"]
+    parts = {name: one["parts_at"] for name, one in told["what_if"].items()}
+    assert parts == {
+        "another caption": {"vision": "10.fusion", "text": "0"},
+        "another image": {"vision": "0", "text": "10.fusion"},
+        "another caption and image": {"vision": "0", "text": "0"},
+        "blank image": {"vision": "0", "text": "10.fusion"},
+        "blank text": {"vision": "10.fusion", "text": "0"},
+        "without fusion at 11": {"vision": "11.fusion", "text": "11.fusion"},
+    }
+    adapter = open_model(str(checkpoint))
+    with Image.open(image) as picture:
+        swapped = Sample("worst day ever", (picture.convert("RGB"),))
+    expected = trace_batch(adapter, [swapped])[0]
+    (irony,) = (one for one in expected.outputs if one.task == "irony")
+    (shown,) = (
+        output
+        for output in told["what_if"]["another caption"]["outputs"]
+        if output["task"] == "irony"
+    )
+    assert list(shown["probabilities"].values()) == pytest.approx(irony.probabilities, abs=1e-4)
+    rows = pq.read_table(folder / "what_if.parquet").to_pylist()
+    assert len(rows) == 6 * len(expected.vectors)
+    vectors = {
+        (row["stream"], row["layer"], row["site"], row["pooling"]): row["vector"]
+        for row in rows
+        if row["name"] == "another caption"
+    }
+    for (ref, pooling), vector in expected.vectors.items():
+        kept = vectors[ref.stream, ref.layer, ref.site, pooling]
+        np.testing.assert_allclose(kept, vector, rtol=1e-4, atol=1e-5)
+
+
+def test_what_if_is_printed_in_a_line_each_or_refused_in_one(
+    run: Run, checkpoint: Path, image: Path
+) -> None:
+    words = ("trace", "--model", checkpoint, "--image", image, "--text", TEXT)
+    code, out, err = run(*words, "--cut", "all")
+    assert code == 0, err
+    line = "without fusion parts from the pair at vision 10.fusion and text 10.fusion; irony: "
+    assert line in out
+    for bad, problem in (("3", "at layer 3"), ("some", "'some' is no layer")):
+        code, out, err = run(*words, "--cut", bad)
+        assert code == 2 and problem in err and "Traceback" not in err
+
+
 def test_what_is_missing_is_said(run: Run, checkpoint: Path, image: Path, tmp_path: Path) -> None:
     long = " ".join(["meme"] * 400)
     code, out, err = run("trace", "--model", checkpoint, "--image", image, "--text", long)
@@ -221,10 +280,11 @@ def test_serve_hands_the_named_models_on(
     assert code == 2 and "--hub: '../x' is no id of the hub" in err
 
 
-def test_neither_the_command_nor_the_catalogue_imports_torch() -> None:
+def test_neither_the_command_nor_the_catalogue_nor_what_reads_maps_imports_torch() -> None:
     code = """
 import sys
 import backend.cli.trace, backend.inference.models, backend.inference.service
+import backend.inference.attention, backend.views.attention
 from backend.inference.models import Catalogue, Named
 from backend.paths import shipped_demo
 from backend.store import Store

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def capture(
     left = None if options.limit is None else max(0, options.limit - writer.n_written)
     buffer = buffer or _PartBuffer(writer, rows_of_batches(manifest, options.batch_size))
     pooled = PooledSink(manifest.poolings, manifest.dtype)
-    cut = _CutTexts()
+    left_out = _LeftOut()
     progress.advance(writer.n_written, expected)
     with (
         ThreadPoolExecutor(1, "decode") as decoder,
@@ -108,10 +108,10 @@ def capture(
         for batch in _ahead(decoder, _batches(adapter, limited, options)):
             tap(batch.inputs.to(device))
             gathered.add(batch, pooled.vectors())
-            cut.add(batch)
+            left_out.add(batch)
             progress.advance(writer.n_written + gathered.pending, expected)
         gathered.flush()
-    cut.tell(adapter.name)
+    left_out.tell(adapter.name)
     if source.report.count > problems:
         try:
             source.require_still_there(manifest.dataset.split, writer.n_written)
@@ -169,25 +169,29 @@ def _batches(adapter: Adapter, pairs: Iterator[Pair], options: CaptureOptions) -
         )
 
 
-class _CutTexts:
-    """Counts the texts that the model could not take whole, so that it is never done silently."""
+class _LeftOut:
+    """Counts what the model could not take whole, so that nothing is left out silently."""
 
     def __init__(self) -> None:
-        self.texts = self.tokens = self.of = 0
+        self._of = 0
+        self._samples: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
 
     def add(self, batch: Batch) -> None:
         """Count one batch."""
-        self.of += len(batch.records)
-        self.texts += int((batch.inputs.cut > 0).sum())
-        self.tokens += int(batch.inputs.cut.sum())
+        self._of += len(batch.records)
+        for stream, cut in batch.inputs.cut.items():
+            self._samples[stream] += int((cut > 0).sum())
+            self._tokens[stream] += int(cut.sum())
 
     def tell(self, model: str) -> None:
-        """Say how much was cut, if anything was."""
-        if self.texts:
-            log.warning(
-                "%d of %d texts are longer than %s takes: %d tokens at their ends were cut off",
-                *(self.texts, self.of, model, self.tokens),
-            )
+        """Say how much was left out of each stream, if anything was."""
+        for stream, samples in self._samples.items():
+            if samples:
+                log.warning(
+                    "the %s of %d of %d samples has more than %s takes: %d tokens were left out",
+                    *(stream, samples, self._of, model, self._tokens[stream]),
+                )
 
 
 def _ahead(pool: ThreadPoolExecutor, batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -55,7 +55,7 @@ class _Calls:
 
 
 class Tap:
-    """Gives every wanted site of a model to its sinks, and applies edits; a context manager.
+    """Gives each sink the sites that it asked for, and applies edits; a context manager.
 
     Inside the ``with`` block the model is in evaluation mode and hooked, and a pass keeps no
     gradients; on leaving, however that happens, the hooks are gone and the model is as it was.
@@ -149,9 +149,15 @@ class Tap:
                 edits.setdefault(edit.ref, []).append(edit)
         self._edits_of = edits
         self._points = points
-        keys = dict.fromkeys(key for sink in self._sinks for key in sink.maps(self._adapter))
-        self._maps = self._adapter.attention() if keys else {}
-        wanted = {ref for sink in self._sinks for ref in sink.sites(self._adapter)} | set(edits)
+        self._takers: dict[LayerRef, list[Sink]] = {}
+        self._map_takers: dict[AttentionKey, list[Sink]] = {}
+        for sink in self._sinks:
+            for ref in dict.fromkeys(sink.sites(self._adapter)):
+                self._takers.setdefault(ref, []).append(sink)
+            for key in dict.fromkeys(sink.maps(self._adapter)):
+                self._map_takers.setdefault(key, []).append(sink)
+        self._maps = self._adapter.attention() if self._map_takers else {}
+        wanted = self._takers.keys() | edits.keys()
         # A module that has a point is watched in all its calls, so that one too many is noticed.
         shared = {(points[ref].module, points[ref].side) for ref in wanted}
         for ref, point in points.items():
@@ -163,7 +169,7 @@ class Tap:
                     if (added := point.residual) is not None:
                         calls = self._calls.setdefault((added.module, added.side), _Calls())
                         calls.residuals.setdefault(added.call, []).append((ref, added.selection))
-        for key in keys:
+        for key in self._map_takers:
             where = self._maps[key]
             calls = self._calls.setdefault((where.module, where.side), _Calls())
             calls.maps.setdefault(where.call, []).append(key)
@@ -209,7 +215,7 @@ class Tap:
             tokens = self._read(ref, value, inputs)
             self._residuals.pop(ref, None)
             self._reached.add(ref)
-            for sink in self._sinks:
+            for sink in self._takers.get(ref, ()):
                 sink.take(ref, tokens)
         for ref, select in calls.residuals.get(call, ()):
             self._residuals[ref] = select.read(value, inputs)
@@ -219,7 +225,7 @@ class Tap:
             if weights is not None:
                 weights = where.arrange(weights, inputs) if where.arrange else weights
                 self._reached.add(key)
-                for sink in self._sinks:
+                for sink in self._map_takers[key]:
                     sink.take_map(key, weights)
         return None if value is before else value
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from backend.cli.base import JsonOption, RevisionOption, app, out, say
 from backend.errors import InputError
 from backend.progress import quiet_libraries
-from backend.words import counted, listed
+from backend.words import counted, listed, size_text
 
 if TYPE_CHECKING:
     from backend.models.describe import Description, MeetDescription, StreamDescription
@@ -55,13 +55,13 @@ def models(
 
 
 def _list(folders: Sequence[Path], as_json: bool) -> None:
-    from backend.models.loading import checkpoints_at_hand
+    from backend.models.loading import cached_checkpoints, checkpoints_below
     from backend.models.registry import families, shadowed
 
     available = families()
     at_hand = [
         checkpoint
-        for checkpoint in checkpoints_at_hand(folders)
+        for checkpoint in (*checkpoints_below(folders), *cached_checkpoints())
         if checkpoint.problem or checkpoint.model_type in available
     ]
     if as_json:
@@ -127,7 +127,7 @@ def _print(model: Description) -> None:
 
 def _facts(model: Description) -> list[tuple[str, str]]:
     by_type = listed(
-        f"{_size(size)} {dtype}" for dtype, size in model.memory.bytes_by_dtype.items()
+        f"{size_text(size)} {dtype}" for dtype, size in model.memory.bytes_by_dtype.items()
     )
     anywhere = [edit for edit in model.edits if edit != "cut"]
     cut = "; cut at the meets that say so" if "cut" in model.edits else ""
@@ -144,16 +144,6 @@ def _facts(model: Description) -> list[tuple[str, str]]:
         ("memory", f"{counted(model.memory.parameters, 'parameter')}, {by_type}"),
         ("edits", f"{listed(anywhere)} at any site{cut}"),
     ]
-
-
-def _size(count: int) -> str:
-    """``1.5 GiB``."""
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
 
 
 def _stream_facts(stream: StreamDescription) -> list[tuple[str, str]]:

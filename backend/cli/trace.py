@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.box import SIMPLE
-from rich.table import Table
 
 from backend.cli.base import DeviceOption, JsonOption, RevisionOption, app, existing, out, say
 from backend.errors import InputError
 from backend.progress import Bar, quiet_libraries
-from backend.types import POOLINGS, LayerRef, Pooling
-from backend.words import counted, listed
+from backend.types import POOLINGS, Pooling
+from backend.words import listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from backend.inference.files import Traced
-    from backend.inference.service import Done, Job, Models
-    from backend.inference.values import Output, Picture, Trace
+    from backend.inference.jobs import Job
+    from backend.inference.requests import Done, Models
+    from backend.inference.values import Picture, Trace
+    from backend.inference.what_if import CutWhere
     from backend.models.adapter import Adapter
     from backend.store import Run, Store
 
 _POLL_S = 0.05
-_LIKELIEST = 3
-_PERCENTILES = {"norm": "norm %", "step": "step %"}
 
 
 @app.command()
@@ -39,6 +37,18 @@ def trace(
     ],
     image: Annotated[Path, typer.Option("--image", help="PNG, JPEG, WebP, GIF or BMP.")],
     text: Annotated[str, typer.Option("--text", help="The caption.")],
+    other_text: Annotated[
+        str, typer.Option("--other-text", help="What if: another caption for the image.")
+    ] = "",
+    other_image: Annotated[
+        Path | None, typer.Option("--other-image", help="What if: another image for the caption.")
+    ] = None,
+    blank: Annotated[
+        bool, typer.Option("--blank", help="What if: nothing to see, nothing to read.")
+    ] = False,
+    cut: Annotated[
+        str | None, typer.Option("--cut", help="What if: no fusion at this layer, or at `all`.")
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option("--store", help="With the run that is the model or the reference."),
@@ -57,26 +67,31 @@ def trace(
         Path | None, typer.Option("--out", help="Gets vectors, attention and curves as files.")
     ] = None,
 ) -> None:
-    """Send one image-text pair through a model and say what each layer makes of it."""
+    """Send one image-text pair through a model and say what each layer makes of it.
+
+    With a what if, its counterfactuals, too, and where each of them parts from the pair.
+    """
     if run is not None and store is None:
         raise InputError("belongs to a store", field="run", hint="Give `store`, too.")
     if pooling is not None and pooling not in POOLINGS:
         raise InputError(f"{pooling!r} is not one of {listed(POOLINGS, 'or')}", field="pooling")
     if out_dir is not None and out_dir.exists():
         raise InputError("exists", where=str(out_dir), hint="Choose another folder for `out`.")
+    from backend.cli.trace_table import show
     from backend.inference.files import about, write_traced
-    from backend.inference.service import picture_of
+    from backend.inference.notebook import picture_of
 
     picture = picture_of(image)
+    what = _what_if(other_text, other_image, blank, cut)
     opened = existing(store) if store is not None else None
     reference = opened.run(run) if opened is not None and run is not None else None
-    traced = _traced(model, picture, text, opened, reference, pooling, revision, device)
+    traced = _traced(model, picture, text, what, opened, reference, pooling, revision, device)
     if out_dir is not None:
         write_traced(traced, out_dir)
     if as_json:
         typer.echo(json.dumps(about(traced), indent=2, allow_nan=False))
     else:
-        _print(traced)
+        show(traced)
         if out_dir is not None:
             out.print(f"\n{out_dir}: {listed(sorted(p.name for p in out_dir.iterdir()))}")
 
@@ -124,10 +139,44 @@ def _model_of(name: str, store: Store | None, revision: str | None) -> tuple[Mod
     return catalogue, offer.key
 
 
+@dataclass(frozen=True)
+class _WhatIf:
+    """What is traced beside the pair, and what was changed in the own files for it."""
+
+    caption: str
+    image: Picture | None
+    blanks: bool
+    cut: CutWhere | None
+    notes: tuple[str, ...]
+
+
+def _what_if(text: str, image: Path | None, blanks: bool, cut: str | None) -> _WhatIf:
+    from backend.inference.notebook import picture_of
+    from backend.inference.uploads import read_caption
+    from backend.inference.what_if import CAPTION, IMAGE
+
+    caption = read_caption(text) if text else None
+    picture = picture_of(image) if image is not None else None
+    read = {CAPTION: caption, IMAGE: picture}
+    notes = tuple(f"{name}: {note}" for name, one in read.items() if one for note in one.notes)
+    return _WhatIf(caption.text if caption else "", picture, blanks, _cut_at(cut), notes)
+
+
+def _cut_at(cut: str | None) -> CutWhere | None:
+    if cut is None:
+        return None
+    if cut == "all":
+        return "all"
+    if not cut.isdecimal():
+        raise InputError(f"{cut!r} is no layer", field="cut", hint="Give a number, or all.")
+    return int(cut)
+
+
 def _traced(
     model: str,
     picture: Picture,
     text: str,
+    what: _WhatIf,
     store: Store | None,
     reference: Run | None,
     pooling: str | None,
@@ -135,7 +184,9 @@ def _traced(
     device: str,
 ) -> Traced:
     from backend.inference.files import Traced, sites_table
-    from backend.inference.service import Pair, Placing, Request, Service, tracing
+    from backend.inference.requests import Pair, Placing, Request
+    from backend.inference.service import Service
+    from backend.inference.what_if import GIVEN, what_if
     from backend.models.devices import choose_device
 
     quiet_libraries()
@@ -143,29 +194,33 @@ def _traced(
     poolings = reference.manifest.poolings if reference is not None else POOLINGS
     shown = _pooling(pooling, poolings)
 
-    def place(traces: tuple[Trace, ...]) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-        sites = sites_table(traces[0], shown)
-        return sites, None if reference is None else _curves(traces[0], reference, shown)
+    def place(traces: dict[str, Trace]) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        trace = traces[GIVEN]
+        sites = sites_table(trace, shown)
+        return sites, None if reference is None else _curves(trace, reference, shown)
 
-    request = Request(key, (Pair(picture, text),), tracing(), Placing("trace", place))
+    work = what_if(caption=what.caption, image=what.image, blanks=what.blanks, cut=what.cut)
+    request = Request(key, (Pair(picture, text),), work, Placing("trace", place))
     with Service(models, [str(choose_device(device))]) as service, Bar("trace") as bar:
         done = _followed(service.submit(request), bar)
     sites, curves = cast("tuple[pd.DataFrame, pd.DataFrame | None]", done.placed)
+    others = {name: trace for name, trace in done.value.items() if name != GIVEN}
     return Traced(
-        done.value[0],
+        done.value[GIVEN],
         picture,
         sites,
         curves,
         reference.run_id if reference is not None else "",
-        done.notes,
+        (*done.notes, *what.notes),
         done.device,
         done.seconds,
+        others,
     )
 
 
 def _followed(job: Job[Any], bar: Bar) -> Done[Any]:
     """The result, its stages shown meanwhile; what went wrong is raised."""
-    from backend.inference.service import STAGES, Cancelled, Failed
+    from backend.inference.requests import STAGES, Cancelled, Failed
 
     while not job.done:
         if job.stage is not None:
@@ -206,80 +261,3 @@ def _curves(trace: Trace, run: Run, pooling: Pooling) -> pd.DataFrame:
         {spec.name: spec.modality for spec in run.streams},
     )
     return standing(reference, trace, (names[0], names[1]) if len(names) > 1 else None)
-
-
-def _print(traced: Traced) -> None:
-    trace = traced.trace
-    width, height = traced.picture.image.size
-    facts = [
-        ("model", f"{trace.model} ({trace.family})"),
-        ("digest", trace.digest),
-        ("picture", f"{width} x {height}, {traced.picture.digest[:16]}"),
-        ("reference", traced.reference),
-        *((output.task, _likeliest(output)) for output in trace.outputs),
-        ("next words", _next_words(trace)),
-        ("cut", f"{counted(trace.cut, 'token')} of the caption did not fit" if trace.cut else ""),
-    ]
-    for name, value in facts:
-        if value:
-            out.print(f"{name:<11}{value}", markup=False, highlight=False, soft_wrap=True)
-    for stream in traced.sites["stream"].unique():
-        out.print(_table(traced, stream))
-    for note in traced.notes:
-        say(note)
-    for name, reason in trace.unsupported.items():
-        say(f"{name}: {reason}")
-
-
-def _likeliest(output: Output) -> str:
-    """``ironic 0.93, sincere 0.07``: the likeliest classes."""
-    order = sorted(range(len(output.classes)), key=lambda at: -output.probabilities[at])
-    return ", ".join(
-        f"{output.classes[at]} {output.probabilities[at]:.2f}" for at in order[:_LIKELIEST]
-    )
-
-
-def _next_words(trace: Trace) -> str:
-    """Those of the last layer."""
-    words = trace.next_words
-    if words is None:
-        return ""
-    pairs = zip(words.words[-1], words.probabilities[-1], strict=True)
-    return ", ".join(f"{text!r} {value:.2f}" for text, value in list(pairs)[:_LIKELIEST])
-
-
-def _table(traced: Traced, stream: str) -> Table:
-    """A row a site; percentiles where there is a reference."""
-    sites = traced.sites[traced.sites["stream"] == stream]
-    table = Table(stream, "pooling", "norm", "step", box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in table.columns[2:]:
-        column.justify = "right"
-    ranks = _ranks(traced)
-    for heading in _PERCENTILES.values() if ranks else ():
-        table.add_column(heading, justify="right")
-    rows: Iterable[Any] = sites.itertuples()
-    for row in rows:
-        place = (row.stream, row.layer, row.site)
-        label = LayerRef(row.stream, row.layer, row.site).label
-        ranked = [_rank(ranks.get((curve, *place), math.nan)) for curve in _PERCENTILES]
-        table.add_row(
-            label, row.pooling, _number(row.norm), _number(row.step), *(ranked if ranks else ())
-        )
-    return table
-
-
-def _ranks(traced: Traced) -> dict[tuple[object, ...], float]:
-    """{(curve, stream, layer, site): percentile}."""
-    if traced.curves is None:
-        return {}
-    columns = ("curve", "stream", "layer", "site", "percentile")
-    rows = zip(*(traced.curves[name] for name in columns), strict=True)
-    return {tuple(place): rank for *place, rank in rows}
-
-
-def _number(value: Any) -> str:
-    return "–" if math.isnan(value) else f"{value:.3g}"
-
-
-def _rank(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.0f}"

@@ -66,12 +66,22 @@ def decode_with_remarks(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> De
             if width * height > max_pixels:
                 raise DecodeError(f"{width} x {height} pixels, at most {max_pixels:,} are read")
             _shorten_key(image)
-            image.load()
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            plain, transparent = _rgb(image)
-        return Decoded(upright(plain, orientation), transparent)
+            return plain(image)
     except UnidentifiedImageError as error:
         raise DecodeError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
+    except _DAMAGE as error:
+        raise DecodeError(str(error) or type(error).__name__) from error
+
+
+def plain(image: Image.Image) -> Decoded:
+    """A copy of an image that Pillow has opened or made, as :func:`decode` makes it.
+
+    Raises :class:`DecodeError` where it cannot be read.
+    """
+    try:
+        image.load()
+        rgb, transparent = _rgb(image)
+        return Decoded(upright(rgb, image.getexif().get(ExifTags.Base.Orientation, 1)), transparent)
     except _DAMAGE as error:
         raise DecodeError(str(error) or type(error).__name__) from error
 

@@ -98,6 +98,7 @@ def layer_heatmap(
             name="cells",
             hovertext=_hovers(cells, refs_x, refs_y, scale),
             hoverinfo="text",
+            meta=named_places(refs_x, refs_y),
             text=[[_short(v) for v in line] for line in z] if show_text else None,
             texttemplate="%{text}" if show_text else None,
             colorbar={
@@ -120,6 +121,12 @@ def layer_heatmap(
         "yaxis": _axis(rows, model, " "),
     }
     return go.Figure(data=traces, layout=settings)
+
+
+def named_places(columns: Sequence[LayerRef], rows: Sequence[LayerRef]) -> dict[str, list[str]]:
+    """A heatmap's ``meta``: what a table of it calls its columns and rows, also without a tick."""
+    names = ([escape(f"{ref.stream} {ref.label}") for ref in refs] for refs in (columns, rows))
+    return dict(zip("xy", names, strict=True))
 
 
 def pair_in_words(a: LayerRef, b: LayerRef) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,14 @@ class PathStyle:
     marker: str
 
 
+class PathParts(NamedTuple):
+    """A figure of paths as Plotly's settings: to check them takes Plotly longer than to make."""
+
+    traces: list[dict[str, object]]
+    layout: dict[str, Any]
+    frames: list[dict[str, Any]]
+
+
 def path_style(at: int) -> PathStyle:
     """The style of the ``at``-th path; the pair itself is the 0th."""
     ways = len(_PATH_COLOURS)
@@ -55,6 +64,20 @@ def path_map(
     place. The figure shows the last site; a frame a site, named by its label, shows the trail up to
     there. Above 2,000 reference samples every k-th is drawn. ValueError where shapes do not fit.
     """
+    parts = path_parts(labels, reference, samples, paths, title=title, height=height)
+    return go.Figure(data=parts.traces, layout=parts.layout, frames=parts.frames)
+
+
+def path_parts(
+    labels: Sequence[str],
+    reference: NDArray[np.float32],
+    samples: Sequence[str],
+    paths: Mapping[str, NDArray[np.float32]],
+    *,
+    title: str = "",
+    height: int = 460,
+) -> PathParts:
+    """What :func:`path_map` is made of: the reference pairs, then trail and head of each path."""
     sites, n, _ = reference.shape
     if sites != len(labels) or n != len(samples):
         raise ValueError(f"{reference.shape} does not fit {len(labels)} sites, {len(samples)} ids")
@@ -123,9 +146,9 @@ def path_map(
     last = [{**moved, **look} for moved, look in zip(moving(sites - 1), looks, strict=True)]
     places = list(range(len(looks)))
     frames = [
-        go.Frame(name=label, data=moving(at), traces=places) for at, label in enumerate(labels)
+        {"name": label, "data": moving(at), "traces": places} for at, label in enumerate(labels)
     ]
-    return go.Figure(data=last, layout=settings, frames=frames)
+    return PathParts(last, settings, frames)
 
 
 def standing_curve(
@@ -134,9 +157,12 @@ def standing_curve(
     *,
     y_title: str,
     colour: str,
+    within: tuple[float, float],
     height: int = 290,
 ) -> go.Figure:
     """One quantity of pairs by layer, on the percentiles of the reference pairs.
+
+    ``within`` are the first and the last position that are shown.
 
     ``points``: ``name`` (of the path) beside the columns of one curve of
     :func:`backend.inference.standing.standing`. The bands are those of the first path: the
@@ -190,11 +216,7 @@ def standing_curve(
                 "name": escape(name),
                 "hovertext": [
                     f"<b>{escape(name)}</b>, {escape(spec.name)} layer {_label(layer, site)}<br>"
-                    + (
-                        f"{value:.3f}, above {percentile:.0f} % of reference pairs"
-                        if value == value
-                        else f"undefined: {escape(reason)}"
-                    )
+                    + _said(value, percentile, reason)
                     for layer, site, value, percentile, reason in rows[
                         ["layer", "site", "value", "percentile", "reason"]
                     ].itertuples(index=False, name=None)
@@ -202,12 +224,13 @@ def standing_curve(
                 "hoverinfo": "text",
             }
         )
-    last = max([spec.depth, *points["position"]])
     settings = layout(height=height, legend=True) | {
         "hovermode": "closest",
         "margin": {"l": 56, "r": 10, "t": 52, "b": 40},
         "shapes": shading(spec, colour),
-        "xaxis": axis(f"{spec.name} layer", range=[-0.5, last + 0.5], fixedrange=True),
+        "xaxis": axis(
+            f"{spec.name} layer", range=[within[0] - 0.5, within[1] + 0.5], fixedrange=True
+        ),
         "yaxis": axis(y_title, fixedrange=True),
     }
     return go.Figure(data=traces, layout=settings)
@@ -217,6 +240,13 @@ def layer_mark(position: float) -> Marks:
     """A line at the layer that a strip stands at, over the whole height of a curve."""
     place = {"x0": position, "x1": position, "y0": 0, "y1": 1, "yref": "paper"}
     return ({"type": "line", **place, "line": {"color": NEUTRAL, "width": 2, "dash": "dot"}},)
+
+
+def _said(value: float, percentile: float, reason: str) -> str:
+    if np.isnan(value):
+        return f"undefined: {escape(reason)}"
+    among = "" if np.isnan(percentile) else f", above {percentile:.0f} % of reference pairs"
+    return f"{value:.3f}{among}"
 
 
 def _label(layer: int, site: str) -> str:

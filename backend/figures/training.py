@@ -221,6 +221,10 @@ def training_heatmap(
         ygap=1,
         hovertext=texts,
         hoverinfo="text",
+        meta={
+            "x": [escape(one.label) for one in moments],
+            "y": [f"{drawn.stream} {k}" for k in range(drawn.first, spec.depth + 1)],
+        },
         colorbar={
             "title": {"text": escape(scale.label).replace(" ", "<br>"), "side": "top"},
             "thickness": 10,

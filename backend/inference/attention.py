@@ -18,9 +18,6 @@ from backend.errors import InputError
 from backend.inference.values import Floats, MapKey, Tokens, Trace
 from backend.models.roles import Role
 
-MAX_HEAT_PX = 256
-"""The longer side of a heat array, unless another is asked for."""
-
 
 def of_heads(weights: Floats, head: int | None = None) -> Floats:
     """(heads, T, S) -> (T, S): the average of all heads, or ``head`` (from 0) alone.
@@ -129,47 +126,14 @@ def footprints(trace: Trace, stream: str) -> Floats:
     return tokens.origins
 
 
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """Footprints to draw: ``tokens`` (n,) which they are, ``boxes`` (n, 4), ``weights`` (n,)."""
+def in_picture(boxes: Floats, size: tuple[int, int]) -> tuple[NDArray[np.int64], Floats]:
+    """(n,) the tokens whose footprints (T, 4) lie in a picture of ``size`` (width, height).
 
-    tokens: NDArray[np.int64]
-    boxes: Floats
-    weights: Floats
-
-
-def weighted_boxes(weights: Floats, boxes: Floats, size: tuple[int, int]) -> Boxes:
-    """The footprints (T, 4) that lie in a picture of ``size`` (width, height), clipped to it.
-
-    ``weights`` (T,) go with them unchanged. Tokens without a footprint (CLS, letterbox) are left
+    Beside them their footprints (n, 4), clipped to it. Tokens without one (CLS, letterbox) are left
     out.
     """
     width, height = size
     clipped = np.clip(boxes, 0.0, [width, height, width, height])
     inside = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])  # NaN is not
     at = np.flatnonzero(inside)
-    return Boxes(at, clipped[at].astype(np.float32), weights[at])
-
-
-def heat(
-    weights: Floats, boxes: Floats, size: tuple[int, int], max_px: int = MAX_HEAT_PX
-) -> Floats:
-    """(H, W) what lies over each pixel of a picture of ``size`` (width, height), shrunk to fit.
-
-    The longer side is ``max_px``, or the picture's own where that is less. A pixel belongs to the
-    footprints in which its centre lies; where several overlap it gets their mean, and NaN where
-    there is none (what a centre crop left out).
-    """
-    scale = min(1.0, max_px / max(size))
-    columns, rows = (max(1, round(side * scale)) for side in size)
-    drawn = weighted_boxes(weights, boxes, size)
-    total, count = np.zeros((rows, columns)), np.zeros((rows, columns))
-    to_pixels = np.array([columns / size[0], rows / size[1]] * 2)
-    edges = np.ceil(drawn.boxes * to_pixels - 0.5).astype(int)
-    for (left, top, right, bottom), weight in zip(edges, drawn.weights, strict=True):
-        total[top:bottom, left:right] += weight
-        count[top:bottom, left:right] += 1
-    mean: Floats = np.divide(
-        total, count, out=np.full(total.shape, np.nan), where=count > 0
-    ).astype(np.float32)
-    return mean
+    return at, clipped[at].astype(np.float32)

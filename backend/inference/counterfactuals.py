@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from PIL import Image
 
@@ -12,10 +11,9 @@ from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.inference.tracing import trace_batch
 from backend.inference.values import Trace
+from backend.inference.what_if import BOTH, CAPTION, GIVEN, IMAGE, NO_FUSION
 from backend.models.adapter import Adapter
 from backend.models.edits import Cut, cut
-
-Kind = Literal["given", "caption", "image", "blank", "cut", "grid"]
 
 _BLANK_NAMES = {"vision": "blank image", "text": "blank text", "audio": "silence"}
 
@@ -25,31 +23,39 @@ class Counterfactual:
     """A pair, or a change to one, that can be traced: the sample and the cuts it runs with."""
 
     name: str
-    kind: Kind
     sample: Sample
     edits: tuple[Cut, ...] = ()
 
 
 def given(sample: Sample) -> Counterfactual:
     """The pair as it is."""
-    return Counterfactual("as given", "given", sample)
+    return Counterfactual(GIVEN, sample)
 
 
 def other_caption(sample: Sample, text: str) -> Counterfactual:
     """The same image with another caption."""
-    return Counterfactual("another caption", "caption", replace(sample, text=text))
+    return Counterfactual(CAPTION, replace(sample, text=text))
 
 
 def other_image(sample: Sample, image: Image.Image) -> Counterfactual:
     """The same caption with another image. Regions of the old one are not those of the new."""
-    return Counterfactual("another image", "image", replace(sample, images=(image,), regions=None))
+    return Counterfactual(IMAGE, replace(sample, images=(image,), regions=None))
+
+
+def other_pair(sample: Sample, text: str, image: Image.Image) -> Counterfactual:
+    """Both others: the fourth pair of the grid of two captions by two images.
+
+    With it the four are the test of benign confounders (Kiela et al. 2020, Hateful Memes):
+    :func:`backend.inference.difference.interaction` says what a pair is beyond its parts.
+    """
+    return Counterfactual(BOTH, other_image(replace(sample, text=text), image).sample)
 
 
 def blanks(adapter: Adapter, sample: Sample) -> tuple[Counterfactual, ...]:
     """One for each modality that the model needs: a grey image, an empty text, silence."""
     modalities = {"image": "vision", "text": "text", "audio": "audio"}
     return tuple(
-        Counterfactual(_BLANK_NAMES[modality], "blank", sample.blank(modality))
+        Counterfactual(_BLANK_NAMES[modality], sample.blank(modality))
         for need, modality in modalities.items()
         if need in adapter.needs
     )
@@ -80,7 +86,7 @@ def without_fusion(
         )
     edits = tuple(edit for spec in reached for edit in cut(spec, layer))
     at = " ".join(str(part) for part in (stream, layer) if part is not None)
-    return Counterfactual(f"fusion cut at {at}" if at else "fusion cut", "cut", sample, edits)
+    return Counterfactual(f"{NO_FUSION} at {at}" if at else NO_FUSION, sample, edits)
 
 
 def why_not_cut(adapter: Adapter) -> str:
@@ -105,31 +111,18 @@ def why_not_cut(adapter: Adapter) -> str:
     return ""
 
 
-def grid(
-    captions: tuple[str, str], images: tuple[Image.Image, Image.Image]
-) -> tuple[Counterfactual, ...]:
-    """Two captions by two images, four pairs: the first caption with either image comes first.
+def trace_all(adapter: Adapter, wanted: Sequence[Counterfactual]) -> tuple[Trace, ...]:
+    """A trace each, in their order, in as few forward passes as there are different edits.
 
-    The test of benign confounders (Kiela et al. 2020, Hateful Memes): what a pair is beyond the sum
-    of its parts is the interaction of the four.
+    Attention is read in the pass of the first one alone: with maps a pass takes up to twice as
+    long.
     """
-    return tuple(
-        Counterfactual(f"caption {row}, image {column}", "grid", Sample(caption, (image,)))
-        for row, caption in enumerate(captions, start=1)
-        for column, image in enumerate(images, start=1)
-    )
-
-
-def trace_all(
-    adapter: Adapter, wanted: Sequence[Counterfactual], *, attention: bool = True
-) -> tuple[Trace, ...]:
-    """A trace each, in their order, in as few forward passes as there are different edits."""
     by_edits: dict[tuple[Cut, ...], list[int]] = {}
     for at, each in enumerate(wanted):
         by_edits.setdefault(each.edits, []).append(at)
     traces: dict[int, Trace] = {}
     for edits, places in by_edits.items():
         samples = [wanted[at].sample for at in places]
-        batch = trace_batch(adapter, samples, edits=edits, attention=attention)
+        batch = trace_batch(adapter, samples, edits=edits, attention=0 in places)
         traces.update(zip(places, batch, strict=True))
     return tuple(traces[at] for at in range(len(wanted)))

@@ -18,7 +18,7 @@ _NAN = float("nan")
 _DIFFERENCE = (*PLACE, "distance", "relative", "cosine", "reason")
 _INTERACTION = (
     *(*PLACE, "row_effect", "column_effect", "interaction"),
-    *("relative", "share", "reason"),
+    *("noise", "relative", "share", "reason"),
 )
 
 
@@ -65,13 +65,13 @@ def interaction(
         interaction    ‖x11 - x12 - x21 + x22‖ / 2     the one effect, by how the other is set
 
     These are the contrasts of a two-way layout in units of one length: Σ‖x - mean‖² of the four is
-    the sum of their squares. ``relative`` is interaction / √(row_effect² + column_effect²), 0..∞:
+    the sum of their squares. ``noise`` is ``tolerance`` of the longest vector: a contrast up to
+    there may be none. ``relative`` is interaction / √(row_effect² + column_effect²), 0..∞:
     0 where the vectors are additive. ``share`` is interaction² / the sum of the three squares,
     0..1. Columns further: stream, layer, site, position, pooling, ``reason``.
 
-    Both ratios are NaN with a reason where the four vectors are the same: no effect is above
-    ``tolerance`` of the longest vector. ``relative`` is where only the interaction is.
-    InputError for traces of different models.
+    Both ratios are NaN with a reason where the four vectors are the same: no effect is above the
+    noise. ``relative`` is where only the interaction is. InputError for traces of different models.
     """
     rows = [
         place | _effects(ref, *vectors, tolerance=tolerance)
@@ -126,7 +126,7 @@ def _effects(
     relative = share = _NAN
     reason = ""
     if not np.isfinite([row, column, both]).all():
-        row = column = both = _NAN
+        row = column = both = noise = _NAN
         reason = f"{site_name(ref)} is not finite"
     elif max(row, column, both) <= noise:
         reason = f"{site_name(ref)} is the same for all four pairs"
@@ -140,6 +140,7 @@ def _effects(
         "row_effect": row,
         "column_effect": column,
         "interaction": both,
+        "noise": noise,
         "relative": relative,
         "share": share,
         "reason": reason,

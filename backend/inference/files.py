@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 
 from backend import __version__
 from backend.errors import InputError
+from backend.inference.difference import parting
 from backend.inference.reference import PLACE, length_of_step, no_step, place_columns
 from backend.inference.values import MapKey, NextWords, Picture, Trace
 from backend.types import LayerRef, Pooling
 
 VECTORS, CURVES, ATTENTION, ABOUT = "trace.parquet", "curves.csv", "attention.npz", "trace.json"
+WHAT_IF = "what_if.parquet"
 """The files of :func:`write_traced`."""
 
 
@@ -31,7 +33,8 @@ class Traced:
     """What is told of a pair: its trace, a row a site (:func:`sites_table`), and how it was made.
 
     ``curves`` are those of :func:`backend.inference.standing.standing` among the pairs of the run
-    ``reference``, where one was named. ``seconds`` by stage.
+    ``reference``, where one was named. ``seconds`` by stage. ``others`` are the pair's
+    counterfactuals by name.
     """
 
     trace: Trace
@@ -42,6 +45,7 @@ class Traced:
     notes: tuple[str, ...] = ()
     device: str = "cpu"
     seconds: Mapping[Any, float] = field(default_factory=dict)
+    others: Mapping[str, Trace] = field(default_factory=dict)
 
 
 def sites_table(trace: Trace, pooling: Pooling) -> pd.DataFrame:
@@ -87,16 +91,17 @@ def about(traced: Traced) -> dict[str, Any]:
         "unsupported": dict(trace.unsupported),
         "sites": _records(traced.sites),
         "curves": [] if traced.curves is None else _records(traced.curves),
-        "outputs": [
-            {
-                "task": output.task,
-                "kind": output.kind,
-                "probabilities": dict(
-                    zip(output.classes, map(float, output.probabilities), strict=True)
-                ),
+        "outputs": _outputs(trace),
+        "what_if": {
+            name: {
+                "parts_at": {
+                    stream: ref.label if ref is not None else None
+                    for stream, ref in parting(trace, other).items()
+                },
+                "outputs": _outputs(other),
             }
-            for output in trace.outputs
-        ],
+            for name, other in traced.others.items()
+        },
         "next_words": [] if trace.next_words is None else _words(trace.next_words),
         "tokens": {
             name: {
@@ -112,6 +117,19 @@ def about(traced: Traced) -> dict[str, Any]:
             for key, weights in trace.attention.items()
         ],
     }
+
+
+def _outputs(trace: Trace) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": output.task,
+            "kind": output.kind,
+            "probabilities": dict(
+                zip(output.classes, map(float, output.probabilities), strict=True)
+            ),
+        }
+        for output in trace.outputs
+    ]
 
 
 def _words(words: NextWords) -> list[dict[str, Any]]:
@@ -143,6 +161,8 @@ def _plain(value: Any) -> Any:
 def write_traced(traced: Traced, path: Path) -> None:
     """A new folder with vectors, attention, curves where there are, and :func:`about` them.
 
+    The vectors of counterfactuals are in a file of their own, with their ``name``.
+
     It appears when it is whole, and nothing in it is called by what a user sent. InputError where
     it exists or cannot be written.
     """
@@ -153,6 +173,12 @@ def write_traced(traced: Traced, path: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         pq.write_table(vectors_table(traced.trace), building / VECTORS, compression="zstd")
+        if traced.others:
+            tables = [
+                vectors_table(other).add_column(0, "name", pa.array([name] * len(other.vectors)))
+                for name, other in traced.others.items()
+            ]
+            pq.write_table(pa.concat_tables(tables), building / WHAT_IF, compression="zstd")
         if traced.curves is not None:
             traced.curves.to_csv(building / CURVES, index=False)
         if traced.trace.attention:

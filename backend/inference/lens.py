@@ -44,9 +44,8 @@ class LastPositionSink(TokenSink):
         self._last = torch.where(real, places, -1).amax(dim=1)
 
     def take(self, ref: LayerRef, tokens: Tensor) -> None:
-        """Keep one vector a sample; a tap gives its sinks what any of them wanted."""
-        if ref in self._refs:
-            super().take(ref, tokens[self._rows, self._last])
+        """Keep one vector a sample."""
+        super().take(ref, tokens[self._rows, self._last])
 
 
 def next_words(

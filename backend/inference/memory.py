@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.errors import InputError
+from backend.words import size_text
 
 if TYPE_CHECKING:
     from backend.models.adapter import Adapter
@@ -39,7 +40,7 @@ class Estimate:
 
     @property
     def text(self) -> str:
-        """``2.4 GiB (2.0 GiB of weights, 0.4 GiB while it runs)``."""
+        """``2.4 GiB (2 GiB of weights, 409.6 MiB while it runs)``."""
         return (
             f"{size_text(self.bytes)} ({size_text(self.weights)} of weights, "
             f"{size_text(self.activations)} while it runs)"
@@ -144,12 +145,6 @@ def measured(device: str) -> Iterator[Peak]:
     torch.cuda.reset_peak_memory_stats(on)
     yield peak
     peak.bytes = torch.cuda.max_memory_allocated(on) - before
-
-
-def size_text(size: int) -> str:
-    """``512 MiB``, ``2.4 GiB``."""
-    gib = size / 2**30
-    return f"{gib:,.1f} GiB" if gib >= 1 else f"{size / 2**20:,.0f} MiB"
 
 
 @dataclass

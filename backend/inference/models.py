@@ -358,15 +358,13 @@ def _key(kind: Kind, name: str) -> str:
 
 def _checkpoints(folders: Sequence[Path]) -> Iterator[_Directory]:
     """Every checkpoint in the operator's directories, called by its way from there."""
-    from backend.models.loading import checkpoints_at_hand
+    from backend.models.loading import checkpoints_below
 
     labels: set[str] = set()
     for root in folders:
         if not root.is_dir():
             continue  # it was there when the server started: its models are gone with it
-        for checkpoint in checkpoints_at_hand([root]):
-            if checkpoint.revision:
-                continue  # of the hub's cache, which only an id opens
+        for checkpoint in checkpoints_below([root]):
             label = "/".join((root.resolve().name, *checkpoint.folder.relative_to(root).parts))
             if label in labels:
                 label = f"{label} ({_key('directory', str(checkpoint.folder))[:4]})"

@@ -31,6 +31,7 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.inference.reference import (
+    QUANTILES,
     Float64,
     Reference,
     Rows,
@@ -45,7 +46,7 @@ from backend.measures.suite.layers import site_name
 from backend.measures.suite.pairs import end_pairs
 from backend.remarks import remark
 from backend.store.kinds import NOWHERE
-from backend.types import BLOCK, LayerRef, matched_layers
+from backend.types import BLOCK, LayerRef, Pooling, StreamSpec, matched_layers
 
 CURVES = ("norm", "step", "angle", "distance", "similarity")
 CHANCE = "chance_"
@@ -122,6 +123,54 @@ def standing(
     ]
     points.sort(key=lambda point: CURVES.index(point.curve))
     return pd.DataFrame([_row(reference, point) for point in points])
+
+
+def alone(trace: Trace, pooling: Pooling) -> pd.DataFrame:
+    """Norm, step and angle of a pair without reference pairs: the columns of :func:`standing`.
+
+    Every percentile and quantile is NaN, and ``n`` is 0.
+    """
+    held: dict[LayerRef, Floats] = {
+        ref: trace.vectors[ref, pooling]
+        for spec in trace.streams
+        for ref in spec.refs
+        if (ref, pooling) in trace.vectors
+    }
+    rows: list[dict[str, object]] = []
+    before: LayerRef | None = None
+    for ref, vector in held.items():
+        spec = trace.stream(ref.stream)
+        last = before if before is not None and before.stream == ref.stream else None
+        place = place_columns(spec, ref, pooling)
+        for curve, value, reason in _by_itself(spec, held, ref, last, vector):
+            row = {"curve": curve, **place}
+            row |= zip(("stream_b", "layer_b", "site_b"), NOWHERE, strict=True)
+            row |= {"value": value, "percentile": _NAN, **dict.fromkeys(QUANTILES, _NAN), "n": 0}
+            row |= dict.fromkeys([f"{CHANCE}{name}" for name in ("percentile", *QUANTILES)], _NAN)
+            rows.append(row | {"reason": reason if np.isnan(value) else "", "warning": ""})
+        before = ref
+    rows.sort(key=lambda row: CURVES.index(str(row["curve"])))
+    return pd.DataFrame(rows)
+
+
+def _by_itself(
+    spec: StreamSpec,
+    held: Mapping[LayerRef, Floats],
+    ref: LayerRef,
+    before: LayerRef | None,
+    vector: Floats,
+) -> Iterator[tuple[str, float, str]]:
+    """(curve, value, why it is undefined) of the curves that need no other pair."""
+    broken = _not_finite(held, ref)
+    yield "norm", _NAN if broken else float(np.linalg.norm(vector.astype(np.float64))), broken
+    reason = no_step(spec, ref, before) or (_not_finite(held, before, ref) if before else "")
+    if reason or before is None:
+        yield "step", _NAN, reason
+        yield "angle", _NAN, reason
+        return
+    yield "step", float(length_of_step(held[before], vector)), ""
+    no_angle = f"a zero vector at {site_name(ref)} or before it has no angle"
+    yield "angle", float(angle_of_step(held[before], vector)), no_angle
 
 
 @dataclass(frozen=True, eq=False)

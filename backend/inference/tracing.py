@@ -66,7 +66,7 @@ def trace_batch(
                 for task, values in probabilities.items()
             ),
             next_words=words[row],
-            cut=int(inputs.cut[row]) if len(inputs.cut) else 0,
+            cut=_cut_words(adapter, inputs, row),
             unsupported=unsupported,
         )
         for row in range(len(samples))
@@ -144,6 +144,12 @@ def tokens_of(
         }
         for row, sample in enumerate(samples)
     ]
+
+
+def _cut_words(adapter: Adapter, inputs: Inputs, row: int) -> int:
+    """How many tokens of a sample's text did not fit."""
+    texts = [spec.name for spec in adapter.streams if spec.modality == "text"]
+    return sum(int(inputs.cut[name][row]) for name in texts if name in inputs.cut)
 
 
 def _tokens(

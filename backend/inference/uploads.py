@@ -27,6 +27,9 @@ MAX_RATIO = 50
 MAX_CHARACTERS = 5_000
 """More than 1,000 tokens of English: far beyond a caption, and a bound on attention maps."""
 
+TRANSPARENT = "transparent parts on white"
+"""The note of a picture that had such."""
+
 _AGAIN = "Open it in a program for pictures and save it as PNG or JPEG."
 
 
@@ -63,7 +66,7 @@ def read_picture(data: bytes) -> Picture:
     except DecodeError:
         raise _damaged() from None
     image = upright(decoded.image, inside.orientation)
-    return Picture(image, _digest(image), tuple(_notes(inside, decoded.transparent)))
+    return Picture(image, pixel_digest(image), tuple(_notes(inside, decoded.transparent)))
 
 
 def read_caption(text: str) -> Caption:
@@ -131,14 +134,14 @@ def _notes(inside: Contents, transparent: bool) -> list[str]:
     notes = {
         f"the first of {inside.frames:,} frames": inside.frames > 1,
         "turned upright as its EXIF says": inside.orientation > 1,
-        "transparent parts on white": transparent,
+        TRANSPARENT: transparent,
         "8 of its 16 bits a channel": inside.bits == 16,
         "CMYK as RGB, without a colour profile": inside.channels == 4,
     }
     return [note for note, holds in notes.items() if holds]
 
 
-def _digest(image: Image.Image) -> str:
+def pixel_digest(image: Image.Image) -> str:
     """SHA-256 of the size and the RGB bytes, row by row."""
     digest = hashlib.sha256(f"{image.width} x {image.height} RGB\n".encode())
     for _, strip in strips(image):

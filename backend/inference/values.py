@@ -91,8 +91,10 @@ class Trace:
     """One pair on its way through a model.
 
     ``attention`` holds (heads, T of ``ref.stream``, T of ``reads``) by :class:`MapKey`, rows as the
-    model computed them; empty where it was not asked for or the model has none, and
-    ``unsupported`` then says why. ``cut`` is how many tokens of the caption did not fit.
+    model computed them: of every meet (:meth:`meets`), and where words share a sequence with what
+    they read, of these words to each other. It is empty where it was not asked for or the model has
+    none, and ``unsupported`` then says why. ``cut`` is how many tokens of the caption did not fit;
+    what was left out of a picture or a recording is not among them.
     """
 
     model: str
@@ -110,3 +112,9 @@ class Trace:
     def stream(self, name: str) -> StreamSpec:
         """The stream of that name; KeyError for none."""
         return {spec.name: spec for spec in self.streams}[name]
+
+    def meets(self) -> dict[MapKey, Floats]:
+        """The maps in which a stream reads another one, in the order of the computation."""
+        return {
+            key: weights for key, weights in self.attention.items() if key.reads != key.ref.stream
+        }

@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from backend.data.sample import Sample
 from backend.inference.cache import content_key
-from backend.inference.service import Work
-from backend.inference.values import Trace
+from backend.inference.requests import Work
+from backend.inference.values import Picture, Trace
 
 if TYPE_CHECKING:
     from backend.models.adapter import Adapter
 
 GIVEN = "this pair"
-NO_FUSION = "without fusion"
 CAPTION = "another caption"
+IMAGE = "another image"
+BOTH = "another caption and image"
+NO_FUSION = "without fusion"
+
+CutWhere = int | Literal["all"]
+"""The fusion layer at which every stream is cut that takes another one in there, or all layers."""
 
 
 def what_if(
-    *, caption: str = "", blanks: bool = False, cut: bool = False
+    *,
+    caption: str = "",
+    image: Picture | None = None,
+    blanks: bool = False,
+    cut: CutWhere | None = None,
 ) -> Work[dict[str, Trace]]:
     """Trace a pair and its counterfactuals: {name: trace}, the pair itself first.
 
-    ``caption`` is another one for the same image, ``blanks`` leaves either modality out, ``cut``
-    the fusion at all layers; where a model has no fusion that can be cut, there is none.
+    ``caption`` is another one for the same image, ``image`` another one for the same caption; with
+    both there is their pair, too, so that the four make a 2 x 2 grid. ``blanks`` leaves either
+    modality out, ``cut`` the fusion. Only the traces of uncut pairs have attention. Where the model
+    has no fusion that can be cut, ``unsupported`` of the pair says why under :data:`NO_FUSION`; a
+    layer at which nothing comes in is an InputError.
     """
-    key = content_key("what if", caption, blanks, cut)
+    digest = image.digest if image is not None else None
+    key = content_key("what if", caption, digest, blanks, cut)
 
     def run(adapter: Adapter, samples: Sequence[Sample]) -> dict[str, Trace]:
         from backend.inference import counterfactuals as other
 
         (sample,) = samples
-        wanted = {GIVEN: other.given(sample)}
+        wanted = [other.given(sample)]
         if caption:
-            wanted[CAPTION] = other.other_caption(sample, caption)
+            wanted.append(other.other_caption(sample, caption))
+        if image is not None:
+            wanted.append(other.other_image(sample, image.image))
+        if caption and image is not None:
+            wanted.append(other.other_pair(sample, caption, image.image))
         if blanks:
-            wanted |= {one.name: one for one in other.blanks(adapter, sample)}
-        if cut and not other.why_not_cut(adapter):
-            wanted[NO_FUSION] = other.without_fusion(adapter, sample)
-        traces = other.trace_all(adapter, list(wanted.values()))
-        return dict(zip(wanted, traces, strict=True))
+            wanted += other.blanks(adapter, sample)
+        uncut = other.why_not_cut(adapter) if cut is not None else ""
+        if cut is not None and not uncut:
+            layer = None if cut == "all" else cut
+            wanted.append(other.without_fusion(adapter, sample, layer))
+        first, *others = other.trace_all(adapter, wanted)
+        if uncut:
+            first = replace(first, unsupported={**first.unsupported, NO_FUSION: uncut})
+        return dict(zip((each.name for each in wanted), (first, *others), strict=True))
 
-    return Work(key, run)
+    words, pictures = 1 + bool(caption), 1 + (image is not None)
+    return Work(key, run, at_once=words * pictures + 2 * blanks)

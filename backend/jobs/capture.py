@@ -98,12 +98,12 @@ def open_request(request: CaptureRequest) -> Opened:
     return Opened(adapter, source, _manifest(request, adapter, source, split), expected)
 
 
-def measure_and_project(writer: RunWriter) -> None:
-    """What a run must have before its activations are dropped."""
+def measure_and_project(writer: RunWriter, *, keep_probes: bool = False) -> None:
+    """What a run must have before its activations are dropped; probes only if they stay."""
     from backend.jobs.measure import measure_source
     from backend.jobs.project import project_source
 
-    measure_source(writer)
+    measure_source(writer, keep_probes=keep_probes)
     project_source(writer)
 
 

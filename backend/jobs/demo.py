@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,5 +189,5 @@ def build_cell(cell: Cell, path: Path, work: Path) -> None:
         request,
         open_request(request),
         keep_activations=whole,
-        before_commit=measure_and_project,
+        before_commit=partial(measure_and_project, keep_probes=whole),
     )

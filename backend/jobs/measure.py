@@ -200,15 +200,19 @@ def measure_source(
     *,
     preset: str = "default",
     poolings: Sequence[Pooling] | None = None,
+    keep_probes: bool = True,
 ) -> list[str]:
-    """Measure a run that is still being written and holds no measures yet; the keys written."""
+    """Measure a run that is still being written and holds no measures yet; the keys written.
+
+    Fitted probes are large beside measures: without ``keep_probes`` there are none.
+    """
     check_preset(preset)
     keys = []
     for pooling in source_poolings(source, poolings):
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
             if pooling in part.poolings:
-                keys.append(_add(source, part, layers))
+                keys.append(_add(source, part, layers, keep_probes=keep_probes))
     return keys
 
 
@@ -254,14 +258,14 @@ def _parts_for(preset: str, layers: Layers) -> tuple[Part, ...]:
     return tuple(part for part in parts_of(preset) if layers.labels or not part.labelled)
 
 
-def _add(sink: Sink, part: Part, layers: Layers) -> str:
+def _add(sink: Sink, part: Part, layers: Layers, *, keep_probes: bool = True) -> str:
     key = measure_key(part.preset, part.name, layers.pooling)
     absent = [kind for kind in _kinds_of(part) if key not in sink.keys(kind)]
     table = compute(part, layers)
     made: dict[Kind, pd.DataFrame] = {}
     if kinds.DRIVERS in absent and table.drivers is not None:
         made[kinds.DRIVERS] = _named(table.drivers, sink, layers.pooling)
-    if kinds.PROBES in absent:
+    if kinds.PROBES in absent and keep_probes:
         made[kinds.PROBES] = _stored_probes(table.probes)
     if kinds.MEASURES in absent:
         made[kinds.MEASURES] = tidy_frame(table.rows)

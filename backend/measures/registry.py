@@ -37,13 +37,15 @@ class Use:
     ``together`` is ``"module:function"`` of :mod:`backend.measures.suite` where the measures of a
     part come from one pass: a function of :class:`~backend.measures.suite.layers.Layers` and the
     arguments of each that gives the rows of all of them; else every measure is called by itself.
-    With ``drivers`` the samples that drive its cells are kept, too.
+    With ``drivers`` the samples that drive its cells are kept, too, with ``probes`` the probes that
+    it fits.
     """
 
     arguments: Arguments = field(default_factory=dict)
     max_samples: int | None = None
     together: str = ""
     drivers: bool = False
+    probes: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,9 @@ _KNN = {"default": Use({"k": 10, "metric": "euclidean"})}
 # Kept once a pair of layers: its estimator names the direction.
 _RECALLS = {"default": Use({"ks": (1, 5, 10), "seed": 0}, together="retrieval_rows:recall_rows")}
 _PROBES = {
-    "default": Use({"folds": 5, "penalty": 0.03, "seed": 0}, _MEMORY, "layer_probes:probe_rows")
+    "default": Use(
+        {"folds": 5, "penalty": 0.03, "seed": 0}, _MEMORY, "layer_probes:probe_rows", probes=True
+    )
 }
 _SPECTRUM = {preset: Use(together="dimensions:dimension_rows") for preset in PRESETS}
 _EFFECTIVE = {

@@ -30,14 +30,15 @@ class Inputs:
     """A batch, ready for the model.
 
     ``tensors`` are what the forward pass takes; ``roles`` (B, T) say per stream what each token is
-    (:class:`backend.models.roles.Role`), ``origins`` where it comes from. ``cut`` (B,) counts the
-    tokens of each sample that did not fit into the model and were left out.
+    (:class:`backend.models.roles.Role`), ``origins`` where it comes from. ``cut`` (B,)
+    counts the tokens of a stream that did not fit into the model and were left out of each sample;
+    a stream of which nothing ever is need not be there.
     """
 
     tensors: dict[str, Tensor]
     roles: dict[str, Tensor]
     origins: dict[str, Origins] = field(default_factory=dict)
-    cut: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    cut: dict[str, np.ndarray] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Inputs:
         """The same batch with its tensors and roles on ``device``."""

@@ -14,6 +14,12 @@ from torch import Tensor
 from backend.models.roles import Box, Origins, Role, grid_boxes
 
 
+def patch_roles(batch: int, patches: int, prefix: Sequence[Role] = ()) -> Tensor:
+    """(B, prefix + patches): the prefix as given (CLS: SUMMARY, register: SPECIAL), content."""
+    row = [int(role) for role in prefix] + [int(Role.CONTENT)] * patches
+    return torch.tensor(row, dtype=torch.int8).expand(batch, -1)
+
+
 def seen_region(processor: Any, size: tuple[int, int]) -> Box:
     """The rectangle of an image of ``size`` (width, height) that becomes the model's input.
 

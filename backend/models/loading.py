@@ -356,22 +356,23 @@ class AtHand:
     problem: str = ""
 
 
-def checkpoints_at_hand(folders: Sequence[Path]) -> list[AtHand]:
-    """Checkpoints in ``folders`` (themselves, or up to two levels below) and in the hub's cache.
-
-    Headers are read, weights are not. Of the cache only whole snapshots are listed.
-    """
-    here = [
+def checkpoints_below(folders: Sequence[Path]) -> list[AtHand]:
+    """Checkpoints in ``folders``: themselves, or up to two levels below. Headers are read."""
+    return [
         _at_hand(Checkpoint(str(path), path, {}))
         for folder in folders
         for path in _with_config(folder)
     ]
+
+
+def cached_checkpoints() -> list[AtHand]:
+    """Whole snapshots in the hub's cache. Headers are read."""
     cached = [
         _at_hand(Checkpoint(model.name, model.folder, {}, model.revision))
         for model in cached_models()
         if (model.folder / CONFIG).is_file()
     ]
-    return here + [found for found in cached if not found.problem]
+    return [found for found in cached if not found.problem]
 
 
 def _with_config(folder: Path) -> Iterator[Path]:

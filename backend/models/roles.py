@@ -1,4 +1,4 @@
-"""What each token of a stream is, and where it comes from.
+"""What each token of a stream is, and where it comes from; without torch, for those who only read.
 
 Two streams may live in one sequence of tokens (text and image inside a language model). Their roles
 then have the length of the whole sequence, and a token of another stream has none (``ABSENT``): so
@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Role(IntFlag):
@@ -34,46 +35,6 @@ OWN = Role.SUMMARY | Role.CONTENT | Role.SPECIAL
 def has(roles: Tensor, role: Role) -> Tensor:
     """(B, T) bool: which tokens are any of ``role``."""
     return (roles & int(role)) != 0
-
-
-def text_roles(
-    ids: Tensor,
-    mask: Tensor,
-    special: Sequence[int],
-    summary: Literal["first", "last"] | None,
-    *,
-    summary_id: int | None = None,
-) -> Tensor:
-    """(B, T) roles of a text stream: padding where ``mask`` is 0, ``special`` ids, content.
-
-    ``summary``: the first or the last real token, wherever padding stands; with ``summary_id`` the
-    first real token of that id (CLIP's EOS). A summary that is a word is content, too.
-    """
-    real = mask.bool()
-    specials = torch.isin(ids, torch.as_tensor(list(special), dtype=ids.dtype, device=ids.device))
-    roles = torch.where(specials, int(Role.SPECIAL), int(Role.CONTENT))
-    roles = torch.where(real, roles, int(Role.PADDING)).to(torch.int8)
-    if summary is None and summary_id is None:
-        return roles
-    places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    if summary_id is not None:
-        at = torch.where(real & (ids == summary_id), places, ids.shape[1]).amin(dim=1)
-        if bool((at == ids.shape[1]).any()):
-            raise ValueError(f"a text has no token {summary_id}, by which it is read")
-    elif summary == "first":
-        at = torch.where(real, places, ids.shape[1]).amin(dim=1)
-    else:
-        at = torch.where(real, places, -1).amax(dim=1)
-    rows = torch.arange(len(ids), device=ids.device)
-    own = roles[rows, at] & int(Role.CONTENT)  # a special token that sums up is nothing else
-    roles[rows, at] = own | int(Role.SUMMARY)
-    return roles
-
-
-def patch_roles(batch: int, patches: int, prefix: Sequence[Role] = ()) -> Tensor:
-    """(B, prefix + patches): the prefix as given (CLS: SUMMARY, register: SPECIAL), content."""
-    row = [int(role) for role in prefix] + [int(Role.CONTENT)] * patches
-    return torch.tensor(row, dtype=torch.int8).expand(batch, -1)
 
 
 @dataclass(frozen=True, eq=False)

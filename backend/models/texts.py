@@ -81,6 +81,40 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [special for special in tokenizer.all_special_ids if special not in unknown]
 
 
+def text_roles(
+    ids: Tensor,
+    mask: Tensor,
+    special: Sequence[int],
+    summary: Literal["first", "last"] | None,
+    *,
+    summary_id: int | None = None,
+) -> Tensor:
+    """(B, T) roles of a text stream: padding where ``mask`` is 0, ``special`` ids, content.
+
+    ``summary``: the first or the last real token, wherever padding stands; with ``summary_id`` the
+    first real token of that id (CLIP's EOS). A summary that is a word is content, too.
+    """
+    real = mask.bool()
+    specials = torch.isin(ids, torch.as_tensor(list(special), dtype=ids.dtype, device=ids.device))
+    roles = torch.where(specials, int(Role.SPECIAL), int(Role.CONTENT))
+    roles = torch.where(real, roles, int(Role.PADDING)).to(torch.int8)
+    if summary is None and summary_id is None:
+        return roles
+    places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    if summary_id is not None:
+        at = torch.where(real & (ids == summary_id), places, ids.shape[1]).amin(dim=1)
+        if bool((at == ids.shape[1]).any()):
+            raise ValueError(f"a text has no token {summary_id}, by which it is read")
+    elif summary == "first":
+        at = torch.where(real, places, ids.shape[1]).amin(dim=1)
+    else:
+        at = torch.where(real, places, -1).amax(dim=1)
+    rows = torch.arange(len(ids), device=ids.device)
+    own = roles[rows, at] & int(Role.CONTENT)  # a special token that sums up is nothing else
+    roles[rows, at] = own | int(Role.SUMMARY)
+    return roles
+
+
 class Prompt(NamedTuple):
     """A sample's own text and what a model wants around it."""
 

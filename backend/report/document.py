@@ -34,6 +34,9 @@ class Html(str):
     """Text that is HTML already."""
 
 
+NOTHING = Html("")
+
+
 @dataclass(frozen=True)
 class Words:
     """A paragraph."""
@@ -59,7 +62,8 @@ class Heading:
 class Figure:
     """A figure as JSON, with its name, its description for screen readers and its caption.
 
-    ``half``: beside another one where there is room.
+    ``half``: beside another one where there is room. ``steps``: JSON of what it shows at each layer
+    of a strip that the file holds.
     """
 
     title: str
@@ -67,6 +71,7 @@ class Figure:
     alt: str
     caption: str = ""
     half: bool = False
+    steps: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Missing:
     commands: tuple[str, ...]
 
 
-Item = Words | Points | Heading | Figure | Table | Missing
+Item = Words | Points | Heading | Figure | Table | Missing | Html
 
 
 @dataclass(frozen=True)
@@ -101,18 +106,25 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """Everything that a file holds."""
+    """Everything that a file holds.
+
+    ``above`` stays in sight over the sections; ``styles`` and ``scripts`` are files beside this one
+    that it takes besides the page's, scripts before them.
+    """
 
     title: str
     lead: str
     sections: tuple[Section, ...]
     provenance: Provenance
+    above: Html = NOTHING
+    styles: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
 
     def to_html(self) -> str:
         """The file's text."""
         numbers = count(1)
         body = [_section(section, numbers) for section in self.sections]
-        contents = _contents(self.sections) if len(self.sections) > 1 else Html("")
+        contents = _contents(self.sections) if len(self.sections) > 1 else NOTHING
         return "<!doctype html>\n" + tag(
             "html",
             tag(
@@ -122,18 +134,18 @@ class Document:
                 tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
                 tag("meta", name="color-scheme", content="light dark"),
                 tag("title", self.title),
-                tag("style", _asset("page.css")),
+                *(tag("style", _asset(name)) for name in ("page.css", *self.styles)),
             ),
             tag(
                 "body",
                 tag("header", tag("h1", self.title), tag("p", self.lead)),
                 contents,
-                tag("main", *body, _end(self.provenance)),
+                tag("main", self.above, *body, _end(self.provenance)),
                 tag("noscript", tag("p", "The figures need JavaScript, which is in this file.")),
                 script(self.provenance.to_json(), "provenance"),
                 # Plotly's own file: it is written to stand inside such an element.
                 tag("script", Html(get_plotlyjs())),
-                tag("script", _asset("page.js")),
+                *(tag("script", _asset(name)) for name in (*self.scripts, "page.js")),
             ),
             lang="en",
         )
@@ -145,8 +157,8 @@ def tag(name: str, /, *inside: str, **attributes: str) -> Html:
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"'
         for key, value in attributes.items()
     )
-    if name == "meta":
-        return Html(f"<meta{given}>")
+    if name in ("meta", "img"):
+        return Html(f"<{name}{given}>")
     text = "".join(part if isinstance(part, Html) else html.escape(part) for part in inside)
     return Html(f"<{name}{given}>{text}</{name}>\n")
 
@@ -186,6 +198,8 @@ def _item(item: Item, numbers: Iterable[int]) -> Html:
             return _table(item)
         case Missing():
             return _missing(item)
+        case Html():
+            return item
 
 
 def _figure(figure: Figure, name: str) -> Html:
@@ -194,6 +208,7 @@ def _figure(figure: Figure, name: str) -> Html:
         tag("h4", figure.title),
         tag("div", role="img", aria_label=figure.alt, data_figure=name, data_name=figure.title),
         script(figure.json, name),
+        *((script(figure.steps, f"{name}-steps"),) if figure.steps else ()),
         *((tag("figcaption", figure.caption),) if figure.caption else ()),
         class_="half" if figure.half else "",
     )
@@ -234,18 +249,15 @@ def _text(value: object, digits: int = 3) -> str:
 def _end(provenance: Provenance) -> Html:
     """The provenance for people: the same facts as in the JSON, in which nothing is shortened."""
     runs = pd.DataFrame(
-        [
-            {
-                "run": run.run_id,
-                "model": run.model,
-                "seed": run.seed,
-                "samples": f"{run.dataset} ({run.split}), n = {run.n:,}",
-                "weights": run.weights[:12],
-                "run.json": run.run_json[:12],
-            }
-            for run in provenance.runs
-        ]
-    ).astype({"seed": "Int64"})
+        {
+            "run": [run.run_id for run in provenance.runs],
+            "model": [run.model for run in provenance.runs],
+            "seed": pd.array([run.seed for run in provenance.runs], dtype="Int64"),
+            "samples": [f"{run.dataset} ({run.split}), n = {run.n:,}" for run in provenance.runs],
+            "weights": [run.weights[:12] for run in provenance.runs],
+            "run.json": [run.run_json[:12] for run in provenance.runs],
+        }
+    )
     measured = pd.DataFrame(
         [
             {name: _listed(line.get(name)) for name in _MEASURED}
@@ -262,7 +274,7 @@ def _end(provenance: Provenance) -> Html:
         "section",
         tag("h2", "Made from"),
         tag("p", f"Store {provenance.store}, {provenance.made}, with {versions}."),
-        _table(Table("Runs", runs)),
+        *((_table(Table("Runs", runs)),) if len(runs) else ()),
         *((_table(Table("Measured", measured.drop_duplicates())),) if len(measured) else ()),
         *((_table(Table("The same in the dashboard", shown)),) if len(shown) else ()),
         tag("p", tag("button", "Save the provenance as JSON", type="button", id="save-provenance")),

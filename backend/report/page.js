@@ -78,6 +78,7 @@ async function draw(place) {
   };
   await Plotly.newPlot(place, { ...figure, config });
   await Plotly.relayout(place, colours());
+  place.dispatchEvent(new Event("drawn"));
 }
 
 function recolour(also = {}) {

@@ -285,7 +285,7 @@ def _measure_unfinished(cell: Cell, writer: RunWriter, progress: Progress) -> No
 
     _begin("measure", progress)
     for preset in cell.presets:
-        measure_source(writer, preset=preset)
+        measure_source(writer, preset=preset, keep_probes=False)
     projecting = _begin("project", progress)
     for method in cell.methods:
         project_source(writer, method=method, progress=projecting)

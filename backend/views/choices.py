@@ -9,6 +9,7 @@ import pandas as pd
 
 from backend.figures.pairing import Pair, default_pair, stream_pairs
 from backend.measures.registry import MEASURES, PRESETS, two_layers
+from backend.types import POOLINGS
 from backend.views.groups import RunGroup
 from backend.views.state import ESTIMATORS, ViewState
 
@@ -67,8 +68,9 @@ def pooling_of(
 
 
 def poolings_in(rows: pd.DataFrame) -> list[str]:
-    """The poolings of rows, in the order in which they come."""
-    return [str(pooling) for pooling in rows["pooling"].unique()]
+    """The poolings of rows, in the order of :data:`POOLINGS`: rows come in any."""
+    held = set(rows["pooling"].unique())
+    return [pooling for pooling in POOLINGS if pooling in held]
 
 
 def estimators_in(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ def variants_of(frame: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], int, st
     """{pooling: its :func:`estimators_in`, smallest n, parameters} of one measure's rows."""
     return {
         str(pooling): (estimators_in(rows), int(rows["n"].min()), str(rows["params"].iloc[0]))
-        for pooling, rows in frame.groupby("pooling", sort=False, observed=True)
+        for pooling, rows in frame.groupby("pooling", observed=True)
     }
 
 

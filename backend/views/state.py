@@ -41,11 +41,12 @@ class ViewState:
     that is shown where only one can be, ``seed`` its seed, ``against`` the one that it is compared
     with. ``pair`` names the two streams that are compared. ``measure`` compares two layers;
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
-    ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``cell`` the clicked pair of layers,
-    ``colour`` is ``modality``, a task, or ``task:class``, ``model`` the key of one that is traced.
-    ``dataset``, ``task``, ``metric`` and ``baseline`` (a placement) are what the study shows,
-    ``task`` also what is probed for; ``published`` puts the thesis's numbers beside. ``played`` is
-    what is played over a training.
+    ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``span`` the first and the last of a
+    range of layers, ``cell`` the clicked pair of layers, ``colour`` is ``modality``, a task, or
+    ``task:class``, ``model`` the key of one that is traced. ``dataset``, ``task``,
+    ``metric`` and ``baseline`` (a placement) are what the study shows, ``task`` also what is probed
+    for; ``published`` puts the thesis's numbers beside. ``played`` is what is played over a
+    training.
     """
 
     runs: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class ViewState:
     pair: Pair | None = None
     stream: str | None = None
     layer: str | None = None
+    span: tuple[str, str] | None = None
     measure: str = "cka"
     estimator: str = "debiased"
     preset: str = "default"
@@ -146,7 +148,7 @@ def _write(key: str, value: Any) -> str:
         return _SEPARATOR.join(value)
     if key == "cell":
         return "~".join(map(write_ref, value))
-    if key == "pair":
+    if key in ("pair", "span"):
         return "~".join(value)
     if isinstance(value, bool):
         return "1" if value else "0"
@@ -184,6 +186,9 @@ def _read(key: str, text: str) -> Any:
         return int(text)
     if key == "layer":
         return LayerRef.parse("any", text).label
+    if key == "span":
+        first, _, last = text.partition("~")
+        return LayerRef.parse("any", first).label, LayerRef.parse("any", last).label
     choices = _CHOICES.get(key)
     if choices is not None:
         return text if text in choices else _fail(text)

@@ -8,7 +8,7 @@ are of, if they are of one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,9 @@ from backend.inference.difference import parting
 from backend.inference.neighbours import Neighbourhoods, Turn, neighbours
 from backend.inference.placing import placed
 from backend.inference.reference import Reference
-from backend.inference.standing import standing
+from backend.inference.standing import alone, standing
 from backend.inference.values import Trace
-from backend.types import LayerRef, StreamSpec
+from backend.types import LayerRef, Pooling, StreamSpec
 from backend.views.layers import nearest_ref
 
 Traces = Mapping[str, Trace]
@@ -55,16 +55,48 @@ class Path:
     samples: tuple[str, ...]
     paths: dict[str, NDArray[np.float32]]
 
+    def of(self, refs: Sequence[LayerRef]) -> Path:
+        """The part at these of its sites."""
+        at = [self.refs.index(ref) for ref in refs]
+        paths = {name: points[at] for name, points in self.paths.items()}
+        return replace(self, refs=tuple(refs), reference=self.reference[at], paths=paths)
 
-def curves(
-    reference: Reference, traces: Traces, pair: Pair | None, sample_id: str | None
-) -> pd.DataFrame:
-    """:func:`backend.inference.standing.standing` of every trace, with its ``name``."""
-    parts = [
+
+@dataclass(frozen=True, eq=False)
+class Among:
+    """Traces of a pair among ``n`` reference pairs, of whose run they have the model.
+
+    ``paths`` by stream, of those that have maps; ``curves`` as of
+    :func:`backend.inference.standing.standing`, with the ``name`` of each trace; ``near`` are the
+    neighbours of the pair itself.
+    """
+
+    n: int
+    paths: Mapping[str, Path]
+    curves: pd.DataFrame
+    near: Neighbourhoods
+
+
+def among(reference: Reference, traces: Traces, pair: Pair | None, sample_id: str | None) -> Among:
+    """Where traces lie among the pairs of a run; ``pair`` are the streams that are compared."""
+    ways = {spec.name: path(reference, traces, spec, sample_id) for spec in reference.streams}
+    trace = next(iter(traces.values()))
+    rows = [
         standing(reference, one, pair, sample_id=sample_id).assign(name=name)
         for name, one in traces.items()
     ]
-    return pd.concat(parts, ignore_index=True)
+    return Among(
+        n=reference.n,
+        paths={name: way for name, way in ways.items() if way is not None},
+        curves=pd.concat(rows, ignore_index=True),
+        near=neighbours(reference, trace, min(NEIGHBOURS, reference.n - 1), sample_id=sample_id),
+    )
+
+
+def curves_alone(traces: Traces, pooling: Pooling) -> pd.DataFrame:
+    """:func:`backend.inference.standing.alone` of every trace, with its ``name``."""
+    rows = [alone(one, pooling).assign(name=name) for name, one in traces.items()]
+    return pd.concat(rows, ignore_index=True)
 
 
 def path(
@@ -99,21 +131,20 @@ def path(
     return Path(refs, chosen[1], every, tuple(map(str, reference.ids)), paths)
 
 
-def beside(spec: StreamSpec, ref: LayerRef, others: Sequence[LayerRef], other: StreamSpec) -> str:
-    """The label of the site of another stream at the same relative depth as ``ref`` of ``spec``."""
+def beside(
+    spec: StreamSpec, ref: LayerRef, others: Sequence[LayerRef], other: StreamSpec
+) -> LayerRef:
+    """Of the sites ``others`` of a stream that at the relative depth of ``ref`` of ``spec``."""
+    if other == spec and ref in others:
+        return ref
     depth = spec.position(ref) / max(spec.depth, 1) * other.depth
-    return min(others, key=lambda one: abs(other.position(one) - depth)).label
+    return min(others, key=lambda one: abs(other.position(one) - depth))
 
 
 def partings(traces: Traces) -> dict[str, dict[str, LayerRef | None]]:
     """{name: {stream: the first site at which it differs from the first trace}}."""
     (_, first), *others = traces.items()
     return {name: parting(first, one) for name, one in others}
-
-
-def near(reference: Reference, trace: Trace, sample_id: str | None) -> Neighbourhoods:
-    """The nearest reference pairs at every site."""
-    return neighbours(reference, trace, min(NEIGHBOURS, reference.n - 1), sample_id=sample_id)
 
 
 def turn_in_words(turn: Turn) -> str:
@@ -129,3 +160,25 @@ def turn_in_words(turn: Turn) -> str:
 def start_of(refs: Sequence[LayerRef], asked: str | None) -> LayerRef:
     """The site that the strip starts at: that of the address, else the last one."""
     return nearest_ref(refs, asked) if asked else refs[-1]
+
+
+def within(refs: Sequence[LayerRef], span: tuple[str, str] | None) -> tuple[LayerRef, ...]:
+    """The sites from one label to another; all where the span does not name two of them."""
+    labels = [ref.label for ref in refs]
+    if span is None or not set(span) <= set(labels):
+        return tuple(refs)
+    first, last = sorted(map(labels.index, span))
+    return tuple(refs[first : last + 1])
+
+
+def changes(
+    turns: Sequence[Turn], spec: StreamSpec, refs: Sequence[LayerRef]
+) -> tuple[tuple[LayerRef, LayerRef], ...]:
+    """The sites before and after at which neighbours are compared.
+
+    Of the strip's stream ``spec`` the first and the last of ``refs`` where these are a part of its
+    sites; else, of each stream, those of its largest change.
+    """
+    if 1 < len(refs) < len(spec.refs) and turns:
+        return ((refs[0], refs[-1]),)
+    return tuple((turn.before, turn.ref) for turn in turns)

@@ -5,7 +5,10 @@
 // figure at the same size again, it is put back as it was. A figure is told by the digest that the
 // server sends with its JSON.
 
+import { fitted, unclip } from "./fit.js";
 import { follow, layerOf } from "./layers.js";
+import { tables } from "./table.js";
+import { Walk } from "./walk.js";
 
 const POOLED = 60;
 const NEAR_PX = 300;
@@ -28,12 +31,21 @@ const style = document.createElement("style");
 style.textContent = `
 .figure { position: relative; width: 100%; overflow-x: auto; overflow-y: hidden; }
 .figure:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
-.figure-save { position: absolute; top: 0; right: 0; opacity: 0; z-index: 1; display: flex; gap: 4px; }
+.figure.read { min-height: 0 !important; }
+.figure.read > .js-plotly-plot { position: fixed; left: -200vw; visibility: hidden; }
 .figure-frame { position: relative; }
-.figure-frame:hover .figure-save, .figure-frame:focus-within .figure-save { opacity: 1; }
-.figure-save button { font: 11px var(--st-font); padding: 1px 6px; cursor: pointer;
+.figure-does { position: absolute; top: 0; right: 0; opacity: 0; z-index: 2; display: flex; gap: 4px; }
+.figure-frame:hover .figure-does, .figure-frame:focus-within .figure-does,
+.figure.read ~ .figure-does { opacity: 1; }
+.figure-does button { font: 11px var(--st-font); padding: 1px 6px; cursor: pointer;
   color: var(--st-text-color); background: var(--st-secondary-background-color);
-  border: 1px solid var(--st-border-color); border-radius: 4px; }`;
+  border: 1px solid var(--st-border-color); border-radius: 4px; }
+.figure-does button[aria-pressed=true] { border-color: var(--st-primary-color); font-weight: 600; }
+.figure.read ~ .figure-does { position: static; justify-content: flex-end; }
+@media (hover: none) {
+  .figure-does { position: static; justify-content: flex-end; opacity: 1; }
+  .figure-does button { min-height: 28px; padding: 2px 10px; }
+}`;
 document.head.append(style);
 
 const near = new IntersectionObserver(
@@ -71,22 +83,29 @@ class Figure {
     this.place = document.createElement("div");
     this.place.className = "figure";
     this.place.tabIndex = 0;
-    this.place.setAttribute("role", "figure");
-    this.save = document.createElement("div");
-    this.save.className = "figure-save";
-    for (const format of ["png", "svg"]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = format.toUpperCase();
-      button.title = `Save this figure as ${format.toUpperCase()}`;
-      button.addEventListener("click", () => this.download(format));
-      this.save.append(button);
+    this.does = document.createElement("div");
+    this.does.className = "figure-does";
+    this.reads = this.button("Table", "Show the values as a table", () => this.read());
+    this.reads.setAttribute("aria-pressed", "false");
+    for (const format of ["PNG", "SVG"]) {
+      this.button(format, `Save this figure as ${format}`, () => this.download(format.toLowerCase()));
     }
-    this.frame.append(this.place, this.save);
+    this.frame.append(this.place, this.does);
+    this.walk = new Walk(this, this.frame);
     parent.append(this.frame);
     figures.set(this.place, this);
     near.observe(this.place);
     sizes.observe(this.place);
+  }
+
+  button(name, title, act) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name;
+    button.title = title;
+    button.addEventListener("click", act);
+    this.does.append(button);
+    return button;
   }
 
   /** What the page wants to see now; `send` takes a click to the server. */
@@ -96,8 +115,12 @@ class Figure {
     this.left?.();
     this.left = wanted.group ? follow(wanted.group, () => this.plot && this.mark()) : null;
     const same = this.wanted?.digest === wanted.digest && this.theme === theme;
-    if (!same) Object.assign(this, { figure: JSON.parse(json), theme });
+    if (!same) {
+      Object.assign(this, { figure: JSON.parse(json), theme });
+      this.walk.leave();
+    }
     this.wanted = wanted;
+    this.walk.offer();
     this.height = this.figure.layout.height;
     this.place.style.minHeight = `${this.height}px`;
     if (same && this.plot) this.mark();
@@ -153,7 +176,30 @@ class Figure {
     this.place.replaceChildren(plot);
     plot.removeAllListeners?.("plotly_click");
     plot.on?.("plotly_click", ({ points: [point] }) => this.clicked(point));
+    plot.removeAllListeners?.("plotly_animated");
+    plot.on?.("plotly_animated", () => this.tell());
     this.mark();
+    this.tell();
+  }
+
+  /** Between the figure and its values as a table. */
+  read() {
+    this.reading = !this.reading;
+    this.reads.setAttribute("aria-pressed", String(this.reading));
+    this.place.classList.toggle("read", this.reading);
+    this.place.tabIndex = this.reading ? -1 : 0; // the table has its own place among the tabs
+    this.walk.leave();
+    this.walk.offer();
+    this.tell();
+  }
+
+  /** The values that are drawn now, where they are read. */
+  tell() {
+    this.table?.remove();
+    this.table = null;
+    if (!this.plot || !this.reading) return;
+    this.table = tables(this.plot, this.figure.layout, this.wanted.alt);
+    this.place.append(this.table);
   }
 
   async draw() {
@@ -163,7 +209,7 @@ class Figure {
     const figure = {
       data,
       frames,
-      layout: { ...layout, ...colours(this.place, layout), shapes: this.shapes, width, height,
+      layout: { ...layout, ...fitted(this.place, layout, width), shapes: this.shapes, width, height,
         autosize: false },
       config: { displayModeBar: false, scrollZoom: false },
     };
@@ -173,10 +219,14 @@ class Figure {
       await Plotly.react(this.plot, figure);
       Object.assign(this.plot, { marks, frame: null });
       this.drawn = this.name;
+      await unclip(Plotly, this.plot);
+      this.tell();
     } else {
       const plot = document.createElement("div");
       this.place.replaceChildren(plot);
+      plot.setAttribute("aria-hidden", "true");
       await Plotly.newPlot(plot, figure);
+      await unclip(Plotly, plot);
       plot.marks = marks;
       this.put(plot);
     }
@@ -196,7 +246,7 @@ class Figure {
     const { data, layout } = structuredClone(this.figure);
     const background = getComputedStyle(this.place).getPropertyValue("--st-background-color");
     (await plotly).downloadImage(
-      { data, layout: { ...layout, ...colours(this.place, layout), shapes: this.shapes,
+      { data, layout: { ...layout, ...fitted(this.place, layout, this.width), shapes: this.shapes,
         paper_bgcolor: background } },
       { format, filename: this.wanted.file, width: this.width, height: this.height,
         scale: format === "png" ? 2 : 1 },
@@ -223,18 +273,6 @@ class Figure {
     this.release();
     this.frame.remove();
   }
-}
-
-/** The page's font and colours as settings of a layout; a figure's own axes keep theirs. */
-function colours(place, layout) {
-  const page = getComputedStyle(place);
-  const of = name => page.getPropertyValue(`--st-${name}`).trim();
-  return {
-    font: { family: of("font") || "sans-serif", size: 12, color: of("text-color"), ...layout.font },
-    hoverlabel: { ...layout.hoverlabel, bgcolor: of("background-color"),
-      bordercolor: of("border-color"),
-      font: { family: of("font"), size: 12, color: of("text-color") } },
-  };
 }
 
 /** Called by Streamlit when the element is made and whenever its script has run again. */

@@ -1,5 +1,6 @@
 // The layer strip: every site of a stream in order, fusion layers shaded. A click or a key moves to
-// a site, the mouse over one previews it, Play goes through all of them.
+// a site, the mouse over one previews it, a drag (or Shift with a key) takes a range, Play goes
+// through all sites of the range. A click outside the range, or Escape, shows all sites again.
 
 import { stand } from "./layers.js";
 
@@ -22,6 +23,7 @@ style.textContent = `
 .strip-site:first-child { border-left: 0; }
 .strip-site.fused { background: color-mix(in srgb, var(--st-text-color) 13%, transparent); }
 .strip-site.beside { flex-grow: 0.6; }
+.strip-site.outside { opacity: 0.35; }
 .strip-site.preview { box-shadow: inset 0 0 0 2px var(--st-primary-color); }
 .strip-site.here { background: var(--st-primary-color); color: #fff; font-weight: 600; }`;
 document.head.append(style);
@@ -41,14 +43,22 @@ class Strip {
     this.row.addEventListener("keydown", event => this.key(event));
     this.row.addEventListener("pointerdown", event => {
       this.row.setPointerCapture(event.pointerId);
-      this.dragging = true;
       this.pause();
-      this.move(this.under(event));
+      this.from = this.under(event);
+      this.move(this.from);
     });
-    this.row.addEventListener("pointermove", event =>
-      (this.dragging ? this.move(this.under(event)) : this.preview(this.under(event))));
-    this.row.addEventListener("pointerup", () => { this.dragging = false; });
+    this.row.addEventListener("pointermove", event => {
+      const at = this.under(event);
+      if (this.from === null) this.preview(at);
+      else if (at !== this.at) this.take(this.from, at);
+    });
+    for (const end of ["pointerup", "pointercancel"])
+      this.row.addEventListener(end, () => {
+        this.from = null;
+        this.settleSoon();
+      });
     this.row.addEventListener("pointerleave", () => this.preview(null));
+    this.from = null;
     this.frame.append(this.play, this.row);
     parent.append(this.frame);
     this.pause();
@@ -74,8 +84,12 @@ class Strip {
     this.row.setAttribute("aria-valuemin", 0);
     this.row.setAttribute("aria-valuemax", wanted.sites.length - 1);
     // What the server says counts once: after that this visitor's own moves are newer.
-    if (wanted.value !== this.told) this.at = this.index(wanted.value);
-    this.told = wanted.value;
+    const said = JSON.stringify([wanted.value, wanted.span]);
+    if (said !== this.told) {
+      this.at = this.index(wanted.value);
+      this.range = wanted.span && wanted.span.map(label => this.index(label));
+    }
+    this.told = said;
     this.mark();
   }
 
@@ -89,58 +103,93 @@ class Strip {
   }
 
   mark(preview = null) {
+    const [first, last] = this.ends;
     [...this.row.children].forEach((cell, at) => {
       cell.classList.toggle("here", at === this.at);
+      cell.classList.toggle("outside", at < first || at > last);
       cell.classList.toggle("preview", at === preview);
     });
     this.row.setAttribute("aria-valuenow", this.at);
-    this.row.setAttribute("aria-valuetext", this.wanted.sites[this.at].title);
+    const { title } = this.wanted.sites[this.at];
+    this.row.setAttribute("aria-valuetext", this.range
+      ? `${title}, in the range ${this.label(first)} to ${this.label(last)}` : title);
     stand(this.wanted.group, this.wanted.sites[preview ?? this.at].label);
   }
 
-  preview(at) { this.mark(at); }
+  /** The first and the last site that are shown. */
+  get ends() { return this.range ?? [0, this.wanted.sites.length - 1]; }
 
+  label(at) { return this.wanted.sites[at].label; }
+
+  preview(at) {
+    const [first, last] = this.ends;
+    this.mark(at !== null && at >= first && at <= last ? at : null);
+  }
+
+  /** Go to a site; one outside the range ends it. */
   move(at) {
     this.at = Math.min(Math.max(at, 0), this.wanted.sites.length - 1);
+    const [first, last] = this.ends;
+    if (this.at < first || this.at > last) this.range = null;
+    this.settleSoon();
+  }
+
+  /** Show the sites between two, standing at the second. */
+  take(from, to) {
+    this.at = Math.min(Math.max(to, 0), this.wanted.sites.length - 1);
+    this.range = from === this.at ? null : [Math.min(from, this.at), Math.max(from, this.at)];
+    this.settleSoon();
+  }
+
+  settleSoon() {
     this.mark();
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.settle(), SETTLED_MS);
   }
 
   settle() {
-    const { label } = this.wanted.sites[this.at];
-    if (this.timer || label === this.told) return;
-    this.told = label;
-    this.send(label);
+    const layer = this.label(this.at);
+    const span = this.range && this.range.map(at => this.label(at));
+    const said = JSON.stringify([layer, span]);
+    if (this.timer || this.from !== null || said === this.told) return;
+    this.told = said;
+    this.send({ layer, span });
   }
 
   key(event) {
-    const last = this.wanted.sites.length - 1;
+    const [first, last] = this.ends;
+    const all = this.wanted.sites.length - 1;
+    const shift = event.shiftKey && this.range;
     const to = { ArrowLeft: this.at - 1, ArrowRight: this.at + 1, ArrowDown: this.at - 1,
-      ArrowUp: this.at + 1, Home: 0, End: last }[event.key];
-    if (to === undefined) return;
+      ArrowUp: this.at + 1, Home: 0, End: all }[event.key];
+    if (event.key === "Escape" && this.range) this.range = null;
+    else if (to === undefined) return;
     event.preventDefault();
     this.pause();
-    this.move(to);
+    if (to === undefined) this.move(this.at);
+    else if (!event.shiftKey) this.move(to);
+    // The other end stays where it is.
+    else this.take(shift ? (this.at === first ? last : first) : this.at, to);
   }
 
   start() {
-    if (this.at === this.wanted.sites.length - 1) this.move(0);
+    const [first, last] = this.ends;
+    if (this.at === last) this.move(first);
     this.timer = setInterval(() => {
       this.move(this.at + 1);
-      if (this.at === this.wanted.sites.length - 1) this.pause();
+      if (this.at === this.ends[1]) this.pause();
     }, STEP_MS);
-    this.label("⏸", "Pause");
+    this.named("⏸", "Pause");
   }
 
   pause() {
     clearInterval(this.timer);
     this.timer = null;
-    this.label("▶", "Play through the layers");
+    this.named("▶", "Play through the layers");
     if (this.wanted) this.move(this.at);
   }
 
-  label(sign, words) {
+  named(sign, words) {
     this.play.textContent = sign;
     this.play.title = words;
     this.play.setAttribute("aria-label", words);
@@ -159,7 +208,7 @@ const strips = new WeakMap();
 export function show({ data, parentElement, setTriggerValue }) {
   let strip = strips.get(parentElement);
   if (!strip) strips.set(parentElement, strip = new Strip(parentElement));
-  strip.show(data, label => setTriggerValue("layer", label));
+  strip.show(data, standing => setTriggerValue("standing", standing));
   return () => {
     strips.delete(parentElement);
     strip.end();

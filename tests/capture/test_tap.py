@@ -14,7 +14,7 @@ from backend.capture.sinks import PooledSink, TokenSink, Vectors
 from backend.capture.tap import Tap
 from backend.errors import InputError
 from backend.models import edits
-from backend.models.adapter import Adapter, Inputs
+from backend.models.adapter import Adapter, AttentionKey, Inputs
 from backend.models.dual_stream.adapter import DualStream
 from backend.models.points import Point
 from backend.models.roles import Role
@@ -183,6 +183,37 @@ def test_tokens_that_do_not_fit_are_refused_in_one_line(adapter: DualStream) -> 
 def test_a_stream_that_takes_nothing_in_cannot_be_cut(adapter: DualStream) -> None:
     with pytest.raises(InputError, match=r"takes no other stream in at layer 4.*2, 3"):
         edits.cut(adapter.stream("text"), 4)
+
+
+class Recorder(TokenSink):
+    """Remembers what it was given, asked for or not."""
+
+    def __init__(self, refs: list[LayerRef], keys: list[AttentionKey]) -> None:
+        super().__init__(refs)
+        self.keys = keys
+        self.given: list[LayerRef | AttentionKey] = []
+
+    def maps(self, adapter: Adapter) -> list[AttentionKey]:
+        return self.keys
+
+    def take(self, ref: LayerRef, tokens: Tensor) -> None:
+        self.given.append(ref)
+
+    def take_map(self, key: AttentionKey, weights: Tensor) -> None:
+        self.given.append(key)
+
+
+def test_each_sink_gets_what_it_asked_for_and_nothing_else(adapter: DualStream) -> None:
+    first, second = LayerRef("text", 1), LayerRef("vision", 3)
+    fusion = AttentionKey(LayerRef("text", 2, "fusion"), "vision")
+    other = AttentionKey(LayerRef("vision", 2, "fusion"), "text")
+    a, b = Recorder([first, second], [fusion]), Recorder([first], [fusion, other])
+    nothing = PooledSink(())
+    with Tap(adapter, [a, nothing, b], [edits.add(LayerRef("text", 4), torch.zeros(16))]) as tap:
+        tap(adapter.inputs(tiny_batch()))
+    assert set(a.given) == {first, second, fusion} and len(a.given) == 3
+    assert set(b.given) == {first, fusion, other} and len(b.given) == 3
+    assert nothing.vectors() == {}
 
 
 def test_outside_its_block_a_tap_refuses(adapter: DualStream) -> None:

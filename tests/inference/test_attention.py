@@ -12,17 +12,18 @@ from torch import nn
 from backend.errors import InputError
 from backend.inference.attention import (
     footprints,
-    heat,
+    in_picture,
     of_heads,
     reading,
     shares,
-    weighted_boxes,
     without_special,
 )
 from backend.inference.tracing import trace_batch
 from backend.inference.values import MapKey, Tokens, Trace
 from backend.models.roles import Role
 from backend.types import LayerRef
+from backend.views.attention import Choice, looking, weights_over
+from backend.views.attention import patches as attended
 from tests.models.families.common import Case
 
 
@@ -88,6 +89,33 @@ def test_maps_of_our_co_attention_are_softmaxes_of_queries_times_keys(row: int) 
             expected = softmax_map(q, k, heads=2, scale=(16 / 2) ** -0.5)
             weights = trace.attention[MapKey(LayerRef(stream, layer, "fusion"), reads)]
             np.testing.assert_allclose(weights, expected, atol=1e-6)
+
+
+def test_what_is_shown_of_a_word_a_patch_and_a_head_is_the_softmax_over_content() -> None:
+    case = made("dual_stream")
+    trace = trace_batch(case.adapter, case.samples)[2]  # 24 x 48 pixels
+    fuse = case.adapter.module.co_attention[1]
+    text, vision = entering(fuse, case, 2)[:2]
+    text, vision = normed(text, fuse.norm_in_text), normed(vision, fuse.norm_in_vision)
+    word, head = list(looking(trace).captions)[2], slice(8, 16)  # the second of two heads
+
+    ours = fuse.text_from_vision
+    scores = linear(vision, ours.key)[:, head] @ linear(text[word], ours.query)[head] / 8**0.5
+    of_patches = np.exp(scores[1:]) / np.exp(scores[1:]).sum()  # the first is CLS
+    key = MapKey(LayerRef("text", 3, "fusion"), "vision")
+    patches = attended(trace, "vision", (24, 48))
+    shown = weights_over(trace, key, "vision", Choice(word=word, head=1))[patches.tokens]
+    np.testing.assert_allclose(shown, of_patches, atol=1e-6)
+    assert patches.boxes[1].tolist() == [12, 0, 24, 24]
+
+    theirs, upper_right = fuse.vision_from_text, patches.tokens[1]
+    assert upper_right == 2
+    query = linear(vision[upper_right], theirs.query)[head]
+    scores = linear(text, theirs.key)[1:-1, head] @ query / 8**0.5  # without CLS and SEP
+    key = MapKey(LayerRef("vision", 5, "fusion"), "text")
+    read = weights_over(trace, key, "text", Choice(patch=upper_right, head=1))
+    np.testing.assert_allclose(read[1:-1], np.exp(scores) / np.exp(scores).sum(), atol=1e-6)
+    assert not read[[0, -1]].any()
 
 
 def test_maps_of_vilt_are_blocks_of_one_softmax_over_words_and_patches() -> None:
@@ -206,38 +234,11 @@ def test_shares_of_every_meet_sum_to_one(family: str) -> None:
             assert min(parts) > -1e-6
 
 
-def test_weights_are_laid_over_the_picture_where_the_tokens_come_from() -> None:
-    drawn = heat(np.array([9.0, 0.25, 0.75], dtype=np.float32), KEYS.origins, (5, 4))
-    assert drawn.shape == (4, 5)
-    expected = np.tile(np.array([0.25, 0.25, 0.75, 0.75, np.nan], dtype=np.float32), (4, 1))
-    np.testing.assert_array_equal(drawn, expected)
-    wide = heat(np.array([9.0, 0.25, 0.75], dtype=np.float32), KEYS.origins, (4, 4), max_px=2)
-    np.testing.assert_array_equal(wide, [[0.25, 0.75], [0.25, 0.75]])
-
-
-def test_a_pixel_belongs_to_the_footprint_that_holds_its_centre() -> None:
-    boxes = np.array([[0, 0, 1.4, 1], [1.4, 0, 3, 1]], dtype=np.float32)
-    drawn = heat(np.array([1.0, 2.0], dtype=np.float32), boxes, (3, 1))
-    assert drawn.tolist() == [[1, 2, 2]]
-
-
-def test_overlapping_footprints_give_their_mean_and_all_are_clipped_to_the_picture() -> None:
-    boxes = np.array([[-3, -3, 2, 2], [1, 1, 9, 9], [5, 5, 6, 6]], dtype=np.float32)
-    weights = np.array([1.0, 3.0, 8.0], dtype=np.float32)
-    expected = [[1, 1, np.nan], [1, 2, 3], [np.nan, 3, 3]]
-    np.testing.assert_array_equal(heat(weights, boxes, (3, 3)), expected)
-    placed = weighted_boxes(weights, boxes, (3, 3))
-    assert placed.tokens.tolist() == [0, 1]
-    assert placed.boxes.tolist() == [[0, 0, 2, 2], [1, 1, 3, 3]]
-    assert placed.weights.tolist() == [1, 3]
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (3000, 2)])
-def test_a_picture_of_any_shape_gets_a_heat_array(size: tuple[int, int]) -> None:
-    boxes = np.array([[0, 0, *size]], dtype=np.float32)
-    drawn = heat(np.ones(1, dtype=np.float32), boxes, size)
-    assert max(drawn.shape) == min(256, max(size)) and min(drawn.shape) == 1
-    assert (drawn == 1).all()
+def test_footprints_are_clipped_to_the_picture_and_those_outside_left_out() -> None:
+    boxes = np.array([[np.nan] * 4, [-3, -3, 2, 2], [1, 1, 9, 9], [5, 5, 6, 6]], dtype=np.float32)
+    at, inside = in_picture(boxes, (3, 2))
+    assert at.tolist() == [1, 2]
+    assert inside.tolist() == [[0, 0, 2, 2], [1, 1, 3, 2]]
 
 
 def test_tokens_that_are_made_of_the_whole_picture_have_no_footprint() -> None:

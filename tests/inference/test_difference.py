@@ -132,6 +132,15 @@ def test_a_planted_interaction_has_its_size_beside_the_effects():
     assert table["reason"].eq("").all()
 
 
+def test_noise_is_the_tolerance_of_the_longest_of_the_four():
+    tl, tr, bl, br = grid(both=0.0)
+    bl = with_vectors(bl, {(ref("text 1"), "mean"): 100 * bl.vectors[ref("text 1"), "mean"]})
+    row = at(interaction(tl, tr, bl, br, tolerance=1e-3), ref("text 1"))
+    assert row["noise"] == pytest.approx(
+        1e-3 * sum(bl.vectors[ref("text 1"), "mean"].astype(float) ** 2) ** 0.5
+    )
+
+
 def test_rows_and_columns_are_told_apart_and_swapping_them_keeps_the_interaction():
     tl, tr, bl, br = grid(both=2.5)
     turned = interaction(tl, bl, tr, br)
@@ -164,7 +173,7 @@ def test_one_of_four_that_is_not_finite_leaves_the_site_out():
     tr = with_vectors(tr, {(ref("vision 3"), "mean"): np.full(8, np.inf)})
     table = interaction(tl, tr, bl, br)
     assert at(table, ref("vision 3"))["reason"] == "layer 3 of vision is not finite"
-    assert np.isnan(at(table, ref("vision 3"))["interaction"])
+    assert np.isnan(at(table, ref("vision 3"))[["interaction", "noise"]].astype(float)).all()
     assert at(table, ref("vision 2"))["interaction"] == pytest.approx(1.0)
 
 

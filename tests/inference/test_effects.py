@@ -12,15 +12,18 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.inference import effects
+from backend.inference import occlusion
 from backend.inference.effects import (
+    BATCH,
     ClassProbability,
     Effects,
+    Fill,
     VectorShift,
     agreement,
-    patch_effects,
-    word_effects,
+    default_target,
+    hiding,
 )
+from backend.inference.occlusion import patch_effects, word_effects
 from backend.inference.tracing import trace_batch
 from backend.inference.values import Trace
 from backend.models.edits import cut
@@ -53,7 +56,7 @@ def ironic(case: Case, sample: Sample, edits: tuple = ()) -> float:
 @pytest.mark.parametrize("fill", ["grey", "blur"])
 @pytest.mark.parametrize("edited", [False, True])
 def test_effects_of_patches_equal_a_loop_of_single_passes(
-    case: Case, fill: effects.Fill, edited: bool
+    case: Case, fill: Fill, edited: bool
 ) -> None:
     sample = case.samples[0]  # 40 x 30: two patches of 20 x 15 a side
     cuts = cut(case.adapter.stream("vision")) if edited else ()
@@ -87,7 +90,7 @@ def test_effects_of_words_equal_a_loop_of_single_passes(case: Case) -> None:
         "i hate  the red",
     )
     words = [sample.text[int(a) : int(b)] for a, b in result.regions]
-    assert words == sample.text.split()
+    assert words == list(result.words) == sample.text.split()
     for text, value in zip(shortened, result.values, strict=True):
         expected = ironic(case, sample) - ironic(case, replace(sample, text=text))
         assert value == pytest.approx(expected, abs=1e-6)
@@ -134,19 +137,57 @@ def test_many_patches_are_hidden_by_a_grid_and_few_pictures_are_held_at_once(
     assert one.regions.tolist() == [[0, 0, 40, 30]]
     np.testing.assert_array_equal(one.shares, [[0, 1, 1, 1, 1]])
     assert sizes == [1, 2]
-    monkeypatch.setattr(effects, "MAX_PIXELS", 2 * 40 * 30)
+    monkeypatch.setattr(occlusion, "MAX_PIXELS", 2 * 40 * 30)
     patch_effects(case.adapter, sample, trace, target=IRONIC)
     assert sizes[2:] == [2, 2, 1]
+
+
+def test_a_huge_picture_is_shrunk_and_its_patches_stay_in_its_own_pixels(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = case.samples[0].images[0].resize((1_200, 900), Image.Resampling.BICUBIC)
+    sample = replace(case.samples[0], images=(huge,))
+    trace = trace_of(case, sample)
+    whole = patch_effects(case.adapter, sample, trace, target=IRONIC)
+    sizes = []
+    encode = case.adapter.encode
+    monkeypatch.setattr(
+        case.adapter, "encode",
+        lambda batch: sizes.extend(one.images[0].size for one in batch) or encode(batch),
+    )  # fmt: skip
+    monkeypatch.setattr(occlusion, "MAX_SIDE_PX", 400)
+    result = patch_effects(case.adapter, sample, trace, target=IRONIC)
+    assert sizes == [(400, 300)] * 5
+    np.testing.assert_array_equal(result.regions, whole.regions)
+    assert result.regions[3].tolist() == [600, 450, 1_200, 900]
+    np.testing.assert_allclose(result.values, whole.values, atol=0.02 * np.ptp(whole.values))
+    sliver = occlusion.shrunk(Image.new("RGB", (1, 20_000)))
+    assert sliver.size == (1, 400)
+
+
+def test_the_service_hides_what_it_is_asked_for(case: Case) -> None:
+    sample = case.samples[0]
+    trace = trace_of(case, sample)
+    works = [hiding(trace, "patches"), hiding(trace, "patches", "blur"), hiding(trace, "words")]
+    assert len({work.key for work in works}) == 3
+    assert {work.at_once for work in works} == {BATCH}
+    direct = (
+        patch_effects(case.adapter, sample, trace),
+        patch_effects(case.adapter, sample, trace, fill="blur"),
+        word_effects(case.adapter, sample, trace),
+    )
+    for work, expected in zip(works, direct, strict=True):
+        np.testing.assert_array_equal(work.run(case.adapter, [sample]).values, expected.values)
 
 
 def test_cells_of_a_grid_get_attention_by_area() -> None:
     patches = np.array([[0, 0, 3, 6], [3, 0, 6, 6], [np.nan] * 4], dtype=np.float32)
     cells = np.array([[0, 0, 2, 6], [2, 0, 4, 6], [4, 0, 6, 6]], dtype=np.float32)
-    shares = effects.overlaps(cells, patches)
+    shares = occlusion.overlaps(cells, patches)
     np.testing.assert_allclose(shares, [[2 / 3, 0, 0], [1 / 3, 1 / 3, 0], [0, 2 / 3, 0]], atol=1e-6)
     spans = np.array([[-1, -1], [0, 4], [4, 6]], dtype=np.float32)
     words = np.array([[0, 6], [7, 9]], dtype=np.float32)
-    np.testing.assert_array_equal(effects.overlaps(words, spans), [[0, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(occlusion.overlaps(words, spans), [[0, 1, 1], [0, 0, 0]])
 
 
 def test_many_words_are_left_out_in_groups_and_those_cut_off_not_at_all(case: Case) -> None:
@@ -170,7 +211,7 @@ def test_an_empty_caption_has_no_words_and_no_effects(case: Case) -> None:
 
 def test_words_stand_between_spaces_and_ideographs_alone() -> None:
     text = "a cat, 猫がいる!\nend"
-    words = [text[int(a) : int(b)] for a, b in effects.word_spans(text)]
+    words = [text[int(a) : int(b)] for a, b in occlusion.word_spans(text)]
     assert words == ["a", "cat,", "猫", "が", "い", "る", "!", "end"]
 
 
@@ -180,7 +221,7 @@ def test_words_stand_between_spaces_and_ideographs_alone() -> None:
 )
 def test_a_patch_hides_its_pixels_and_one_at_least(box: tuple, expected: int) -> None:
     picture, under = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
-    shown = effects.covered(picture, under, np.array(box, dtype=np.float32))
+    shown = occlusion.covered(picture, under, np.array(box, dtype=np.float32))
     assert (np.asarray(shown)[..., 2] == 255).sum() == expected
     assert not (np.asarray(picture)[..., 2]).any()
 
@@ -215,12 +256,12 @@ def test_what_has_no_rank_correlation_says_why() -> None:
 def test_the_likeliest_class_is_watched_unless_another_is_named(case: Case) -> None:
     trace = trace_of(case, case.samples[0])
     likeliest = trace.outputs[0].classes[int(trace.outputs[0].probabilities.argmax())]
-    assert effects.default_target(trace, "vision") == ClassProbability("irony", likeliest)
+    assert default_target(trace, "vision") == ClassProbability("irony", likeliest)
     silent = made("clip")
     trace = trace_of(silent, silent.samples[0])
     last = {spec.name: spec.refs[-1] for spec in silent.adapter.streams}
     for modality in ("vision", "text"):
-        assert effects.default_target(trace, modality) == VectorShift(last[modality], "cls")
+        assert default_target(trace, modality) == VectorShift(last[modality], "cls")
 
 
 def test_a_target_that_the_model_does_not_have_is_refused_in_one_line(case: Case) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -235,6 +236,41 @@ def test_a_long_caption_is_cut_where_the_model_cuts_and_counted(case: Case) -> N
     short, cut = trace_batch(case.adapter, [case.samples[0], long])
     assert (short.cut, cut.cut) == (0, 40 - 30)  # of 32 tokens two are CLS and SEP
     assert len(cut.tokens["text"].texts) == 32
+
+
+@pytest.mark.parametrize("case", ["vilt", "whisper"], indirect=True, scope="module")
+def test_patches_and_sound_that_do_not_fit_are_no_words(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, sample = case.adapter, case.samples[0]
+    if case.adapter.family == "vilt":
+        monkeypatch.setattr(adapter.module.config, "max_image_length", 2)
+    else:
+        second = sample.audio.rate
+        waves = np.zeros(40 * second, dtype=np.float32)
+        sample = replace(sample, audio=replace(sample.audio, samples=waves))
+    cut = adapter.encode([sample]).cut
+    assert {name: int(tokens[0]) > 0 for name, tokens in cut.items()} == {
+        "text": False,
+        "vision" if adapter.family == "vilt" else "audio": True,
+    }
+    assert trace_batch(adapter, [sample])[0].cut == 0
+    long = replace(sample, text="cat " * 200)
+    words = int(adapter.encode([long]).cut["text"][0])
+    assert words > 100 and trace_batch(adapter, [long])[0].cut == words
+
+
+@pytest.mark.parametrize("case", ["dual_stream", "llava"], indirect=True, scope="module")
+def test_the_meets_are_the_maps_that_read_another_stream(case: Case) -> None:
+    (trace,) = trace_batch(case.adapter, case.samples[:1])
+    meets, maps = (
+        {(key.ref.stream, key.reads) for key in held} for held in (trace.meets(), trace.attention)
+    )
+    if case.adapter.family == "llava":
+        assert meets == {("text", "image")}
+        assert maps == {("text", "image"), ("text", "text")}
+    else:
+        assert meets == maps == {("text", "vision"), ("vision", "text")}
 
 
 @our_model

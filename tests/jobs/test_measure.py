@@ -303,8 +303,10 @@ def test_the_probes_are_kept_beside_their_measures(measured):
     frame = run.measures(["linear_probe"])
     single = frame[frame["stream_b"].eq("") & frame["value"].notna()]
     valued = set(single[["key", "estimator", "stream_a", "layer_a"]].itertuples(index=False))
-    kept = probes[["key", "task", "stream", "layer"]]
-    assert set(kept.itertuples(index=False)) == valued and valued
+    of_layers = probes[probes["site"].eq("block")][["key", "task", "stream", "layer"]]
+    assert set(of_layers.itertuples(index=False)) == valued and valued
+    named = probes[probes["site"].eq("fusion")]
+    assert set(named[["stream", "layer"]].itertuples(index=False)) == {("vision", 2), ("text", 2)}
 
 
 def test_an_older_store_gets_its_probes_and_nothing_is_measured_again(measured, refitted):

@@ -161,7 +161,7 @@ def probes_of(layers, **equal):
     return [row for row in rows if all(row[name] == value for name, value in equal.items())]
 
 
-def test_a_probe_is_kept_of_every_single_layer_that_has_a_value(layers):
+def test_a_probe_is_kept_of_every_single_layer_that_has_a_value_and_of_named_sites(layers):
     valued = {
         (row["estimator"], row["stream_a"], row["layer_a"], row["site_a"], row["n"])
         for row in probe_rows(layers)
@@ -169,9 +169,12 @@ def test_a_probe_is_kept_of_every_single_layer_that_has_a_value(layers):
     }
     rows = probes_of(layers)
     places = {(r["task"], r["stream"], r["layer"], r["site"], r["n"]) for r in rows}
-    assert places == valued and len(valued) == 3 * 6
+    fusion = {
+        (name, "vision", 2, "fusion", n) for name, n in (("joy", 54), ("kind", N), ("topics", N))
+    }
+    assert places == valued | fusion and len(valued) == 3 * 6
     assert ("joy", "vision", 0, "block", 54) not in places
-    assert len(rows) == 6 * (2 + 3 + 2)
+    assert len(rows) == 7 * (2 + 3 + 2)
     assert {row["pooling"] for row in rows} == {"cls"}
 
 
@@ -179,7 +182,7 @@ def test_a_kept_probe_is_fitted_once_on_all_labelled_samples(layers):
     have = layers.labels[YES] >= 0
     x = layers.arrays[LayerRef("vision", 2)]
     probe = fit_linear_probe(x[have], layers.labels[YES][have], task="binary")
-    rows = probes_of(layers, task="joy", stream="vision", layer=2)
+    rows = probes_of(layers, task="joy", stream="vision", layer=2, site="block")
     assert [row["class"] for row in rows] == ["no", "yes"]
     for at, row in enumerate(rows):
         np.testing.assert_array_equal(row["mean"], x[have].astype(np.float64).mean(axis=0))

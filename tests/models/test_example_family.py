@@ -78,4 +78,4 @@ def test_a_text_that_is_too_long_is_counted_not_silently_cut() -> None:
     sample = case.samples[0]
     long = type(sample)("the cat is on the cup " * 8, sample.images)
     inputs = case.adapter.encode([sample, long])
-    assert inputs.cut.tolist() == [0, 48 + 2 - 32]
+    assert inputs.cut["text"].tolist() == [0, 48 + 2 - 32]

@@ -149,7 +149,7 @@ def test_a_text_too_long_is_cut_and_counted_and_the_prompt_around_it_stays(
     inputs = adapter.encode([long, short])
     words = adapter.processor.tokenizer.convert_ids_to_tokens(inputs.tensors["input_ids"][0])
     assert len(words) == 64 and words[-2:] == ["assistant", ":"] and words.count("<image>") == 9
-    assert inputs.cut.tolist() == [80 - words.count("cat"), 0]
+    assert inputs.cut["text"].tolist() == [80 - words.count("cat"), 0]
     with pytest.raises(InputError, match="the prompt around sample 1 alone has"):
         adapter.encode([Sample("cat", tuple(pictures(8)))])
 

@@ -17,7 +17,7 @@ from backend.errors import InputError
 from backend.models.loading import (
     Checkpoint,
     checkpoint_digest,
-    checkpoints_at_hand,
+    checkpoints_below,
     open_checkpoint,
     without_execution,
 )
@@ -372,14 +372,13 @@ def test_tokenizer_and_image_processor_open_without_a_processor_class(folder: Pa
 
 
 def test_checkpoints_at_hand_are_found_below_a_directory_with_what_is_wrong(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
 ) -> None:
-    monkeypatch.setattr("backend.models.loading.cached_models", lambda: iter(()))
     bad = folder.parent / "group" / "bad"
     shutil.copytree(folder, bad)
     (bad / WEIGHTS).write_bytes(b"")
-    found = {c.folder: c.problem for c in checkpoints_at_hand([folder.parent])}
+    found = {c.folder: c.problem for c in checkpoints_below([folder.parent])}
     assert set(found) == {folder, bad}
     assert found[folder] == "" and "cut short" in found[bad]
     with pytest.raises(InputError, match="no such directory"):
-        checkpoints_at_hand([folder / "nowhere"])
+        checkpoints_below([folder / "nowhere"])

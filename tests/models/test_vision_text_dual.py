@@ -90,7 +90,7 @@ def test_roberta_takes_as_many_tokens_as_it_has_positions_after_those_it_leaves_
     assert adapter.max_tokens == 16
     inputs = adapter.encode([Sample(" ".join(["cat"] * 20), tuple(pictures(1)))])
     assert inputs.tensors["input_ids"].shape[1] == 16
-    assert inputs.cut.tolist() == [6]
+    assert inputs.cut["text"].tolist() == [6]
     adapter.forward(inputs)
 
 

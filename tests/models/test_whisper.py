@@ -108,7 +108,10 @@ def test_what_does_not_fit_is_cut_and_counted(case: Case) -> None:
     long = replace(case.samples[0], text="x" * 70, audio=Audio(wave, rate))
     inputs = case.adapter.encode([long, case.samples[1]])
     text = 3 + 70 - 64
-    assert inputs.cut.tolist() == [25 + text, 0]
+    assert {name: cut.tolist() for name, cut in inputs.cut.items()} == {
+        "audio": [25, 0],
+        "text": [text, 0],
+    }
     assert inputs.tensors["decoder_input_ids"].shape[1] == 64
 
 

@@ -33,6 +33,11 @@ def marks(at: AppTest) -> dict[str, list[dict[str, Any]]]:
     return {key: head["marks"] for key, (head, _) in _sent(at).items()}
 
 
+def steps(at: AppTest) -> dict[str, dict[str, Any]]:
+    """{key: what a figure shows at each layer of the strip}."""
+    return {key: head["steps"] for key, (head, _) in _sent(at).items() if "steps" in head}
+
+
 def alts(at: AppTest) -> dict[str, str]:
     """{key: the words that stand for a chart where it is not seen}."""
     return {key: head["alt"] for key, (head, _) in _sent(at).items()}

@@ -1,7 +1,5 @@
 """The Trace page on the demo, with a real model."""
 
-import time
-
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -30,14 +28,11 @@ def words(at):
 
 
 def pressed(at):
-    """Press Trace, and wait until there is something to see."""
+    """Press Trace; the page waits until there is something to see."""
     next(button for button in at.button if button.label == "Trace").click()
     at.run()
-    until = time.monotonic() + 60
-    while "Path" not in [header.value for header in at.header]:
-        assert time.monotonic() < until and not at.exception and not at.error, words(at)
-        time.sleep(0.2)
-        at.run()
+    assert not at.exception and not at.error, words(at)
+    assert "Path" in [header.value for header in at.header]
     return at
 
 
@@ -48,14 +43,46 @@ def test_a_drawn_macro_is_traced_with_and_without_fusion(visit):
     at = pressed(at)
     assert not at.exception
     drawn = charts(at)
-    assert {"path-vision", "path-text", "standing-similarity", "standing-norm"} <= set(drawn)
-    names = {trace.get("name") for trace in drawn["path-vision"]["data"]}
+    assert {
+        *("trace-vision-path", "trace-text-path", "trace-vision-similarity", "trace-vision-norm")
+    } <= set(drawn)
+    names = {trace.get("name") for trace in drawn["trace-vision-path"]["data"]}
     assert {"this pair", "without fusion"} <= names
-    assert len(drawn["path-vision"]["frames"]) == 16, "13 layers and 3 fusions"
-    assert "**without fusion** parts from the pair: vision at layer 10.fusion" in words(at).replace(
-        "\\", ""
-    )
-    assert "irony" in words(at)
+    assert len(drawn["trace-vision-path"]["frames"]) == 16, "13 layers and 3 fusions"
+    said = words(at).replace("\\", "")
+    assert "without fusion parts from the pair" in said
+    assert "vision at layer 10.fusion and text at layer 10.fusion." in said
+    assert "irony" in said
+
+
+def test_a_range_of_the_strip_is_what_every_panel_shows(visit):
+    at = pressed(visit(span="3~7", layer="5"))
+    assert "were ignored" not in words(at)
+    drawn = charts(at)
+    frames = [frame["name"] for frame in drawn["trace-vision-path"]["frames"]]
+    assert frames == ["3", "4", "5", "6", "7"]
+    assert drawn["trace-vision-norm"]["layout"]["xaxis"]["range"] == [2.5, 7.5]
+    at = visit(span="3~99")
+    assert "these runs have no span" in words(pressed(at)).replace("\\", "")
+
+
+def test_a_pinned_pair_stands_beside_the_next_one_until_it_is_unpinned(visit):
+    at = pressed(visit())
+    alone = set(charts(at))
+    next(button for button in at.button if button.label == "Pin this pair").click()
+    at.run()
+    assert set(charts(at)) == alone
+    other = next(one for one in at.selectbox if one.label == "Model")
+    early = next(label for label in other.options if label.startswith("macros-early"))
+    other.set_value(next(k for k in other.options if k == early))
+    at.run()
+    at = pressed(at)
+    pinned = {name for name in charts(at) if name.startswith("trace-pinned-")}
+    assert {name.replace("pinned-", "") for name in pinned} == alone
+    assert "Pinned: macros-late" in words(at).replace("\\", "")
+    next(button for button in at.button if button.label == "Unpin").click()
+    at.run()
+    assert not [name for name in charts(at) if name.startswith("trace-pinned-")]
 
 
 def test_a_stored_sample_is_drawn_again_and_lies_on_its_stored_points(visit):
@@ -65,7 +92,7 @@ def test_a_stored_sample_is_drawn_again_and_lies_on_its_stored_points(visit):
     at.get_by_key("trace-sample").set_value(ids[4]).run()
     assert at.query_params["sample"] == ids[4]
     at = pressed(at)
-    figure = charts(at)["path-vision"]
+    figure = charts(at)["trace-vision-path"]
     points = figure["data"][0]["hovertext"]
     last = figure["frames"][-1]["data"]
     from tests.pages.test_compare import numbers

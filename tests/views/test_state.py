@@ -24,6 +24,8 @@ states = st.builds(
     pair=st.none() | st.tuples(names, names).filter(lambda pair: pair[0] != pair[1]),
     stream=st.none() | names,
     layer=st.none() | labels,
+    span=st.none() | st.tuples(labels, labels),
+    model=st.none() | free,
     measure=st.sampled_from(list(two_layers())),
     estimator=st.sampled_from(["biased", "debiased"]),
     pooling=st.sampled_from([None, "cls", "mean"]),

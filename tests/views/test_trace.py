@@ -38,7 +38,7 @@ def test_the_path_of_a_stored_pair_lies_on_its_stored_points(run, reference):
 
 def test_curves_hold_every_trace_by_name_and_the_pair_is_left_out_of_its_percentile(run, reference):
     traces = {"pair": traced(run, reference, 3), "other": traced(run, reference, 4)}
-    rows = views.curves(reference, traces, ("vision", "text"), None)
+    rows = views.among(reference, traces, ("vision", "text"), None).curves
     assert set(rows["name"]) == {"pair", "other"} and set(rows["curve"]) == set(views.WORDS)
     norms = np.linalg.norm(run.vectors("vision", 12, "cls").astype(np.float64), axis=1)
     (row,) = rows[
@@ -63,13 +63,16 @@ def test_traces_part_where_they_first_differ(run, reference):
 
 def test_another_stream_stands_at_the_same_relative_depth():
     deep, flat = StreamSpec.of("vision", "vision", 12, 4), StreamSpec.of("text", "text", 6, 4)
-    assert views.beside(deep, LayerRef("vision", 8), flat.refs, flat) == "4"
-    assert views.beside(deep, LayerRef("vision", 12), flat.refs, flat) == "6"
-    assert views.beside(flat, LayerRef("text", 0), deep.refs, deep) == "0"
+    assert views.beside(deep, LayerRef("vision", 8), flat.refs, flat).label == "4"
+    assert views.beside(deep, LayerRef("vision", 12), flat.refs, flat).label == "6"
+    assert views.beside(flat, LayerRef("text", 0), deep.refs, deep).label == "0"
+    fused = StreamSpec.of("vision", "vision", 12, 4, [3])
+    assert views.beside(fused, LayerRef("vision", 3), fused.refs, fused).label == "3"
 
 
 def test_a_turn_is_told_against_what_reference_pairs_do(run, reference):
-    near = views.near(reference, traced(run, reference, 5), str(reference.ids[5]))
+    pair = {"pair": traced(run, reference, 5)}
+    near = views.among(reference, pair, None, str(reference.ids[5])).near
     assert {turn.stream for turn in near.turns} == {"vision", "text"}
     (turn,) = (one for one in near.turns if one.stream == "vision")
     words = views.turn_in_words(turn)
@@ -81,3 +84,41 @@ def test_the_strip_starts_where_the_address_says_else_at_the_end():
     spec = StreamSpec.of("vision", "vision", 4, 8, [3])
     assert views.start_of(spec.refs, "3.fusion").label == "3.fusion"
     assert views.start_of(spec.refs, None).label == "4"
+
+
+def test_a_range_holds_the_sites_between_its_ends_whichever_comes_first():
+    spec = StreamSpec.of("vision", "vision", 4, 8, [3])
+    labels = lambda span: [ref.label for ref in views.within(spec.refs, span)]  # noqa: E731
+    assert labels(("1", "3.fusion")) == labels(("3.fusion", "1")) == ["1", "2", "3.fusion"]
+    assert labels(None) == labels(("1", "9")) == ["0", "1", "2", "3.fusion", "3", "4"]
+
+
+def test_neighbours_are_compared_at_the_ends_of_a_range_else_where_most_change(run, reference):
+    near = views.among(reference, {"pair": traced(run, reference, 5)}, None, None).near
+    spec = reference.stream("vision")
+    turns = tuple((turn.before, turn.ref) for turn in near.turns)
+    assert views.changes(near.turns, spec, spec.refs) == turns and len(turns) == 2
+    part = spec.refs[2:6]
+    assert views.changes(near.turns, spec, part) == ((part[0], part[-1]),)
+
+
+def test_without_reference_pairs_a_pair_has_the_same_curves_and_no_percentiles(run, reference):
+    pair = {"pair": traced(run, reference, 2)}
+    rows = views.curves_alone(pair, "cls")
+    among = views.among(reference, pair, ("vision", "text"), None).curves
+    among = among[among["curve"].isin(["norm", "step", "angle"])].reset_index(drop=True)
+    assert list(rows.columns) == list(among.columns)
+    place = ["name", "curve", "stream", "layer", "site", "position", "pooling", "reason"]
+    assert rows[place].equals(among[place])
+    np.testing.assert_allclose(rows["value"], among["value"], rtol=1e-9)
+    assert rows["percentile"].isna().all() and rows["p50"].isna().all() and rows["n"].eq(0).all()
+
+
+def test_a_part_of_a_path_is_that_at_its_sites(run, reference):
+    whole = views.path(
+        reference, {"pair": traced(run, reference, 7)}, reference.stream("vision"), None
+    )
+    part = whole.of(whole.refs[3:5])
+    assert part.refs == whole.refs[3:5]
+    assert np.array_equal(part.reference, whole.reference[3:5])
+    assert np.array_equal(part.paths["pair"], whole.paths["pair"][3:5])

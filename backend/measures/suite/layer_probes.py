@@ -43,8 +43,8 @@ def probe_rows(layers: Layers, asked: Mapping[str, Arguments]) -> Table:
     first. Classes (labels, if there are several a sample) with fewer samples than folds cannot be
     cross-validated and are left out with a warning.
 
-    Kept are the probes of single layers that have a value, each fitted once on all samples of the
-    same target.
+    Kept are the probes of single sites, named ones such as ``4.fusion`` among them, each fitted
+    once on all samples of the same target; a site of which nothing can be learned has none.
     """
     arguments = asked["linear_probe"]
     folds = arguments["folds"]
@@ -55,7 +55,7 @@ def probe_rows(layers: Layers, asked: Mapping[str, Arguments]) -> Table:
     places: list[tuple[LayerRef, ...]] = [*((ref,) for ref in single), *matching(layers)]
     return Table(
         _rows(layers, targets, places, arguments),
-        probes=_fits(layers, targets, single, arguments),
+        probes=_fits(layers, targets, arguments),
     )
 
 
@@ -146,16 +146,14 @@ def _probe(x: NDArray[np.floating], target: Target, arguments: Arguments) -> Res
     return linear_probe(x, target.labels, task=task.kind, **arguments)
 
 
-def _fits(
-    layers: Layers, targets: list[Target], refs: list[LayerRef], arguments: Arguments
-) -> Iterator[Row]:
-    """A row an output of the probe of every layer that has one, classes in the task's order."""
+def _fits(layers: Layers, targets: list[Target], arguments: Arguments) -> Iterator[Row]:
+    """A row an output of the probe of every site that has one, classes in the task's order."""
     folds, penalty = arguments["folds"], arguments["penalty"]
     for target in targets:
         if len(target.rows) < 2:
             continue
         kind, order = target.task.kind, target.task.classes.index
-        for ref in refs:
+        for ref in layers.refs:
             x = layers.arrays[ref][target.rows]
             with _named((ref,)):
                 probe = fit_linear_probe(x, target.labels, task=kind, folds=folds, penalty=penalty)

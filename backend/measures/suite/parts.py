@@ -87,7 +87,7 @@ class Part:
     @property
     def probes(self) -> bool:
         """Whether it also keeps the probes that it fits."""
-        return "linear_probe" in self.uses
+        return any(use.probes for use in self.uses.values())
 
 
 @cache

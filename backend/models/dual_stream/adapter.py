@@ -142,7 +142,7 @@ class DualStream(Adapter):
                 "vision": Origins("box", boxes, np.zeros(boxes.shape[:2], dtype=np.int32)),
                 "text": words.spans,
             },
-            cut=words.cut,
+            cut={"text": words.cut},
         )
 
     def inputs(self, tensors: dict[str, Tensor]) -> Inputs:

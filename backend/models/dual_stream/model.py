@@ -26,8 +26,10 @@ from backend.models.dual_stream.encoders import (
 )
 from backend.models.dual_stream.pretrained import build_text, build_vision
 from backend.models.dual_stream.stepping import leaving
+from backend.models.images import patch_roles
 from backend.models.placement import Placement, check_placement, name_of
-from backend.models.roles import Role, has, patch_roles, text_roles
+from backend.models.roles import Role, has
+from backend.models.texts import text_roles
 from backend.types import POOLINGS, Pooling, StreamSpec, TaskSpec
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import item, meets, self_attention, silenced
 from backend.models.families.image_tokens import ImageTokens, Parts
+from backend.models.images import patch_roles
 from backend.models.points import Argument, AttentionPoint, Point, Rewrite
-from backend.models.roles import Role, patch_roles
+from backend.models.roles import Role
 from backend.models.texts import Prompted
 from backend.types import LayerRef, Meet, Site, StreamSpec
 

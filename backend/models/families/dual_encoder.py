@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from backend.data.sample import Sample
 from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import Released, block_points, block_sites, self_attention
+from backend.models.images import patch_roles
 from backend.models.points import AttentionPoint, Point
-from backend.models.roles import Origins, Role, patch_roles, text_roles
-from backend.models.texts import special_ids, tokenize
+from backend.models.roles import Origins, Role
+from backend.models.texts import special_ids, text_roles, tokenize
 from backend.types import POOLINGS, LayerRef, Meet, Pooling, Site, StreamSpec
 
 
@@ -106,7 +107,7 @@ class DualEncoder(Released):
             {**text.tensors, **vision.tensors},
             {"vision": vision.roles, "text": text.roles},
             {"vision": vision.origins, "text": text.origins},
-            text.cut,
+            {"text": text.cut},
         )
 
     def encode_vision(self, samples: Sequence[Sample]) -> Encoded:

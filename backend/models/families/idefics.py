@@ -151,7 +151,7 @@ class Idefics(Released):
                 "vision": several_boxes(images, processor, grid, len(self.prefix)),
                 "text": tokens.spans,
             },
-            tokens.cut,
+            {"text": tokens.cut},
         )
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:

@@ -290,7 +290,7 @@ class ImageTokens(Released):
                 **({} if placed is None else {"image": placed}),
                 "text": tokens.spans,
             },
-            tokens.cut,
+            {"text": tokens.cut},
         )
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ from backend.models.families.base import (
 )
 from backend.models.loading import Checkpoint
 from backend.models.points import Argument, AttentionPoint, Item, Point, Pooled, Rewrite
-from backend.models.roles import Origins, Role, placed_boxes, text_roles
-from backend.models.texts import special_ids, tokenize
+from backend.models.roles import Origins, Role, placed_boxes
+from backend.models.texts import special_ids, text_roles, tokenize
 from backend.types import POOLINGS, LayerRef, Meet, Site, StreamSpec
 
 
@@ -183,7 +183,7 @@ class Lxmert(Released):
                 "text": texts.spans,
                 "vision": Origins("box", at, np.zeros(at.shape[:2], dtype=np.int32)),
             },
-            texts.cut,
+            {"text": texts.cut},
         )
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:

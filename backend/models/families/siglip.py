@@ -9,8 +9,8 @@ import torch
 from backend.data.sample import Sample
 from backend.models.families.dual_encoder import DualEncoder, Encoded, Tower
 from backend.models.points import Point, Pooled
-from backend.models.roles import Role, box_origins, grid_boxes, text_roles
-from backend.models.texts import special_ids, tokenize
+from backend.models.roles import Role, box_origins, grid_boxes
+from backend.models.texts import special_ids, text_roles, tokenize
 from backend.types import Site
 
 

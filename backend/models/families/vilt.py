@@ -23,8 +23,8 @@ from backend.models.families.base import (
     unseen,
 )
 from backend.models.points import AttentionPoint, Point, Pooled, Rewrite
-from backend.models.roles import Origins, Role, box_origins, grid_boxes, text_roles
-from backend.models.texts import special_ids, tokenize
+from backend.models.roles import Origins, Role, box_origins, grid_boxes
+from backend.models.texts import special_ids, text_roles, tokenize
 from backend.types import LayerRef, Meet, Site, StreamSpec
 
 
@@ -95,11 +95,11 @@ class Vilt(Released):
         text = text_roles(texts.ids, texts.mask, special_ids(tokenizer), "first")
         vision = torch.full((len(samples), 1 + patches), int(Role.PADDING), dtype=torch.int8)
         vision[:, 0] = int(Role.SUMMARY)
-        boxes = []
+        boxes, left_out = [], []
         for row, (image, grid, own) in enumerate(zip(images, grids, chosen, strict=True)):
             vision[row, 1 : 1 + len(own)] = int(Role.CONTENT)
             boxes.append(grid_boxes((0.0, 0.0, *image.size), *grid, image.size)[own])
-            texts.cut[row] += grid[0] * grid[1] - len(own)
+            left_out.append(grid[0] * grid[1] - len(own))
         spans = np.pad(texts.spans.values, ((0, 0), (0, 1 + patches), (0, 0)), constant_values=-1)
         return Inputs(
             {"input_ids": texts.ids, "attention_mask": texts.mask, **pixels},
@@ -108,7 +108,7 @@ class Vilt(Released):
                 "text": Origins("span", spans),
                 "vision": box_origins(boxes, words + 1, words + 1 + patches),
             },
-            texts.cut,
+            {"text": texts.cut, "vision": np.array(left_out)},
         )
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ class Whisper(Released):
             heard.tensors | spoken.tensors,
             heard.roles | spoken.roles,
             heard.origins | spoken.origins,
-            heard.cut + spoken.cut,
+            heard.cut | spoken.cut,
         )
 
     def _heard(self, samples: Sequence[Sample]) -> Inputs:
@@ -134,7 +134,7 @@ class Whisper(Released):
             {"input_features": torch.cat([mel["input_features"] for mel in mels])},
             {"audio": roles},
             {"audio": moments(durations, tokens, step / rate)},
-            np.array([max(0, length - tokens) for length in lengths]),
+            {"audio": np.array([max(0, length - tokens) for length in lengths])},
         )
 
     def _spoken(self, samples: Sequence[Sample]) -> Inputs:
@@ -154,7 +154,7 @@ class Whisper(Released):
             {"decoder_input_ids": spoken.ids, "decoder_attention_mask": spoken.mask},
             {"text": prompt_roles(spoken, special_ids(tokenizer), elsewhere)},
             {"text": spoken.spans},
-            spoken.cut,
+            {"text": spoken.cut},
         )
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ class Postcards(Released):
                 "vision": self.image_boxes(samples, processor, side, side, prefix=0),
                 "text": texts.spans,
             },
-            texts.cut,
+            {"text": texts.cut},
         )
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:

@@ -1,0 +1,65 @@
+// A figure's values as tables of the page. Text is text, never HTML.
+
+import { Reader } from "./read.js";
+
+const MOST_ROWS = 2000;
+const FIRST_ROWS = 1000;
+const style = document.createElement("style");
+style.textContent = `
+.figure-table { overflow: auto; max-height: max(300px, 70vh); font: 12px/1.4 var(--st-font);
+  color: var(--st-text-color); font-variant-numeric: tabular-nums; }
+.figure-table:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
+.figure-table table { border-collapse: collapse; margin-bottom: 12px; }
+.figure-table caption { text-align: left; font-weight: 600; padding: 4px 8px; }
+.figure-table th, .figure-table td { text-align: left; vertical-align: top; padding: 3px 8px;
+  border-bottom: 1px solid var(--st-border-color); }
+.figure-table thead th { position: sticky; top: 0; background: var(--st-background-color); }
+.figure-table td { max-width: 22em; }
+.figure-table small { white-space: nowrap; }
+.figure-note { margin: 0 8px 8px; }`;
+document.head.append(style);
+
+const number = count => count.toLocaleString("en");
+
+function made(tag, text = "", settings = {}) {
+  const node = Object.assign(document.createElement(tag), settings);
+  node.textContent = text;
+  return node;
+}
+
+const noteOf = text => made("div", text, { className: "figure-note" });
+
+function cell(said, settings) {
+  const [text, within] = [said].flat();
+  const node = made(settings ? "th" : "td", text, settings);
+  if (within) node.append(" ", made("small", `(${within})`));
+  return node;
+}
+
+function table({ head, rows }, caption) {
+  const node = document.createElement("table");
+  node.append(made("caption", caption));
+  node.createTHead().insertRow().append(...head.map(name => cell(name, { scope: "col" })));
+  const body = node.createTBody();
+  for (const [name, ...cells] of rows) {
+    body.insertRow().append(cell(name, { scope: "row" }), ...cells.map(one => cell(one)));
+  }
+  return node;
+}
+
+/** What stands in a drawn plot's place: its values; `layout` is its figure's own. */
+export function tables(plot, layout, alt) {
+  const frame = made("div", "", { className: "figure-table", tabIndex: 0, role: "region",
+    ariaLabel: `Table: ${alt}` });
+  const parts = new Reader(plot, layout).tables();
+  if (!parts.length) frame.append(noteOf("This figure shows no values."));
+  parts.forEach(({ title, head, rows, notes = [] }, k) => {
+    const long = rows.length > MOST_ROWS;
+    const shown = long ? rows.slice(0, FIRST_ROWS) : rows;
+    frame.append(table({ head, rows: shown }, k && title ? `${alt}: ${title}` : alt));
+    const said = long ? [`The first ${number(FIRST_ROWS)} of ${number(rows.length)} rows; the `
+      + "page's download has all of them."] : [];
+    frame.append(...[...notes, ...said].map(noteOf));
+  });
+  return frame;
+}

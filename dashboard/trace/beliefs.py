@@ -1,0 +1,95 @@
+"""What a model believes of a traced pair: its own prediction, and each layer's probe or lens."""
+
+from __future__ import annotations
+
+import shlex
+
+import pandas as pd
+import streamlit as st
+
+from backend.errors import InputError
+from backend.inference.beliefs import beliefs
+from backend.types import LayerRef
+from backend.views.store_access import opened
+from backend.words import literal
+from dashboard.trace.draw import tabulate
+from dashboard.trace.side import Side
+
+
+def show_beliefs(side: Side) -> None:
+    """What the model predicts of each trace; the kept probes and the logit lens of the pair."""
+    _show_outputs(side)
+    _show_next_words(side)
+    if side.traced.offer.run_id:
+        _show_probes(side)
+    elif not side.trace.outputs and side.trace.next_words is None:
+        st.caption("This model predicts nothing itself, and without a run it has no probes.")
+
+
+def _show_outputs(side: Side) -> None:
+    for at, output in enumerate(side.trace.outputs):
+        order = output.probabilities.argsort()[::-1][:3]
+        table = pd.DataFrame(
+            [
+                {
+                    "pair": name,
+                    **{
+                        output.classes[
+                            k
+                        ]: f"{100 * float(trace.outputs[at].probabilities[k]):.0f} %"
+                        for k in order
+                    },
+                }
+                for name, trace in side.traces.items()
+            ]
+        )
+        st.markdown(f"**The model itself: {literal(output.task)}**")
+        tabulate(side, f"predictions of {output.task}", table)
+
+
+def _show_next_words(side: Side) -> None:
+    lens = side.trace.next_words
+    if lens is None:
+        return
+    table = pd.DataFrame(
+        [
+            {"layer": ref.label, **{str(k + 1): word for k, word in enumerate(words)}}
+            for ref, words in zip(lens.refs, lens.words, strict=True)
+        ]
+    )
+    side.part.rows[side.titled("next words")] = table
+    st.markdown(
+        "**Next words**",
+        help="The logit lens: what each layer's vector at the last "
+        "position gives through the model's own final norm and unembedding.",
+    )
+    tabulate(side, "next words by layer", table)
+
+
+def _show_probes(side: Side) -> None:
+    run_id, spec = side.traced.offer.run_id, side.spec
+    try:
+        rows = beliefs(opened(side.store.path).run(run_id), side.trace.vectors)
+    except InputError as error:
+        st.caption(literal(str(error)))
+        return
+    if rows.empty:
+        st.caption("This run keeps no fitted probes. This makes them:")
+        command = ["fusionscope", "measure", "--store", side.store.path, "--run", run_id]
+        st.code(shlex.join(command), language="bash", wrap_lines=True)
+        return
+    side.part.rows[side.titled("beliefs")] = rows
+    pooling = side.pooling if rows["pooling"].eq(side.pooling).any() else rows["pooling"].iloc[0]
+    mine = rows[rows["stream"].eq(spec.name) & rows["pooling"].eq(pooling)]
+    shown = {(ref.layer, ref.site) for ref in side.refs}
+    mine = mine[[place in shown for place in zip(mine["layer"], mine["site"], strict=True)]]
+    for task, table in mine.groupby("task", sort=False):
+        top = table.groupby("class")["probability"].max().nlargest(4).index
+        wide = table[table["class"].isin(list(top))].pivot_table(
+            index="position", columns="class", values="probability", sort=False
+        )
+        places = table.drop_duplicates("position")[["layer", "site"]].itertuples(index=False)
+        percent = wide.map(lambda value: f"{100 * value:.0f} %")
+        percent.insert(0, "layer", [LayerRef(spec.name, int(k), str(s)).label for k, s in places])
+        with st.expander(f"Probes of {literal(task)} by layer of {literal(spec.name)}"):
+            tabulate(side, f"{spec.name} probes of {task}", percent.reset_index(drop=True))

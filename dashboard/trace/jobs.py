@@ -1,0 +1,126 @@
+"""A visitor's job at the inference service: submitted, waited for with its stages, cancelled."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from backend.inference.jobs import Job
+from backend.inference.models import Catalogue, named_models
+from backend.inference.requests import STAGES, Busy, Done, Failed, Request
+from backend.inference.service import Service
+from backend.views.store_access import StoreView, opened
+from backend.words import literal
+
+T = TypeVar("T")
+
+_JOB = "fusionscope_job"
+_AT_ONCE_S = 0.3
+_EVERY_S = 0.1
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A job, and who takes what comes of it."""
+
+    job: Job[Any]
+    take: Callable[[Done[Any]], None]
+
+
+@lru_cache(maxsize=4)
+def _catalogue(_store: object, path: str) -> Catalogue:
+    return Catalogue(opened(path), named_models())
+
+
+@lru_cache(maxsize=4)
+def _service(catalogue: Catalogue) -> Service:
+    from backend.models.devices import choose_device
+
+    return Service(catalogue, [str(choose_device("auto"))])
+
+
+@lru_cache(maxsize=1)
+def prepare() -> None:
+    """Load what models need in the background: whoever opens the page will want to run one.
+
+    Importing torch and its kin takes seconds, in which the visitor chooses a picture.
+    """
+
+    def load() -> None:
+        from backend.inference import tracing  # noqa: F401
+        from backend.models.dual_stream import adapter  # noqa: F401
+
+    threading.Thread(target=load, name="prepare", daemon=True).start()
+
+
+def catalogue(store: StoreView) -> Catalogue:
+    """The models that may be traced beside a store."""
+    return _catalogue(opened(store.path), store.path)
+
+
+def submit(store: StoreView, request: Request[T], take: Callable[[Done[T]], None]) -> None:
+    """Submit a request, in place of one that this visitor still waits for; says if it is busy.
+
+    ``take`` gets what came of it, in the run of the page that has waited for it (:func:`wait`).
+    """
+    cancel()
+    st.session_state[_JOB] = None
+    try:
+        job = _service(catalogue(store)).submit(request)
+    except Busy as error:
+        st.warning(literal(str(error)), icon=":material/hourglass_top:")
+        return
+    st.session_state[_JOB] = _Waiting(job, take)
+
+
+def wait() -> None:
+    """The stages of the job on its way with a Cancel, if there is one, until it has ended."""
+    waiting: _Waiting | None = st.session_state.get(_JOB)
+    if waiting is None:
+        return
+    place = st.empty()
+    if not _done(waiting.job, _AT_ONCE_S):
+        with place.container(horizontal=True, vertical_alignment="center"):
+            line = st.empty()
+            st.button("Cancel", key="trace-cancel", on_click=cancel)
+        line.markdown(_stages(waiting.job))
+        while not _done(waiting.job, _EVERY_S):
+            line.markdown(_stages(waiting.job))
+    place.empty()
+    st.session_state[_JOB] = None
+    outcome = waiting.job.result()
+    if isinstance(outcome, Failed):
+        st.error(literal(str(outcome.error)), icon=":material/error:")
+    elif isinstance(outcome, Done):
+        waiting.take(outcome)
+    else:
+        st.info("Cancelled.", icon=":material/cancel:")
+
+
+def cancel() -> None:
+    """Want it no more; the page says so when it is drawn again."""
+    waiting: _Waiting | None = st.session_state.get(_JOB)
+    if waiting is not None:
+        waiting.job.cancel()
+
+
+def _done(job: Job[Any], within_s: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        job.result(within_s)
+    return job.done
+
+
+def _stages(job: Job[Any]) -> str:
+    spent, now = job.seconds(), job.stage
+    parts = [
+        f"**{stage} {spent[stage]:.1f} s**" if stage == now else f"{stage} {spent[stage]:.1f} s"
+        for stage in STAGES
+        if stage in spent
+    ]
+    return f":material/hourglass_top: {' · '.join(parts) or 'waiting for its turn'}"

@@ -1,0 +1,44 @@
+"""The way of a traced pair over the map of every layer."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from backend.figures.trace import path_map
+from backend.words import listed, literal
+from dashboard.trace.draw import draw
+from dashboard.trace.side import Side, Steps
+
+
+def show_paths(side: Side) -> None:
+    """The pair's way, a map a stream, at the strip's layer."""
+    if side.among is None:
+        return
+    if not side.among.paths:
+        st.caption("The run has no maps of its layers: `fusionscope project` makes them.")
+        return
+    with st.grid(2, min_column_width=340):
+        for name, whole in side.among.paths.items():
+            other = side.trace.stream(name)
+            steps: Steps = {}
+            for label in side.at:
+                steps[label] = {"frame": side.beside(label, other, whole.refs).label}
+            shown = {str(step["frame"]) for step in steps.values()}
+            path = whole.of([ref for ref in whole.refs if ref.label in shown])
+            with st.container(border=True):
+                st.markdown(f"**{literal(name)}**")
+                figure = path_map(
+                    [ref.label for ref in path.refs],
+                    path.reference,
+                    path.samples,
+                    path.paths,
+                    title=f"{name}, {path.method.upper()}",
+                )
+                draw(
+                    side,
+                    f"{name} path",
+                    figure,
+                    alt=f"The way of {listed(side.traces)} over the {name} maps of "
+                    f"{side.among.n:,} reference pairs",
+                    steps=steps,
+                )
