@@ -32,6 +32,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+BEGUN = time.perf_counter()
+"""The imports below are part of the time: they can take half a minute."""
+
 try:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -277,14 +280,13 @@ def prepared(size: Size, folder: Path) -> Bench:
 
 def rows(size: Size, devices: list[torch.device], limit_s: float) -> Iterator[Row]:
     """The parts, device by device, the accelerator first."""
-    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         bench = prepared(size, Path(folder))
         for device in reversed(devices):  # every share wants its rate
             yield matrix_rate(bench, device)
         for device in devices:
             for name, part in PARTS.items():
-                left = limit_s - (time.perf_counter() - begun)
+                left = limit_s - (time.perf_counter() - BEGUN)
                 if left < RESERVE_S:
                     yield Row(device.type, name, left_out=f"left out: {left:.0f} s were left")
                     continue
@@ -308,7 +310,6 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=330.0, help="seconds for everything")
     parser.add_argument("--json", action="store_true", help="one JSON instead of the table")
     given = parser.parse_args()
-    begun = time.perf_counter()
     transformers_logging.disable_progress_bar()
     best = choose_device("auto")
     devices = [best] if best.type == "cpu" else [best, torch.device("cpu")]
@@ -327,7 +328,7 @@ def main() -> None:
         done.append(row)
         if not given.json:
             print(row.line, flush=True)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - BEGUN
     if given.json:
         parts = [asdict(row) for row in done]
         print(json.dumps({**about, "seconds": seconds, "rows": parts, "faster": ratios(done)}))

@@ -230,7 +230,7 @@ def pooled(adapter: VisionTextDual, source: PairSource, split: str, limit: int |
             tensors = dict(inputs.tensors)
             images.append(model.vision_model(tensors.pop("pixel_values")).pooler_output)
             texts.append(model.text_model(**tensors).pooler_output)
-            cut.append(inputs.cut)
+            cut.append(inputs.cut["text"])
     if not images:
         raise InputError(f"has no pair that can be read in split {split!r}", where=source.name)
     return Pooled(torch.cat(images), torch.cat(texts), np.concatenate(cut))

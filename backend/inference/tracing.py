@@ -12,6 +12,7 @@ from torch import Tensor
 from backend.capture.sinks import AttentionSink, PooledSink
 from backend.capture.tap import Sink, Tap
 from backend.data.sample import Sample
+from backend.errors import InputError
 from backend.inference.lens import LastPositionSink, next_words
 from backend.inference.values import Floats, MapKey, Output, Tokens, Trace
 from backend.models.adapter import Adapter, AttentionKey, Inputs
@@ -21,6 +22,9 @@ from backend.types import POOLINGS, LayerRef, Pooling, StreamSpec, TaskSpec
 
 Places = Mapping[str, Sequence[NDArray[np.int64]]]
 """{stream: for every sample the positions of the stream's own tokens in its sequence}."""
+
+
+_BEYOND_PAIRS = {"audio": "a recording", "regions": "regions that a detector found"}
 
 
 def trace_batch(
@@ -40,6 +44,7 @@ def trace_batch(
     """
     if not samples:
         return ()
+    _check_needs(adapter, samples)
     inputs = adapter.encode(samples)
     places = own_places(inputs)
     pooled = PooledSink(poolings)
@@ -71,6 +76,18 @@ def trace_batch(
         )
         for row in range(len(samples))
     )
+
+
+def _check_needs(adapter: Adapter, samples: Sequence[Sample]) -> None:
+    """InputError where a model reads more than a picture and a text, and a sample is no more."""
+    for need, what in _BEYOND_PAIRS.items():
+        if need in adapter.needs and any(getattr(sample, need) is None for sample in samples):
+            raise InputError(
+                f"it reads {what}, which a picture with a text does not have",
+                where=f"model {adapter.name}",
+                hint="Capture shows its layers: its data has them. Trace the pair through a model "
+                "of pictures and texts.",
+            )
 
 
 def run(

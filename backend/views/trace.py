@@ -44,6 +44,11 @@ WORDS: dict[str, tuple[str, str]] = {
 
 NEIGHBOURS = 8
 
+_PLACES = {
+    "origins": "places of tokens in the picture",
+    "origins of text": "places of tokens in the text",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Path:
@@ -147,11 +152,43 @@ def partings(traces: Traces) -> dict[str, dict[str, LayerRef | None]]:
     return {name: parting(first, one) for name, one in others}
 
 
+def pooling_of(spec: StreamSpec, asked: str | None, kept: Sequence[Pooling]) -> Pooling:
+    """That which is asked for, else the first that is ``kept`` of reference pairs, else the first.
+
+    All of those that the stream has.
+    """
+    ranked = sorted(spec.poolings, key=lambda one: (one != asked, one not in kept))
+    return ranked[0]
+
+
+def next_words(trace: Trace) -> pd.DataFrame:
+    """The likeliest next words by layer, a row each.
+
+    Columns: stream, layer (its label), rank from 1, word, probability 0..1. Empty where the model
+    does not go on with the text.
+    """
+    lens, rows = trace.next_words, []
+    if lens is not None:
+        for ref, words, chances in zip(lens.refs, lens.words, lens.probabilities, strict=True):
+            for rank, (word, chance) in enumerate(zip(words, chances, strict=True), start=1):
+                rows.append((ref.stream, ref.label, rank, word, float(chance)))
+    return pd.DataFrame(rows, columns=["stream", "layer", "rank", "word", "probability"])
+
+
+def unsupported_in_words(trace: Trace) -> str:
+    """One line: what a trace of this model lacks, and why; empty where it lacks nothing."""
+    reasons = [
+        f"{_PLACES.get(what, what)} ({why[:1].lower()}{why[1:].rstrip('.')})"
+        for what, why in trace.unsupported.items()
+    ]
+    return f"Not shown: {'; '.join(reasons)}." if reasons else ""
+
+
 def turn_in_words(turn: Turn) -> str:
     """Where most neighbours change, against what the reference pairs do."""
     usual = f"{100 * turn.usual['p25']:.0f} to {100 * turn.usual['p75']:.0f} %"
     return (
-        f"{turn.stream}: most neighbours change from layer {turn.before.label} to "
+        f"In {turn.stream} most neighbours change from layer {turn.before.label} to "
         f"{turn.ref.label}, {100 * turn.change:.0f} % of them. The largest change of the reference "
         f"pairs is {usual} for half of them; this one is above {turn.percentile:.0f} %."
     )

@@ -153,7 +153,7 @@ def _place(row: pd.Series[float]) -> str:
 
 
 def _percent(share: float) -> str:
-    return "less than 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    return "< 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _top(output: Output) -> int:

@@ -7,6 +7,8 @@
 
 import { fitted, unclip } from "./fit.js";
 import { follow, layerOf } from "./layers.js";
+import { plotly } from "./library.js";
+import { Reader } from "./read.js";
 import { tables } from "./table.js";
 import { Walk } from "./walk.js";
 
@@ -18,14 +20,6 @@ const pool = new Map();
 const waiting = new Set();
 const figures = new WeakMap();
 let drawing = false;
-
-const plotly = new Promise((resolve, reject) => {
-  const script = document.createElement("script");
-  script.src = new URL("plotly.js", import.meta.url);
-  script.onload = () => resolve(window.Plotly);
-  script.onerror = () => reject(new Error(`${script.src} could not be loaded`));
-  document.head.append(script);
-});
 
 const style = document.createElement("style");
 style.textContent = `
@@ -111,15 +105,16 @@ class Figure {
   /** What the page wants to see now; `send` takes a click to the server. */
   show(wanted, json, theme, send) {
     this.send = send;
-    this.place.setAttribute("aria-label", wanted.alt);
     this.left?.();
     this.left = wanted.group ? follow(wanted.group, () => this.plot && this.mark()) : null;
     const same = this.wanted?.digest === wanted.digest && this.theme === theme;
     if (!same) {
       Object.assign(this, { figure: JSON.parse(json), theme });
       this.walk.leave();
+      this.extremes = "";
     }
     this.wanted = wanted;
+    this.label();
     this.walk.offer();
     this.height = this.figure.layout.height;
     this.place.style.minHeight = `${this.height}px`;
@@ -193,13 +188,21 @@ class Figure {
     this.tell();
   }
 
-  /** The values that are drawn now, where they are read. */
+  /** The values that are drawn now, in the figure's name and, where they are read, as tables. */
   tell() {
     this.table?.remove();
-    this.table = null;
-    if (!this.plot || !this.reading) return;
-    this.table = tables(this.plot, this.figure.layout, this.wanted.alt);
+    if (!this.plot) return;
+    const reader = new Reader(this.plot, this.figure.layout);
+    this.extremes = reader.extremes();
+    this.label();
+    if (!this.reading) return;
+    this.table = tables(reader, this.wanted.alt);
     this.place.append(this.table);
+  }
+
+  label() {
+    const words = [this.wanted.alt, this.extremes].filter(Boolean);
+    this.place.setAttribute("aria-label", words.join(". "));
   }
 
   async draw() {

@@ -42,18 +42,21 @@ function thinned({ tickvals, ticktext, range }, room) {
   const apart = Math.min(...tickvals.slice(1).map((value, k) => value - tickvals[k]));
   const every = Math.ceil(widest / (room * apart / Math.abs(range[1] - range[0])));
   if (!(every > 1)) return {};
+  let last = -Infinity;
   const short = (text, k) => {
     const [head, ...below] = text.split("<br>");
     const number = Number(head);
-    const stays = (Number.isInteger(number) ? number : k) % every === 0;
-    return stays ? text : ["&nbsp;", ...below].join("<br>");
+    const round = (Number.isInteger(number) ? number : k) % every === 0;
+    if (!round || tickvals[k] - last < every * apart) return ["&nbsp;", ...below].join("<br>");
+    last = tickvals[k];
+    return text;
   };
   return { tickvals, ticktext: texts.map(short) };
 }
 
 /** Break titles below the axes of a drawn plot that stick out of it. */
 export async function unclip(Plotly, plot) {
-  const { left, right } = plot.getBoundingClientRect();
+  const { left, right } = plot.querySelector(".main-svg").getBoundingClientRect();
   const changes = {};
   let most = 1;
   for (const title of plot.querySelectorAll(".infolayer text[class^=x][class$=title]")) {

@@ -23,7 +23,7 @@ export function wordsOf(trace, ...place) {
 export const axisOf = (plot, id) => plot._fullLayout[layoutKey(id)];
 
 const layoutKey = id => `${id[0]}axis${id.slice(1)}`;
-const inLine = words => plain(words).replace(/\s*\n\s*/g, "; ");
+const oneLine = text => text.replace(/\s*\n\s*/g, "; ");
 const isNumber = value => typeof value === "number" && Number.isFinite(value);
 const written = (value, digits) => value.toFixed(digits).replace(/^-(0(\.0*)?)$/, "$1");
 
@@ -42,7 +42,7 @@ const isLevel = trace => trace.hoverinfo === "skip" && trace.x?.length === 2
   && trace.y[0] === trace.y[1];
 
 /** Of a gap's words all but the first line, which says where it is. */
-const gapOf = words => words.split("\n").slice(1).join("; ") || words;
+const gapOf = words => oneLine(words.split("\n").slice(1).join("\n") || words);
 
 /** Digits after the point that tell apart a thousandth of a range; none for whole numbers. */
 function digitsOf(values, [low, high]) {
@@ -77,9 +77,24 @@ export class Reader {
   /** Tables {title, head, rows, notes}; a cell is a text, or a text and the ends of its interval. */
   tables() { return [...this.heats(), ...this.curves(), ...this.points()]; }
 
+  /** The lowest and the highest value of the map or the curves in words; "" where there is none. */
+  extremes() {
+    const [{ head, rows } = { rows: [] }] = [...this.heats(), ...this.curves()];
+    const cells = rows.flatMap(([row, ...said]) => said.map((one, k) => {
+      const [text] = [one].flat();
+      return { text, value: text ? Number(text) : NaN, of: head[k + 1], at: row };
+    })).filter(({ value, of, at }) => value === value && of !== at);
+    if (!cells.length) return "";
+    const words = way => {
+      const { of, at, text } = cells.reduce((a, b) => (way * b.value > way * a.value ? b : a));
+      return `${of} at ${at}, ${text}`;
+    };
+    return `Lowest: ${words(-1)}; highest: ${words(1)}`;
+  }
+
   /** The name of a place along an axis: that of its tick, else its number. */
   place(id, value) {
-    if (!isNumber(value)) return inLine(value);
+    if (!isNumber(value)) return oneLine(plain(value));
     const { tickvals, ticktext } = this.layout[layoutKey(id)] ?? {};
     const tick = Array.isArray(tickvals) ? tickvals.indexOf(value) : -1;
     return plain(ticktext?.[tick]).replace(/\s+/g, " ")
@@ -89,7 +104,7 @@ export class Reader {
   title(id) {
     const { title, ticktext } = this.layout[layoutKey(id)] ?? {};
     const named = ticktext || axisOf(this.plot, id).type === "category";
-    return inLine(title?.text) || (named ? "name" : id[0]);
+    return oneLine(plain(title?.text)) || (named ? "name" : id[0]);
   }
 
   /** Whether a trace lies in a map: neither of its axes has numbers. */
@@ -188,7 +203,7 @@ export class Reader {
       const rows = traces.flatMap(dots => Array.from(dots.x, (_, k) => k)
         .filter(k => !this.isGap(dots, k))
         .map(k => [...ways.map(way => this.where(dots, way, k)), nameOf(dots),
-          inLine(wordsOf(dots, k))]));
+          oneLine(wordsOf(dots, k))]));
       const titles = ways.map(way => this.title(traces[0][`${way}axis`]));
       const head = [...titles, "kind", "in words"];
       const told = head.map((_, column) => rows.some(row => String(row[column])
@@ -214,7 +229,7 @@ export class Reader {
 
   where(dots, way, k) {
     const value = dots[way][k];
-    if (!isNumber(value)) return inLine(value);
+    if (!isNumber(value)) return oneLine(plain(value));
     if (dots.hoverinfo === "skip") return "";
     const axis = axisOf(this.plot, dots[`${way}axis`]);
     const digits = digitsOf(dots[way], axis.range);

@@ -8,7 +8,8 @@ const SETTLED_MS = 250;
 const STEP_MS = 450;
 const style = document.createElement("style");
 style.textContent = `
-.strip { display: flex; align-items: center; gap: 8px; }
+.strip-place { position: sticky; top: 3.75rem; z-index: 90; }
+.strip { background: var(--st-background-color); padding: 4px 0; display: flex; align-items: center; gap: 8px; }
 .strip-play { font: 13px var(--st-font); width: 34px; height: 34px; flex: none; cursor: pointer;
   color: var(--st-text-color); background: var(--st-secondary-background-color);
   border: 1px solid var(--st-border-color); border-radius: 6px; }
@@ -61,6 +62,8 @@ class Strip {
     this.from = null;
     this.frame.append(this.play, this.row);
     parent.append(this.frame);
+    // The page scrolls beneath it: it stands below the header while any of its panels is seen.
+    parent.closest("[data-testid=stElementContainer]")?.classList.add("strip-place");
     this.pause();
   }
 

@@ -1,7 +1,5 @@
 // A figure's values as tables of the page. Text is text, never HTML.
 
-import { Reader } from "./read.js";
-
 const MOST_ROWS = 2000;
 const FIRST_ROWS = 1000;
 const style = document.createElement("style");
@@ -47,11 +45,11 @@ function table({ head, rows }, caption) {
   return node;
 }
 
-/** What stands in a drawn plot's place: its values; `layout` is its figure's own. */
-export function tables(plot, layout, alt) {
+/** What stands in a plot's place: the values that its reader reads. */
+export function tables(reader, alt) {
   const frame = made("div", "", { className: "figure-table", tabIndex: 0, role: "region",
     ariaLabel: `Table: ${alt}` });
-  const parts = new Reader(plot, layout).tables();
+  const parts = reader.tables();
   if (!parts.length) frame.append(noteOf("This figure shows no values."));
   parts.forEach(({ title, head, rows, notes = [] }, k) => {
     const long = rows.length > MOST_ROWS;

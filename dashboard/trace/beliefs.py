@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pandas as pd
 import streamlit as st
 
 from backend.errors import InputError
 from backend.inference.beliefs import beliefs
+from backend.store.commands import measure_command
 from backend.types import LayerRef
+from backend.views import trace as views
 from backend.views.store_access import opened
 from backend.words import literal
 from dashboard.trace.draw import tabulate
 from dashboard.trace.side import Side
+
+_RANKS = ("first", "second", "third", "fourth", "fifth")
 
 
 def show_beliefs(side: Side) -> None:
@@ -48,35 +50,48 @@ def _show_outputs(side: Side) -> None:
 
 
 def _show_next_words(side: Side) -> None:
-    lens = side.trace.next_words
-    if lens is None:
+    words = views.next_words(side.trace)
+    if words.empty:
         return
+    side.part.rows[side.titled("next words")] = words
+    if words["stream"].iloc[0] == side.spec.name:
+        words = words[words["layer"].isin([ref.label for ref in side.refs])]
+    cells = words.assign(cell=[*map(_word, words["word"], words["probability"])])
     table = pd.DataFrame(
-        [
-            {"layer": ref.label, **{str(k + 1): word for k, word in enumerate(words)}}
-            for ref, words in zip(lens.refs, lens.words, strict=True)
-        ]
+        {"layer": layer, **dict(zip(_RANKS, rows["cell"], strict=False))}
+        for layer, rows in cells.groupby("layer", sort=False)
     )
-    side.part.rows[side.titled("next words")] = table
     st.markdown(
         "**Next words**",
-        help="The logit lens: what each layer's vector at the last "
-        "position gives through the model's own final norm and unembedding.",
+        help="The logit lens: what each layer's vector at the last position gives through the "
+        "model's own final norm and unembedding. Early layers were not trained to be read so.",
     )
     tabulate(side, "next words by layer", table)
 
 
+def _word(word: str, probability: float) -> str:
+    """A word with its probability; one of blanks alone is seen by its quotes."""
+    return f"{word if word.strip() else repr(word)} {100 * probability:.0f} %"
+
+
 def _show_probes(side: Side) -> None:
     run_id, spec = side.traced.offer.run_id, side.spec
+    run = opened(side.store.path).run(run_id)
     try:
-        rows = beliefs(opened(side.store.path).run(run_id), side.trace.vectors)
+        rows = beliefs(run, side.trace.vectors)
     except InputError as error:
         st.caption(literal(str(error)))
         return
+    if rows.empty and not run.manifest.tasks:
+        st.caption("The samples of this run have no labels, so it has no probes.")
+        return
+    if rows.empty and not run.captured():
+        st.caption("This run keeps neither probes nor the vectors that they are fitted on.")
+        return
     if rows.empty:
         st.caption("This run keeps no fitted probes. This makes them:")
-        command = ["fusionscope", "measure", "--store", side.store.path, "--run", run_id]
-        st.code(shlex.join(command), language="bash", wrap_lines=True)
+        command = measure_command(side.store.path, [run_id])
+        st.code(command, language="bash", wrap_lines=True)
         return
     side.part.rows[side.titled("beliefs")] = rows
     pooling = side.pooling if rows["pooling"].eq(side.pooling).any() else rows["pooling"].iloc[0]

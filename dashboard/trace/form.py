@@ -16,6 +16,7 @@ from backend.inference.values import Caption
 from backend.inference.what_if import CAPTION, IMAGE, CutWhere, what_if
 from backend.types import POOLINGS, StreamSpec
 from backend.views.groups import RunInfo
+from backend.views.trace import pooling_of
 from backend.words import listed, literal
 from dashboard import session
 from dashboard.context import Context
@@ -101,8 +102,9 @@ def _among(view: Context, offer: Offer, streams: Sequence[StreamSpec]) -> live.A
     specs = {spec.name: spec for spec in streams}
     first = next(iter(streams), None)
     spec = specs.get(view.state.stream or "", first)
-    poolings = spec.poolings if spec is not None else POOLINGS
-    pooling = next((one for one in poolings if one == view.state.pooling), poolings[0])
+    pooling = POOLINGS[0]
+    if spec is not None:
+        pooling = pooling_of(spec, view.state.pooling, live.kept_poolings(view, offer))
     return live.AmongKey(pooling, live.compared(view, offer))
 
 

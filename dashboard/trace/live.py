@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +17,7 @@ from backend.inference.models import Offer
 from backend.inference.reference import Reference
 from backend.inference.requests import Done, Pair, Placing, Request, Work
 from backend.inference.values import Trace
+from backend.store.commands import activations_command
 from backend.types import Pooling
 from backend.views import questions
 from backend.views import trace as views
@@ -154,6 +156,12 @@ def compared(view: Context, offer: Offer) -> tuple[str, str] | None:
     return choice.pair if choice else None
 
 
+def kept_poolings(view: Context, offer: Offer) -> tuple[Pooling, ...]:
+    """The poolings whose vectors a model's run keeps; none for a model without a run."""
+    runs = [run for run in view.overview.runs if run.run_id == offer.run_id]
+    return tuple(runs[0].manifest.poolings) if runs else ()
+
+
 def usable(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
     """Those that can be traced; says why none can, if none can."""
     held = tuple(offer for offer in offers if not offer.problem)
@@ -192,11 +200,19 @@ def _placing(store: StoreView, asked: Asked) -> Placing[dict[str, Trace]] | None
 
 
 def _reference_or_say(store: StoreView, offer: Offer, pooling: Pooling) -> Reference | None:
+    lacking = "so there are no reference pairs: what follows is the pair alone. This makes them:"
     if not offer.run_id:
-        st.caption(
-            "This model has no run in the store, so there are no reference pairs: what follows is "
-            "the pair alone."
-        )
+        st.caption(f"This model has no run in the store, {lacking}")
+        words = ("--model", "MODEL", "--data", "LAYOUT:PATH", "--store", store.path)
+        command = shlex.join(("fusionscope", "capture", *words))
+        st.code(command, language="bash", wrap_lines=True)
+        return None
+    run = opened(store.path).run(offer.run_id)
+    if all(kept != pooling for _, kept in run.captured()):
+        st.caption(f"This model's run keeps no {pooling} vectors, {lacking}")
+        poolings = sorted({*run.manifest.poolings, pooling})
+        command = activations_command(run.manifest, store.path, poolings)
+        st.code(command, language="bash", wrap_lines=True)
         return None
     try:
         return _reference(questions.run_at(store, offer.run_id), pooling)

@@ -58,7 +58,7 @@ def show_results(view: Context, traced: Traced, part: Part) -> tuple[Side, ...]:
     specs = {spec.name: spec for spec in trace.streams}
     stream = view.state.stream if view.state.stream in specs else next(iter(specs))
     spec = specs[stream]
-    pooling = _pooling(view, spec)
+    pooling = views.pooling_of(spec, view.state.pooling, live.kept_poolings(view, traced.offer))
     refs = tuple(ref for ref in spec.refs if (ref, pooling) in trace.vectors)
     span = view.state.span
     shown = views.within(refs, span)
@@ -118,10 +118,6 @@ def _choices(specs: dict[str, StreamSpec], stream: str, spec: StreamSpec, poolin
             st.button("Pin this pair", icon=":material/keep:", on_click=live.pin)
         else:
             st.button("Unpin", icon=":material/keep_off:", on_click=live.unpin)
-
-
-def _pooling(view: Context, spec: StreamSpec) -> Pooling:
-    return next((one for one in spec.poolings if one == view.state.pooling), spec.poolings[0])
 
 
 def _side(

@@ -32,7 +32,8 @@ def remarks(side: Side) -> tuple[str, ...]:
     for name, parts in views.partings(side.traces).items():
         at = [f"{stream} at layer {ref.label}" for stream, ref in parts.items() if ref is not None]
         out.append(f"{name} parts from the pair: {listed(at) if at else 'nowhere'}.")
-    out += [f"{what}: {why}" for what, why in side.trace.unsupported.items()]
+    if lacks := views.unsupported_in_words(side.trace):
+        out.append(lacks)
     return tuple(out)
 
 

@@ -23,25 +23,19 @@ def demo(browser, tmp_path_factory):
         yield address
 
 
-@pytest.fixture
-def traced(demo, open_at):
-    """The page with a traced picture that is wider than high."""
-
-    def go(width=1440, scheme="light"):
-        page = open_at(f"{demo}/trace", width=width, height=1_400, scheme=scheme)
-        page.get_by_text("Upload", exact=True).first.click()
-        file = io.BytesIO()
-        scene = compose(happy_face=True, cheerful_caption=False, thing="fish")
-        draw(scene).resize(SIZE).save(file, "PNG")
-        page.locator("input[type=file]").first.set_input_files(
-            {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
-        )
-        page.get_by_label("Text", exact=True).first.fill("a day ever a <b>fish</b>")
-        page.get_by_role("button", name="Trace", exact=True).click()
-        page.locator(".st-key-trace-word").wait_for(timeout=300_000)
-        return page
-
-    return go
+def trace(page):
+    """Trace a picture that is wider than high."""
+    page.get_by_text("Upload", exact=True).first.click()
+    file = io.BytesIO()
+    scene = compose(happy_face=True, cheerful_caption=False, thing="fish")
+    draw(scene).resize(SIZE).save(file, "PNG")
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    )
+    page.get_by_label("Text", exact=True).first.fill("a day ever a <b>fish</b>")
+    page.get_by_role("button", name="Trace", exact=True).click()
+    page.locator(".st-key-trace-word").wait_for(timeout=300_000)
+    settle(page)
 
 
 def click_at(page, key, x, y):
@@ -61,38 +55,44 @@ def click_at(page, key, x, y):
     settle(page)
 
 
-def test_words_and_patches_find_each_other_and_hiding_says_what_counts(traced, pictures):
-    page = traced()
+def test_words_and_patches_find_each_other_and_hiding_says_what_counts(demo, open_at, pictures):
+    page = open_at(f"{demo}/trace", height=1_400)
+    trace(page)
     picture = drawn(page, "trace-attention")
     every = picture.evaluate(SHAPES)
-    assert "12.fusion" in picture.evaluate(LINE)
-    words = page.locator(".st-key-trace-word button")
-    print(words.all_inner_texts(), page.locator(".st-key-trace-word").inner_html()[:1500])
-    page.screenshot(path=pictures / "looks0.png", full_page=True)
-    page.locator(".st-key-trace-word").get_by_role("radio", name="fish").or_(page.locator(".st-key-trace-word").get_by_role("button", name="fish")).first.click()
-    page.get_by_text("Attention of fish").wait_for()
+    assert picture.evaluate(LINE).startswith("text layer 12.fusion; reddest: ")
+    words = page.locator(".st-key-trace-word").get_by_role("radio")
+    captions = ["a", "day", "ever", "a (2)", *"<b>", "fish", "< (2)", "/", "b (2)", "> (2)"]
+    assert words.all_inner_texts() == captions
+    words.nth(captions.index("fish")).focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("Attention of fish", exact=True).wait_for()
     settle(page)
     assert picture.evaluate(SHAPES) != every
 
-    click_at(page, "trace-attention", 280, 190)  # the lower right corner
-    left, right, top, bottom = picture.evaluate(CHOSEN)
-    assert left < 280 < right == SIZE[0] and top < 190 < bottom == SIZE[1]
-    page.get_by_text("Words of patch").wait_for()
-    page.screenshot(path=pictures / "looks.png", full_page=True)
+    click_at(page, "trace-attention", 280, 190)
+    page.get_by_text("Words of patch 16 (88 % from the left, 88 % from the top)").wait_for()
+    assert picture.evaluate(CHOSEN) == [225, 300, 150, 200], "its true footprint"
+    page.screenshot(path=pictures / "looks.png")
     page.locator(".st-key-trace-attention .figure").focus()
     for key in ("ArrowLeft", "ArrowLeft", "Enter"):
         page.keyboard.press(key)
-    page.wait_for_timeout(500)
+    page.get_by_text("Words of patch 15 (62 % from the left, 88 % from the top)").wait_for()
     settle(page)
-    print(picture.evaluate(CHOSEN))
+    click_at(page, "trace-attention", 200, 160)
+    page.get_by_text("Words of all patches").wait_for()
+
+    page.get_by_role("slider", name="Layer of the vision stream").focus()
+    page.keyboard.press("Home")
+    assert picture.evaluate(LINE) == "Nothing is looked at before text layer 10.fusion."
+    page.keyboard.press("End")
 
     page.get_by_role("button", name="Hide each patch and see what it does").click()
-    page.get_by_text("Rank correlation of attention and effect").first.wait_for(timeout=120_000)
-    settle(page)
-    drawn(page, "trace-effect")
-    drawn(page, "trace-agreement")
-    page.screenshot(path=pictures / "looks-effect.png")
+    page.get_by_text("Rank correlation of attention and effect at text").wait_for(timeout=120_000)
     page.get_by_role("button", name="Leave out each word and see what it does").click()
-    drawn(page, "trace-effect-of-words")
+    page.get_by_text("Rank correlation of attention and effect at vision").wait_for(timeout=120_000)
     settle(page)
-    page.screenshot(path=pictures / "looks-words.png")
+    for key in ("effect", "agreement", "effect-of-words", "agreement-of-words"):
+        drawn(page, f"trace-{key}")
+    drawn(page, "trace-attention")
+    page.screenshot(path=pictures / "looks-effect.png")

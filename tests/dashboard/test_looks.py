@@ -12,23 +12,23 @@ from tests.pages.harness import _sent, alts, charts
 
 
 @lru_cache
-def traced(family):
+def traced(family, row):
     """A tiny model, one of its samples, and the trace."""
     from backend.inference.tracing import trace_batch
 
     case = import_module(f"tests.models.families.{family}").tiny()
     case.adapter.module.eval()
-    sample = case.samples[2]
+    sample = case.samples[row]
     return case.adapter, sample, trace_batch(case.adapter, [sample])[0]
 
 
 @lru_cache
-def side_of(family, hidden=()):
+def side_of(family, hidden=(), row=2):
     from backend.inference.effects import hiding
     from dashboard.downloads import Part
     from dashboard.trace.side import Side
 
-    adapter, sample, trace = traced(family)
+    adapter, sample, trace = traced(family, row)
     effects = {part: hiding(trace, part).run(adapter, [sample]) for part in hidden}
     shown = SimpleNamespace(webp=b"webp", size=sample.images[0].size)
     pair = SimpleNamespace(traces={"this pair": trace}, shown=shown, effects=effects)
@@ -45,13 +45,16 @@ def page(family, hidden=()):
 
 
 def shown(family, hidden=()):
+    side_of(family, hidden)  # the imports take longer than a page may
     at = AppTest.from_function(page, args=(family, hidden), default_timeout=60).run()
     assert not at.exception
     return at
 
 
 def words(at):
-    return "\n".join(str(one.value) for one in [*at.markdown, *at.caption]).translate({92: None, 0x2060: None})
+    return "\n".join(str(one.value) for one in [*at.markdown, *at.caption]).translate(
+        {92: None, 0x2060: None}
+    )
 
 
 def steps(at, key):
@@ -73,7 +76,7 @@ def test_words_and_patches_that_read_each_other_follow_the_strip():
     }
     assert centres["1.fusion"] == 0 and centres["5.fusion"] == 1 and "0" not in centres
     assert "Most at text layer 3.fusion: patch" in alts(at)["trace-attention"]
-    assert set(side_of("dual_stream").part.rows) == {
+    assert set(side_of("dual_stream", ()).part.rows) == {
         "attention", "words and meets", "where attention goes",
     }  # fmt: skip
 
@@ -81,7 +84,7 @@ def test_words_and_patches_that_read_each_other_follow_the_strip():
 def test_a_word_a_head_and_a_patch_change_what_is_shown():
     at = shown("dual_stream")
     before, heat = steps(at, "trace-attention"), charts(at)["trace-words-and-meets"]
-    at.get_by_key("trace-word").set_value(at.get_by_key("trace-word").options and 2).run()
+    at.get_by_key("trace-word").set_value(2).run()
     word = steps(at, "trace-attention")
     assert word != before
     at.get_by_key("trace-head").set_value(1).run()
@@ -92,8 +95,17 @@ def test_a_word_a_head_and_a_patch_change_what_is_shown():
     assert [chosen[-1][edge] for edge in ("x0", "x1", "y0", "y1")] == [0, 12, 24, 48]
     assert charts(at)["trace-words-and-meets"] != heat
     assert "Words of patch 3 (25 % from the left, 75 % from the top)" in words(at)
-    at.session_state["trace-patch"], at.session_state["trace-word"] = 99, 99
-    assert "Attention of all words" in words(at.run()), "of a pair that was traced before"
+
+
+def test_what_a_pair_does_not_have_is_not_chosen_any_more(monkeypatch):
+    at = shown("dual_stream")
+    at.get_by_key("trace-word").set_value(4).run()
+    assert "Attention of all words" not in words(at)
+    shorter = side_of("dual_stream", row=0)  # two words
+    monkeypatch.setattr(f"{__name__}.side_of", lambda *_: shorter)
+    at.session_state["trace-patch"] = 99
+    assert "Attention of all words" in words(at.run()) and "Words of all patches" in words(at)
+    assert not at.exception
 
 
 def test_where_only_words_read_a_patch_shows_who_reads_it():
@@ -102,7 +114,7 @@ def test_where_only_words_read_a_patch_shows_who_reads_it():
     assert "Click a patch of the picture" in words(at)
     from backend.views.attention import looking
 
-    trace = traced("llava")[2]
+    trace = traced("llava", 2)[2]
     patches = side_of("llava").trace.tokens[looking(trace).patches]
     at.session_state["trace-patch"] = int(len(patches.roles) - 1)
     at.run()

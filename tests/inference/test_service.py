@@ -42,7 +42,7 @@ from backend.paths import shipped_demo
 from backend.store import Store
 
 MIB = 2**20
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 class Models:
@@ -209,6 +209,16 @@ def test_files_are_made_harmless_and_bad_ones_are_a_value(make) -> None:
 def test_a_model_that_is_not_there_is_a_value(make) -> None:
     outcome = make().submit(request(lambda a, s: 1, model="gone")).result(WAIT_S)
     assert isinstance(outcome, Failed) and "no such model" in str(outcome.error)
+
+
+def test_a_model_that_goes_while_its_request_waits_is_a_sentence(make, models: Models) -> None:
+    models.failing["cpu"] = InputError("its checkpoint is gone", hint="Choose another model.")
+    service = make()
+    outcome = service.submit(request(lambda a, s: 1)).result(WAIT_S)
+    assert isinstance(outcome, Failed) and not outcome.fault
+    assert str(outcome.error) == "its checkpoint is gone. Choose another model."
+    del models.failing["cpu"]
+    assert done(service.submit(request(lambda a, s: 1))).value == 1
 
 
 def test_a_fault_is_a_value_its_message_is_told_nobody_and_work_goes_on(make, caplog) -> None:
@@ -443,8 +453,8 @@ def test_a_request_that_can_never_fit_is_refused_with_numbers(make, models: Mode
     outcome = make().submit(request(lambda a, s: 0, model="large")).result(WAIT_S)
     assert isinstance(outcome, Failed)
     assert str(outcome.error) == (
-        "model large: needs about 337.5 MiB (300 MiB of weights, 37.5 MiB while it runs); models may "
-        "take 200 MiB here. Take a smaller model, or fewer pairs at once."
+        "model large: needs about 337.5 MiB (300 MiB of weights, 37.5 MiB while it runs); models "
+        "may take 200 MiB here. Take a smaller model, or fewer pairs at once."
     )
     assert models.opened == []
 

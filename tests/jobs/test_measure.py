@@ -2,6 +2,7 @@
 
 import json
 from shutil import copytree
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +29,10 @@ from backend.measures.suite.compute import compute, thesis_layers
 from backend.measures.suite.layers import Layers
 from backend.measures.suite.parts import measure_key, measures_of, parts_of, preset_of
 from backend.measures.suite.rows import tidy_frame
+from backend.progress import SILENT
 from backend.remarks import in_words
 from backend.store import Store, kinds
+from backend.sweep.cell import _measure_unfinished
 from backend.types import LayerRef
 
 DEFAULT = parts_of("default")
@@ -282,6 +285,20 @@ def test_an_unfinished_run_is_measured_from_its_parts(measured, store_factory, t
     assert run.measures().equals(finished.run("early-seed0").measures())
     assert run.drivers().equals(finished.run("early-seed0").drivers())
     assert run.table(kinds.PROBES).equals(finished.run("early-seed0").table(kinds.PROBES))
+    assert measure_store(store) == []
+
+
+def test_a_cell_of_a_sweep_that_drops_its_vectors_keeps_no_probes(tmp_path, store_factory):
+    manifest = store_factory.make_manifest(depth=1, width=6, placement="none")
+    store = store_factory.make_store(tmp_path / "other", placements=[], seeds=[])
+    cell = SimpleNamespace(presets=("default",), methods=())
+    with store.writer(manifest) as writer:
+        vectors = store_factory.make_vectors(manifest, 26)
+        store_factory.write_parts(writer, store_factory.make_samples(26), vectors, 26)
+        _measure_unfinished(cell, writer, SILENT)
+        writer.commit(keep_activations=False)
+    run = store.run(manifest.run_id)
+    assert len(run.measures(["linear_probe"])) and not run.keys(kinds.PROBES)
     assert measure_store(store) == []
 
 

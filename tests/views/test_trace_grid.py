@@ -71,8 +71,11 @@ def test_the_first_site_above_noise_and_the_largest_one_are_named():
     )  # 0.5 / √(1 + 1 + 0.25)
 
 
-def test_a_site_at_which_nothing_changes_has_a_reason_and_no_parts():
-    table = views.effects(grid(lambda site, caption, image: [site.layer * caption, 1]), "cls")
+def test_a_site_at_which_no_more_than_noise_changes_has_a_reason_and_no_parts():
+    def vector(site, caption, image):
+        return [(site.layer + 1e-6) * caption, 1]
+
+    table = views.effects(grid(vector), "cls")
     row = at(table, ref("vision 0"))
     assert np.isnan(parts(row)).all()
     assert row["reason"] == "layer 0 of vision is the same for all four pairs"

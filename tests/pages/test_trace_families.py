@@ -1,0 +1,183 @@
+"""The Trace page on a tiny model of every family, served from a directory, and of a run."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from backend.data.macros.draw import draw
+from backend.data.macros.grammar import compose
+from backend.data.sample import Sample
+from backend.inference.models import Catalogue, named_models
+from backend.store import Store
+from tests.models.saved import save_tiny, tiny
+from tests.pages.harness import APP, alts, charts
+from tests.paths.made import FAMILIES, MACROS, command
+from tests.tiny import tiny_checkpoint
+
+CAPTION = "worst day ever a cat and a thing"
+CURVES = ("norm", "step", "angle")
+OURS = "ours"
+OF_NO_PICTURE = {"lxmert": "regions that a detector found", "whisper": "a recording"}
+OF_PICTURES = [family for family in FAMILIES if family not in OF_NO_PICTURE]
+FUSING = {"vilt", "idefics", "blip2", "llava", "paligemma", OURS}
+GOING_ON = {"idefics", "blip2", "llava", "paligemma"}
+
+Trace = Callable[..., AppTest]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A directory of checkpoints, and a store with a run of the tiny CLIP's ``mean`` vectors."""
+
+    models: Path
+    store: Path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """A tiny model of every family, and our own."""
+    folder = tmp_path_factory.mktemp("served")
+    models = folder / "models"
+    for family in FAMILIES:
+        save_tiny(models / family, family)
+    tiny_checkpoint(models / OURS, (4,), (4,))
+    return Served(models, captured(folder / "store", models / "clip", "--pooling", "mean"))
+
+
+@pytest.fixture
+def trace(served: Served, monkeypatch: pytest.MonkeyPatch) -> Trace:
+    """Uploads a picture, types a caption and presses Trace."""
+
+    def go(label: str, store: Path = served.store) -> AppTest:
+        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
+        monkeypatch.setattr(sys, "argv", ["app.py", "--models", str(served.models)])
+        offers = Catalogue(Store(store), named_models()).offers()
+        at = AppTest.from_file(str(APP), default_timeout=120)
+        at.run()
+        at.switch_page("pages/trace.py")
+        at.query_params["model"] = next(one.key for one in offers if one.label.endswith(label))
+        at.run()
+        at.get_by_key("trace-source").set_value("Upload").run()
+        at.file_uploader[0].set_value(("a.png", png(), "image/png")).run()
+        next(field for field in at.text_input if field.label == "Text").set_value(CAPTION)
+        next(button for button in at.button if button.label == "Trace").click()
+        at.run()
+        assert not at.exception
+        return at
+
+    return go
+
+
+def captured(store: Path, model: Path, *flags: str) -> Path:
+    command(*("capture", "--model", model, "--data", MACROS, "--store", store), *flags)
+    return store
+
+
+def picture() -> Image.Image:
+    return draw(compose(happy_face=True, cheerful_caption=False, thing="fish"))
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    picture().save(file, "PNG")
+    return file.getvalue()
+
+
+def said(at: AppTest) -> str:
+    return "\n".join(item.value for item in at.caption).replace("\\", "").replace("\u2060", "")
+
+
+def commands(at: AppTest) -> list[str]:
+    return [item.value for item in at.code if item.value.startswith("fusionscope ")]
+
+
+def next_words(at: AppTest) -> list[list[str]]:
+    """The table of next words, its first column the layer; none without one."""
+    tables = [table.value for table in at.table if "first" in table.value.columns]
+    return tables[0].to_numpy().tolist() if tables else []
+
+
+@pytest.mark.parametrize("family", [*OF_PICTURES, OURS])
+def test_a_picture_is_traced_through_every_family(served: Served, trace: Trace, family: str):
+    at = trace(f"models/{family}")
+    assert not at.error, [item.value for item in at.error]
+    assert [header.value for header in at.header] == [
+        "What is looked at",
+        "Where it stands",
+        "What the model believes",
+    ]
+    assert any(element.key == "trace-strip" for element in at.get("bidi_component"))
+    stream = at.get_by_key("view_stream").value
+    figures = charts(at)
+    for curve in CURVES:
+        lines = [line for line in figures[f"trace-{stream}-{curve}"]["data"] if line.get("name")]
+        assert lines, "the pair"
+        assert "band" not in alts(at)[f"trace-{stream}-{curve}"]
+    assert ("trace-where-attention-goes" in figures) == (family in FUSING)
+    assert bool(next_words(at)) == (family in GOING_ON)
+    shown = said(at)
+    assert shown.count("Not shown") == 1
+    assert ("next words (" in shown) == (family not in GOING_ON)
+    assert ("outputs (" in shown) == (family != OURS)
+    assert ("without fusion (" in shown) == (family not in FUSING)
+    assert ("without fusion parts from the pair" in shown) == (family in FUSING)
+    assert commands(at)[0].split()[:2] == ["fusionscope", "capture"]
+
+
+def test_the_last_layers_next_words_are_the_models_own(served: Served, trace: Trace):
+    *_, last = next_words(trace("models/llava"))
+    adapter = tiny("llava").adapter
+    tensors = adapter.encode([Sample(CAPTION, (picture(),))]).tensors
+    with torch.inference_mode():
+        chances = adapter.module(**tensors).logits[0, -1].softmax(dim=0)
+    five = chances.topk(5)
+    words = [adapter.tokenizer.decode([token]) for token in five.indices.tolist()]
+    assert [cell.replace("\\", "") for cell in last[1:]] == [
+        f"{word} {100 * chance:.0f} %"
+        for word, chance in zip(words, five.values.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("family", OF_NO_PICTURE)
+def test_a_model_of_more_than_pictures_says_why_and_what_shows_it(trace: Trace, family: str):
+    at = trace(f"models/{family}")
+    (error,) = at.error
+    assert OF_NO_PICTURE[family] in error.value
+    assert "Capture shows its layers" in error.value
+    assert not at.header
+
+
+def test_a_runs_pair_begins_with_the_vectors_that_the_run_keeps(served: Served, trace: Trace):
+    (run,) = Store(served.store).run_ids()
+    at = trace(run)
+    assert not at.error
+    assert at.get_by_key("view_pooling").value == "mean"
+    assert "Neighbours" in [header.value for header in at.header]
+    assert "on the band of the reference pairs" in alts(at)["trace-vision-norm"]
+    assert [line.split()[1] for line in commands(at)] == ["project", "measure"]
+    at.get_by_key("view_pooling").set_value("cls").run()
+    assert "keeps no cls vectors" in said(at)
+    assert "--pooling cls,mean" in commands(at)[0]
+    assert "Neighbours" not in [header.value for header in at.header]
+
+
+def test_a_run_without_vectors_is_traced_without_bands_and_says_what_makes_them(
+    served: Served, trace: Trace, tmp_path: Path
+):
+    store = captured(tmp_path / "store", served.models / "clip", "--streaming")
+    (run,) = Store(store).run_ids()
+    at = trace(run, store)
+    assert not at.error
+    (line,) = commands(at)
+    assert line.startswith("fusionscope capture") and "--streaming" not in line
+    assert "neither probes nor the vectors" in said(at)
+    assert "band" not in alts(at)["trace-vision-norm"]
