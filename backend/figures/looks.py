@@ -85,7 +85,10 @@ def meter_bars(table: pd.DataFrame, *, height: int = 290) -> go.Figure:
                 for place, value in zip(places, table[column], strict=True)
             ],
             "hoverinfo": "text",
-            "texttemplate": "%{y:.0f}" if few else None,
+            "text": [
+                f"{100 * value:.0f}" if few and value >= 0.08 else "" for value in table[column]
+            ],
+            "textangle": 0,
             "textposition": "inside",
             "insidetextanchor": "middle",
         }

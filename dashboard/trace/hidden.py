@@ -19,8 +19,8 @@ from dashboard.trace.meets import meet_now, outlines
 from dashboard.trace.side import Side
 
 
-def show_patch_effects(side: Side, looks: Looking, choice: Choice) -> None:
-    """The picture again: what hiding each patch does to the output, and if attention says so."""
+def show_patch_effects(side: Side) -> None:
+    """The picture again: what hiding each patch does to the output."""
     with st.container(border=True):
         st.markdown("**Effect of each patch**")
         effects = side.traced.effects.get("patches")
@@ -50,11 +50,10 @@ def show_patch_effects(side: Side, looks: Looking, choice: Choice) -> None:
             alt=f"The picture with the effect of each part over it. Strongest: {said}.",
         )  # fmt: skip
         _legend(effects)
-    _agree(side, looks, choice, effects, "agreement")
 
 
-def show_word_effects(side: Side, looks: Looking, choice: Choice) -> None:
-    """What leaving out each word does to the output, and whether attention says the same."""
+def show_word_effects(side: Side) -> None:
+    """What leaving out each word does to the output."""
     if all(tokens.kind != "span" for tokens in side.trace.tokens.values()):
         return
     with st.container(border=True):
@@ -71,7 +70,31 @@ def show_word_effects(side: Side, looks: Looking, choice: Choice) -> None:
             alt=f"The effect of each word. Strongest: {said or 'none'}.",
         )  # fmt: skip
         _legend(effects)
-    _agree(side, looks, choice, effects, "agreement of words")
+
+
+def show_agreement(side: Side, looks: Looking, choice: Choice, part: Part) -> None:
+    """The rank correlation of attention and effect, at the strip's meet and by meet."""
+    effects = side.traced.effects.get(part)
+    if effects is None:
+        return
+    with st.container(border=True):
+        st.markdown(f"**Does attention say which {part} count?**")
+        table = attention.agreements(side.trace, looks, effects, choice)
+        if table.empty:
+            st.caption(_why_not(looks, effects))
+            return
+        title = f"agreement of {part}"
+        side.part.rows[side.titled(title)] = table
+        keys = looks.to(effects.stream)
+        row = table.iloc[keys.index(meet_now(side, keys) or keys[0])]
+        value = f"{row['value']:.2f}" if row["value"] == row["value"] else row["reason"]
+        said = (
+            f"Rank correlation of attention and effect at {row['stream']} layer {row['label']}: "
+            f"{value} (Spearman, n = {row['n']:,}). 1: what is looked at most counts most; 0: "
+            "attention says nothing about what counts."
+        )
+        st.markdown(literal(said))
+        draw(side, title, agreement_curve(table), alt=said, steps=outlines(side, keys, keys))
 
 
 def _offer(side: Side, part: Part, label: str) -> None:
@@ -94,27 +117,6 @@ def _legend(effects: Effects) -> None:
         if isinstance(effects.target, ClassProbability)
         else f"The stronger the blue, the further {what} moves without it."
     )
-
-
-def _agree(side: Side, looks: Looking, choice: Choice, effects: Effects, title: str) -> None:
-    """The rank correlation of attention and effect, at the strip's meet and by meet."""
-    with st.container(border=True):
-        st.markdown("**Does attention say what counts?**")
-        table = attention.agreements(side.trace, looks, effects, choice)
-        if table.empty:
-            st.caption(_why_not(looks, effects))
-            return
-        side.part.rows[side.titled(title)] = table
-        keys = looks.to(effects.stream)
-        row = table.iloc[keys.index(meet_now(side, keys) or keys[0])]
-        value = f"{row['value']:.2f}" if row["value"] == row["value"] else row["reason"]
-        said = (
-            f"Rank correlation of attention and effect at {row['stream']} layer {row['label']}: "
-            f"{value} (Spearman, n = {row['n']:,}). 1: what is looked at most counts most; 0: "
-            "attention says nothing about what counts."
-        )
-        st.markdown(literal(said))
-        draw(side, title, agreement_curve(table), alt=said, steps=outlines(side, keys, keys))
 
 
 def _why_not(looks: Looking, effects: Effects) -> str:

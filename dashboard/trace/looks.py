@@ -18,7 +18,7 @@ from backend.views.attention import Choice, Looking
 from backend.words import literal
 from dashboard.chart import Point
 from dashboard.trace.draw import draw
-from dashboard.trace.hidden import show_patch_effects, show_word_effects
+from dashboard.trace.hidden import show_agreement, show_patch_effects, show_word_effects
 from dashboard.trace.meets import meet_now, meets_of, outlines, place_of
 from dashboard.trace.side import Side, Steps
 
@@ -38,16 +38,16 @@ def show_looks(side: Side) -> None:
     patches = attention.patches(side.trace, looks.patches, side.traced.shown.size)
     choice = _choice(side, looks, patches)
     with st.grid(2, min_column_width=340):
-        with st.container():
-            with st.container(border=True):
-                _show_patches(side, looks, choice, patches)
-            with st.container(border=True):
-                _show_words(side, looks, choice, patches)
-            with st.container(border=True):
-                _show_meter(side, looks, choice)
-        with st.container():
-            show_patch_effects(side, looks, choice)
-            show_word_effects(side, looks, choice)
+        with st.container(border=True):
+            _show_patches(side, looks, choice, patches)
+        show_patch_effects(side)
+        with st.container(border=True):
+            _show_words(side, looks, choice, patches)
+        show_agreement(side, looks, choice, "patches")
+        with st.container(border=True):
+            _show_meter(side, looks, choice)
+        show_word_effects(side)
+        show_agreement(side, looks, choice, "words")
 
 
 def _choice(side: Side, looks: Looking, patches: Patches) -> Choice:

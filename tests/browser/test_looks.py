@@ -92,7 +92,7 @@ def test_words_and_patches_find_each_other_and_hiding_says_what_counts(demo, ope
     page.get_by_role("button", name="Leave out each word and see what it does").click()
     page.get_by_text("Rank correlation of attention and effect at vision").wait_for(timeout=120_000)
     settle(page)
-    for key in ("effect", "agreement", "effect-of-words", "agreement-of-words"):
+    for key in ("effect", "agreement-of-patches", "effect-of-words", "agreement-of-words"):
         drawn(page, f"trace-{key}")
     drawn(page, "trace-attention")
     page.screenshot(path=pictures / "looks-effect.png")

@@ -143,7 +143,10 @@ def test_what_hiding_does_stands_beside_it_with_the_rank_correlation_at_every_me
     top = int(abs(effects.values).argmax())
     assert f"by {abs(effects.values[top]):.3f}" in alts(at)["trace-effect"].split(";")[0]
     drawn = charts(at)
-    assert drawn["trace-agreement"]["layout"]["xaxis"]["ticktext"][0] == "text<br>2<br>.fusion"
+    assert (
+        drawn["trace-agreement-of-patches"]["layout"]["xaxis"]["ticktext"][0]
+        == "text<br>2<br>.fusion"
+    )
     assert drawn["trace-agreement-of-words"]["layout"]["xaxis"]["ticktext"][0].startswith("vision")
     colours = json.dumps(drawn["trace-effect"]["layout"]["shapes"])
     assert ("rgba(47,127,193" in colours) == bool((effects.values > 0).any())

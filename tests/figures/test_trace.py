@@ -50,7 +50,7 @@ def test_shapes_that_do_not_fit_are_refused():
         path_map(LABELS[:2], maps(), list("abcde"), {}, title="UMAP")
 
 
-def curve(chance=np.nan):
+def curve(chance=np.nan, within=(0.0, 6.0)):
     points = pd.DataFrame(
         {
             "name": ["pair", "pair", "other", "other"],
@@ -65,7 +65,7 @@ def curve(chance=np.nan):
     for at, q in enumerate(("05", "25", "50", "75", "95")):
         points[f"p{q}"] = [at / 10, (at + 1) / 10, 9, 9]
         points[f"chance_p{q}"] = chance
-    return standing_curve(points, VISION, y_title="norm", colour="#2F7FC1")
+    return standing_curve(points, VISION, y_title="norm", colour="#2F7FC1", within=within)
 
 
 def test_a_curve_stands_on_its_band_and_says_percentile_or_reason():
@@ -77,6 +77,19 @@ def test_a_curve_stands_on_its_band_and_says_percentile_or_reason():
     assert pair.hovertext[1].endswith("undefined: a constant layer")
     assert pair.line.dash != other.line.dash
     assert len(figure.layout.shapes) == 1, "the fusion layers are shaded"
+    assert figure.layout.xaxis.range == (-0.5, 6.5)
+    assert curve(within=(2.0, 3.5)).layout.xaxis.range == (1.5, 4.0)
+
+
+def test_a_value_without_reference_pairs_has_no_percentile():
+    points = {"name": "pair", "layer": 1, "site": "block", "position": 1.0, "value": 0.25}
+    bands = {
+        f"{start}{q}": np.nan for start in ("p", "chance_p") for q in ("05", "25", "50", "75", "95")
+    }
+    rows = pd.DataFrame([points | bands | {"percentile": np.nan, "reason": ""}])
+    figure = standing_curve(rows, VISION, y_title="norm", colour="#2F7FC1", within=(0.0, 6.0))
+    assert [trace.name for trace in figure.data] == ["pair"]
+    assert figure.data[0].hovertext[0].endswith("0.250")
 
 
 def test_a_quantity_with_a_chance_has_its_band_too():
