@@ -1,7 +1,7 @@
 """What a visitor of Trace waits for, in a real browser: ``uv run python benchmarks/trace.py``.
 
 A server is started on a store with a MiniLM and a ViT-S/14 at 112 px (``trace_store.py``; made
-once, in ``--work``), or on ``STORE``, and a headless Chromium at 1440 x 2200, where the form and the
+once, in ``--work``), or on ``STORE``. A headless Chromium at 1440 x 2200, where the form and the
 first panels are on the screen together, traces a picture that nobody traced before, ``--rounds``
 times. Printed are medians, in milliseconds, and the targets:
 
@@ -142,8 +142,8 @@ def moved(page: Page, key: str) -> dict[str, float]:
     """The times of one move of the strip."""
     strip = page.get_by_role("slider", name=re.compile("^Layer of the"))
     strip.focus()
-    told = waited_ms(page, partial(strip.press, key))
-    return {"strip": page.evaluate("bench.panels - bench.pressed"), "strip, server told": told}
+    waited_ms(page, partial(strip.press, key))
+    return {"strip": page.evaluate("bench.panels - bench.pressed")}
 
 
 def beside(page: Page, turn: int) -> dict[str, float]:
@@ -176,7 +176,7 @@ def measure(page: Page, rounds: int) -> dict[str, float]:
     for turn in range(1, 1 + rounds):
         take(traced(page, turn))
     for turn in range(2 * rounds):
-        take(moved(page, "ArrowRight" if turn % 4 in (1, 2) else "ArrowLeft"))
+        take(moved(page, "ArrowLeft" if turn % 6 < 3 else "ArrowRight"))
     for turn in range(rounds):
         take(beside(page, 100 + 2 * turn))
     return {name: statistics.median(times) for name, times in made.items()}

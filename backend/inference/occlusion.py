@@ -106,6 +106,7 @@ def word_effects(
         groups = np.array_split(words, most)
         words = np.array([(group[0, 0], group[-1, 1]) for group in groups], dtype=np.float32)
     target = target or default_target(trace, "text")
+    sample = replace(sample, images=tuple(shrunk(image) for image in sample.images))
     hidden = (replace(sample, text=without_words(sample.text, span)) for span in words)
     whole, values = _effects(adapter, sample, hidden, target, batch_size, edits)
     texts = tuple(sample.text[int(start) : int(end)] for start, end in words)
@@ -190,11 +191,11 @@ def _grid(size: tuple[int, int], tokens: Floats, most: int) -> tuple[Floats, Flo
 
 
 def _without_boxes(sample: Sample, boxes: Floats, fill: Fill) -> tuple[Sample, Iterator[Sample]]:
-    """The sample, its first picture shrunk, and it with each box of the original hidden."""
-    original, *others = sample.images
-    picture = shrunk(original)
+    """The sample, its pictures shrunk, and it with each box of the original first one hidden."""
+    width, height = sample.images[0].size
+    picture, *others = (shrunk(image) for image in sample.images)
     under = _filled(picture, fill)
-    x, y = picture.width / original.width, picture.height / original.height
+    x, y = picture.width / width, picture.height / height
     scaled = boxes * np.array([x, y, x, y], dtype=np.float32)
     hidden = (replace(sample, images=(covered(picture, under, box), *others)) for box in scaled)
     return replace(sample, images=(picture, *others)), hidden

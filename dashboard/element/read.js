@@ -4,6 +4,7 @@
 // y: [...]}, a heatmap's columns and rows, the points of any other trace in order.
 
 const MOST_DIGITS = 6;
+const MOST_REASONS = 9;
 
 /** Plotly's words without its tags and entities; a line break is one. */
 export const plain = words => String(words ?? "")
@@ -41,8 +42,19 @@ const isKey = trace => !trace.x?.length || Array.from(trace.x).every(value => va
 const isLevel = trace => trace.hoverinfo === "skip" && trace.x?.length === 2
   && trace.y[0] === trace.y[1];
 
-/** Of a gap's words all but the first line, which says where it is. */
-const gapOf = words => oneLine(words.split("\n").slice(1).join("\n") || words);
+/** What stands in place of a value: the second line of its words, as the first says where it is. */
+const gapOf = words => ({ gap: words.split("\n")[1] ?? words });
+
+/** Rows whose gaps are numbers of notes, unless each of them says something else. */
+function noted(rows) {
+  const gaps = [...new Set(rows.flat().map(cell => cell?.gap).filter(Boolean))];
+  const few = gaps.length <= MOST_REASONS;
+  const said = ({ gap }) => (few && gap ? `(${gaps.indexOf(gap) + 1})` : gap);
+  return {
+    rows: rows.map(row => row.map(cell => (cell?.gap === undefined ? cell : said(cell)))),
+    notes: few ? gaps.map((gap, k) => `(${k + 1}) ${gap}`) : [],
+  };
+}
 
 /** Digits after the point that tell apart a thousandth of a range; none for whole numbers. */
 function digitsOf(values, [low, high]) {
@@ -123,10 +135,11 @@ export class Reader {
       const rows = names("y", z.length).map((name, row) => [name, ...z[row].map((value, column) =>
         (isNumber(value) ? written(value, digits) : gapOf(wordsOf(trace, row, column))))]);
       const [low, high] = axisOf(this.plot, trace.yaxis).range;
+      const { rows: shown, notes } = noted(low < high ? rows.reverse() : rows);
       yield {
-        head: [this.title(trace.yaxis), ...names("x", z[0]?.length ?? 0)],
-        rows: low < high ? rows.reverse() : rows,
-        notes: [`Columns: ${this.title(trace.xaxis)}`],
+        head: ["row", ...names("x", z[0]?.length ?? 0)],
+        rows: shown,
+        notes: [`Rows: ${this.title(trace.yaxis)}`, `Columns: ${this.title(trace.xaxis)}`, ...notes],
       };
     }
   }
@@ -134,19 +147,21 @@ export class Reader {
   /** A row a place, a column a curve or a colour of bars; a table an axis of values. */
   *curves() {
     const keys = this.traces.filter(one => one.name && (isKey(one) || isLevel(one)));
-    const notes = [...keys.map(nameOf), ...(this.plot._fullLayout.sliders ?? []).map(stepOf)];
+    const said = [...keys.map(nameOf), ...(this.plot._fullLayout.sliders ?? []).map(stepOf)];
     for (const [axis, lines] of Map.groupBy(this.lines, line => line.valueAxis)) {
       const [first] = lines;
       const places = [...new Set(lines.flatMap(line => [...line.values.keys()]))];
       if (places.every(isNumber)) places.sort((a, b) => a - b);
       const values = lines.flatMap(line => [...line.values.values()]);
       const digits = digitsOf(values, axisOf(this.plot, axis).range);
+      const { rows, notes } = noted(places.map(place => [
+        first.names.get(place) || this.place(first.placeAxis, place),
+        ...lines.map(line => this.valueAt(line, place, digits))]));
       yield {
         head: [this.title(first.placeAxis).replace(`${first.name}: `, ""),
           ...lines.map(line => line.name || this.title(axis))],
-        rows: places.map(place => [first.names.get(place) || this.place(first.placeAxis, place),
-          ...lines.map(line => this.valueAt(line, place, digits))]),
-        notes,
+        rows,
+        notes: [...said, ...notes],
       };
     }
   }

@@ -11,7 +11,12 @@ style.textContent = `
 .figure-table caption { text-align: left; font-weight: 600; padding: 4px 8px; }
 .figure-table th, .figure-table td { text-align: left; vertical-align: top; padding: 3px 8px;
   border-bottom: 1px solid var(--st-border-color); }
-.figure-table thead th { position: sticky; top: 0; background: var(--st-background-color); }
+.figure-table caption span { display: inline-block; position: sticky; left: 8px;
+  max-width: min(80em, 75vw); }
+.figure-table tr:first-child th, .figure-table th:first-child {
+  position: sticky; top: 0; left: 0; background: var(--st-background-color); }
+.figure-table thead th { z-index: 1; }
+.figure-table thead th:first-child { z-index: 2; }
 .figure-table td { max-width: 22em; }
 .figure-table small { white-space: nowrap; }
 .figure-note { margin: 0 8px 8px; }`;
@@ -36,7 +41,7 @@ function cell(said, settings) {
 
 function table({ head, rows }, caption) {
   const node = document.createElement("table");
-  node.append(made("caption", caption));
+  node.createCaption().append(made("span", caption));
   node.createTHead().insertRow().append(...head.map(name => cell(name, { scope: "col" })));
   const body = node.createTBody();
   for (const [name, ...cells] of rows) {

@@ -23,6 +23,7 @@ T = TypeVar("T")
 _JOB = "fusionscope_job"
 _AT_ONCE_S = 0.3
 _EVERY_S = 0.1
+_LOADING = threading.Lock()
 
 
 @dataclass(eq=False)
@@ -51,12 +52,14 @@ def prepare() -> None:
 
     Importing torch and its kin takes seconds, in which the visitor chooses a picture.
     """
+    threading.Thread(target=_load, name="prepare", daemon=True).start()
 
-    def load() -> None:
+
+def _load() -> None:
+    """Where two threads import transformers at once, one of them finds it half made and fails."""
+    with _LOADING:
         from backend.inference import tracing  # noqa: F401
         from backend.models.dual_stream import adapter  # noqa: F401
-
-    threading.Thread(target=load, name="prepare", daemon=True).start()
 
 
 def catalogue(store: StoreView) -> Catalogue:
@@ -71,6 +74,7 @@ def submit(store: StoreView, request: Request[T], take: Callable[[Done[T]], None
     """
     cancel()
     st.session_state[_JOB] = None
+    _load()
     try:
         job = _service(catalogue(store)).submit(request)
     except Busy as error:

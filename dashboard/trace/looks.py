@@ -53,26 +53,21 @@ def show_looks(side: Side) -> None:
 def _choice(side: Side, looks: Looking, patches: Patches) -> Choice:
     """The controls: a word, a head, and whether special tokens count; a patch is clicked."""
     words = list(looks.captions)
-    key = side.key("word")
-    if st.session_state.get(key) not in words:
-        st.session_state[key] = words[0] if looks.needs_word and words else None
     with st.container(height=180 if len(words) > _SCROLLED_WORDS else "content", border=False):
         word = st.pills(
             "Word" if looks.needs_word else "Word (none: all of them, averaged)",
             words,
+            default=words[0] if looks.needs_word and words else None,
             format_func=lambda at: literal(looks.captions[at]),
             required=looks.needs_word,
-            key=key,
+            key=side.key("word"),
         )
-    head_key = side.key("head")
-    if st.session_state.get(head_key, 0) not in (None, *range(looks.heads)):
-        st.session_state[head_key] = None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         head = st.selectbox(
             "Head",
             [None, *range(looks.heads)],
             format_func=lambda at: "all heads, averaged" if at is None else str(at + 1),
-            key=head_key,
+            key=side.key("head"),
             width=200,
         )
         content = st.toggle(

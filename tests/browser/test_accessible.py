@@ -76,7 +76,7 @@ def test_a_table_tells_text_from_tags_and_every_kind_of_trace(address, open_at):
     drawn(page, "curve-vision")
     evil = "&lt;img src=x onerror=alert(1)&gt; &amp;lt;"
     axes = {"xaxis": {"title": {"text": "layer<br>k"}, "range": [0, 4]}}
-    band = {"fill": "toself", "x": [1, 2, 2, 1], "y": [0.3, 0.9, 0.7, 0.1], "hoverinfo": "skip"}
+    band = {"fill": "toself", "x": [1, 2, 2, 1], "y": [0.1, 0.9, 0.7, 0.3], "hoverinfo": "skip"}
     curve = {
         "x": [1, 2, 3],
         "y": [0.2, 0.8, None],
@@ -91,10 +91,13 @@ def test_a_table_tells_text_from_tags_and_every_kind_of_trace(address, open_at):
     spec = {"data": [band, curve, gap, level, dots], "layout": axes | {"yaxis": {"range": [0, 1]}}}
     made = made_of(page, spec)
     curves, points = made["tables"]
-    assert curves["head"] == ["layer; k", "a & b"] and curves["notes"] == ["chance"]
+    assert curves["head"] == ["layer; k", "a & b"] and curves["notes"] == [
+        "chance",
+        "(1) undefined: constant",
+    ]
     assert curves["rows"] == [
         *(["1", ["0.200", "0.100 to 0.300"]], ["2", ["0.800", "0.700 to 0.900"]]),
-        ["3", "undefined: constant"],
+        ["3", "(1)"],
     ]
     assert points["rows"] == [["0.250", "2.500", "site", "<img src=x onerror=alert(1)> &lt;"]]
     assert made["extremes"] == "Lowest: a & b at 1, 0.200; highest: a & b at 2, 0.800"
@@ -168,7 +171,7 @@ def test_keys_reach_every_point_of_a_map_and_the_steps_of_a_training(address, op
     assert parse_qs(urlsplit(page.url).query)["sample"] == [said[-1].split("\n")[0]]
 
 
-@pytest.mark.parametrize("title", ["Transitions", "Study", "Compare"])
+@pytest.mark.parametrize("title", ["Projection", "Study", "Compare"])
 def test_a_phone_shows_everything_without_scrolling_sideways(address, browser, title):
     context = browser.new_context(
         viewport={"width": 390, "height": 3_000}, has_touch=True, is_mobile=True

@@ -1,6 +1,7 @@
 """The panel of attention and effects on tiny models: what is shown, chosen and said."""
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from types import SimpleNamespace
@@ -99,7 +100,8 @@ def test_a_word_a_head_and_a_patch_change_what_is_shown():
 
 def test_what_a_pair_does_not_have_is_not_chosen_any_more(monkeypatch):
     at = shown("dual_stream")
-    at.get_by_key("trace-word").set_value(4).run()
+    at.get_by_key("trace-word").set_value(4)
+    at.get_by_key("trace-head").set_value(1).run()
     assert "Attention of all words" not in words(at)
     shorter = side_of("dual_stream", row=0)  # two words
     monkeypatch.setattr(f"{__name__}.side_of", lambda *_: shorter)
@@ -120,6 +122,18 @@ def test_where_only_words_read_a_patch_shows_who_reads_it():
     at.run()
     assert "trace-words-and-meets" in charts(at)
     assert "patches read no words in this model" in words(at)
+
+
+def test_where_only_patches_read_a_word_is_always_chosen(monkeypatch):
+    one_way = side_of("dual_stream", row=3)
+    trace = one_way.trace
+    read = {key: value for key, value in trace.attention.items() if key.reads == "text"}
+    pair = SimpleNamespace(**vars(one_way.traced))
+    pair.traces = {"this pair": replace(trace, attention=read)}
+    monkeypatch.setattr(f"{__name__}.side_of", lambda *_: replace(one_way, traced=pair))
+    at = AppTest.from_function(page, args=("", ()), default_timeout=60).run()
+    assert not at.exception and at.get_by_key("trace-word").value == 1
+    assert "Attention of each patch to " in words(at)
 
 
 @pytest.mark.parametrize("family", ["vilt", "blip2"])

@@ -57,6 +57,8 @@ def test_effects_of_either_sign_share_one_scale_and_differ_in_colour():
     marks = shades(effect_marks(BOXES, np.array([0.2, -0.4, np.nan], np.float32)))
     (less, weak), (more, strong) = marks["M0,0H10V20H0Z"], marks["M10,0H20V20H10Z"]
     assert less != more and (weak, strong) == (0.375, 0.75) and len(marks) == 2
+    marks = shades(effect_marks(BOXES, np.array([0.4, -0.2, 0.0], np.float32)))
+    assert marks["M0,0H10V20H0Z"] == (less, 0.75) and marks["M10,0H20V20H10Z"] == (more, 0.375)
 
 
 def test_a_chosen_patch_is_outlined_and_a_line_of_text_is_escaped():

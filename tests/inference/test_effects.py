@@ -161,6 +161,9 @@ def test_a_huge_picture_is_shrunk_and_its_patches_stay_in_its_own_pixels(
     np.testing.assert_array_equal(result.regions, whole.regions)
     assert result.regions[3].tolist() == [600, 450, 1_200, 900]
     np.testing.assert_allclose(result.values, whole.values, atol=0.02 * np.ptp(whole.values))
+    sizes.clear()
+    word_effects(case.adapter, sample, trace, target=IRONIC)
+    assert set(sizes) == {(400, 300)}
     sliver = occlusion.shrunk(Image.new("RGB", (1, 20_000)))
     assert sliver.size == (1, 400)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from backend.data.macros.grammar import compose
 from backend.data.sample import Sample
 from backend.inference.models import Catalogue, named_models
 from backend.store import Store
+from dashboard.trace import jobs
 from tests.models.saved import save_tiny, tiny
 from tests.pages.harness import APP, alts, charts
 from tests.paths.made import FAMILIES, MACROS, command
@@ -181,3 +184,17 @@ def test_a_run_without_vectors_is_traced_without_bands_and_says_what_makes_them(
     assert line.startswith("fusionscope capture") and "--streaming" not in line
     assert "neither probes nor the vectors" in said(at)
     assert "band" not in alts(at)["trace-vision-norm"]
+
+
+def test_no_request_is_handed_on_while_what_models_need_is_imported(monkeypatch):
+    handed = []
+    service = SimpleNamespace(submit=handed.append)
+    monkeypatch.setattr(jobs, "_service", lambda _catalogue: service)
+    monkeypatch.setattr(jobs, "catalogue", lambda _store: None)
+    asking = threading.Thread(target=jobs.submit, args=(None, "request", print))
+    with jobs._LOADING:
+        asking.start()
+        asking.join(0.2)
+        assert not handed
+    asking.join()
+    assert handed == ["request"]
