@@ -97,24 +97,25 @@ def picture(colour: Colour, turn: int) -> FilePayload:
 async def opened_page(browser: Browser, address: str) -> Page:
     """The Trace page of a new visitor, ready for a file."""
     page = await (await browser.new_context(viewport=SIZE)).new_page()
+    page.set_default_timeout(WAIT_MS)
     await page.add_init_script(RUNS)
     await page.goto(f"{address}/trace")
     pairs = page.get_by_role("radiogroup", name="Pair")
-    await pairs.get_by_role("radio", name="Upload").click(timeout=WAIT_MS)
-    await page.locator(".st-key-trace-file").wait_for(timeout=WAIT_MS)
+    await pairs.get_by_role("radio", name="Upload").click()
+    await page.locator(".st-key-trace-file").wait_for()
     return page
 
 
 async def quiet(page: Page) -> None:
     """Wait until no script runs for this visitor."""
     app = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-    await app.wait_for(timeout=WAIT_MS)
+    await app.wait_for()
 
 
 async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) -> None:
     """One picture, from the file to a look at what is shown, and three moves of the strip."""
     await page.locator(".st-key-trace-file input[type=file]").set_input_files(picture(colour, turn))
-    await page.get_by_alt_text("The picture that will be traced").wait_for(timeout=WAIT_MS)
+    await page.get_by_alt_text("The picture that will be traced").wait_for()
     await quiet(page)
     await page.get_by_label("Text", exact=True).fill(text)
     outcome = BUSY
@@ -122,9 +123,9 @@ async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) 
         await quiet(page)
         await page.evaluate("runs = 0")
         start = time.perf_counter()
-        await page.get_by_role("button", name="Trace", exact=True).click(timeout=WAIT_MS)
+        await page.get_by_role("button", name="Trace", exact=True).click()
         asked = [text, "are waiting already"]
-        answer = await page.wait_for_function(OUTCOME, arg=asked, timeout=WAIT_MS, polling=100)
+        answer = await page.wait_for_function(OUTCOME, arg=asked, polling=100)
         outcome = str(await answer.json_value())
         if outcome == BUSY:
             tally.busy += 1
@@ -139,7 +140,7 @@ async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) 
         tally.others += 1
     strip = page.get_by_role("slider").first
     for _ in range(3):
-        await strip.press("ArrowLeft", timeout=WAIT_MS)
+        await strip.press("ArrowLeft")
     await quiet(page)
 
 
@@ -173,7 +174,7 @@ async def visits(
             await trace(first, (0, 0, 0), f"{VISITOR} first turn {turn}", turn, Tally())
         level = resident_bytes(pid)
         await first.context.close()
-        pages = await asyncio.gather(*(opened_page(browser, address) for _ in range(sessions)))
+        pages = [await opened_page(browser, address) for _ in range(sessions)]
         memory: list[int] = []
         watching = asyncio.create_task(watched(pid, memory))
         until = time.monotonic() + 60 * minutes

@@ -12,13 +12,16 @@ from tests.browser.conftest import drawn, settle
 pytestmark = pytest.mark.browser
 
 LATE = "runs=late&focus=late~macros~tiny-late&block=vision~text"
-READ = """async ([source, spec, frame]) => {
-    const {Reader} = await import(source);
+READ = """async ([folder, spec, frame]) => {
+    const {Reader} = await import(`${folder}/read.js`);
+    const {tables} = await import(`${folder}/table.js`);
     const plot = document.body.appendChild(document.createElement('div'));
     await Plotly.newPlot(plot, structuredClone(spec));
     if (frame) await Plotly.animate(plot, [frame], {frame: {duration: 0, redraw: false}});
     const reader = new Reader(plot, spec.layout);
-    return {tables: reader.tables(), extremes: reader.extremes()};
+    const frames = tables(reader, 'alt');
+    return {tables: reader.tables(), extremes: reader.extremes(), text: frames.textContent,
+        rows: frames.querySelectorAll('tbody tr').length};
 }"""
 
 
@@ -42,7 +45,7 @@ def read(page, key: str) -> list[list[str]]:
 
 def made_of(page, spec: dict, frame: str | None = None) -> dict:
     """What a reader reads of a plot, moved to one of its frames."""
-    return page.evaluate(READ, [f"/fusionscope/{version()}/read.js", spec, frame])
+    return page.evaluate(READ, [f"/fusionscope/{version()}", spec, frame])
 
 
 def test_figures_are_read_as_tables_of_what_is_stored(address, small_store, open_at):
@@ -127,6 +130,9 @@ def test_a_table_tells_text_from_tags_and_every_kind_of_trace(address, open_at):
     assert table["rows"] == [["word", ["0.500", ""]]]
     (table,) = made_of(page, {"data": [forest], "layout": layout})["tables"]
     assert table["rows"] == [["late", ["0.500", "0.400 to 0.700"]]]
+    many = {"x": list(range(2_001)), "y": [0] * 2_001, "mode": "markers"}
+    made = made_of(page, {"data": [many], "layout": {}})
+    assert made["rows"] == 1_000 and "first 1,000 of 2,001 rows" in made["text"]
 
 
 def test_keys_move_over_the_cells_and_choose_as_a_click_does(address, open_at):
@@ -153,7 +159,7 @@ def test_keys_move_over_the_cells_and_choose_as_a_click_does(address, open_at):
     assert page.locator(".figure-ring").count() == 0 and words.text_content() == ""
 
 
-def test_keys_reach_every_point_of_a_map_and_the_steps_of_a_training(address, open_at):
+def test_keys_reach_every_point_of_a_map(address, open_at):
     page = open_at(f"{address}/projection?layer=1")
     plot = drawn(page, "map")
     words = page.locator(".st-key-map .figure-words")

@@ -89,6 +89,7 @@ def test_words_and_patches_find_each_other_and_hiding_says_what_counts(demo, ope
 
     page.get_by_role("button", name="Hide each patch and see what it does").click()
     page.get_by_text("Rank correlation of attention and effect at text").wait_for(timeout=120_000)
+    settle(page)
     page.get_by_role("button", name="Leave out each word and see what it does").click()
     page.get_by_text("Rank correlation of attention and effect at vision").wait_for(timeout=120_000)
     settle(page)

@@ -9,6 +9,8 @@ EPOCHS = tuple((epoch, 10 * epoch) for epoch in range(5))
 
 LINE = """() => [...document.querySelectorAll('.st-key-played .js-plotly-plot path.js-line')]
     .map(path => path.getAttribute('d')).join()"""
+FIRST = """() => document.querySelector('.st-key-played .js-plotly-plot').calcdata
+    .find(([{trace}]) => trace.name === 'early').at(-1).y"""
 SHOWN = (
     """() => document.querySelector('.st-key-played .js-plotly-plot .slider-label').textContent"""
 )
@@ -37,4 +39,13 @@ def test_play_moves_the_curve_and_pause_holds_it(
         page.wait_for_timeout(1200)
         assert (page.evaluate(SHOWN), page.evaluate(LINE)) == (held, moved)
         page.screenshot(path=pictures / "training-played.png")
+        page.locator(".st-key-played .figure").focus()
+        for key, step in (("Home", "epoch 0"), ("ArrowRight", "epoch 1")):
+            page.keyboard.press(key)
+            page.wait_for_function(f"step => ({SHOWN})() === step", arg=step)
+        shown = page.evaluate(FIRST)
+        page.locator(".st-key-played").get_by_role("button", name="Table").click()
+        table = page.locator(".st-key-played table").first
+        assert table.locator("tbody tr").last.locator("td").first.inner_text() == f"{shown:.3f}"
+        page.locator(".st-key-played .figure-note").get_by_text("epoch 1", exact=True).wait_for()
         page.context.close()

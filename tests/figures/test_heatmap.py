@@ -56,6 +56,12 @@ def test_every_cell_can_be_clicked_and_its_place_leads_back_to_its_layers():
         assert pair_in_words(refs[y], refs[x]) in words[y][x]
 
 
+def test_every_row_and_column_has_a_name_also_without_a_tick():
+    meta = layer_heatmap(cka_frame(), LATE.streams, [TEXT]).data[0].meta
+    assert meta["x"] == [f"text {k}" for k in range(5)]
+    assert meta["y"] == [f"vision {k}" for k in range(7)] + meta["x"]
+
+
 def test_the_hover_has_value_seeds_null_z_and_n_or_the_reason():
     figure = layer_heatmap(cka_frame(), [VISION], [TEXT])
     words = cells(figure).hovertext
