@@ -48,10 +48,10 @@ LEVELS = (30, 90, 160, 230)
 NEAR = 20
 """Of a channel: the page shows a WebP. The colours are 60 apart."""
 
-RUNS = """
-window.runs = 0;
+ENDS = """
+window.ends = 0;
 new MutationObserver(changes => {
-    runs += changes.some(({target}) => target.dataset.testScriptState === 'running');
+    ends += changes.some(({target}) => target.dataset.testScriptState === 'notRunning');
 }).observe(document, {attributeFilter: ['data-test-script-state'], subtree: true});
 """
 # What an earlier run said stands until the next one is over.
@@ -62,7 +62,7 @@ OUTCOME = """([text, busy]) => {
     const texts = [...main.querySelectorAll('[data-testid=stText]')].map(one => one.innerText);
     const own = text.replace(/ turn.*/, ' turn');
     if (texts.some(one => !one.startsWith(own))) return 'somebody else';
-    if (!runs || state !== 'notRunning') return null;
+    if (!ends || state !== 'notRunning') return null;
     const said = [...main.querySelectorAll('[data-testid=stAlert]')].map(one => one.innerText);
     if (said.some(one => one.includes(busy))) return 'busy';
     if (said.length) return said.join(' ');
@@ -98,7 +98,7 @@ async def opened_page(browser: Browser, address: str) -> Page:
     """The Trace page of a new visitor, ready for a file."""
     page = await (await browser.new_context(viewport=SIZE)).new_page()
     page.set_default_timeout(WAIT_MS)
-    await page.add_init_script(RUNS)
+    await page.add_init_script(ENDS)
     await page.goto(f"{address}/trace")
     pairs = page.get_by_role("radiogroup", name="Pair")
     await pairs.get_by_role("radio", name="Upload").click()
@@ -121,7 +121,7 @@ async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) 
     outcome = BUSY
     while outcome == BUSY:
         await quiet(page)
-        await page.evaluate("runs = 0")
+        await page.evaluate("ends = 0")
         start = time.perf_counter()
         await page.get_by_role("button", name="Trace", exact=True).click()
         asked = [text, "are waiting already"]
@@ -152,7 +152,9 @@ async def session(page: Page, number: int, colour: Colour, until: float, tally: 
         try:
             await trace(page, colour, f"{VISITOR} {number} turn {turn}", turn, tally)
         except Exception as error:  # what is late or gone is counted, the others go on
-            tally.errors[f"{type(error).__name__}: {str(error).splitlines()[0]}"] += 1
+            state = await page.get_by_test_id("stApp").get_attribute("data-test-script-state")
+            what = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            tally.errors[f"{what} (the page's script: {state})"] += 1
 
 
 async def watched(pid: int, peak: list[int]) -> None:
