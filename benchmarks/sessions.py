@@ -46,7 +46,7 @@ WAIT_MS = 180_000
 BUSY, SHOWN, OTHERS = "busy", "shown", "somebody else"
 LEVELS = (30, 90, 160, 230)
 NEAR = 20
-"""Of a channel: the page shows a WebP. The colours are 60 apart."""
+"""Of a channel: the page shows a WebP. The colours are 60 and more apart."""
 
 ENDS = """
 window.ends = 0;
@@ -69,11 +69,13 @@ OUTCOME = """([text, busy]) => {
     const head = main.querySelector("img[alt='The picture that was traced']");
     return head?.complete && texts.includes(text) ? 'shown' : null;
 }"""
-COLOUR = """async image => {
+CHOSEN = """height => document.querySelector(
+    "img[alt='The picture that will be traced']")?.naturalHeight === height"""
+LOOK = """async image => {
     await image.decode();
     const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext('2d');
     pen.drawImage(image, 0, 0, 1, 1);
-    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    return [image.naturalHeight, ...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)];
 }"""
 
 
@@ -87,10 +89,15 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
 
 
+def height(turn: int) -> int:
+    """Of the picture of a turn."""
+    return 100 + turn % 200
+
+
 def picture(colour: Colour, turn: int) -> FilePayload:
     """A picture of one colour, of another height every turn."""
     file = io.BytesIO()
-    Image.new("RGB", (160, 100 + turn % 200), colour).save(file, "PNG")
+    Image.new("RGB", (160, height(turn)), colour).save(file, "PNG")
     return {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
 
 
@@ -115,7 +122,8 @@ async def quiet(page: Page) -> None:
 async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) -> None:
     """One picture, from the file to a look at what is shown, and three moves of the strip."""
     await page.locator(".st-key-trace-file input[type=file]").set_input_files(picture(colour, turn))
-    await page.get_by_alt_text("The picture that will be traced").wait_for()
+    # Only then is what is written in the form safe from the run that shows the picture.
+    await page.wait_for_function(CHOSEN, arg=height(turn))
     await quiet(page)
     await page.get_by_label("Text", exact=True).fill(text)
     outcome = BUSY
@@ -135,8 +143,9 @@ async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) 
         tally.errors[outcome] += 1
         return
     tally.seconds.append(time.perf_counter() - start)
-    shown = await page.get_by_alt_text("The picture that was traced").evaluate(COLOUR)
-    if any(abs(a - b) > NEAR for a, b in zip(shown, colour, strict=True)):
+    image = page.get_by_alt_text("The picture that was traced")
+    high, *shown = await image.evaluate(LOOK)
+    if high != height(turn) or any(abs(a - b) > NEAR for a, b in zip(shown, colour, strict=True)):
         tally.others += 1
     strip = page.get_by_role("slider").first
     for _ in range(3):

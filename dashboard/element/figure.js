@@ -28,7 +28,8 @@ style.textContent = `
 .figure.read { min-height: 0 !important; }
 .figure.read > .js-plotly-plot { position: fixed; left: -200vw; visibility: hidden; }
 .figure-frame { position: relative; }
-.figure-does { position: absolute; top: 0; right: 0; opacity: 0; z-index: 2; display: flex; gap: 4px; }
+.figure-does { position: absolute; top: 0; right: 0; opacity: 0; z-index: 2;
+  display: flex; gap: 4px; }
 .figure-frame:hover .figure-does, .figure-frame:focus-within .figure-does,
 .figure.read ~ .figure-does { opacity: 1; }
 .figure-does button { font: 11px var(--st-font); padding: 1px 6px; cursor: pointer;
@@ -82,7 +83,8 @@ class Figure {
     this.reads = this.button("Table", "Show the values as a table", () => this.read());
     this.reads.setAttribute("aria-pressed", "false");
     for (const format of ["PNG", "SVG"]) {
-      this.button(format, `Save this figure as ${format}`, () => this.download(format.toLowerCase()));
+      this.button(format, `Save this figure as ${format}`,
+        () => this.download(format.toLowerCase()));
     }
     this.frame.append(this.place, this.does);
     this.walk = new Walk(this, this.frame);
@@ -201,7 +203,7 @@ class Figure {
   }
 
   label() {
-    const words = [this.wanted.alt, this.extremes].filter(Boolean);
+    const words = [this.wanted.alt.replace(/\.$/, ""), this.extremes].filter(Boolean);
     this.place.setAttribute("aria-label", words.join(". "));
   }
 

@@ -86,16 +86,18 @@ export class Reader {
       && (trace.hoverinfo !== "skip" || trace.mode === "text"));
   }
 
-  /** Tables {title, head, rows, notes}; a cell is a text, or a text and the ends of its interval. */
+  /** Tables {title, head, rows, notes}; a cell is a text, or a text and its interval. */
   tables() { return [...this.heats(), ...this.curves(), ...this.points()]; }
 
   /** The lowest and the highest value of the map or the curves in words; "" where there is none. */
   extremes() {
+    const references = this.lines.filter(({ trace }) => trace.hoverinfo === "skip");
+    const quiet = new Set(references.map(line => line.name));
     const [{ head, rows } = { rows: [] }] = [...this.heats(), ...this.curves()];
     const cells = rows.flatMap(([row, ...said]) => said.map((one, k) => {
       const [text] = [one].flat();
       return { text, value: text ? Number(text) : NaN, of: head[k + 1], at: row };
-    })).filter(({ value, of, at }) => value === value && of !== at);
+    })).filter(({ value, of, at }) => value === value && of !== at && !quiet.has(of));
     if (!cells.length) return "";
     const words = way => {
       const { of, at, text } = cells.reduce((a, b) => (way * b.value > way * a.value ? b : a));
@@ -139,7 +141,8 @@ export class Reader {
       yield {
         head: ["row", ...names("x", z[0]?.length ?? 0)],
         rows: shown,
-        notes: [`Rows: ${this.title(trace.yaxis)}`, `Columns: ${this.title(trace.xaxis)}`, ...notes],
+        notes: [`Rows: ${this.title(trace.yaxis)}`, `Columns: ${this.title(trace.xaxis)}`,
+          ...notes],
       };
     }
   }
@@ -155,7 +158,8 @@ export class Reader {
       const values = lines.flatMap(line => [...line.values.values()]);
       const digits = digitsOf(values, axisOf(this.plot, axis).range);
       const { rows, notes } = noted(places.map(place => [
-        first.names.get(place) || this.place(first.placeAxis, place),
+        lines.map(line => line.names.get(place)).find(Boolean)
+          || this.place(first.placeAxis, place),
         ...lines.map(line => this.valueAt(line, place, digits))]));
       yield {
         head: [this.title(first.placeAxis).replace(`${first.name}: `, ""),
@@ -224,7 +228,8 @@ export class Reader {
       const told = head.map((_, column) => rows.some(row => String(row[column])
         && (column === 0 || row[column] !== row[0])));
       const picked = row => row.filter((_, column) => told[column]);
-      if (rows.length) yield { title: this.title(axis), head: picked(head), rows: rows.map(picked) };
+      if (!rows.length) continue;
+      yield { title: this.title(axis), head: picked(head), rows: rows.map(picked) };
     }
   }
 

@@ -170,11 +170,12 @@ function points(plot, one) {
 
 /** The next stop: left and right in order, up and down the nearest one that lies there. */
 function moved(stops, at, key) {
-  const here = stops.findIndex(({ point }) => point.curveNumber === at.point.curveNumber
-    && point.x === at.point.x && point.y === at.point.y && point.customdata === at.point.customdata);
+  const same = ["curveNumber", "x", "y", "customdata"];
+  const here = stops.findIndex(({ point }) => same.every(name => point[name] === at.point[name]));
   const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: stops.length - 1 }[key];
   if (to !== undefined) return stops[Math.min(Math.max(to, 0), stops.length - 1)];
   const way = key === "ArrowDown" ? 1 : -1;
   const there = stops.filter(({ y }) => (y - at.y) * way > 1);
-  return there.length ? least(there, ({ x, y }) => Math.abs(y - at.y) + 2 * Math.abs(x - at.x)) : at;
+  if (!there.length) return at;
+  return least(there, ({ x, y }) => Math.abs(y - at.y) + 2 * Math.abs(x - at.x));
 }
