@@ -45,14 +45,19 @@ VISITOR = "visitor"
 WAIT_MS = 180_000
 BUSY, SHOWN, OTHERS = "busy", "shown", "somebody else"
 LEVELS = (30, 90, 160, 230)
+WIDTH, STEP = 160, 8
+"""Of the pictures, in pixels: each turn's is higher than that before. They are shown smaller."""
 NEAR = 20
 """Of a channel: the page shows a WebP. The colours are 60 and more apart."""
 
-ENDS = """
-window.ends = 0;
-new MutationObserver(changes => {
-    ends += changes.some(({target}) => target.dataset.testScriptState === 'notRunning');
-}).observe(document, {attributeFilter: ['data-test-script-state'], subtree: true});
+HEARD = """
+window.heard = 0;
+window.WebSocket = class extends WebSocket {
+    constructor(...given) {
+        super(...given);
+        this.addEventListener('message', () => { heard += 1; });
+    }
+};
 """
 # What an earlier run said stands until the next one is over.
 OUTCOME = """([text, busy]) => {
@@ -62,20 +67,22 @@ OUTCOME = """([text, busy]) => {
     const texts = [...main.querySelectorAll('[data-testid=stText]')].map(one => one.innerText);
     const own = text.replace(/ turn.*/, ' turn');
     if (texts.some(one => !one.startsWith(own))) return 'somebody else';
-    if (!ends || state !== 'notRunning') return null;
+    if (!heard || state !== 'notRunning') return null;
     const said = [...main.querySelectorAll('[data-testid=stAlert]')].map(one => one.innerText);
     if (said.some(one => one.includes(busy))) return 'busy';
     if (said.length) return said.join(' ');
     const head = main.querySelector("img[alt='The picture that was traced']");
     return head?.complete && texts.includes(text) ? 'shown' : null;
 }"""
+LAYER = "new URL(location).searchParams.get('layer')"
 CHOSEN = """height => document.querySelector(
     "img[alt='The picture that will be traced']")?.naturalHeight === height"""
 LOOK = """async image => {
     await image.decode();
     const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext('2d');
     pen.drawImage(image, 0, 0, 1, 1);
-    return [image.naturalHeight, ...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+    const colour = pen.getImageData(0, 0, 1, 1).data.slice(0, 3);
+    return [image.naturalHeight / image.naturalWidth, ...colour];
 }"""
 
 
@@ -91,13 +98,13 @@ class Tally:
 
 def height(turn: int) -> int:
     """Of the picture of a turn."""
-    return 100 + turn % 200
+    return 100 + STEP * (turn % 40)
 
 
 def picture(colour: Colour, turn: int) -> FilePayload:
     """A picture of one colour, of another height every turn."""
     file = io.BytesIO()
-    Image.new("RGB", (160, height(turn)), colour).save(file, "PNG")
+    Image.new("RGB", (WIDTH, height(turn)), colour).save(file, "PNG")
     return {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
 
 
@@ -105,8 +112,9 @@ async def opened_page(browser: Browser, address: str) -> Page:
     """The Trace page of a new visitor, ready for a file."""
     page = await (await browser.new_context(viewport=SIZE)).new_page()
     page.set_default_timeout(WAIT_MS)
-    await page.add_init_script(ENDS)
+    await page.add_init_script(HEARD)
     await page.goto(f"{address}/trace")
+    await quiet(page)
     pairs = page.get_by_role("radiogroup", name="Pair")
     await pairs.get_by_role("radio", name="Upload").click()
     await page.locator(".st-key-trace-file").wait_for()
@@ -129,7 +137,7 @@ async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) 
     outcome = BUSY
     while outcome == BUSY:
         await quiet(page)
-        await page.evaluate("ends = 0")
+        await page.evaluate("heard = 0")
         start = time.perf_counter()
         await page.get_by_role("button", name="Trace", exact=True).click()
         asked = [text, "are waiting already"]
@@ -144,12 +152,20 @@ async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) 
         return
     tally.seconds.append(time.perf_counter() - start)
     image = page.get_by_alt_text("The picture that was traced")
-    high, *shown = await image.evaluate(LOOK)
-    if high != height(turn) or any(abs(a - b) > NEAR for a, b in zip(shown, colour, strict=True)):
+    ratio, *shown = await image.evaluate(LOOK)
+    of_turn = abs(ratio * WIDTH - height(turn)) < STEP / 2
+    if not of_turn or any(abs(a - b) > NEAR for a, b in zip(shown, colour, strict=True)):
         tally.others += 1
-    strip = page.get_by_role("slider").first
+    await move(page)
+
+
+async def move(page: Page) -> None:
+    """Move the strip three times, until the server has heard of it: the link names the layer."""
+    before, strip = await page.evaluate(LAYER), page.get_by_role("slider").first
+    at_end = int(await strip.get_attribute("aria-valuenow") or 0) >= 3
     for _ in range(3):
-        await strip.press("ArrowLeft")
+        await strip.press("ArrowLeft" if at_end else "ArrowRight")
+    await page.wait_for_function(f"before => {LAYER} !== before", arg=before)
     await quiet(page)
 
 

@@ -104,7 +104,7 @@ def _columns(sides: Sequence[Side]) -> zip[tuple[st.delta_generator.DeltaGenerat
 
 def _choices(specs: dict[str, StreamSpec], stream: str, spec: StreamSpec, pooling: Pooling) -> None:
     poolings = spec.poolings
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         if len(specs) > 1:
             st.segmented_control(
                 "Stream", list(specs), format_func=literal, required=True,
