@@ -11,9 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from backend.figures.curves import shading
 from backend.figures.theme import GRID, NEUTRAL, STYLES, axis, escape, layout
-from backend.figures.trace import path_parts
+from backend.figures.trace import along_layers, path_parts
 from backend.types import LayerRef, StreamSpec
 
 MOST_IN_CELL = 500
@@ -107,16 +106,9 @@ def effect_curves(
     points = points.sort_values("position")
     traces = [_curve(points, spec, part, name) for part, name in parts.items()]
     traces.append(_undefined(points[points["reason"].ne("")], spec))
-    settings = layout(height=height, legend=True) | {
-        "hovermode": "closest",
-        "margin": {"l": 56, "r": 10, "t": 52, "b": 40},
-        "shapes": shading(spec, colour),
-        "xaxis": axis(
-            f"{spec.name} layer", range=[within[0] - 0.5, within[1] + 0.5], fixedrange=True
-        ),
-        "yaxis": axis("part of the change", range=[-0.03, 1.03], fixedrange=True),
-    }
-    return go.Figure(data=traces, layout=settings)
+    settings = along_layers(spec, colour, within, height)
+    y = axis("part of the change", range=[-0.03, 1.03], fixedrange=True)
+    return go.Figure(data=traces, layout=settings | {"yaxis": y})
 
 
 def _curve(points: pd.DataFrame, spec: StreamSpec, part: str, name: str) -> dict[str, object]:

@@ -224,16 +224,22 @@ def standing_curve(
                 "hoverinfo": "text",
             }
         )
-    settings = layout(height=height, legend=True) | {
+    settings = along_layers(spec, colour, within, height)
+    return go.Figure(data=traces, layout=settings | {"yaxis": axis(y_title, fixedrange=True)})
+
+
+def along_layers(
+    spec: StreamSpec, colour: str, within: tuple[float, float], height: int
+) -> dict[str, object]:
+    """The layout of curves over a stream's layers, those that fuse shaded; without a y axis."""
+    return layout(height=height, legend=True) | {
         "hovermode": "closest",
         "margin": {"l": 56, "r": 10, "t": 52, "b": 40},
         "shapes": shading(spec, colour),
         "xaxis": axis(
             f"{spec.name} layer", range=[within[0] - 0.5, within[1] + 0.5], fixedrange=True
         ),
-        "yaxis": axis(y_title, fixedrange=True),
     }
-    return go.Figure(data=traces, layout=settings)
 
 
 def layer_mark(position: float) -> Marks:

@@ -21,6 +21,7 @@ from backend.words import literal
 T = TypeVar("T")
 
 _JOB = "fusionscope_job"
+_BUSY = "fusionscope_busy"
 _AT_ONCE_S = 0.3
 _EVERY_S = 0.1
 _LOADING = threading.Lock()
@@ -68,9 +69,10 @@ def catalogue(store: StoreView) -> Catalogue:
 
 
 def submit(store: StoreView, request: Request[T], take: Callable[[Done[T]], None]) -> None:
-    """Submit a request, in place of one that this visitor still waits for; says if it is busy.
+    """Submit a request, in place of one that this visitor still waits for.
 
-    ``take`` gets what came of it, in the run of the page that has waited for it (:func:`wait`).
+    ``take`` gets what came of it, in the run of the page that has waited for it (:func:`wait`);
+    that run also says so where the queue is full.
     """
     cancel()
     st.session_state[_JOB] = None
@@ -78,13 +80,15 @@ def submit(store: StoreView, request: Request[T], take: Callable[[Done[T]], None
     try:
         job = _service(catalogue(store)).submit(request)
     except Busy as error:
-        st.warning(literal(str(error)), icon=":material/hourglass_top:")
+        st.session_state[_BUSY] = str(error)
         return
     st.session_state[_JOB] = _Waiting(job, take)
 
 
 def wait() -> None:
     """The stages of the job on its way with a Cancel, if there is one, until it has ended."""
+    if busy := st.session_state.pop(_BUSY, ""):
+        st.warning(literal(busy), icon=":material/hourglass_top:")
     waiting: _Waiting | None = st.session_state.get(_JOB)
     if waiting is None:
         return

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
+DEMO = ROOT / "cache" / "demo"
 
 
 def _sent(at: AppTest) -> dict[str, tuple[dict[str, Any], str]]:
@@ -21,6 +23,17 @@ def _sent(at: AppTest) -> dict[str, tuple[dict[str, Any], str]]:
         head, _, figure = element.proto.bytes.partition(b"\n")
         out[element.key] = json.loads(head), figure.decode()
     return out
+
+
+def open_trace(monkeypatch: pytest.MonkeyPatch, store: Path = DEMO, **query: str) -> AppTest:
+    """The Trace page of a store, at an address."""
+    monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
+    at = AppTest.from_file(str(APP), default_timeout=120)
+    at.run()
+    at.switch_page("pages/trace.py")
+    for key, value in query.items():
+        at.query_params[key] = value
+    return at.run()
 
 
 def charts(at: AppTest) -> dict[str, dict[str, Any]]:

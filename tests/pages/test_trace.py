@@ -1,25 +1,17 @@
 """The Trace page on the demo, with a real model."""
 
+from functools import partial
+
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from tests.pages.harness import APP, ROOT, charts
-
-DEMO = ROOT / "cache" / "demo"
+from backend.inference.requests import Busy
+from backend.inference.service import Service
+from tests.pages.harness import charts, open_trace
 
 
 @pytest.fixture
 def visit(monkeypatch):
-    def go(store=DEMO, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=120)
-        at.run()
-        at.switch_page("pages/trace.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        return at.run()
-
-    return go
+    return partial(open_trace, monkeypatch)
 
 
 def words(at):
@@ -53,6 +45,20 @@ def test_a_drawn_macro_is_traced_with_and_without_fusion(visit):
     assert "without fusion parts from the pair" in said
     assert "vision at layer 10.fusion and text at layer 10.fusion." in said
     assert "irony" in said
+
+
+def test_a_full_queue_is_said_and_nothing_is_lost(visit, monkeypatch):
+    def full(service, request):
+        raise Busy("16 requests are waiting already, no more are taken", hint="Try again soon.")
+
+    at = pressed(visit())
+    drawn = set(charts(at))
+    monkeypatch.setattr(Service, "submit", full)
+    for label in ("Trace", "Hide each patch and see what it does"):
+        next(button for button in at.button if button.label == label).click()
+        at.run()
+        assert ["requests are waiting" in item.value for item in at.warning] == [True], label
+        assert set(charts(at)) == drawn
 
 
 def test_a_range_of_the_strip_is_what_every_panel_shows(visit):

@@ -1,19 +1,7 @@
 """Two captions by two images on the Trace page: the demo's macro with the other face and mood."""
 
-from streamlit.testing.v1 import AppTest
-
-from tests.pages.harness import APP, ROOT, charts, steps
+from tests.pages.harness import charts, open_trace, steps
 from tests.pages.test_trace import words
-
-
-def opened(monkeypatch, **query):
-    monkeypatch.setenv("FUSIONSCOPE_STORE", str(ROOT / "cache" / "demo"))
-    at = AppTest.from_file(str(APP), default_timeout=120)
-    at.run()
-    at.switch_page("pages/trace.py")
-    for key, value in query.items():
-        at.query_params[key] = value
-    return at.run()
 
 
 def traced(at):
@@ -24,7 +12,7 @@ def traced(at):
 
 
 def test_four_pairs_make_a_grid_and_fewer_do_not(monkeypatch):
-    at = opened(monkeypatch, layer="5")
+    at = open_trace(monkeypatch, layer="5")
     at.get_by_key("trace-other").set_value("such a lovely cup")
     at = traced(at)
     assert "trace-vision-grid" not in charts(at)
