@@ -23,7 +23,7 @@ def demo(browser, tmp_path_factory):
 
 def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_at, pictures):
     page = open_at(f"{demo}/trace", height=2_200)
-    page.get_by_text("Upload", exact=True).click()
+    page.get_by_role("radiogroup", name="Pair").get_by_text("Upload", exact=True).click()
     file = io.BytesIO()
     draw(compose(happy_face=True, cheerful_caption=False, thing="fish")).save(file, "PNG")
     name = "<img src=x onerror=alert(1)>.png"
@@ -34,23 +34,24 @@ def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_
     page.get_by_role("button", name="Trace", exact=True).click()
     strip = page.get_by_role("slider", name="Layer of the vision stream")
     strip.wait_for(timeout=180_000)
-    path = page.locator(".st-key-path-vision .js-plotly-plot")
+    path = page.locator(".st-key-trace-vision-path .js-plotly-plot")
+    page.locator(".st-key-trace-vision-path").scroll_into_view_if_needed()
     path.locator(".main-svg").first.wait_for()
     settle(page)
     page.get_by_text("<b>worst</b> day ever a fish", exact=True).wait_for()
     assert strip.get_attribute("aria-valuetext") == "vision layer 12 (◆ fusion)"
-    last, rows = path.evaluate(HEAD), page.locator(".cards-title").all_inner_texts()
-    assert rows == ["vision, layer 12", "text, layer 12"]
+    last, rows = path.evaluate(HEAD), page.locator(".st-key-trace-neighbours .cards-title")
+    assert rows.all_text_contents() == ["vision, layer 12", "text, layer 12"]
 
     strip.focus()
     for _ in range(7):
         page.keyboard.press("ArrowLeft")
     assert strip.get_attribute("aria-valuetext") == "vision layer 8"
     page.wait_for_function("location.search.includes('layer=8')")
-    assert page.locator(".cards-title").all_inner_texts() == ["vision, layer 8", "text, layer 8"]
+    assert rows.all_text_contents() == ["vision, layer 8", "text, layer 8"]
     assert path.evaluate(HEAD) != last
-    page.locator(".st-key-standing-norm").scroll_into_view_if_needed()
-    norm = page.locator(".st-key-standing-norm .js-plotly-plot")
+    page.locator(".st-key-trace-vision-norm").scroll_into_view_if_needed()
+    norm = page.locator(".st-key-trace-vision-norm .js-plotly-plot")
     norm.locator(".main-svg").first.wait_for()
     assert norm.evaluate(LINE) == 8
     asked = parse_qs(urlsplit(page.url).query)
@@ -62,7 +63,7 @@ def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_
 
 def test_a_file_that_is_no_picture_gets_one_sentence(demo, open_at):
     page = open_at(f"{demo}/trace")
-    page.get_by_text("Upload", exact=True).click()
+    page.get_by_role("radiogroup", name="Pair").get_by_text("Upload", exact=True).click()
     page.locator("input[type=file]").set_input_files(
         {"name": "a.png", "mimeType": "image/png", "buffer": b"<svg onload='alert(1)'/>"}
     )

@@ -83,14 +83,13 @@ def expected_of(run, task, ref, pooling, vector):
     return dict(zip(names, model.predict_proba(at)[0], strict=True))
 
 
+def is_at(frame, ref, pooling):
+    place = zip(frame["stream"], frame["layer"], frame["site"], frame["pooling"], strict=True)
+    return pd.Series([at == (ref.stream, ref.layer, ref.site, pooling) for at in place])
+
+
 def rows_of(frame, task, ref, pooling):
-    return frame[
-        frame["task"].eq(task)
-        & frame["stream"].eq(ref.stream)
-        & frame["layer"].eq(ref.layer)
-        & frame["site"].eq(ref.site)
-        & frame["pooling"].eq(pooling)
-    ]
+    return frame[frame["task"].eq(task) & is_at(frame, ref, pooling)]
 
 
 @pytest.mark.parametrize(("task", "place", "pooling"), CASES)
@@ -113,11 +112,12 @@ def test_a_row_a_class_of_every_probe_at_its_place_on_the_axis(kept):
     probes = run.table(kinds.PROBES).to_pandas()
     columns = ["stream", "layer", "site", "pooling", "task", "class"]
     pd.testing.assert_frame_equal(frame[columns], probes[columns], check_dtype=False)
-    assert frame["position"].eq(frame["layer"]).all() and set(frame["site"]) == {"block"}
+    inside = {"block": 0.0, "fusion": -0.5}  # a fusion layer writes before its block's output
+    assert frame["position"].eq(frame["layer"] + frame["site"].map(inside)).all()
     assert list(rows_of(frame, "object", LayerRef("text", 2), "cls")["class"]) == [
         "cat", "dog", "car",
     ]  # fmt: skip
-    sums = frame.groupby(["pooling", "task", "stream", "layer"])["probability"].sum()
+    sums = frame.groupby(["pooling", "task", "stream", "layer", "site"])["probability"].sum()
     assert sums.drop("topics", level="task").to_numpy() == pytest.approx(1)
     assert not np.allclose(sums.xs("topics", level="task"), 1)
 
@@ -128,7 +128,7 @@ def test_only_what_the_trace_has_is_asked(kept):
     whole = beliefs(run, vectors)
     at = LayerRef("text", 2)
     some = beliefs(run, {(at, "mean"): vectors[at, "mean"], (LayerRef("audio", 1), "cls"): None})
-    wanted = whole[whole["stream"].eq("text") & whole["layer"].eq(2) & whole["pooling"].eq("mean")]
+    wanted = whole[is_at(whole, at, "mean")]
     pd.testing.assert_frame_equal(some, wanted.reset_index(drop=True))
     assert len(some) == 2 + 3 + 3
     assert beliefs(run, {}).empty
@@ -165,7 +165,7 @@ def test_a_broken_vector_is_nan_and_leaves_the_others_as_they_are(kept):
     at = LayerRef("vision", 2), "cls"
     vectors[at] = np.full(6, np.inf, dtype=np.float32)
     after = beliefs(run, vectors)
-    broken = after["stream"].eq("vision") & after["layer"].eq(2) & after["pooling"].eq("cls")
+    broken = is_at(after, *at)
     assert after["probability"].isna().equals(broken) and broken.sum() == 8
     pd.testing.assert_frame_equal(after[~broken], before[~broken])
 
