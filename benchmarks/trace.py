@@ -12,8 +12,9 @@ times. Printed are medians, in milliseconds, and the targets:
 - *decoding, running, placing*: the server's stages, as the page tells them; *building* is what is
   left before the first panel, *drawing* what comes after it;
 - *strip*: from a key until the panels show the other layer; 200. The server is told later;
-- *cut, swap*: from the press on Trace until a pair that is shown is beside itself without fusion,
-  and with another caption; one forward pass + 300.
+- *cut, swap*: from the press on Trace until the first panel of a pair that is shown has it beside
+  itself without fusion, and with another caption; one forward pass + 300. *Cut whole, swap whole*:
+  until nothing changes any more.
 
 The bare forward passes are those of the same model on the same pictures, in another process, before
 and after: nothing is decoded, tokenised or read there. 1 is returned if a target is missed.
@@ -51,13 +52,16 @@ SIZE: ViewportSize = {"width": 1440, "height": 2200}
 PASSES = 2
 """Of a pair by default: as it is, and with the fusion cut."""
 MARKS = """
-Object.assign(bench, {first: 0, panels: 0, sent: 0});
+Object.assign(bench, {first: 0, panels: 0, sent: 0, again: 0});
 addEventListener('keydown', () => { bench.pressed = performance.now(); }, true);
 for (const kind of ['keydown', 'pointerdown'])
-    addEventListener(kind, () => Object.assign(bench, {first: 0, panels: 0, sent: 0}), true);
+    addEventListener(kind, () => Object.assign(bench,
+        {first: 0, panels: 0, sent: 0, again: 0}), true);
 new MutationObserver(changes => {
     const now = performance.now();
     if (!bench.first && document.querySelector('.figure .main-svg')) bench.first = now;
+    if (!bench.again && changes.some(({target}) => target.closest?.('.scatterlayer')))
+        bench.again = now;
     if (!bench.sent && changes.some(({target}) => target.closest?.('.figure'))) bench.panels = now;
 }).observe(document, {childList: true, attributes: true, subtree: true});
 const send = WebSocket.prototype.send;
@@ -66,6 +70,9 @@ WebSocket.prototype.send = function (data) {
     return send.call(this, data);
 };
 """
+
+
+AGAIN = "bench.again - bench.pressed"
 
 
 @dataclass(frozen=True)
@@ -153,10 +160,10 @@ def beside(page: Page, turn: int) -> dict[str, float]:
     cut(page, "nowhere")
     press(page)
     cut(page, "at all layers")
-    times = {"cut": press(page)}
+    times = {"cut whole": press(page), "cut": page.evaluate(AGAIN)}
     other = page.get_by_label("What if it said (optional)")
     other.fill(scene(turn + 1)[1])
-    times["swap"] = press(page)
+    times |= {"swap whole": press(page), "swap": page.evaluate(AGAIN)}
     other.fill("")
     return times
 

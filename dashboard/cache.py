@@ -82,7 +82,7 @@ class Drawn:
     """
 
     json: str
-    holds_points: bool
+    holds_points: bool = True
 
     @cached_property
     def digest(self) -> str:
@@ -113,7 +113,7 @@ def value(function: Callable[..., Value], *arguments: Hashable, **named: Hashabl
 def figure(build: Callable[..., go.Figure], *arguments: Hashable, **named: Hashable) -> Drawn:
     """The figure that a module's function builds; it gets frames in place of questions."""
     key = _key(build, arguments, named)
-    return _figures.get(key, lambda: drawn(_called(build, arguments, named)))
+    return _figures.get(key, lambda: _drawn(_called(build, arguments, named)))
 
 
 def _called(
@@ -125,8 +125,7 @@ def _called(
     )
 
 
-def drawn(made: go.Figure) -> Drawn:
-    """A figure that is kept by nobody, such as one of a visitor's own picture."""
+def _drawn(made: go.Figure) -> Drawn:
     return Drawn(cast("str", made.to_json(validate=False)), holds_points(made))
 
 

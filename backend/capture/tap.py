@@ -89,8 +89,9 @@ class Tap:
             module = self._adapter.module
             if not self._training:
                 was = [part for part in module.modules() if part.training]
-                module.eval()
-                stack.callback(_set_training, was)
+                if was:
+                    module.eval()
+                    stack.callback(_set_training, was)
             if any(calls.maps for calls in self._calls.values()):
                 stack.enter_context(self._adapter.showing_attention())
             for (part, side), calls in self._calls.items():

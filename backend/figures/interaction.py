@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from backend.figures.parts import Parts
 from backend.figures.theme import GRID, NEUTRAL, STYLES, axis, escape, layout
-from backend.figures.trace import along_layers, path_parts
+from backend.figures.trace import along_layers, path_map
 from backend.types import LayerRef, StreamSpec
 
 MOST_IN_CELL = 500
@@ -39,7 +39,7 @@ def path_grid(
     samples: Sequence[str],
     paths: Mapping[str, NDArray[np.float32]],
     cells: Sequence[Cell],
-) -> go.Figure:
+) -> Parts:
     """Four paths, each alone over the same maps, on the same axes, which hold still.
 
     The first arguments are those of :func:`backend.figures.trace.path_map`, whose frames and styles
@@ -47,7 +47,7 @@ def path_grid(
     k-th is drawn. KeyError for a cell whose path is not among ``paths``.
     """
     every = -(-len(samples) // MOST_IN_CELL)
-    whole = path_parts(labels, reference[:, ::every], samples[::every], paths)
+    whole = path_map(labels, reference[:, ::every], samples[::every], paths)
     first = {name: 1 + 2 * at for at, name in enumerate(paths)}
     # of each cell the reference pairs, the path's trail and its head
     places = [(0, first[cell.path], first[cell.path] + 1) for cell in cells]
@@ -84,7 +84,7 @@ def path_grid(
         }
         for frame in whole.frames
     ]
-    return go.Figure(data=traces, layout=settings, frames=frames)
+    return Parts(traces, settings, frames)
 
 
 def effect_curves(
@@ -95,7 +95,7 @@ def effect_curves(
     colour: str,
     within: tuple[float, float],
     height: int = 290,
-) -> go.Figure:
+) -> Parts:
     """What caption, image and pair each change by layer, as parts of the length of all changes.
 
     ``points`` are the rows of one stream of :func:`backend.views.trace_grid.effects`, ``parts``
@@ -108,7 +108,7 @@ def effect_curves(
     traces.append(_undefined(points[points["reason"].ne("")], spec))
     settings = along_layers(spec, colour, within, height)
     y = axis("part of the change", range=[-0.03, 1.03], fixedrange=True)
-    return go.Figure(data=traces, layout=settings | {"yaxis": y})
+    return Parts(traces, settings | {"yaxis": y})
 
 
 def _curve(points: pd.DataFrame, spec: StreamSpec, part: str, name: str) -> dict[str, object]:

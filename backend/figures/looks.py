@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from backend.figures.marks import Marks, outlined
+from backend.figures.parts import Parts
 from backend.figures.picture import LESS, MORE
 from backend.figures.theme import NEUTRAL, SIMILARITY_SCALE, axis, escape, layout
 
@@ -24,7 +24,7 @@ _SHARES = {
 """Name, colour and pattern of each share of the meter."""
 
 
-def word_heat(table: pd.DataFrame, *, x_title: str) -> go.Figure:
+def word_heat(table: pd.DataFrame, *, x_title: str) -> Parts:
     """Shares of attention (0..1) that fall on words (rows, the first on top) at meets (columns).
 
     The darkest is 0, the brightest the largest share. Column i lies at x = i.
@@ -61,10 +61,10 @@ def word_heat(table: pd.DataFrame, *, x_title: str) -> go.Figure:
             tickvals=list(range(len(words))), ticktext=[_short(one) for one in words],
         ),
     }  # fmt: skip
-    return go.Figure(data=[heat], layout=settings)
+    return Parts([heat], settings)
 
 
-def meter_bars(table: pd.DataFrame, *, height: int = 290) -> go.Figure:
+def meter_bars(table: pd.DataFrame, *, height: int = 290) -> Parts:
     """Where attention goes at each meet, stacked to 100 %; ``table`` has a row a meet, in order.
 
     Columns ``stream``, ``label`` and the shares (0..1) of
@@ -103,10 +103,10 @@ def meter_bars(table: pd.DataFrame, *, height: int = 290) -> go.Figure:
         "xaxis": _meets(places, title="reading stream and layer"),
         "yaxis": axis("% of the attention", range=[0, 100], fixedrange=True),
     }
-    return go.Figure(data=bars, layout=settings)
+    return Parts(bars, settings)
 
 
-def agreement_curve(table: pd.DataFrame, *, height: int = 290) -> go.Figure:
+def agreement_curve(table: pd.DataFrame, *, height: int = 290) -> Parts:
     """Spearman's rank correlation of attention and effect by meet, on -1..1.
 
     ``table`` are rows of :func:`backend.views.attention.agreements`; row i lies at x = i.
@@ -140,10 +140,10 @@ def agreement_curve(table: pd.DataFrame, *, height: int = 290) -> go.Figure:
         "xaxis": _meets(places, title="reading stream and layer"),
         "yaxis": axis("rank correlation", range=[-1.1, 1.1], fixedrange=True),
     }
-    return go.Figure(data=[curve], layout=settings)
+    return Parts([curve], settings)
 
 
-def word_bars(words: Sequence[str], values: Sequence[float], *, title: str) -> go.Figure:
+def word_bars(words: Sequence[str], values: Sequence[float], *, title: str) -> Parts:
     """What leaving out each word does, a bar a word from the top; ``title`` names the axis.
 
     Blue takes from the output, orange adds to it.
@@ -170,7 +170,7 @@ def word_bars(words: Sequence[str], values: Sequence[float], *, title: str) -> g
             tickvals=list(range(len(words))), ticktext=[_short(one) for one in words],
         ),
     }  # fmt: skip
-    return go.Figure(data=[bars], layout=settings)
+    return Parts([bars], settings)
 
 
 def meet_mark(at: Sequence[int]) -> Marks:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from backend.figures.marks import Marks, outlined
+from backend.figures.parts import Parts
 from backend.figures.theme import boxes_shape, escape, layout, rgba
 
 Floats = NDArray[np.float32]
@@ -43,7 +43,7 @@ def picture_figure(
     *,
     marks: Marks = (),
     height: int = 404,
-) -> go.Figure:
+) -> Parts:
     """A picture (a WebP of any size) on axes in pixels of the original, ``size`` (width, height).
 
     A point that is not seen lies at the centre of each patch, with its token as ``customdata``: a
@@ -86,7 +86,7 @@ def picture_figure(
         "xaxis": {**hidden, "range": [0, width], "constrain": "domain"},
         "yaxis": {**hidden, "range": [tall, 0], "scaleanchor": "x", "constrain": "domain"},
     }
-    return go.Figure(data=[points], layout=settings)
+    return Parts([points], settings)
 
 
 def heat_marks(boxes: Floats, weights: Floats) -> Marks:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from backend.figures.curves import shading
 from backend.figures.marks import Marks
+from backend.figures.parts import Parts
 from backend.figures.theme import GRID, LEGEND, NEUTRAL, axis, escape, layout, rgba
 from backend.types import LayerRef, StreamSpec
 
@@ -34,14 +33,6 @@ class PathStyle:
     marker: str
 
 
-class PathParts(NamedTuple):
-    """A figure of paths as Plotly's settings: to check them takes Plotly longer than to make."""
-
-    traces: list[dict[str, object]]
-    layout: dict[str, Any]
-    frames: list[dict[str, Any]]
-
-
 def path_style(at: int) -> PathStyle:
     """The style of the ``at``-th path; the pair itself is the 0th."""
     ways = len(_PATH_COLOURS)
@@ -54,30 +45,17 @@ def path_map(
     samples: Sequence[str],
     paths: Mapping[str, NDArray[np.float32]],
     *,
-    title: str,
+    title: str = "",
     height: int = 460,
-) -> go.Figure:
+) -> Parts:
     """The paths of pairs over the maps of a stream's sites, on axes that hold still.
 
     ``labels`` (L) name the sites in order, ``reference`` (L, n, 2) is where the reference
     ``samples`` lie at each, ``paths`` {name: (L, 2)} where each pair does, NaN where it has no
     place. The figure shows the last site; a frame a site, named by its label, shows the trail up to
-    there. Above 2,000 reference samples every k-th is drawn. ValueError where shapes do not fit.
+    there. Its traces are the reference pairs, then trail and head of each path. Above 2,000
+    reference samples every k-th is drawn. ValueError where shapes do not fit.
     """
-    parts = path_parts(labels, reference, samples, paths, title=title, height=height)
-    return go.Figure(data=parts.traces, layout=parts.layout, frames=parts.frames)
-
-
-def path_parts(
-    labels: Sequence[str],
-    reference: NDArray[np.float32],
-    samples: Sequence[str],
-    paths: Mapping[str, NDArray[np.float32]],
-    *,
-    title: str = "",
-    height: int = 460,
-) -> PathParts:
-    """What :func:`path_map` is made of: the reference pairs, then trail and head of each path."""
     sites, n, _ = reference.shape
     if sites != len(labels) or n != len(samples):
         raise ValueError(f"{reference.shape} does not fit {len(labels)} sites, {len(samples)} ids")
@@ -148,7 +126,7 @@ def path_parts(
     frames = [
         {"name": label, "data": moving(at), "traces": places} for at, label in enumerate(labels)
     ]
-    return PathParts(last, settings, frames)
+    return Parts(last, settings, frames)
 
 
 def standing_curve(
@@ -159,7 +137,7 @@ def standing_curve(
     colour: str,
     within: tuple[float, float],
     height: int = 290,
-) -> go.Figure:
+) -> Parts:
     """One quantity of pairs by layer, on the percentiles of the reference pairs.
 
     ``within`` are the first and the last position that are shown.
@@ -225,7 +203,7 @@ def standing_curve(
             }
         )
     settings = along_layers(spec, colour, within, height)
-    return go.Figure(data=traces, layout=settings | {"yaxis": axis(y_title, fixedrange=True)})
+    return Parts(traces, settings | {"yaxis": axis(y_title, fixedrange=True)})
 
 
 def along_layers(

@@ -60,10 +60,11 @@ def kept_probes(run: Run) -> tuple[KeptProbe, ...]:
     return tuple(map(_kept, rows.values()))
 
 
-def beliefs(run: Run, vectors: Vectors) -> pd.DataFrame:
+def beliefs(run: Run, vectors: Vectors, probes: Sequence[KeptProbe] | None = None) -> pd.DataFrame:
     """What each kept probe of ``run`` gives for one pair, a row a class (or label).
 
-    ``vectors`` are those of a trace of the run's model. Columns: stream, layer, site, position (on
+    ``vectors`` are those of a trace of the run's model, ``probes`` the :func:`kept_probes` where
+    they have been read already. Columns: stream, layer, site, position (on
     the layer axis, :meth:`backend.types.StreamSpec.position`), pooling, task, class, probability in
     0..1, which sums to 1 over the classes of a task but not over the labels of a multilabel one;
     NaN where a vector is not finite. Rows are those of the probes whose site and pooling the trace
@@ -72,7 +73,7 @@ def beliefs(run: Run, vectors: Vectors) -> pd.DataFrame:
 
     InputError where a vector is not as wide as its site's probe.
     """
-    rows = _rows(run, kept_probes(run), vectors)
+    rows = _rows(run, kept_probes(run) if probes is None else probes, vectors)
     return pd.DataFrame([*rows], columns=list(COLUMNS)).astype(COLUMNS)
 
 

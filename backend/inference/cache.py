@@ -9,11 +9,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+
+T = TypeVar("T")
 
 _OBJECT_BYTES = 64
 """About what any value takes beside its contents."""
@@ -106,6 +108,36 @@ class ResultCache:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry.size
+
+
+class Recall:
+    """What parts of one content gave before: a view of a cache that sees nothing else of it.
+
+    ``scope`` names the content with all that its parts depend on, such as model and device.
+    ``keys`` are those of the cache, of all parts that were asked for; what was made is put in by
+    :meth:`keep`.
+    """
+
+    def __init__(self, cache: ResultCache, *scope: object) -> None:
+        self._cache = cache
+        self._scope = scope
+        self._made: dict[str, object] = {}
+        self.keys: list[str] = []
+
+    def once(self, keys: Sequence[str], make: Callable[[list[int]], Sequence[T]]) -> list[T]:
+        """The value of each key; ``make`` gets the places of those that are not there, once."""
+        whole = [content_key(*self._scope, key) for key in keys]
+        self.keys += whole
+        found = {at: self._cache.get(key) for at, key in enumerate(whole)}
+        missing = [at for at, value in found.items() if value is None]
+        for at, value in zip(missing, make(missing) if missing else (), strict=True):
+            found[at] = self._made[whole[at]] = value
+        return [cast("T", found[at]) for at in range(len(keys))]
+
+    def keep(self) -> None:
+        """Put what was made into the cache."""
+        for key, value in self._made.items():
+            self._cache.put(key, value)
 
 
 def size_of(value: object) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy.stats import spearmanr
 
-from backend.inference.cache import content_key
+from backend.inference.cache import Recall, content_key
 from backend.inference.requests import Work
 from backend.inference.values import Floats, Trace
 from backend.types import LayerRef, Pooling
@@ -133,7 +133,7 @@ def hiding(trace: Trace, part: Part, fill: Fill = "grey") -> Work[Effects]:
     :func:`~backend.inference.occlusion.word_effects`.
     """
 
-    def run(adapter: Adapter, samples: Sequence[Sample]) -> Effects:
+    def run(adapter: Adapter, samples: Sequence[Sample], recall: Recall) -> Effects:
         from backend.inference.occlusion import patch_effects, word_effects
 
         (sample,) = samples

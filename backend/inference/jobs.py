@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.inference.cache import content_key
+from backend.inference.cache import Recall, content_key
 from backend.inference.memory import Estimate
 from backend.inference.requests import Done, Failed, Outcome, Request, Stage
 from backend.inference.uploads import read_caption, read_picture
@@ -24,21 +24,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What users of the same content share."""
+    """What users of the same content share; ``parts`` are the keys of what else is kept of it."""
 
     value: Any
     placed: object
     notices: tuple[str, ...]
     device: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A request made harmless; ``key`` is the hash of its content, ``identity`` the model's."""
+    """A request made harmless.
+
+    ``key`` is the hash of all that is asked, ``content`` that of its model and pairs alone;
+    ``identity`` is the model's.
+    """
 
     samples: tuple[Sample, ...]
     notes: tuple[str, ...]
     key: str
+    content: str
     identity: str
 
 
@@ -54,8 +60,9 @@ def read_pairs(request: Request[Any], identity: str) -> Decoded:
         notes += [*(picture.notes if picture is not None else ()), *caption.notes]
         content.append([picture.digest if picture is not None else None, caption.text])
     placing = request.placing.key if request.placing is not None else None
-    key = content_key(identity, content, request.work.key, placing)
-    return Decoded(tuple(samples), tuple(dict.fromkeys(notes)), key, identity)
+    whole = content_key(identity, content)
+    key = content_key(whole, request.work.key, placing)
+    return Decoded(tuple(samples), tuple(dict.fromkeys(notes)), key, whole, identity)
 
 
 class JobState(Generic[T]):
@@ -157,6 +164,7 @@ class Computation:
         self.need = need
         self.jobs: list[JobState[Any]] = []
         self.stage: Stage | None = None
+        self.recall: Recall | None = None
         self.keep = True
 
 

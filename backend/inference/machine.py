@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import InputError
-from backend.inference.cache import freeze
+from backend.inference.cache import Recall, ResultCache, freeze
 from backend.inference.jobs import Answer, Computation, Decoded
 from backend.inference.memory import (
     CPU,
@@ -42,10 +42,12 @@ class Machine:
         self,
         models: Models,
         devices: Sequence[str],
+        cache: ResultCache,
         budgets: Mapping[str, int] | None = None,
         sizes: Callable[[Adapter], int] | None = None,
     ) -> None:
         self._models = models
+        self._cache = cache
         given = budgets or {}
         sized = {} if sizes is None else {"size": sizes}
         self.pools = {
@@ -121,6 +123,7 @@ class Machine:
         self, computation: Computation, device: str, enter: Enter, notices: tuple[str, ...]
     ) -> Answer:
         request, decoded = computation.request, computation.decoded
+        recall = computation.recall = Recall(self._cache, decoded.content, device)
 
         def wanted() -> None:
             enter("loading")
@@ -134,12 +137,12 @@ class Machine:
         ) as adapter:
             enter("running")
             with measured(device) as peak:
-                value = request.work.run(adapter, decoded.samples)
+                value = request.work.run(adapter, decoded.samples, recall)
         if peak.bytes is not None:
             at_once = request.work.at_once or len(decoded.samples)
             self._measured[decoded.identity] = max(1, peak.bytes // at_once)
         enter("placing")
         placed = request.placing.run(value) if request.placing is not None else None
-        answer = Answer(value, placed, notices, device)
+        answer = Answer(value, placed, notices, device, tuple(recall.keys))
         freeze(answer)
         return answer

@@ -53,7 +53,7 @@ def trace(
         _log.warning(note)
     adapter = open_model(str(model), device=device) if isinstance(model, str | Path) else model
     work = tracing(cuts, attention=attention, poolings=poolings)
-    return work.run(adapter, [Sample(caption.text, (picture.image,))])[0]
+    return work.alone(adapter, [Sample(caption.text, (picture.image,))])[0]
 
 
 def picture_of(image: Picture | Image.Image | bytes | str | Path) -> Picture:

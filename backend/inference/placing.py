@@ -65,10 +65,10 @@ def _weights(
         return "constant", np.zeros(1, dtype=np.int64), np.ones(1)
     if not np.isfinite(vector).all():
         return "", np.empty(0, dtype=np.int64), np.empty(0)
-    same = site.same(vector, reference.eps)
+    rows, distances = site.nearest(vector, k)
+    same = site.same(vector, reference.eps, float(distances[0]))
     if own is not None and own in same:
         same = np.array([own])
     if len(same):
         return "stored", same, np.full(len(same), 1 / len(same))
-    rows, distances = site.nearest(vector, k)
     return "weighted", rows, (1 / distances) / (1 / distances).sum()

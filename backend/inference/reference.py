@@ -93,17 +93,22 @@ class SiteReference:
         rows, distances = _nearest(self.rows, self.squares, self.centred(vector)[None], k, left_out)
         return rows[0], distances[0]
 
-    def same(self, vector: Floats, eps: float, among: Rows | None = None) -> Rows:
+    def same(
+        self, vector: Floats, eps: float, least: float = 0.0, among: Rows | None = None
+    ) -> Rows:
         """The rows (of ``among``) that ``vector`` (d,) equals, to the precision ``eps`` they have.
 
         Each coordinate may differ by its own rounding and by :data:`NOISE` of the vector's root
-        mean square.
+        mean square. ``least`` is a distance that no row is nearer than: where it is more than can
+        be rounding, nobody is looked at.
         """
         at = np.arange(len(self.rows)) if among is None else among
         if not np.isfinite(vector).all():
             return at[:0]
         value = vector.astype(np.float64)
         allowed = eps / 2 * np.abs(value) + NOISE * np.sqrt(np.mean(value**2))
+        if least > 2 * np.linalg.norm(allowed):
+            return at[:0]
         gap = np.abs(self.rows[at] - self.centred(vector))
         equal: Rows = at[(gap <= allowed.astype(np.float32)).all(axis=1)]
         return equal
@@ -253,7 +258,7 @@ class Reference:
             return self._row_of_id[sample_id]
         candidates: Rows | None = None
         for ref, vector in reversed(self.vectors_of(trace).items()):
-            candidates = self.sites[ref].same(vector, self.eps, candidates)
+            candidates = self.sites[ref].same(vector, self.eps, among=candidates)
             if not len(candidates):
                 return None
         return None if candidates is None else int(candidates[0])

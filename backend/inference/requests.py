@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.inference.cache import content_key
+from backend.inference.cache import Recall, ResultCache, content_key
 from backend.inference.values import Caption, Picture, Trace
 from backend.types import POOLINGS, Pooling
 
@@ -70,13 +70,18 @@ class Work(Generic[T]):
     """What a model does with a request's pairs.
 
     ``key`` names the function with all its parameters: what has the same key, model and pairs has
-    the same result. ``at_once`` is how many pairs are in its largest batch, 0 for all of the
-    request.
+    the same result. The function may keep parts of it, for other works on the same pairs, in the
+    :class:`backend.inference.cache.Recall` that it gets. ``at_once`` is how many pairs are in its
+    largest batch, 0 for all of the request.
     """
 
     key: str
-    run: Callable[[Adapter, Sequence[Sample]], T]
+    run: Callable[[Adapter, Sequence[Sample], Recall], T]
     at_once: int = 0
+
+    def alone(self, adapter: Adapter, samples: Sequence[Sample]) -> T:
+        """What comes of it without a service: nothing is kept."""
+        return self.run(adapter, samples, Recall(ResultCache(0, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ def tracing(
     parts = [[cut.stream, cut.layer] for cut in cuts]
     key = content_key("trace", parts, attention, list(poolings))
 
-    def run(adapter: Adapter, samples: Sequence[Sample]) -> tuple[Trace, ...]:
+    def run(adapter: Adapter, samples: Sequence[Sample], recall: Recall) -> tuple[Trace, ...]:
         from backend.inference.tracing import trace_batch
 
         edits = _cuts(adapter, cuts)

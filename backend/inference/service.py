@@ -60,7 +60,7 @@ class Service:
         self._models = models
         self._limits = limits or Limits()
         self.cache = ResultCache(self._limits.cache_bytes, self._limits.cache_age_s)
-        self.machine = Machine(models, devices, budgets, sizes)
+        self.machine = Machine(models, devices, self.cache, budgets, sizes)
         self._lock = threading.Condition()
         self._undecoded: deque[JobState[Any]] = deque()
         self._queued: deque[Computation] = deque()
@@ -110,7 +110,10 @@ class Service:
         with self._lock:
             if key in self._computations:
                 self._computations[key].keep = False
-            self.cache.forget(key)
+            kept = self.cache.get(key)
+            parts = kept.parts if isinstance(kept, Answer) else ()
+            for one in (key, *parts):
+                self.cache.forget(one)
 
     def close(self) -> None:
         """Take no more, cancel what waits, wait for what runs, let go of models and results."""
@@ -206,6 +209,8 @@ class Service:
                     self._drop(computation)
                     if computation.keep and not self._closed:
                         self.cache.put(computation.decoded.key, answer)
+                        if computation.recall is not None:
+                            computation.recall.keep()
                         self._lock.notify_all()  # who sweeps the cache must know when
                     for job in computation.jobs:
                         job.answer(answer, cached=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from backend.data.sample import Sample
-from backend.inference.cache import content_key
+from backend.inference.cache import Recall, content_key
 from backend.inference.requests import Work
 from backend.inference.values import Picture, Trace
 
@@ -42,7 +42,7 @@ def what_if(
     digest = image.digest if image is not None else None
     key = content_key("what if", caption, digest, blanks, cut)
 
-    def run(adapter: Adapter, samples: Sequence[Sample]) -> dict[str, Trace]:
+    def run(adapter: Adapter, samples: Sequence[Sample], recall: Recall) -> dict[str, Trace]:
         from backend.inference import counterfactuals as other
 
         (sample,) = samples
@@ -59,10 +59,24 @@ def what_if(
         if cut is not None and not uncut:
             layer = None if cut == "all" else cut
             wanted.append(other.without_fusion(adapter, sample, layer))
-        first, *others = other.trace_all(adapter, wanted)
+
+        def trace(missing: list[int]) -> tuple[Trace, ...]:
+            return other.trace_all(adapter, [wanted[at] for at in missing])
+
+        keys = [_key(each.name, caption, digest) for each in wanted]
+        first, *others = recall.once(keys, trace)
         if uncut:
             first = replace(first, unsupported={**first.unsupported, NO_FUSION: uncut})
         return dict(zip((each.name for each in wanted), (first, *others), strict=True))
 
     words, pictures = 1 + bool(caption), 1 + (image is not None)
     return Work(key, run, at_once=words * pictures + 2 * blanks)
+
+
+def _key(name: str, caption: str, digest: str | None) -> str:
+    """What a counterfactual of a pair is kept by: its name and what it has from elsewhere."""
+    return content_key(
+        name,
+        caption if name in (CAPTION, BOTH) else None,
+        digest if name in (IMAGE, BOTH) else None,
+    )

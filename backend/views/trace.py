@@ -84,7 +84,6 @@ class Among:
 
 def among(reference: Reference, traces: Traces, pair: Pair | None, sample_id: str | None) -> Among:
     """Where traces lie among the pairs of a run; ``pair`` are the streams that are compared."""
-    ways = {spec.name: path(reference, traces, spec, sample_id) for spec in reference.streams}
     trace = next(iter(traces.values()))
     rows = [
         standing(reference, one, pair, sample_id=sample_id).assign(name=name)
@@ -92,7 +91,7 @@ def among(reference: Reference, traces: Traces, pair: Pair | None, sample_id: st
     ]
     return Among(
         n=reference.n,
-        paths={name: way for name, way in ways.items() if way is not None},
+        paths=paths(reference, traces, sample_id),
         curves=pd.concat(rows, ignore_index=True),
         near=neighbours(reference, trace, min(NEIGHBOURS, reference.n - 1), sample_id=sample_id),
     )
@@ -104,13 +103,21 @@ def curves_alone(traces: Traces, pooling: Pooling) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def path(
-    reference: Reference, traces: Traces, spec: StreamSpec, sample_id: str | None
-) -> Path | None:
-    """The way of every trace over the maps of a stream, UMAP where there is UMAP; None without any.
+def paths(reference: Reference, traces: Traces, sample_id: str | None) -> dict[str, Path]:
+    """{stream: the way of every trace over its maps}, of the streams that have maps.
 
-    A trace has NaN at a site at which it has no place.
+    Those of UMAP where there are any. A trace has NaN at a site at which it has no place.
     """
+    rows = {
+        # A counterfactual is another pair, which lies nowhere in the store.
+        name: placed(reference, one, sample_id=None if at else sample_id)
+        for at, (name, one) in enumerate(traces.items())
+    }
+    ways = ((spec.name, _path(reference, rows, spec)) for spec in reference.streams)
+    return {name: way for name, way in ways if way is not None}
+
+
+def _path(reference: Reference, rows: Mapping[str, pd.DataFrame], spec: StreamSpec) -> Path | None:
     kept = {
         key: {ref: points for ref, points in maps.items() if ref.stream == spec.name}
         for key, maps in reference.maps.items()
@@ -121,19 +128,18 @@ def path(
     chosen = next((key for key in held if key[1] == "umap"), held[0])
     refs = tuple(ref for ref in spec.refs if ref in kept[chosen])
     at = {(ref.layer, ref.site): row for row, ref in enumerate(refs)}
-    paths: dict[str, NDArray[np.float32]] = {}
-    for name, one in traces.items():
-        # A counterfactual is another pair, which lies nowhere in the store.
-        rows = placed(reference, one, sample_id=sample_id if not paths else None)
-        mine = rows[
-            rows["key"].eq(chosen[0]) & rows["method"].eq(chosen[1]) & rows["stream"].eq(spec.name)
+    ways: dict[str, NDArray[np.float32]] = {}
+    for name, every in rows.items():
+        mine = every[
+            every["key"].eq(chosen[0])
+            & every["method"].eq(chosen[1])
+            & every["stream"].eq(spec.name)
         ]
-        points = np.full((len(refs), 2), np.nan, dtype=np.float32)
+        ways[name] = np.full((len(refs), 2), np.nan, dtype=np.float32)
         for layer, site, x, y in mine[["layer", "site", "x", "y"]].itertuples(index=False):
-            points[at[layer, site]] = x, y
-        paths[name] = points
-    every = np.stack([kept[chosen][ref] for ref in refs])
-    return Path(refs, chosen[1], every, tuple(map(str, reference.ids)), paths)
+            ways[name][at[layer, site]] = x, y
+    points = np.stack([kept[chosen][ref] for ref in refs])
+    return Path(refs, chosen[1], points, tuple(map(str, reference.ids)), ways)
 
 
 def beside(

@@ -20,6 +20,7 @@ const pool = new Map();
 const waiting = new Set();
 const figures = new WeakMap();
 let drawing = false;
+let look = "";
 
 const style = document.createElement("style");
 style.textContent = `
@@ -56,6 +57,17 @@ const near = new IntersectionObserver(
 
 const sizes = new ResizeObserver(entries =>
   entries.forEach(({ target }) => figures.get(target)?.resized()));
+
+/** The page's colours. To ask for them lays out anew, so all that is shown at once asks once. */
+function themeOf(place) {
+  if (!look) {
+    const page = getComputedStyle(place);
+    look = page.getPropertyValue("--st-text-color").trim()
+      + page.getPropertyValue("--st-background-color").trim();
+    requestAnimationFrame(() => { look = ""; });
+  }
+  return look;
+}
 
 /** Draw what waits, the uppermost first, letting the page breathe between two figures. */
 async function drawAll() {
@@ -285,12 +297,9 @@ export function show({ data, parentElement, setTriggerValue }) {
   const end = data.indexOf(10);
   const text = new TextDecoder();
   const wanted = JSON.parse(text.decode(data.subarray(0, end)));
-  const page = getComputedStyle(parentElement);
-  const theme = page.getPropertyValue("--st-text-color").trim()
-    + page.getPropertyValue("--st-background-color").trim();
   let figure = figures.get(parentElement);
   if (!figure) figures.set(parentElement, figure = new Figure(parentElement));
-  figure.show(wanted, text.decode(data.subarray(end + 1)), theme,
+  figure.show(wanted, text.decode(data.subarray(end + 1)), themeOf(parentElement),
     point => setTriggerValue("click", point));
   return () => {
     figures.delete(parentElement);

@@ -39,9 +39,10 @@ function cell(said, settings) {
   return node;
 }
 
-function table({ head, rows }, caption) {
+/** A table of text; the first cell of a row names it. */
+export function table({ head, rows }, caption = "") {
   const node = document.createElement("table");
-  node.createCaption().append(made("span", caption));
+  if (caption) node.createCaption().append(made("span", caption));
   node.createTHead().insertRow().append(...head.map(name => cell(name, { scope: "col" })));
   const body = node.createTBody();
   for (const [name, ...cells] of rows) {
@@ -50,10 +51,15 @@ function table({ head, rows }, caption) {
   return node;
 }
 
+/** Where tables scroll. */
+export function frameOf(alt) {
+  return made("div", "", { className: "figure-table", tabIndex: 0, role: "region",
+    ariaLabel: `Table: ${alt}` });
+}
+
 /** What stands in a plot's place: the values that its reader reads. */
 export function tables(reader, alt) {
-  const frame = made("div", "", { className: "figure-table", tabIndex: 0, role: "region",
-    ariaLabel: `Table: ${alt}` });
+  const frame = frameOf(alt);
   const parts = reader.tables();
   if (!parts.length) frame.append(noteOf("This figure shows no values."));
   parts.forEach(({ title, head, rows, notes = [] }, k) => {

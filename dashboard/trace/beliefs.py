@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import pandas as pd
 import streamlit as st
 
 from backend.errors import InputError
-from backend.inference.beliefs import beliefs
+from backend.inference.beliefs import KeptProbe, beliefs, kept_probes
 from backend.store.commands import measure_command
 from backend.types import LayerRef
+from backend.views import questions
 from backend.views import trace as views
+from backend.views.questions import RunAt
 from backend.views.store_access import opened
 from backend.words import literal
 from dashboard.trace.draw import tabulate
@@ -26,6 +30,12 @@ def show_beliefs(side: Side) -> None:
         _show_probes(side)
     elif not side.trace.outputs and side.trace.next_words is None:
         st.caption("This model predicts nothing itself, and without a run it has no probes.")
+
+
+@lru_cache(maxsize=4)
+def _probes(run: RunAt) -> tuple[KeptProbe, ...]:
+    """The probes of a run, read once for as long as none of its tables changes."""
+    return kept_probes(opened(run.store).run(run.run_id))
 
 
 def _show_outputs(side: Side) -> None:
@@ -78,7 +88,8 @@ def _show_probes(side: Side) -> None:
     run_id, spec = side.traced.offer.run_id, side.spec
     run = opened(side.store.path).run(run_id)
     try:
-        rows = beliefs(run, side.trace.vectors)
+        probes = _probes(questions.run_at(side.store, run_id))
+        rows = beliefs(run, side.trace.vectors, probes)
     except InputError as error:
         st.caption(literal(str(error)))
         return

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
+from backend.figures.parts import Parts
 from backend.report.trace import Cards, Plot, Remark, Rows
 from backend.views.queries import Sample
 from backend.views.strip import CardRow
 from backend.words import literal
-from dashboard import cache
+from dashboard.cache import Drawn
 from dashboard.chart import Point, Step, chart
+from dashboard.rows import rows
 from dashboard.strip import sample_cards
 from dashboard.trace.side import GROUP, Side
 
@@ -22,7 +23,7 @@ from dashboard.trace.side import GROUP, Side
 def draw(
     side: Side,
     title: str,
-    figure: go.Figure,
+    figure: Parts,
     *,
     alt: str,
     steps: Mapping[str, Step] = MappingProxyType({}),
@@ -32,7 +33,7 @@ def draw(
 
     ``on_click`` gets a clicked point.
     """
-    drawn = cache.drawn(figure)
+    drawn = Drawn(figure.json)
     named = side.titled(title)
     side.part.figures[named] = drawn
     side.part.panels[named] = Plot(named, drawn.json, alt, steps)
@@ -55,7 +56,7 @@ def tabulate(side: Side, title: str, table: pd.DataFrame) -> None:
     """A short table of a side, as people read it; its cells and columns may be text of anybody."""
     named = side.titled(title)
     side.part.panels[named] = Rows(named, table)
-    st.table(table.rename(columns=literal).map(_shown), alt=named)
+    rows(table, key=side.key(title), alt=named)
 
 
 def say(side: Side, title: str, text: str) -> None:
@@ -63,7 +64,3 @@ def say(side: Side, title: str, text: str) -> None:
     named = side.titled(title)
     side.part.panels[named] = Remark(named, text)
     st.caption(literal(text))
-
-
-def _shown(cell: object) -> object:
-    return literal(cell) if isinstance(cell, str) else cell

@@ -12,7 +12,7 @@ from backend.errors import InputError
 from backend.inference.models import Offer
 from backend.inference.requests import Pair
 from backend.inference.uploads import read_caption
-from backend.inference.values import Caption
+from backend.inference.values import Caption, Picture
 from backend.inference.what_if import CAPTION, IMAGE, CutWhere, what_if
 from backend.types import POOLINGS, StreamSpec
 from backend.views.groups import RunInfo
@@ -27,6 +27,7 @@ from dashboard.trace.source import Source, pick_other, pick_source, samples_of
 SHOWN_PX = 640
 
 _TEXT, _OTHER, _GO, _SUGGESTED = "trace-text", "trace-other", "trace-go", "trace-suggested"
+_SMALL = "trace-small"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def show_form(view: Context, offers: Sequence[Offer]) -> None:
         return
     second = pick_other(view, run, samples, first)
     _begin_with(first.caption)
-    small = thumbnail(first.picture.image, SHOWN_PX)
+    small = _small(first.picture)
     with st.form("trace-form", border=False):
         pictures, words = st.columns([1, 3])
         with pictures, st.container(horizontal=True):
@@ -106,6 +107,14 @@ def _among(view: Context, offer: Offer, streams: Sequence[StreamSpec]) -> live.A
     if spec is not None:
         pooling = pooling_of(spec, view.state.pooling, live.kept_poolings(view, offer))
     return live.AmongKey(pooling, live.compared(view, offer))
+
+
+def _small(picture: Picture) -> bytes:
+    """The picture as it is shown, made once for as long as the visitor keeps it."""
+    kept: tuple[str, bytes] = st.session_state.get(_SMALL, ("", b""))
+    if kept[0] != picture.digest:
+        kept = st.session_state[_SMALL] = picture.digest, thumbnail(picture.image, SHOWN_PX)
+    return kept[1]
 
 
 def _begin_with(caption: str) -> None:

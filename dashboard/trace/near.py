@@ -15,7 +15,7 @@ from dashboard import cache
 from dashboard.trace.draw import deal, say
 from dashboard.trace.side import Side
 
-Rows = Mapping[LayerRef, pd.DataFrame]
+Rows = dict[LayerRef, pd.DataFrame]
 """Neighbours, nearest first, by site."""
 
 
@@ -59,9 +59,10 @@ def _show_changes(side: Side, rows: Rows, samples: Mapping[str, Sample]) -> None
 
 def _by_site(lists: pd.DataFrame) -> Rows:
     ordered = lists.sort_values("rank", kind="stable")
-    places = zip(ordered["stream"], ordered["layer"], ordered["site"], strict=True)
-    refs = [LayerRef(str(stream), int(layer), str(site)) for stream, layer, site in places]
-    return {ref: ordered[[one == ref for one in refs]] for ref in dict.fromkeys(refs)}
+    out: Rows = {}
+    for (stream, layer, site), rows in ordered.groupby(["stream", "layer", "site"], sort=False):
+        out[LayerRef(str(stream), int(str(layer)), str(site))] = rows
+    return out
 
 
 def _held(rows: Rows, spec: StreamSpec) -> tuple[LayerRef, ...]:

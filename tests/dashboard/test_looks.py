@@ -30,7 +30,7 @@ def side_of(family, hidden=(), row=2):
     from dashboard.trace.side import Side
 
     adapter, sample, trace = traced(family, row)
-    effects = {part: hiding(trace, part).run(adapter, [sample]) for part in hidden}
+    effects = {part: hiding(trace, part).alone(adapter, [sample]) for part in hidden}
     shown = SimpleNamespace(webp=b"webp", size=sample.images[0].size)
     pair = SimpleNamespace(traces={"this pair": trace}, shown=shown, effects=effects)
     spec = max(trace.streams, key=lambda one: bool(one.fusion_layers))

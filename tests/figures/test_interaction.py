@@ -22,7 +22,7 @@ def points(n, seed):
 def grid(n=5, cells=CELLS):
     paths = {name: points(1, at)[:, 0] for at, name in enumerate(["pair", "b", "cut", "c", "d"])}
     reference, samples = points(n, 9), [f"s{at}" for at in range(n)]
-    return path_grid(LABELS, reference, samples, paths, cells), reference, paths
+    return path_grid(LABELS, reference, samples, paths, cells).figure(), reference, paths
 
 
 def test_each_cell_shows_its_own_path_in_the_style_of_the_other_panels():
@@ -40,7 +40,7 @@ def test_each_cell_shows_its_own_path_in_the_style_of_the_other_panels():
 
 def test_frames_move_every_cell_and_all_four_have_the_same_axes():
     figure, reference, paths = grid()
-    whole = path_map(LABELS, reference, list("abcde"), paths, title="")
+    whole = path_map(LABELS, reference, list("abcde"), paths, title="").figure()
     assert [frame.name for frame in figure.frames] == LABELS
     middle = figure.frames[1]
     assert list(middle.traces) == list(range(12))
@@ -95,7 +95,7 @@ def curves():
             "reason": ["", "the same for <all>", ""],
         }
     )
-    return effect_curves(table, VISION, PARTS, colour="#2F7FC1", within=(0.0, 2.5))
+    return effect_curves(table, VISION, PARTS, colour="#2F7FC1", within=(0.0, 2.5)).figure()
 
 
 def test_three_curves_are_told_apart_by_colour_marker_and_dash():

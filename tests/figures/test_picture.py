@@ -25,7 +25,9 @@ def shades(marks):
 
 
 def test_the_picture_lies_upright_on_axes_in_its_own_pixels():
-    figure = picture_figure(b"webp", (200, 100), Patches([], np.zeros((0, 4), np.float32), []))
+    figure = picture_figure(
+        b"webp", (200, 100), Patches([], np.zeros((0, 4), np.float32), [])
+    ).figure()
     (image,) = figure.layout.images
     assert base64.b64decode(image.source.partition(",")[2]) == b"webp"
     assert (image.sizex, image.sizey) == (200, 100)
@@ -35,7 +37,7 @@ def test_the_picture_lies_upright_on_axes_in_its_own_pixels():
 def test_a_click_finds_the_token_at_the_centre_of_its_patch_and_far_away_nothing():
     figure = picture_figure(
         b"", (40, 380), Patches([7, 5, 6], BOXES, ["one", "<b>two</b>", "three"]), height=404
-    )
+    ).figure()
     (points,) = figure.data
     assert list(zip(points.x, points.y, points.customdata, strict=True)) == [
         (5, 10, 7), (15, 10, 5), (5, 30, 6),

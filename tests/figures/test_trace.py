@@ -15,7 +15,7 @@ def maps(n=5, seed=0):
 def test_a_path_has_a_frame_a_site_with_the_trail_up_to_there():
     path = np.array([[0, 0], [1, 2], [3, 4]], dtype=np.float32)
     reference = maps()
-    figure = path_map(LABELS, reference, list("abcde"), {"this pair": path}, title="UMAP")
+    figure = path_map(LABELS, reference, list("abcde"), {"this pair": path}, title="UMAP").figure()
     assert [frame.name for frame in figure.frames] == LABELS
     points, trail, head = figure.frames[1].data
     assert np.allclose(points.x, reference[1, :, 0])
@@ -30,7 +30,7 @@ def test_a_path_has_a_frame_a_site_with_the_trail_up_to_there():
 
 def test_two_paths_differ_in_colour_marker_and_dash_and_names_are_text():
     paths = {"<b>this</b>": maps(1)[:, 0], "other": maps(1, 1)[:, 0]}
-    figure = path_map(LABELS, maps(), list("abcde"), paths, title="PCA")
+    figure = path_map(LABELS, maps(), list("abcde"), paths, title="PCA").figure()
     first, second = figure.data[1], figure.data[3]
     assert first.line.color != second.line.color and first.line.dash != second.line.dash
     assert first.marker.symbol != second.marker.symbol
@@ -39,7 +39,7 @@ def test_two_paths_differ_in_colour_marker_and_dash_and_names_are_text():
 
 def test_many_reference_pairs_are_thinned_and_the_legend_says_so():
     n = 2 * MOST_REFERENCES + 1
-    figure = path_map(LABELS, maps(n), [str(i) for i in range(n)], {}, title="UMAP")
+    figure = path_map(LABELS, maps(n), [str(i) for i in range(n)], {}, title="UMAP").figure()
     assert len(figure.data[0].x) == len(figure.data[0].hovertext) <= MOST_REFERENCES
     assert figure.data[0].name == "4,001 reference pairs (one in 3)"
     assert figure.data[0].hovertext[1] == "3"
@@ -47,7 +47,7 @@ def test_many_reference_pairs_are_thinned_and_the_legend_says_so():
 
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="2 sites, 5 ids"):
-        path_map(LABELS[:2], maps(), list("abcde"), {}, title="UMAP")
+        path_map(LABELS[:2], maps(), list("abcde"), {}, title="UMAP").figure()
 
 
 def curve(chance=np.nan, within=(0.0, 6.0)):
@@ -65,7 +65,7 @@ def curve(chance=np.nan, within=(0.0, 6.0)):
     for at, q in enumerate(("05", "25", "50", "75", "95")):
         points[f"p{q}"] = [at / 10, (at + 1) / 10, 9, 9]
         points[f"chance_p{q}"] = chance
-    return standing_curve(points, VISION, y_title="norm", colour="#2F7FC1", within=within)
+    return standing_curve(points, VISION, y_title="norm", colour="#2F7FC1", within=within).figure()
 
 
 def test_a_curve_stands_on_its_band_and_says_percentile_or_reason():
@@ -87,7 +87,9 @@ def test_a_value_without_reference_pairs_has_no_percentile():
         f"{start}{q}": np.nan for start in ("p", "chance_p") for q in ("05", "25", "50", "75", "95")
     }
     rows = pd.DataFrame([points | bands | {"percentile": np.nan, "reason": ""}])
-    figure = standing_curve(rows, VISION, y_title="norm", colour="#2F7FC1", within=(0.0, 6.0))
+    figure = standing_curve(
+        rows, VISION, y_title="norm", colour="#2F7FC1", within=(0.0, 6.0)
+    ).figure()
     assert [trace.name for trace in figure.data] == ["pair"]
     assert figure.data[0].hovertext[0].endswith("0.250")
 

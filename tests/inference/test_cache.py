@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from backend.inference.cache import ResultCache, content_key, freeze, size_of
+from backend.inference.cache import Recall, ResultCache, content_key, freeze, size_of
 
 
 class Clock:
@@ -153,3 +153,27 @@ def test_threads_may_share_it() -> None:
     assert not wrong and cache.bytes <= 50_000
     cache.clear()
     assert cache.bytes == 0
+
+
+def test_parts_are_made_once_a_content_and_only_what_is_kept_stays() -> None:
+    cache = ResultCache(10_000, 60)
+    asked: list[list[int]] = []
+
+    def make(missing: list[int]) -> list[str]:
+        asked.append(missing)
+        return [f"made {at}" for at in missing]
+
+    first = Recall(cache, "pair", "cpu")
+    assert first.once(["a", "b"], make) == ["made 0", "made 1"] and len(cache) == 0
+    first.keep()
+    assert len(cache) == 2 and len(set(first.keys)) == 2
+    again = Recall(cache, "pair", "cpu")
+    assert again.once(["c", "b"], make) == ["made 0", "made 1"]
+    assert again.once(["a"], make) == ["made 0"]
+    assert asked == [[0, 1], [0]], "the parts of the same name are asked for once"
+    Recall(cache, "pair", "cuda:0").once(["a"], make)
+    Recall(cache, "other", "cpu").once(["a"], make)
+    assert asked[2:] == [[0], [0]], "another device, another pair"
+    for key in first.keys:
+        cache.forget(key)
+    assert len(cache) == 0

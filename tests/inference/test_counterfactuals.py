@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from backend.errors import InputError
 from backend.inference import counterfactuals as what_if
+from backend.inference.cache import Recall, ResultCache
 from backend.inference.difference import parting
 from backend.inference.tracing import trace_batch
 from backend.inference.values import Picture, Trace
@@ -181,7 +183,7 @@ def test_all_at_once_is_each_by_itself_and_the_fourth_pair_has_both_others(
     }
     sizes = passes(adapter, monkeypatch)
     work = as_work(caption="a cat", image=RED, blanks=True, cut=3)
-    traces = work.run(adapter, [sample])
+    traces = work.alone(adapter, [sample])
     assert list(traces) == list(expected)
     for name, trace in traces.items():
         assert_same(trace, expected[name])
@@ -203,7 +205,7 @@ def test_admission_is_told_how_many_pairs_the_largest_pass_takes(
 ) -> None:
     sizes = passes(case.adapter, monkeypatch)
     work = as_work(**asked)
-    traces = work.run(case.adapter, [case.samples[0]])
+    traces = work.alone(case.adapter, [case.samples[0]])
     assert max(sizes) == work.at_once
     assert (BOTH in traces) == (len(asked) == 2 and "image" in asked)
 
@@ -228,7 +230,7 @@ def test_what_is_asked_differently_has_another_key() -> None:
 
 def test_attention_is_read_in_the_pass_of_the_pair_alone_and_changes_no_vector(case: Case) -> None:
     adapter, sample = case.adapter, case.samples[0]
-    traces = as_work(cut=3).run(adapter, [sample])
+    traces = as_work(cut=3).alone(adapter, [sample])
     cut = traces["without fusion at 3"]
     assert traces[GIVEN].attention and not cut.attention
     plain = trace_batch(adapter, [sample], attention=False)[0]
@@ -242,19 +244,45 @@ def test_attention_is_read_in_the_pass_of_the_pair_alone_and_changes_no_vector(c
 def test_with_all_fusion_cut_each_stream_parts_where_it_first_takes_the_other_in(
     case: Case,
 ) -> None:
-    traces = as_work(cut="all").run(case.adapter, [case.samples[0]])
+    traces = as_work(cut="all").alone(case.adapter, [case.samples[0]])
     assert parting(traces[GIVEN], traces[NO_FUSION]) == {
         "vision": LayerRef("vision", 1, "fusion"),
         "text": LayerRef("text", 2, "fusion"),
     }
 
 
+def test_what_was_traced_before_is_not_run_again(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, sample = case.adapter, case.samples[0]
+    cache = ResultCache(2**30, 60)
+    sizes = passes(adapter, monkeypatch)
+
+    def traced(**asked: Any) -> dict[str, Trace]:
+        recall = Recall(cache, "the pair")
+        traces = as_work(**asked).run(adapter, [sample], recall)
+        recall.keep()
+        return traces
+
+    pair = traced()[GIVEN]
+    both = traced(caption="a cat", cut="all")
+    assert both[GIVEN] is pair and list(both) == [GIVEN, CAPTION, NO_FUSION]
+    assert traced(cut="all")[NO_FUSION] is both[NO_FUSION] and sizes == [1, 1, 1]
+    other = traced(caption="a dog")[CAPTION]
+    assert other.tokens["text"].texts != both[CAPTION].tokens["text"].texts
+    assert other.attention and not both[NO_FUSION].attention
+    assert list(traced(caption="a dog", cut=3)) == [GIVEN, CAPTION, "without fusion at 3"]
+    grid = traced(caption="a dog", image=RED)
+    assert grid[CAPTION] is other and sizes[3:] == [1, 1, 2]
+    assert traced(caption="a dog", image=BLUE)[BOTH] is not grid[BOTH]
+
+
 def test_where_nothing_can_be_cut_the_pair_says_why() -> None:
     towers = made("clip")
-    traces = as_work(cut="all").run(towers.adapter, [towers.samples[0]])
+    traces = as_work(cut="all").alone(towers.adapter, [towers.samples[0]])
     assert list(traces) == [GIVEN]
     assert "meet in the training loss alone" in traces[GIVEN].unsupported[NO_FUSION]
-    assert NO_FUSION not in as_work().run(towers.adapter, [towers.samples[0]])[GIVEN].unsupported
+    assert NO_FUSION not in as_work().alone(towers.adapter, [towers.samples[0]])[GIVEN].unsupported
 
 
 def test_a_model_whose_streams_do_not_attend_runs_as_usual(
@@ -266,4 +294,4 @@ def test_a_model_whose_streams_do_not_attend_runs_as_usual(
         raise AssertionError("attends by its eager implementation")
 
     monkeypatch.setattr(towers.adapter, "showing_attention", never)
-    assert as_work().run(towers.adapter, [towers.samples[0]])[GIVEN].attention == {}
+    assert as_work().alone(towers.adapter, [towers.samples[0]])[GIVEN].attention == {}

@@ -180,7 +180,7 @@ def test_the_service_hides_what_it_is_asked_for(case: Case) -> None:
         word_effects(case.adapter, sample, trace),
     )
     for work, expected in zip(works, direct, strict=True):
-        np.testing.assert_array_equal(work.run(case.adapter, [sample]).values, expected.values)
+        np.testing.assert_array_equal(work.alone(case.adapter, [sample]).values, expected.values)
 
 
 def test_cells_of_a_grid_get_attention_by_area() -> None:

@@ -128,7 +128,7 @@ class Gate:
         self.begun, self.go = threading.Event(), threading.Event()
         self.value, self.calls = value, 0
 
-    def __call__(self, adapter: Any, samples: Any) -> object:
+    def __call__(self, adapter: Any, samples: Any, recall: Any) -> object:
         self.calls += 1
         self.begun.set()
         assert self.go.wait(WAIT_S)
@@ -155,7 +155,7 @@ def until(true: Callable[[], bool]) -> None:
 def test_a_request_passes_all_stages_with_its_pair(make, models: Models) -> None:
     seen: list[Any] = []
 
-    def run(adapter: Any, samples: Sequence[Sample]) -> str:
+    def run(adapter: Any, samples: Sequence[Sample], recall: Any) -> str:
         seen.append((adapter.name, samples[0].text, samples[0].images[0].size, len(samples)))
         time.sleep(0.02)
         return "value"
@@ -186,7 +186,7 @@ def test_the_stage_and_its_time_are_told_while_it_runs(make, gate: Gate) -> None
 def test_what_was_changed_in_files_is_said(make) -> None:
     image = picture("a", "The first of 12 frames.")
     pair = Pair(image, Caption("x", ("12 characters were left out.",)))
-    job = make().submit(Request("small", (pair, pair), Work("n", lambda a, s: len(s))))
+    job = make().submit(Request("small", (pair, pair), Work("n", lambda a, s, r: len(s))))
     outcome = done(job)
     assert outcome.value == 2
     assert outcome.notes == ("The first of 12 frames.", "12 characters were left out.")
@@ -196,7 +196,7 @@ def test_files_are_made_harmless_and_bad_ones_are_a_value(make) -> None:
     written = io.BytesIO()
     Image.new("RGB", (5, 2)).save(written, "PNG")
     service = make()
-    sizes = Work("size", lambda a, s: s[0].images[0].size)
+    sizes = Work("size", lambda a, s, r: s[0].images[0].size)
     good = service.submit(Request("small", (Pair(written.getvalue(), "x"),), sizes))
     assert done(good).value == (5, 2)
     bad = service.submit(Request("small", (Pair(b"<svg/>", "x"),), sizes)).result(WAIT_S)
@@ -207,22 +207,22 @@ def test_files_are_made_harmless_and_bad_ones_are_a_value(make) -> None:
 
 
 def test_a_model_that_is_not_there_is_a_value(make) -> None:
-    outcome = make().submit(request(lambda a, s: 1, model="gone")).result(WAIT_S)
+    outcome = make().submit(request(lambda a, s, r: 1, model="gone")).result(WAIT_S)
     assert isinstance(outcome, Failed) and "no such model" in str(outcome.error)
 
 
 def test_a_model_that_goes_while_its_request_waits_is_a_sentence(make, models: Models) -> None:
     models.failing["cpu"] = InputError("its checkpoint is gone", hint="Choose another model.")
     service = make()
-    outcome = service.submit(request(lambda a, s: 1)).result(WAIT_S)
+    outcome = service.submit(request(lambda a, s, r: 1)).result(WAIT_S)
     assert isinstance(outcome, Failed) and not outcome.fault
     assert str(outcome.error) == "its checkpoint is gone. Choose another model."
     del models.failing["cpu"]
-    assert done(service.submit(request(lambda a, s: 1))).value == 1
+    assert done(service.submit(request(lambda a, s, r: 1))).value == 1
 
 
 def test_a_fault_is_a_value_its_message_is_told_nobody_and_work_goes_on(make, caplog) -> None:
-    def broken(adapter: Any, samples: Sequence[Sample]) -> None:
+    def broken(adapter: Any, samples: Sequence[Sample], recall: Any) -> None:
         raise KeyError(samples[0].text)
 
     service = make()
@@ -233,7 +233,7 @@ def test_a_fault_is_a_value_its_message_is_told_nobody_and_work_goes_on(make, ca
     assert str(outcome.error) == "a fault of ours (KeyError). The server's log says where."
     assert "KeyError" in caplog.text and "in broken" in caplog.text
     assert "SECRET" not in caplog.text
-    assert done(service.submit(request(lambda a, s: 5))).value == 5
+    assert done(service.submit(request(lambda a, s, r: 5))).value == 5
 
 
 @pytest.mark.parametrize("error", [InputError("cannot be used"), KeyError("a fault")])
@@ -242,7 +242,7 @@ def test_whoever_keeps_what_went_wrong_keeps_no_pixels(make, error: Exception) -
     image = picture()
     gone = weakref.ref(image.image)
 
-    def broken(adapter: Any, samples: Sequence[Sample]) -> None:
+    def broken(adapter: Any, samples: Sequence[Sample], recall: Any) -> None:
         raise type(error)(*error.args)
 
     outcome = make().submit(request(broken, image=image)).result(WAIT_S)
@@ -276,8 +276,9 @@ def assert_collected(gone: weakref.ref[Any]) -> None:
 def test_a_result_is_had_again_without_work(make) -> None:
     calls: list[int] = []
     service = make()
-    first = done(service.submit(request(lambda a, s: calls.append(1) or np.ones(3))))
-    again = done(service.submit(request(lambda a, s: calls.append(1), image=picture("a", "note"))))
+    first = done(service.submit(request(lambda a, s, r: calls.append(1) or np.ones(3))))
+    other = picture("a", "note")
+    again = done(service.submit(request(lambda a, s, r: calls.append(1), image=other)))
     assert len(calls) == 1 and again.value is first.value
     assert again.cached and set(again.seconds) == {"decoding"}
     assert again.notes == ("note",) and first.notes == ()  # of the own file
@@ -297,15 +298,15 @@ def test_a_result_is_had_again_without_work(make) -> None:
 )
 def test_another_picture_caption_model_work_or_placing_is_another_result(make, changed) -> None:
     service = make()
-    first = service.submit(request(lambda a, s: "first"))
+    first = service.submit(request(lambda a, s, r: "first"))
     assert done(first).value == "first"
-    second = service.submit(request(lambda a, s: "second", **{"key": "work", **changed}))
+    second = service.submit(request(lambda a, s, r: "second", **{"key": "work", **changed}))
     assert done(second).value == "second" and second.key != first.key
 
 
 def test_the_order_of_pairs_counts(make) -> None:
     service = make()
-    work = Work("texts", lambda a, s: [x.text for x in s])
+    work = Work("texts", lambda a, s, r: [x.text for x in s])
     a, b = Pair(None, Caption("a")), Pair(None, Caption("b"))
     assert done(service.submit(Request("small", (a, b), work))).value == ["a", "b"]
     assert done(service.submit(Request("small", (b, a), work))).value == ["b", "a"]
@@ -345,7 +346,7 @@ def test_what_is_forgotten_while_it_runs_is_not_kept(make, gate: Gate) -> None:
 
 def test_results_go_when_they_are_old_though_nobody_asks(make) -> None:
     service = make(cache_age_s=0.05)
-    done(service.submit(request(lambda a, s: np.zeros(1000))))
+    done(service.submit(request(lambda a, s, r: np.zeros(1000))))
     until(lambda: service.cache.bytes == 0)
 
 
@@ -356,12 +357,12 @@ def test_a_full_queue_says_so_and_empties(make, gate: Gate) -> None:
     service = make(queue=2)
     running = service.submit(request(gate))
     assert gate.begun.wait(WAIT_S)
-    waiting = [service.submit(request(lambda a, s: 0, f"{n}")) for n in range(2)]
+    waiting = [service.submit(request(lambda a, s, r: 0, f"{n}")) for n in range(2)]
     with pytest.raises(Busy, match="2 requests are waiting already"):
-        service.submit(request(lambda a, s: 0, "more"))
+        service.submit(request(lambda a, s, r: 0, "more"))
     assert issubclass(Busy, InputError) and service.waiting() == 2
     waiting[0].cancel()
-    service.submit(request(lambda a, s: 0, "more"))
+    service.submit(request(lambda a, s, r: 0, "more"))
     gate.go.set()
     done(running)
     until(lambda: service.waiting() == 0)
@@ -372,13 +373,13 @@ def test_a_waiting_job_that_is_cancelled_never_runs(make, gate: Gate) -> None:
     running = service.submit(request(gate))
     assert gate.begun.wait(WAIT_S)
     calls: list[int] = []
-    job = service.submit(request(lambda a, s: calls.append(1), "other"))
+    job = service.submit(request(lambda a, s, r: calls.append(1), "other"))
     until(lambda: bool(job.key))
     job.cancel()
     assert job.result(0) == Cancelled() and service.waiting() == 0
     gate.go.set()
     done(running)
-    done(service.submit(request(lambda a, s: 0, "last")))
+    done(service.submit(request(lambda a, s, r: 0, "last")))
     assert not calls
 
 
@@ -390,7 +391,7 @@ def test_a_running_job_that_is_cancelled_ends_at_the_next_stage(make, gate: Gate
     job.cancel()
     assert job.result(0) == Cancelled()
     gate.go.set()
-    done(service.submit(request(lambda a, s: 0, "last")))
+    done(service.submit(request(lambda a, s, r: 0, "last")))
     assert not placed and service.cache.get(job.key) is None
     job.cancel()  # again does nothing
     assert job.result(0) == Cancelled()
@@ -416,7 +417,7 @@ def test_the_same_asked_again_after_cancelling_is_computed_anew(make, gate: Gate
 
 
 def test_a_finished_job_stays_as_it_is(make) -> None:
-    job = make().submit(request(lambda a, s: 3))
+    job = make().submit(request(lambda a, s, r: 3))
     assert done(job).value == 3
     job.cancel()
     assert done(job).value == 3
@@ -427,12 +428,12 @@ def test_closing_ends_everything(models: Models, gate: Gate) -> None:
     service = Service(models, ["cpu"], budgets={"cpu": 200 * MIB}, sizes=lambda a: MIB)
     running = service.submit(request(gate))
     assert gate.begun.wait(WAIT_S)
-    waiting = service.submit(request(lambda a, s: 0, "other"))
+    waiting = service.submit(request(lambda a, s, r: 0, "other"))
     threading.Timer(0.05, gate.go.set).start()
     service.close()
     assert running.result(0) == waiting.result(0) == Cancelled()
     with pytest.raises(InputError, match="shutting down"):
-        service.submit(request(lambda a, s: 0))
+        service.submit(request(lambda a, s, r: 0))
     until(lambda: threading.active_count() <= before)
     assert service.machine.pools["cpu"].bytes == 0 and len(service.cache) == 0
 
@@ -444,13 +445,13 @@ def test_models_are_opened_once_and_kept_by_a_budget(make, models: Models) -> No
     models.sizes = dict.fromkeys("abc", 70)
     service = make()  # 200 MiB: two models with 16 MiB to run one
     for turn, name in enumerate("abaca"):
-        done(service.submit(request(lambda a, s: a.name, f"{turn}", model=name)))
+        done(service.submit(request(lambda a, s, r: a.name, f"{turn}", model=name)))
     assert [name for name, _ in models.opened] == ["a", "b", "c"]
     assert service.machine.pools["cpu"].identities == ("digest of c", "digest of a")
 
 
 def test_a_request_that_can_never_fit_is_refused_with_numbers(make, models: Models) -> None:
-    outcome = make().submit(request(lambda a, s: 0, model="large")).result(WAIT_S)
+    outcome = make().submit(request(lambda a, s, r: 0, model="large")).result(WAIT_S)
     assert isinstance(outcome, Failed)
     assert str(outcome.error) == (
         "model large: needs about 337.5 MiB (300 MiB of weights, 37.5 MiB while it runs); models "
@@ -464,7 +465,7 @@ def test_pairs_at_once_count(make) -> None:
     pairs = (Pair(picture(), Caption("x")),) * 20
 
     def ask(at_once: int) -> Any:
-        work = Work(f"{at_once}", lambda a, s: 7, at_once)
+        work = Work(f"{at_once}", lambda a, s, r: 7, at_once)
         return service.submit(Request("small", pairs, work)).result(WAIT_S)
 
     assert isinstance(ask(0), Failed)  # 20 x 16 MiB
@@ -472,7 +473,7 @@ def test_pairs_at_once_count(make) -> None:
 
 
 def out_of_memory_on(device: str, error: Exception) -> Callable[[Any, Any], str]:
-    def run(adapter: Any, samples: Any) -> str:
+    def run(adapter: Any, samples: Any, recall: Any) -> str:
         if adapter.device == device:
             raise error
         return adapter.device
@@ -489,20 +490,20 @@ def test_a_gpu_out_of_memory_lets_go_and_the_cpu_goes_on(make, models: Models, c
     assert models.opened == [("small", "cuda:0"), ("small", "cpu")]
     assert service.machine.pools["cuda:0"].bytes == 0
     assert "small ran out of memory on cuda:0" in caplog.text and "SECRET" not in caplog.text
-    on_gpu = done(service.submit(request(lambda a, s: a.device, "another")))
+    on_gpu = done(service.submit(request(lambda a, s, r: a.device, "another")))
     assert on_gpu.value == "cuda:0" and on_gpu.notes == ()
 
 
 def test_out_of_memory_while_a_model_is_loaded_is_the_same(make, models: Models) -> None:
     models.failing["cuda:0"] = torch.OutOfMemoryError("full")
-    outcome = done(make(["cuda:0"]).submit(request(lambda a, s: a.device)))
+    outcome = done(make(["cuda:0"]).submit(request(lambda a, s, r: a.device)))
     assert outcome.value == "cpu" and "ran out of memory" in outcome.notes[0]
 
 
 def test_what_does_not_fit_on_the_gpu_goes_to_the_cpu_at_once(models: Models) -> None:
     budgets = {"cuda:0": 100 * MIB, "cpu": 400 * MIB}
     with Service(models, ["cuda:0"], budgets=budgets, sizes=lambda a: a.size) as service:  # type: ignore[attr-defined]
-        outcome = done(service.submit(request(lambda a, s: a.device, model="large")))
+        outcome = done(service.submit(request(lambda a, s, r: a.device, model="large")))
     assert outcome.value == "cpu" and "more than the GPU has" in outcome.notes[0]
     assert models.opened == [("large", "cpu")]
 
@@ -511,7 +512,7 @@ def test_a_gpu_that_failed_is_not_asked_again(make, models: Models) -> None:
     service = make(["cuda:0"])
     run = out_of_memory_on("cuda:0", torch.AcceleratorError("an illegal access"))
     assert done(service.submit(request(run))).notes == ("The GPU failed: it ran on the CPU.",)
-    later = done(service.submit(request(lambda a, s: a.device, "another")))
+    later = done(service.submit(request(lambda a, s, r: a.device, "another")))
     assert later.value == "cpu" and "until a restart" in later.notes[0]
     assert models.opened.count(("small", "cuda:0")) == 1
 
@@ -533,7 +534,7 @@ def test_many_sessions_at_once_get_each_their_own(make) -> None:
     def session(name: int) -> None:
         for turn in range(10):
             text = f"{name} {turn % 4}"
-            job = service.submit(request(lambda a, s: s[0].text, text=text))
+            job = service.submit(request(lambda a, s, r: s[0].text, text=text))
             if turn == 7:
                 job.cancel()
             elif (outcome := job.result(WAIT_S)) and getattr(outcome, "value", None) != text:

@@ -56,6 +56,16 @@ def alts(at: AppTest) -> dict[str, str]:
     return {key: head["alt"] for key, (head, _) in _sent(at).items()}
 
 
+def tables(at: AppTest) -> dict[str, list[list[str]]]:
+    """{key: head and rows} of the page's short tables."""
+    out = {}
+    for element in at.get("bidi_component"):
+        sent = json.loads(element.proto.json) if element.proto.json else {}
+        if "head" in sent:
+            out[element.key] = [sent["head"], *sent["rows"]]
+    return out
+
+
 def as_sent(at: AppTest) -> list[str]:
     """The figures' JSON."""
     return [figure for _, figure in _sent(at).values()]

@@ -22,7 +22,7 @@ from backend.inference.models import Catalogue, named_models
 from backend.store import Store
 from dashboard.trace import jobs
 from tests.models.saved import save_tiny, tiny
-from tests.pages.harness import APP, alts, charts
+from tests.pages.harness import APP, alts, charts, tables
 from tests.paths.made import FAMILIES, MACROS, command
 from tests.tiny import tiny_checkpoint
 
@@ -105,8 +105,7 @@ def commands(at: AppTest) -> list[str]:
 
 def next_words(at: AppTest) -> list[list[str]]:
     """The table of next words, its first column the layer; none without one."""
-    tables = [table.value for table in at.table if "first" in table.value.columns]
-    return tables[0].to_numpy().tolist() if tables else []
+    return tables(at).get("trace-next-words-by-layer", [[]])[1:]
 
 
 @pytest.mark.parametrize("family", [*OF_PICTURES, OURS])

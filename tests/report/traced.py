@@ -69,7 +69,7 @@ def panels() -> list[Panel]:
         for label, name in NEAREST.items()
     }
     return [
-        Plot("vision path", way.to_json(), HOSTILE, {label: {"frame": label} for label in LABELS}),
+        Plot("vision path", way.json, HOSTILE, {label: {"frame": label} for label in LABELS}),
         Plot(
             "vision norm",
             json.dumps(norm),

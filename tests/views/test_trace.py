@@ -30,7 +30,7 @@ def traced(run, reference, row):
 def test_the_path_of_a_stored_pair_lies_on_its_stored_points(run, reference):
     spec = reference.stream("vision")
     traces = {"pair": traced(run, reference, 7)}
-    path = views.path(reference, traces, spec, str(reference.ids[7]))
+    path = views.paths(reference, traces, str(reference.ids[7]))["vision"]
     assert path.method == "umap" and path.refs == spec.refs
     assert np.array_equal(path.paths["pair"], path.reference[:, 7])
     assert path.reference.shape == (len(spec.refs), reference.n, 2)
@@ -115,9 +115,7 @@ def test_without_reference_pairs_a_pair_has_the_same_curves_and_no_percentiles(r
 
 
 def test_a_part_of_a_path_is_that_at_its_sites(run, reference):
-    whole = views.path(
-        reference, {"pair": traced(run, reference, 7)}, reference.stream("vision"), None
-    )
+    whole = views.paths(reference, {"pair": traced(run, reference, 7)}, None)["vision"]
     part = whole.of(whole.refs[3:5])
     assert part.refs == whole.refs[3:5]
     assert np.array_equal(part.reference, whole.reference[3:5])

@@ -170,13 +170,15 @@ class TextEncoder(Encoder):
         super().__init__()
         if hasattr(model, "encoder") and hasattr(model, "decoder"):
             model = model.get_encoder()
-        if _blocks_of(model) is None:
+        blocks = _blocks_of(model)
+        if blocks is None:
             raise InputError(
                 f"a {model.config.model_type} model is not a list of blocks that run in order",
                 where="text encoder",
                 hint="Use an encoder such as BERT, RoBERTa, MPNet, DeBERTa or ModernBERT.",
             )
         self.model = model
+        self._blocks = tuple(blocks)
         self.masked = "attention_mask" in inspect.signature(model.forward).parameters
         if getattr(model, "pooler", None) is not None:
             model.register_module("pooler", _FirstToken())
@@ -184,7 +186,7 @@ class TextEncoder(Encoder):
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """Block k is ``blocks[k - 1]``."""
-        return cast(Sequence[nn.Module], _blocks_of(self.model))
+        return self._blocks
 
     @property
     def embedding(self) -> nn.Embedding:
