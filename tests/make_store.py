@@ -68,6 +68,7 @@ def make_store(
                 write_parts(writer, samples, vectors, part_size)
                 if scores:
                     writer.add(kinds.SCORES, make_scores(placement, seed))
+                    writer.add(kinds.PREDICTIONS, make_predictions(seed))
                 if training and (moments := training(placement, seed)):
                     writer.add(
                         kinds.TRAINING_MEASURES,
@@ -321,6 +322,21 @@ def write_parts(
             samples.slice(at, part_size),
             {key: array[at : at + part_size] for key, array in vectors.items()},
         )
+
+
+def make_predictions(seed: int, n: int = 12) -> pd.DataFrame:
+    """A row a class of a binary task, of samples that are not those of the run."""
+    probability = np.random.default_rng(seed).random(n)
+    return pd.DataFrame(
+        {
+            "task": "irony",
+            "split": "test",
+            "sample_id": [f"test{at}" for at in range(n) for _ in range(2)],
+            "class": ["plain", "ironic"] * n,
+            "probability": np.stack([1 - probability, probability], axis=1).ravel(),
+            "target": [bool((at + k) % 2) for at in range(n) for k in range(2)],
+        }
+    )
 
 
 def make_scores(placement: str, seed: int) -> pd.DataFrame:

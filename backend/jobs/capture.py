@@ -35,6 +35,7 @@ from backend.store.manifest import (
     utc_now,
 )
 from backend.store.streams import StreamInfo
+from backend.train.predictions import read_predictions
 from backend.types import POOLINGS, Pooling
 
 _PACKAGES = ("torch", "transformers", "timm", "numpy", "pyarrow")
@@ -131,6 +132,9 @@ def run_capture(
             scores = read_scores(folder)
             if scores is not None:
                 writer.add(kinds.SCORES, scores)
+            predicted = read_predictions(folder)
+            if predicted is not None:
+                writer.add(kinds.PREDICTIONS, predicted)
             measured = read_training_measures(folder)
             if measured is not None:
                 writer.add(kinds.TRAINING_MEASURES, measured)

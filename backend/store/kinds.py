@@ -164,6 +164,20 @@ SCORES = Kind(
     "task scores",
     keyed=False,
 )
+PREDICTIONS = Kind(
+    "predictions",
+    _required(
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("sample_id", pa.string()),
+        ("class", pa.string()),
+        ("probability", pa.float64()),
+        ("target", pa.bool_()),
+    ),
+    "what the trained model gives every labelled sample of a split, captured or not, a row a class",
+    keyed=False,
+    check=_finite("probability"),
+)
 TRAINING_MEASURES = Kind(
     "training_measures",
     pa.schema(
@@ -241,6 +255,7 @@ KINDS: tuple[Kind, ...] = (
     DRIVERS,
     PROJECTIONS,
     SCORES,
+    PREDICTIONS,
     TRAINING_MEASURES,
     PROBES,
     COMPARISONS,

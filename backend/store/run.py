@@ -19,6 +19,7 @@ from backend.store.holder import TableHolder
 from backend.store.kinds import (
     DRIVERS,
     MEASURES,
+    PREDICTIONS,
     PROJECTIONS,
     SCORES,
     TRAINING_MEASURES,
@@ -234,6 +235,15 @@ class Run(TableHolder):
     def scores(self) -> pd.DataFrame:
         """Task scores: task, metric, split, value. No rows where the run has none."""
         return to_pandas(self.table(SCORES))
+
+    def predictions(self) -> pd.DataFrame:
+        """What the model gives every labelled sample of the test split (else dev), by class.
+
+        Columns: task, split, sample_id, class, probability (0..1), target (whether the class is
+        the sample's). The samples are those that the scores are of, of which the run may have
+        captured a part. No rows where the run has none.
+        """
+        return to_pandas(self.table(PREDICTIONS))
 
     def training_measures(self) -> pd.DataFrame:
         """Measures while the model was trained: tidy rows with ``epoch`` and ``step`` in front.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -37,6 +38,7 @@ from backend.train.metrics import Score, primary, scores
 from backend.train.observe import Observer
 from backend.train.options import CacheOptions
 from backend.train.plan import chosen_tasks, identity
+from backend.train.predictions import predictions, write_predictions
 from backend.train.recipe import TrainPlan
 from backend.types import LayerRef
 
@@ -186,6 +188,10 @@ class _Training(Engine):
 
     def evaluate(self, examples: Examples) -> list[Score]:
         """All metrics of all tasks on a split, without those that have no labels there."""
+        return self._assessed(examples)[0]
+
+    def _assessed(self, examples: Examples) -> tuple[list[Score], list[pd.DataFrame]]:
+        """:meth:`evaluate`, and what the scores are of: :mod:`backend.train.predictions`."""
         self.model.eval()
         logits: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
         with torch.inference_mode(), self.compute.autocast():
@@ -193,27 +199,31 @@ class _Training(Engine):
                 batch = to_device(examples.collate(rows), self.compute.device)
                 for name, values in self._forward(batch, examples).items():
                     logits[name].append(values.float().cpu())
-        measured = []
+        measured, predicted = [], []
         for task in self.tasks:
-            labels = examples.labels[task.name]
-            have = labelled(task, labels)
+            have = labelled(task, examples.labels[task.name])
             if have.any():
                 outputs = torch.cat(logits[task.name])[have].numpy()
-                measured += scores(task, outputs, labels[have].numpy(), examples.split)
-        return measured
+                labels = examples.labels[task.name][have].numpy()
+                ids = [examples.records[at].sample_id for at in np.flatnonzero(have)]
+                measured += scores(task, outputs, labels, examples.split)
+                predicted.append(predictions(task, outputs, labels, ids, examples.split))
+        return measured, predicted
 
     def write(self, folder: Path) -> None:
-        """The checkpoint: weights, configuration, tokenizer, scores, history."""
+        """The checkpoint: weights, configuration, tokenizer, scores, predictions, history."""
         self.round_as_saved()  # before scoring, so that the scores are of what is saved
         self.dev.frozen = {}  # the scores are of the weights as saved, all of them
-        saved = self.evaluate(self.dev)
+        saved, predicted = self._assessed(self.dev)
         try:
             test = self.source.canonical("test")
         except InputError:
             log.info("%s has no test split: only dev is scored", self.source.name)
         else:
-            saved += self.evaluate(self._labelled(test, None))
+            of_test, predicted = self._assessed(self._labelled(test, None))
+            saved += of_test
         self.save_model(folder)
+        write_predictions(predicted, folder)
         write_json(folder / "scores.json", [asdict(s) for s in saved])
         write_json(folder / "training.json", {"plan": asdict(self.plan), **self.history()})
 

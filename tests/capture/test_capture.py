@@ -25,7 +25,9 @@ from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.models.adapter import Inputs
 from backend.store import Store
 from backend.store.streams import StreamInfo
-from backend.types import StreamSpec
+from backend.train.predictions import FILE as PREDICTIONS_FILE
+from backend.train.predictions import predictions, write_predictions
+from backend.types import StreamSpec, TaskSpec
 from tests.tiny import tiny_checkpoint
 from tests.watch import Watch
 
@@ -264,13 +266,22 @@ def test_the_checkpoint_and_its_scores_can_travel_with_the_run(
     (checkpoint / "scores.json").write_text(
         '[{"task": "irony", "metric": "auroc", "split": "test", "value": 0.75}]'
     )
+    irony = TaskSpec("irony", "binary", ("plain", "ironic"))
+    logits = np.log([[3.0]])
+    rows = predictions(irony, logits, np.array([1]), ["elsewhere"], "test")
+    write_predictions([rows], checkpoint)
     run = capture(
         request_for(run_id="r", options=CaptureOptions(limit=20, with_checkpoint=True))
     ).run("r")
     assert run.scores()["value"].tolist() == [0.75]
+    predicted = run.predictions()
+    assert predicted["sample_id"].tolist() == ["elsewhere"] * 2, "of the split, captured or not"
+    assert predicted["probability"].tolist() == pytest.approx([0.25, 0.75], abs=1e-12)
+    assert predicted["target"].tolist() == [False, True]
     assert run.checkpoint is not None
     assert (run.checkpoint / "model.safetensors").is_file()
     (checkpoint / "scores.json").unlink()
+    (checkpoint / PREDICTIONS_FILE).unlink()
 
 
 def test_a_thumbnail_is_small_and_keeps_the_shape() -> None:

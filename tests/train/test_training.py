@@ -7,10 +7,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
 
 from backend.data.base import PairSource
 from backend.data.registry import open_source
@@ -19,6 +21,7 @@ from backend.models.registry import open_model
 from backend.train.build import build
 from backend.train.loop import train_seed
 from backend.train.plan import chosen_tasks
+from backend.train.predictions import read_predictions
 from backend.train.recipe import TrainPlan
 from backend.types import Record
 from tests.watch import Watch
@@ -75,6 +78,37 @@ def test_scores_are_those_that_each_task_asks_for(trained: Path) -> None:
         ("object", "macro_f1"),
     }
     assert {s["split"] for s in scores} == {"dev", "test"}
+
+
+def test_the_predictions_are_those_that_the_scores_are_of(trained: Path) -> None:
+    rows = read_predictions(trained)
+    assert rows is not None and set(rows["split"]) == {"test"}
+    given = {
+        (s["task"], s["metric"]): s["value"]
+        for s in json.loads((trained / "scores.json").read_text())
+        if s["split"] == "test"
+    }
+    by = {
+        task: (
+            part.pivot(index="sample_id", columns="class", values="probability"),
+            part.pivot(index="sample_id", columns="class", values="target"),
+        )
+        for task, part in rows.groupby("task")
+    }
+    tasks = {task.name: task for task in source().tasks.values()}
+    probability, target = (table[list(tasks["irony"].classes)] for table in by["irony"])
+    np.testing.assert_allclose(probability.sum(axis=1), 1)
+    assert (target.sum(axis=1) == 1).all()
+    ironic = target.iloc[:, 1]
+    assert roc_auc_score(ironic, probability.iloc[:, 1]) == pytest.approx(given["irony", "auroc"])
+    assert given["irony", "accuracy"] == pytest.approx(
+        (ironic == (probability.iloc[:, 1] > 0.5)).mean()
+    )
+    probability, target = by["object"]
+    right = probability.to_numpy().argmax(axis=1) == target.to_numpy().argmax(axis=1)
+    assert right.mean() == pytest.approx(given["object", "accuracy"])
+    probability, target = by["topics"]
+    assert roc_auc_score(target, probability) == pytest.approx(given["topics", "auroc"])
 
 
 def test_another_seed_gives_other_weights(trained: Path, tmp_path: Path) -> None:
