@@ -122,6 +122,7 @@ def _curve(points: pd.DataFrame, spec: StreamSpec, part: str, name: str) -> dict
         "line": {"color": style.colour, "width": 2.2, "dash": style.dash},
         "marker": {"size": 7, "symbol": style.marker, "color": style.colour},
         "name": escape(name),
+        "meta": {"x": [*map(_label, points["layer"], points["site"])]},
         "hovertext": [
             f"<b>{escape(name)}</b>, {_where(spec, layer, site)}<br>"
             f"{size:.3f} of the length of all that changes<br>moves the vector by {effect:.3g}"
@@ -150,7 +151,11 @@ def _undefined(gaps: pd.DataFrame, spec: StreamSpec) -> dict[str, object]:
 
 
 def _where(spec: StreamSpec, layer: int, site: str) -> str:
-    return f"{escape(spec.name)} layer {LayerRef('', int(layer), str(site)).label}"
+    return f"{escape(spec.name)} layer {_label(layer, site)}"
+
+
+def _label(layer: int, site: str) -> str:
+    return LayerRef("", int(layer), str(site)).label
 
 
 def _quiet_axis(domain: list[float], span: list[float], anchor: str) -> dict[str, object]:

@@ -41,6 +41,7 @@ def word_heat(table: pd.DataFrame, *, x_title: str) -> Parts:
         "xgap": 1,
         "ygap": 1,
         "name": "words",
+        "meta": {"x": labels, "y": words},
         "hovertext": [
             [
                 f"<b>{escape(word)}</b>, layer {escape(label)}: {value:.1f} %"
@@ -79,6 +80,7 @@ def meter_bars(table: pd.DataFrame, *, height: int = 290) -> Parts:
             "x": list(range(len(places))),
             "y": 100 * table[column].to_numpy(),
             "name": name,
+            "meta": {"x": places},
             "marker": {"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay"}},
             "hovertext": [
                 f"<b>{escape(place)}</b><br>{name}: {100 * value:.0f} %"
@@ -126,6 +128,7 @@ def agreement_curve(table: pd.DataFrame, *, height: int = 290) -> Parts:
         "line": {"color": "#0F9D76", "width": 2},
         "marker": {"size": 8, "symbol": "diamond", "color": "#0F9D76"},
         "name": "attention and effect",
+        "meta": {"x": places},
         "hovertext": [
             f"<b>{escape(place)}</b><br>{escape(words)}"
             for place, words in zip(places, said, strict=True)
@@ -160,6 +163,7 @@ def word_bars(words: Sequence[str], values: Sequence[float], *, title: str) -> P
         ],
         "hoverinfo": "text",
         "name": "words",
+        "meta": {"x": list(words)},
     }
     settings = layout(height=_WORD_PX * max(len(words), 4) + 76, legend=False) | {
         "hovermode": "closest",

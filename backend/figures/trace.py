@@ -192,6 +192,7 @@ def standing_curve(
                 "line": {"color": style.colour, "width": 2.2, "dash": style.dash},
                 "marker": {"size": 7, "symbol": style.marker, "color": style.colour},
                 "name": escape(name),
+                "meta": {"x": [*map(_label, rows["layer"], rows["site"])]},
                 "hovertext": [
                     f"<b>{escape(name)}</b>, {escape(spec.name)} layer {_label(layer, site)}<br>"
                     + _said(value, percentile, reason)

@@ -98,7 +98,7 @@ def shares(trace: Trace, key: MapKey, head: int | None = None) -> Shares:
     if itself is not None:
         _, own_summary, own_special = _by_role(of_heads(itself, head)[rows], stream)
         summary, special = summary + own_summary, special + own_special
-    return Shares(content, summary, special, own=1.0 - content - summary - special)
+    return Shares(content, summary, special, own=max(0.0, 1.0 - content - summary - special))
 
 
 def _by_role(rows: Floats, keys: Tokens) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ style.textContent = `
 .strip-play { font: 13px var(--st-font); width: 34px; height: 34px; flex: none; cursor: pointer;
   color: var(--st-text-color); background: var(--st-secondary-background-color);
   border: 1px solid var(--st-border-color); border-radius: 6px; }
-.strip-sites { display: flex; flex: 1; min-width: 0; touch-action: none; cursor: pointer;
+.strip-sites { display: flex; flex: 1; min-width: 0; touch-action: pan-y; cursor: pointer;
   border: 1px solid var(--st-border-color); border-radius: 6px; overflow: hidden; }
 .strip-sites:focus-visible, .strip-play:focus-visible {
   outline: 2px solid var(--st-primary-color); outline-offset: 2px; }

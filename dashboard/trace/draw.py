@@ -40,6 +40,13 @@ def draw(
     chart(drawn, key=side.key(title), alt=alt, steps=steps, group=GROUP, on_click=on_click)
 
 
+def let_go(side: Side, title: str) -> None:
+    """What was drawn of that name before is not on the page any more."""
+    named = side.titled(title)
+    for shown in (side.part.figures, side.part.panels, side.part.rows):
+        shown.pop(named, None)
+
+
 def deal(
     side: Side,
     title: str,

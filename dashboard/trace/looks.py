@@ -17,7 +17,7 @@ from backend.views import attention
 from backend.views.attention import Choice, Looking
 from backend.words import literal
 from dashboard.chart import Point
-from dashboard.trace.draw import draw
+from dashboard.trace.draw import draw, let_go
 from dashboard.trace.hidden import show_agreement, show_patch_effects, show_word_effects
 from dashboard.trace.meets import meet_now, meets_of, outlines, place_of
 from dashboard.trace.side import Side, Steps
@@ -131,10 +131,12 @@ def _show_words(side: Side, looks: Looking, choice: Choice, patches: Patches) ->
         name = patches.hovers[list(patches.tokens).index(choice.patch)]
     st.markdown(f"**Words of {literal(name)}**")
     if looks.needs_patch and choice.patch is None:
+        let_go(side, "words and meets")
         st.caption("Click a patch of the picture to see which words look at it.")
         return
     table = attention.word_table(side.trace, looks, choice, MOST_WORDS)
     if table.empty:
+        let_go(side, "words and meets")
         st.caption("The text has no words.")
         return
     side.part.rows[side.titled("words and meets")] = table.rename_axis("word").reset_index()

@@ -76,6 +76,7 @@ def test_a_curve_stands_on_its_band_and_says_percentile_or_reason():
     assert pair.hovertext[0].endswith("0.100, above 12 % of reference pairs")
     assert pair.hovertext[1].endswith("undefined: a constant layer")
     assert pair.line.dash != other.line.dash
+    assert pair.meta == {"x": ["0", "1"]}, "a table of it names its rows"
     assert len(figure.layout.shapes) == 1, "the fusion layers are shaded"
     assert figure.layout.xaxis.range == (-0.5, 6.5)
     assert curve(within=(2.0, 3.5)).layout.xaxis.range == (1.5, 4.0)
