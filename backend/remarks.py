@@ -54,6 +54,8 @@ SENTENCES: dict[str, str] = {
     "no_bandwidth": "the median distance of {of} is 0 (at least half of its sample pairs are "
     "identical), which leaves the rbf kernel no bandwidth",
     "no_p_values": "p-values need all pairs of samples: left out above n = {largest}",
+    "lost_in_rounding": "{kept} of {wanted} components of {of} are kept: the others cannot be told "
+    "from the rounding of its values",
     "rank_too_high": "{of} has {rank} components, fewer than rank = {asked}",
     "too_many_components": "n = {n} samples are too few for {k_x} + {k_y} components: some "
     "correlations are 1 whatever the data",
@@ -73,6 +75,7 @@ SENTENCES: dict[str, str] = {
     "map_of_low_rank": "{n} samples determine {rank} of {full} directions of the map: the others "
     "are left out",
     "small_gallery": "a gallery of {n} samples is too small for recall at {k}",
+    "one_group": "it takes two groups of samples: what is fitted on one is told of another",
     "unlabelled": "fewer than 2 samples have a label",
     "one_class": "all samples have {name}",
     "small_class": "{name} has {count} samples, fewer than {folds} folds",

@@ -24,6 +24,7 @@ _JOB = "fusionscope_job"
 _BUSY = "fusionscope_busy"
 _AT_ONCE_S = 0.3
 _EVERY_S = 0.1
+_SOON_S = 2.0
 _LOADING = threading.Lock()
 
 
@@ -97,9 +98,12 @@ def wait() -> None:
         with place.container(horizontal=True, vertical_alignment="center"):
             line = st.empty()
             st.button("Cancel", key="trace-cancel", on_click=cancel)
-        line.markdown(_stages(waiting.job))
+        told = ""
         while not _done(waiting.job, _EVERY_S):
-            line.markdown(_stages(waiting.job))
+            now = _stages(waiting.job)
+            if now != told:
+                line.markdown(now)
+                told = now
     place.empty()
     st.session_state[_JOB] = None
     outcome = waiting.job.result()
@@ -125,9 +129,14 @@ def _done(job: Job[Any], within_s: float) -> bool:
 
 
 def _stages(job: Job[Any]) -> str:
+    """What has been done for how long: whole seconds once it takes long, so that many who wait do
+    not keep their browsers busy."""
     spent, now = job.seconds(), job.stage
+    digits = 1 if sum(spent.values()) < _SOON_S else 0
     parts = [
-        f"**{stage} {spent[stage]:.1f} s**" if stage == now else f"{stage} {spent[stage]:.1f} s"
+        f"**{stage} {spent[stage]:.{digits}f} s**"
+        if stage == now
+        else f"{stage} {spent[stage]:.{digits}f} s"
         for stage in STAGES
         if stage in spent
     ]

@@ -9,6 +9,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from backend.errors import InputError
 from backend.measures import retrieval
+from backend.measures.core.groups import as_groups, half_of_groups
 
 
 def halves(n, seed):
@@ -139,3 +140,101 @@ def test_unusable_arrays_are_refused_and_tensors_accepted(arrays):
             retrieval(x, other)
     with pytest.raises(InputError, match="needs at least 4 samples"):
         retrieval(x[:3], y[:3], ks=(1,))
+
+
+def captions(photos, each, d=12, seed=0, alike=True):
+    """(x, y, group): every photo ``each`` times, beside as many captions of it, in random order."""
+    rng = np.random.default_rng(seed)
+    group = rng.permutation(np.repeat(np.arange(photos), each))
+    photo = rng.normal(size=(photos, d))[group]
+    meant = photo if alike else rng.normal(size=(photos, d))[group]
+    return photo, meant + 0.05 * rng.normal(size=meant.shape), group
+
+
+def test_of_captions_of_one_photo_any_partner_is_found():
+    x, y, group = captions(60, 5)
+    assert 0.1 < float(retrieval(x, y, ks=(1,)).x_to_y[1]) < 0.5, "one of five alike"
+    result = retrieval(x, y, ks=(1,), groups=group)
+    assert float(result.x_to_y[1]) == float(result.y_to_x[1]) == 1
+    assert result.x_to_y[1].null_mean == pytest.approx(1 / 30, abs=0.01)
+
+
+@pytest.mark.parametrize("sizes", [[4] * 20, [1, 2, 3] * 12, [5] * 8 + [9, 2] + [1] * 20])
+def test_groups_equal_a_full_sort_and_their_null_that_of_shuffled_groups(sizes):
+    rng = np.random.default_rng(1)
+    group = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    n = len(group)
+    shared = rng.normal(size=(len(sizes), 6))[group]
+    x, y = (shared + rng.normal(size=(n, 6)) for _ in range(2))
+    names = [f"g{at}" for at in group]
+    result = retrieval(x, y, ks=(1, 4), groups=names, seed=2)
+    gallery, fit = half_of_groups(as_groups(names, n), n, 2)
+    assert not set(group[gallery]) & set(group[fit]) and abs(len(gallery) - n / 2) <= max(sizes)
+    a, b = (z - z[fit].mean(axis=0) for z in (x, y))
+    mapped = a @ orthogonal_procrustes(a[fit], b[fit])[0]
+    u, v = (z[gallery] / np.linalg.norm(z[gallery], axis=1)[:, None] for z in (mapped, b))
+    held, cosines = group[gallery], u @ v.T
+    for k in (1, 4):
+        found = result.x_to_y[k]
+        first = held[np.argsort(-cosines, axis=1)[:, :k]]
+        assert float(found) == pytest.approx((first == held[:, None]).any(axis=1).mean())
+        count = {g: (held == g).sum() for g in set(held)}
+        like = {g: [o for o in count if count[o] == count[g]] for g in count}
+        rare = [g for g in count if len(like[g]) == 1]
+        like |= dict.fromkeys(rare, rare)
+        values = []
+        for _ in range(400):
+            partner = {}
+            for kind in {tuple(members) for members in like.values()}:
+                partner |= dict(zip(kind, rng.permutation(kind), strict=True))
+            wanted = np.array([partner[g] for g in held])
+            values.append((first == wanted[:, None]).any(axis=1).mean())
+        error = found.null_sd / math.sqrt(400)
+        assert np.mean(values) == pytest.approx(found.null_mean, abs=4 * error + 1e-12)
+        assert 0.85 < np.std(values) / found.null_sd < 1.15
+
+
+def test_unrelated_captions_are_at_chance():
+    z = []
+    for seed in range(40):
+        x, y, group = captions(40, 5, seed=seed, alike=False)
+        found = retrieval(x, y, ks=(5,), groups=group).x_to_y[5]
+        z.append((float(found) - found.null_mean) / found.null_sd)
+    assert abs(np.mean(z)) < 0.5 and 0.6 < np.std(z) < 1.4
+
+
+def test_tied_partners_share_the_places_that_are_left():
+    x, _, group = captions(12, 2)
+    copies = np.concatenate([np.ones((12, 1)), -np.ones((12, 1))])
+    found = retrieval(x, copies, ks=(1, 4), groups=group).x_to_y
+    gallery, _ = half_of_groups(as_groups(group, 24), 24, 0)
+    for k in (1, 4):
+        # the rows that are most alike, all tied: one of them has each of the first k places
+        values = []
+        for query in gallery:
+            own = {at for at in gallery if group[at] == group[query]}
+            sides = [{at for at in gallery if copies[at, 0] == sign} for sign in (1, -1)]
+            missed = [
+                math.comb(len(side - own), k) / math.comb(len(side), k)
+                if len(side) >= k
+                else math.nan
+                for side in sides
+            ]
+            values.append([1 - miss for miss in missed])
+        low, high = np.sort(values, axis=1).mean(axis=0)
+        assert low - 1e-9 <= float(found[k]) <= high + 1e-9
+
+
+def test_groups_that_cannot_be_are_refused_in_one_line(arrays):
+    x, y = arrays.related(20, (4, 4))
+    one = retrieval(x, y, ks=(1,), groups=["a"] * 20).x_to_y[1]
+    assert math.isnan(one) and "two groups" in str(one.reason)
+    for groups, said in (
+        (["a"] * 19, "19 groups, but there are 20 samples"),
+        (["a"] * 5 + [""] + ["b"] * 14, "sample 5 has none"),
+        ([float("nan")] * 20, "sample 0 has none"),
+    ):
+        with pytest.raises(InputError, match=said):
+            retrieval(x, y, groups=groups)
+    alone = retrieval(x, y, ks=(1,), groups=range(20))
+    assert float(alone.x_to_y[1]) == float(retrieval(x, y, ks=(1,)).x_to_y[1])

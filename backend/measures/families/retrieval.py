@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import hypergeom
 
 from backend.errors import InputError
 from backend.measures.core.base import Float64, FloatArray, as_representation, prepare, same_samples
 from backend.measures.core.distances import block_rows
-from backend.measures.core.hsic import sum_of
+from backend.measures.core.groups import Groups, as_groups, half_of_groups
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, Result
 from backend.measures.families.neighbours import check_k
@@ -33,37 +35,57 @@ class Retrieval:
     y_to_x: Mapping[int, Result]
 
 
-def retrieval(x: object, y: object, *, ks: Sequence[int] = (1, 5, 10), seed: int = 0) -> Retrieval:
+def retrieval(
+    x: object,
+    y: object,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    seed: int = 0,
+    groups: object = None,
+) -> Retrieval:
     """R@k of ``x`` (n, d_x) to ``y`` (n, d_y) and back, the widths may differ.
 
-    Only for true pairs: that row a of ``x`` and row a of ``y`` belong together, and no other row
-    does as well, is the caller's to know. A random half of the samples (``seed``) gives the means
-    that are subtracted and the orthogonal map (the Procrustes solution U Vᵀ of Xᵀ Y = U S Vᵀ); the
-    other half is the gallery and, in turn, the queries, compared by cosine in the space that the
-    map shares: min(d_x, d_y) directions, or as many as the fitted half determines (then with a
-    warning). Recall is the share of queries whose partner is among the ``k`` most similar; tied
-    places are shared out, so a gallery of copies scores chance.
-    Range 0..1. Invariant to shifts, scale and orthogonal maps of either side; a permutation of the
-    rows draws other halves. The null under a random matching of the gallery, with the map as it is,
-    is exact: mean k / n_gallery. ``n`` of a result counts the gallery.
+    Only for true pairs: row a of ``x`` and row a of ``y`` belong together. Where other rows do as
+    well, as five captions of a photo, ``groups`` (n names) say so: rows of one group are each
+    other's partners, finding any of them counts, and no group is in both halves. A random half of
+    the samples (``seed``) gives the means that are subtracted and the orthogonal map (the
+    Procrustes solution U Vᵀ of Xᵀ Y = U S Vᵀ); the other half is the gallery and, in turn, the
+    queries, compared by cosine in the space that the map shares: min(d_x, d_y) directions, or as
+    many as the fitted half determines (then with a warning). Recall is the share of queries of
+    which a partner is among the ``k`` most similar; tied places are shared out, so a gallery of
+    copies scores chance. Range 0..1. Invariant to shifts, scale and orthogonal maps of either side;
+    a permutation of the rows draws other halves. The null under a random matching of the gallery,
+    with the map as it is, is exact: mean k / n_gallery; with groups it is a random matching of the
+    groups of one size, those of a size of their own among each other. ``n`` of a result counts the
+    gallery.
     Cost: ½n·d_x·d_y + d³ for the map, ¼n²·d for the similarities, in blocks. NaN with a reason
-    where the fitted half of a side is constant or the sides are uncorrelated. InputError naming
-    ``ks`` unless 1 <= k < n_gallery, and for n < 4.
+    where the fitted half of a side is constant, the sides are uncorrelated, or there is one group.
+    InputError naming ``ks`` unless 1 <= k < n_gallery, and for n < 4.
     """
     names = ("x", "y")
     arrays = [
         as_representation(a, name, min_samples=4) for a, name in zip((x, y), names, strict=True)
     ]
     n = same_samples(arrays, names)
-    held = n // 2
-    _check_ks(ks, held)
-    order = np.random.default_rng(seed).permutation(n)
-    gallery, fit = np.sort(order[:held]), np.sort(order[held:])
-    x_held, y_held, reason, warnings = _shared_space(arrays, names, fit, gallery)
+    together = as_groups(groups, n)
+    gallery, fit = half_of_groups(together, n, seed)
+    held = len(gallery)
+    own = (
+        np.arange(held)
+        if together is None
+        else np.unique(together[gallery], return_inverse=True)[1]
+    )
+    reason = Remarks.of(None if held and own.max() > 0 and len(fit) > 1 else remark("one_group"))
+    x_held = y_held = np.zeros((held, 0))
+    warnings = NOTHING
+    if not reason:
+        _check_ks(ks, held)
+        x_held, y_held, reason, warnings = _shared_space(arrays, names, fit, gallery)
     dims = (int(arrays[0].shape[1]), int(arrays[1].shape[1]))
 
     def direction(name: str, queries: Float64, targets: Float64) -> dict[int, Result]:
-        recalls = dict.fromkeys(ks, (NAN, NAN)) if reason else _recall(queries, targets, ks)
+        nothing = dict.fromkeys(ks, (NAN, NAN, NAN))
+        recalls = nothing if reason else _recall(queries, targets, own, ks)
         return {
             k: Result(
                 measure="retrieval",
@@ -72,12 +94,12 @@ def retrieval(x: object, y: object, *, ks: Sequence[int] = (1, 5, 10), seed: int
                 dims=dims,
                 estimator=ESTIMATOR,
                 params={"direction": name, "k": int(k), "seed": seed},
-                null_mean=NAN if reason else k / held,
+                null_mean=null,
                 null_sd=sd,
                 warnings=warnings,
                 reason=reason,
             )
-            for k, (value, sd) in recalls.items()
+            for k, (value, null, sd) in recalls.items()
         }
 
     return Retrieval(direction("x_to_y", x_held, y_held), direction("y_to_x", y_held, x_held))
@@ -146,44 +168,107 @@ def _unit(rows: Float64) -> Float64:
 
 
 def _recall(
-    queries: Float64, targets: Float64, ks: Sequence[int]
-) -> dict[int, tuple[float, float]]:
-    """(recall, its null sd) at each k.
+    queries: Float64, targets: Float64, own: Groups, ks: Sequence[int]
+) -> dict[int, tuple[float, float, float]]:
+    """(recall, its null mean, its null sd) at each k; ``own`` (m,) are the groups, from 0.
 
-    With h[a, b] the share of the first k places of query a that goes to target b, recall is the
-    mean of h[a, a], and over random matchings Σ h[a, π(a)] has the variance Σ h̃² / (m - 1), h̃ the
-    doubly centred h (Hoeffding 1951).
+    With h[a, B] the chance that a row of group B is among the first k of query a, and s[A, B] its
+    sum over the queries of A, recall is Σ s[A, A] / m. Over random matchings π of g groups of one
+    size, Σ s[A, π(A)] has the mean Σ s / g and the variance Σ s̃² / (g - 1), s̃ the doubly centred s
+    (Hoeffding 1951). Sizes are independent of each other.
     """
-    m = len(queries)
-    b = block_rows(m)
+    m, sizes = len(own), np.bincount(own)
+    gallery = _Gallery(targets, np.argsort(own, kind="stable"), np.cumsum(sizes) - sizes)
+    alone = np.bincount(sizes)[sizes] == 1
+    kinds = np.where(alone, 0, sizes)
+    totals = np.zeros((3, len(ks)))
+    for kind in np.unique(kinds):
+        of = np.flatnonzero(kinds == kind)
+        step = max(1, block_rows(m) // int(sizes[of].max()))
+        pieces = [of[start : start + step] for start in range(0, len(of), step)]
+        work = float(sizes[of].sum()) * m * (queries.shape[1] + 30 * len(ks))
+        sums = map_pieces(partial(gallery.sums, queries, of, ks), pieces, work)
+        for at in range(len(ks)):
+            s = _Sums.of([of_piece[at] for of_piece in sums])
+            totals[:, at] += s.trace, s.total / len(of), s.variance
+    return {
+        k: (totals[0, at] / m, totals[1, at] / m, float(np.sqrt(totals[2, at])) / m)
+        for at, k in enumerate(ks)
+    }
 
-    def block(start: int) -> list[tuple[float, float, Float64]]:
-        """At each k the sums of h[a, a] and h² and the column sums over a block of queries."""
-        cosines = queries[start : start + b] @ targets.T
-        own = np.arange(len(cosines))
-        sums = []
+
+@dataclass(frozen=True)
+class _Gallery:
+    """Unit rows (m, r); ``by_group`` (m,) are their places group by group, from ``starts`` on."""
+
+    targets: Float64
+    by_group: Groups
+    starts: Groups
+
+    def sums(self, queries: Float64, of: Groups, ks: Sequence[int], piece: Groups) -> list[_Sums]:
+        """Of s[A, B], A the groups of ``piece`` and B those of ``of``, which holds the piece."""
+        ends = np.append(self.starts, len(self.by_group))
+        rows = [self.by_group[ends[group] : ends[group + 1]] for group in piece]
+        firsts = np.cumsum([0, *(len(row) for row in rows[:-1])])
+        cosines = queries[np.concatenate(rows)] @ self.targets.T
+        own = np.searchsorted(of, piece)
+        made = []
         for k in ks:
-            kth = np.partition(cosines, m - k, axis=1)[:, m - k, None]
+            kth = np.partition(cosines, -k, axis=1)[:, -k, None]
             above = cosines > kth + _TIE
             tied = np.abs(cosines - kth) <= _TIE
-            room = (k - above.sum(axis=1)) / tied.sum(axis=1)
-            share = above + tied * room[:, None]
-            hits = float(share[own, start + own].sum())
-            sums.append((hits, float(np.einsum("ij,ij->", share, share)), share.sum(axis=0)))
-        return sums
+            s = np.add.reduceat(self._found(above, tied, k)[:, of], firsts, axis=0)
+            trace = float(s[np.arange(len(piece)), own].sum())
+            squares = float(np.einsum("ij,ij->", s, s))
+            made.append(_Sums(trace, squares, s.sum(axis=1), s.sum(axis=0)))
+        return made
 
-    work = float(m) * m * (queries.shape[1] + 30 * len(ks))
-    blocks = map_pieces(block, range(0, m, b), work)
-    recalls = {}
-    for at, k in enumerate(ks):
-        hits = sum(sums[at][0] for sums in blocks)
-        squares = sum(sums[at][1] for sums in blocks)
-        columns = sum_of([sums[at][2] for sums in blocks])
-        recalls[k] = hits / m, _null_sd(m, k, squares, columns)
-    return recalls
+    def _found(self, above: NDArray[np.bool_], tied: NDArray[np.bool_], k: int) -> Float64:
+        """(queries, groups): the chance that a row of a group has one of the first k places.
+
+        Of the places that are left, each of the tied rows is as likely to get one as any other:
+        that none of t of them does is a hypergeometric probability.
+        """
+        found = np.add.reduceat(above[:, self.by_group], self.starts, axis=1, dtype=np.float64)
+        found = np.minimum(found, 1.0)
+        ties = np.add.reduceat(tied[:, self.by_group], self.starts, axis=1, dtype=np.int64)
+        query, group = np.nonzero((ties > 0) & (found == 0))
+        room, everyone = k - above.sum(axis=1), tied.sum(axis=1)
+        missed = hypergeom.pmf(0, everyone[query], ties[query, group], room[query])
+        found[query, group] = 1 - missed
+        return found
 
 
-def _null_sd(m: int, k: int, squares: float, columns: Float64) -> float:
-    # Every row of h sums to k, so only the columns differ from the grand mean.
-    centred = squares - m * (k / m) ** 2 * m - float(((columns - k) ** 2).sum()) / m
-    return float(np.sqrt(max(centred, 0.0) / (m - 1))) / m
+@dataclass(frozen=True)
+class _Sums:
+    """Of a table s, or some of its rows: the sum of its diagonal, of its squares, of each row and
+    of each column."""
+
+    trace: float
+    squares: float
+    rows: Float64
+    columns: Float64
+
+    @classmethod
+    def of(cls, parts: Sequence[_Sums]) -> _Sums:
+        """Those of all rows, from those of pieces."""
+        return cls(
+            sum(part.trace for part in parts),
+            sum(part.squares for part in parts),
+            np.concatenate([part.rows for part in parts]),
+            np.sum([part.columns for part in parts], axis=0),
+        )
+
+    @property
+    def total(self) -> float:
+        """The sum of all."""
+        return float(self.rows.sum())
+
+    @property
+    def variance(self) -> float:
+        """Of the diagonal's sum when the columns are in random order; 0 for a table of one."""
+        g = len(self.columns)
+        if g < 2:
+            return 0.0
+        lines = float((self.rows**2).sum() + (self.columns**2).sum())
+        return max(self.squares - lines / g + (self.total / g) ** 2, 0.0) / (g - 1)
