@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import FloatRect, Page, sync_playwright
 from watching import ROOT, WATCH, chromium, serving, waited_ms
 
 HERE = Path(__file__).parent
 PLACEMENTS = ("late", "early", "none")
 WIDTH, HEIGHT = 1440, 2600
 COLOURS = 128
+PLACE = "element => element.getBoundingClientRect().toJSON()"
 
 
 def traced(page: Page, address: str, placement: str) -> None:
@@ -40,14 +42,19 @@ def traced(page: Page, address: str, placement: str) -> None:
 
 def picture(page: Page) -> Image.Image:
     """The page from the strip to the end of its first panel."""
-    top = page.get_by_role("slider").first.bounding_box()
-    end = page.get_by_role("heading", name="What is looked at").bounding_box()
-    assert top is not None and end is not None
-    page_box = page.get_by_test_id("stMainBlockContainer").bounding_box()
-    assert page_box is not None
-    left, width = page_box["x"] + 20, page_box["width"] - 40
-    clip = {"x": left, "y": top["y"] - 12, "width": width, "height": end["y"] - top["y"] - 4}
-    return Image.open(io.BytesIO(page.screenshot(clip=clip)))  # type: ignore[arg-type]
+    whole = page.get_by_test_id("stMainBlockContainer")
+    strip, end = (
+        page.get_by_role("slider").first,
+        page.get_by_role("heading", name="What is looked"),
+    )
+    top, below, frame = (one.evaluate(PLACE) for one in (strip, end, whole))
+    clip: FloatRect = {
+        "x": frame["x"] + 20,
+        "y": top["y"] - 12,
+        "width": frame["width"] - 40,
+        "height": below["y"] - top["y"] - 4,
+    }
+    return Image.open(io.BytesIO(page.screenshot(clip=clip)))
 
 
 def main() -> None:
@@ -63,7 +70,7 @@ def main() -> None:
             (said,) = page.get_by_text(re.compile("parts from the pair")).all_inner_texts()
             table = page.locator(".st-key-trace-predictions-of-irony")
             table.scroll_into_view_if_needed()
-            print(f"{placement}: {said}", table.inner_text(), sep="\n")
+            sys.stdout.write(f"{placement}: {said}\n{table.inner_text()}\n")
         browser.close()
 
 
