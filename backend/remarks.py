@@ -65,11 +65,15 @@ SENTENCES: dict[str, str] = {
     "mean correlation of {chance:.2f}",
     "rotatable": "n = {n} samples <= d = {d}: unrelated data can be rotated together",
     "unseen_dimensions": "n = {n} samples <= d = {d}: at most {most} dimensions can be seen",
+    "at_least": "n = {n} samples in d = {d}: at least this many dimensions, and only more than "
+    "{least} samples would show how many",
     "few_distinct": "only {n} distinct samples: a ratio of neighbour distances needs more",
     "equal_ratios": "the two nearest neighbours of each sample are equally far",
     "orthogonal_neighbours": "every sample of {of} is orthogonal to its neighbours",
     "unequal_widths": "needs equal widths, got {d_x} and {d_y}: only one shared space has "
     "directions to compare",
+    "not_shared": "these are two spaces: how far apart two clouds are means something only in one "
+    "space that both were brought to, such as a projection",
     "fitted_on_constant": "the samples that the map is fitted on are constant in {of}",
     "uncorrelated": "{of} are uncorrelated: every orthogonal map fits as well",
     "map_of_low_rank": "{n} samples determine {rank} of {full} directions of the map: the others "
@@ -80,6 +84,7 @@ SENTENCES: dict[str, str] = {
     "one_class": "all samples have {name}",
     "small_class": "{name} has {count} samples, fewer than {folds} folds",
     "nearly_all": "{name} is missing in {count} samples, fewer than {folds} folds",
+    "grouped_class": "{name} or what is not {name} is in {held} of {folds} folds of whole groups",
     "labels_left_out": "{count} of {labels} labels left out: with or without them are fewer than "
     "{folds} samples",
     "classes_left_out": "{count} samples left out: their {classes} classes have fewer than {folds} "

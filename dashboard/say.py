@@ -87,12 +87,17 @@ def say_notes(groups: Sequence[RunGroup], *streams: str) -> None:
         st.caption(f":material/info: {literal(of + note)}")
 
 
+def _written(value: object) -> str:
+    """A setting as it stands in a link."""
+    return "~".join(value) if isinstance(value, tuple) else str(value)
+
+
 def say_ignored(view: Context, **shown: object) -> None:
     """One line for settings of the link that these runs do not have."""
     wanted = {key: getattr(view.state, key) for key in shown}
     line = ignored_line(
         [
-            f"these runs have no {key} {wanted[key]}"
+            f"these runs have no {key} {_written(wanted[key])}"
             for key, value in shown.items()
             if wanted[key] is not None and wanted[key] != value
         ]

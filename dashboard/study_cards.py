@@ -26,12 +26,14 @@ from dashboard.cache import Drawn
 from dashboard.chart import chart
 from dashboard.context import Context
 
-BadgeColour = Literal["green", "red", "gray", "yellow"]
+BadgeColour = Literal["green", "red", "gray", "orange", "yellow", "blue"]
 _COLOURS: dict[Verdict, BadgeColour] = {
     "supported": "green",
     "contradicted": "red",
     "no clear difference": "gray",
+    "underpowered": "orange",
     "not enough runs": "yellow",
+    "described": "blue",
 }
 _LEAD = 4
 

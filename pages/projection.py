@@ -7,7 +7,16 @@ from backend.figures.projection import RASTER_ABOVE, projection_ranges, sample_m
 from backend.views import questions
 from backend.views.choices import only, poolings_in
 from backend.views.layers import MODALITY_COLOUR, colourings, nearest_ref, refs_of
-from backend.views.maps import Shown, best_method, clicked_sample, map_points, of_kind, sample_map
+from backend.views.maps import (
+    Shown,
+    best_method,
+    change_map,
+    clicked_sample,
+    map_points,
+    of_kind,
+    sample_map,
+)
+from backend.views.neighbourhoods import NEIGHBOUR_COLOUR, site_before
 from backend.words import listed, literal
 from dashboard import cache, session
 from dashboard.chart import Point, chart
@@ -15,6 +24,7 @@ from dashboard.context import Context, context
 from dashboard.details import show_sample
 from dashboard.downloads import Part, downloads
 from dashboard.maps import pick_what
+from dashboard.neighbourhoods import CHANGED, keeps_neighbours, show_changes, sides
 from dashboard.pick import pick_focus, pick_pooling, pick_streams, step_layers
 from dashboard.say import nothing_yet, problems, say_ignored, say_notes, say_pooling
 
@@ -40,13 +50,12 @@ streams = [spec for spec in group.series.streams if frame["stream"].eq(spec.name
 tasks = tuple(run.manifest.tasks)
 pair = pick_streams(view, [group])
 by_name = {spec.name: spec for spec in streams}
-
 st.caption(
     f"{literal(method.upper())} of {literal(run.run_id)}, n = {run.n:,}. The axes hold still from "
     "layer to layer"
     + (
-        ", and every layer's fit starts from the one before it: a point that moves has changed its "
-        "neighbours."
+        ", and every map is turned onto the one before it. A point may move while its neighbours "
+        "stay, and stay while they change: colour by neighbours changed to see them."
         if method == "umap"
         else "."
     )
@@ -67,6 +76,8 @@ def show(view: Context, part: Part) -> None:
     stream = view.state.stream if view.state.stream in by_name else first
     together = [spec for spec in streams if spec.name in {stream, *(pair or ())}]
     colours = colourings(tasks, together, group.series.streams)
+    if keeps_neighbours(view, run):
+        colours[CHANGED.key] = CHANGED
     colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
     refs = refs_of(frame, by_name[stream])
     ref = nearest_ref(refs, view.state.layer)
@@ -94,14 +105,12 @@ def show(view: Context, part: Part) -> None:
     grid = st.grid(5, min_column_width=170)
     with grid.cell(column_span=3), st.container(border=True):
         where = f"{listed(shown_streams)} layer {ref.label}"
-        drawn = cache.figure(
-            sample_map,
-            *asked,
-            shown,
-            ranges,
-            x_title=f"{where}, {method.upper()} 1",
-            y_title=f"{method.upper()} 2",
-        )
+        titles = {"x_title": f"{where}, {method.upper()} 1", "y_title": f"{method.upper()} 2"}
+        if colour.key == NEIGHBOUR_COLOUR:
+            near = sides(view, run, pooling, site_before(refs, ref), ref)
+            drawn = cache.figure(change_map, *asked, shown, ranges, *near, **titles)
+        else:
+            drawn = cache.figure(sample_map, *asked, shown, ranges, **titles)
         chart(
             drawn,
             key="map",
@@ -110,7 +119,7 @@ def show(view: Context, part: Part) -> None:
             on_click=clicked,
         )
         say_notes([group], *shown_streams)
-        if len(points) > RASTER_ABOVE:
+        if len(points) > RASTER_ABOVE and colour.key != NEIGHBOUR_COLOUR:
             st.caption(f"Above {RASTER_ABOVE:,} samples their density is drawn, without classes.")
         if len(places) > 1:
             st.caption(
@@ -121,6 +130,7 @@ def show(view: Context, part: Part) -> None:
             show_sample(cache.sample(view.store, run.run_id, sample_id), chosen=held)
         except InputError as error:
             st.text(str(error))
+    show_changes(view, run, frame, refs, ref, part)
     part.rows["projection"] = points
     part.figures[f"{run.run_id} {where}"] = drawn
 

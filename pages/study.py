@@ -98,8 +98,9 @@ if not placed:
     downloads(view, "study", tables, {}, groups=groups, shown=choice.shown, texts=texts)
     st.stop()
 st.caption(
-    f"The thesis's claims as statistics, on {literal(dataset)}. “No clear difference” is not “no "
-    "difference”: with few seeds only large effects show."
+    f"The thesis's claims as statistics, on {literal(dataset)}. “Underpowered”: these runs cannot "
+    "tell, effects that would matter are still possible; more seeds would tell. “No clear "
+    "difference”: what would matter is ruled out. “Described”: a number that proves nothing alone."
 )
 for note in left_out(runs, dataset):
     st.warning(literal(note), icon=":material/rule:")

@@ -163,7 +163,7 @@ def project(
     run: Annotated[list[str] | None, typer.Option("--run", help="Default: all runs.")] = None,
     method: Annotated[str, typer.Option(help="umap or pca.")] = "umap",
 ) -> None:
-    """Compute the two-dimensional coordinates that the store's runs lack."""
+    """Compute the maps, neighbours and movements of a second fit that the store's runs lack."""
     from backend.jobs.project import project_run
 
     _each_run(store, run, "project", lambda one: project_run(one, method=method))

@@ -3,6 +3,7 @@
 The same function serves a page, a notebook and an exported file.
 """
 
+from backend.figures.causal import intervention_figure
 from backend.figures.cross import cross_heatmap
 from backend.figures.difference import (
     alignment_differences,
@@ -15,7 +16,7 @@ from backend.figures.dimensionality import dimension_curves
 from backend.figures.heatmap import axis_refs, layer_heatmap
 from backend.figures.placement import placement_drawing
 from backend.figures.probes import probe_curves
-from backend.figures.projection import projection_map
+from backend.figures.projection import projection_map, share_map
 from backend.figures.scores import score_strip
 from backend.figures.small_multiples import (
     alignment_panels,
@@ -41,11 +42,13 @@ __all__ = [
     "dimension_differences",
     "dimension_panels",
     "effect_forest",
+    "intervention_figure",
     "layer_heatmap",
     "placement_drawing",
     "probe_curves",
     "projection_map",
     "score_strip",
+    "share_map",
     "training_curves",
     "training_heatmap",
     "transition_curves",

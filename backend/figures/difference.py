@@ -69,7 +69,7 @@ def differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
             sides = (_means(part), _means(theirs)) if unpaired else (part, theirs)
             parts.append(sides[0].merge(sides[1], on=[*_CELL, "seed"], suffixes=("", "_ref")))
     if not parts:
-        return pd.DataFrame(columns=[*_COLUMNS, *_UNKNOWN, "warnings"])
+        return pd.DataFrame(columns=[*_COLUMNS, *_UNKNOWN, "warnings", "difference"])
     both = pd.concat(parts, ignore_index=True)
     reasons = [*map(merged, both["reason"], both["reason_ref"])]
     out = both.assign(
@@ -78,7 +78,8 @@ def differences(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
         reason=reasons,
         warnings="",
     )
-    return out[[*_COLUMNS, "warnings"]].assign(**dict.fromkeys(_UNKNOWN, np.nan))
+    unknown = dict.fromkeys(_UNKNOWN, np.nan)
+    return out[[*_COLUMNS, "warnings"]].assign(**unknown, difference=True)
 
 
 def transition_differences(

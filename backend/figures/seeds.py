@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from backend.measures.chance.seeds import t_quantile
+from backend.measures.chance.seeds import UNBOUNDED, Bounds, t_intervals
 from backend.measures.registry import MEASURES
 from backend.remarks import in_words
 from backend.types import BLOCK, LayerRef
@@ -109,7 +109,8 @@ def over_seeds(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Undefined values do not count; where every run is undefined the mean is NaN and ``reason`` says
     why. ``null_mean`` and ``null_sd`` are averaged, ``n`` is the smallest. ``ci_low`` and
     ``ci_high`` are the run's own interval over samples where there is one run, and the 95 % t
-    interval of the mean over seeds where there are several. ``tested`` runs have a p-value,
+    interval of the mean over seeds, within the measure's range, where there are several. The rows
+    are those of one measure and estimator. ``tested`` runs have a p-value,
     ``above`` of them are above chance after correction (p < :data:`SIGNIFICANT`).
     """
     columns = [*by, *Point._fields[1:4], "sd", *Point._fields[4:]]
@@ -133,11 +134,20 @@ def over_seeds(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         reason=highs["reason"],
     ).reset_index()
     several = out["seeds"] > 1
-    seeds = out["seeds"].to_numpy(dtype=np.float64)
-    half = t_quantile(seeds - 1) * out["sd"] / np.sqrt(seeds)
-    out["ci_low"] = out["ci_low"].where(~several, out["mean"] - half)
-    out["ci_high"] = out["ci_high"].where(~several, out["mean"] + half)
+    mean, sd, seeds = (out[name].to_numpy(dtype=np.float64) for name in ("mean", "sd", "seeds"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = t_intervals(mean, sd, seeds, bounds=_bounds(frame))
+    out["ci_low"] = out["ci_low"].where(~several, low)
+    out["ci_high"] = out["ci_high"].where(~several, high)
     return out[columns]
+
+
+def _bounds(frame: pd.DataFrame) -> Bounds:
+    """The range of the measure whose rows these are; none for differences and unknown measures."""
+    if "difference" in frame:
+        return UNBOUNDED
+    measure, estimator = (str(frame[name].iat[0]) for name in ("measure", "estimator"))
+    return MEASURES[measure].bounds(estimator) if measure in MEASURES else UNBOUNDED
 
 
 def spread_in_words(point: Point, digits: int = 3) -> list[str]:

@@ -14,6 +14,8 @@ _STYLES: Mapping[str, tuple[str, str]] = {
     "supported": ("diamond", "#0F9D76"),
     "contradicted": ("x", "#C2453D"),
     "no clear difference": ("circle-open", NEUTRAL),
+    "underpowered": ("circle-open-dot", "#B7791F"),
+    "described": ("diamond-open", NEUTRAL),
 }
 _PART = ("line-ns-open", NEUTRAL)
 _ROW_PX = 26
@@ -69,10 +71,7 @@ def effect_forest(
                 x=[null] * len(lacking),
                 y=[escape(label) for label in lacking["label"]],
                 mode="text",
-                text=[
-                    "cannot be told" if verdict == "no clear difference" else "not enough runs"
-                    for verdict in lacking["verdict"]
-                ],
+                text=["not enough runs"] * len(lacking),
                 textposition="middle right",
                 textfont={"color": NEUTRAL},
                 showlegend=False,

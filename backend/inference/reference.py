@@ -90,7 +90,9 @@ class SiteReference:
         ``own`` is a row that is left out. Euclidean; ties in the order of the samples.
         """
         left_out = np.array([-1 if own is None else own])
-        rows, distances = _nearest(self.rows, self.squares, self.centred(vector)[None], k, left_out)
+        rows, distances = nearest_rows(
+            self.rows, self.squares, self.centred(vector)[None], k, left_out
+        )
         return rows[0], distances[0]
 
     def same(
@@ -386,7 +388,7 @@ def _site(
         angles = angle_of_step(before[1], vectors)
     near, distances = np.empty((len(drawn), 0), np.int64), np.empty((len(drawn), 0))
     if not constant:
-        near, distances = _nearest(rows, squares, rows[drawn], min(NEIGHBOURS, n - 1), drawn)
+        near, distances = nearest_rows(rows, squares, rows[drawn], min(NEIGHBOURS, n - 1), drawn)
     for array in (rows, mean, squares, norms, steps, angles, near, distances):
         array.setflags(write=False)
     return SiteReference(
@@ -405,7 +407,7 @@ def _site(
     )
 
 
-def _nearest(
+def nearest_rows(
     rows: Floats, squares: Floats, queries: Floats, k: int, own: Rows
 ) -> tuple[Rows, Float64]:
     """The ``k`` rows (n, d) nearest to each of ``queries`` (q, d): indices and distances (q, k).

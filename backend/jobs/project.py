@@ -1,15 +1,20 @@
-"""``fusionscope project``: compute the layer coordinates that a run lacks and add them."""
+"""``fusionscope project``: the maps of a run's layers, and what says how they are to be read.
+
+Beside the coordinates stand each sample's neighbours in the full space, from which it follows whose
+neighbourhood changes from layer to layer, and the movement that a mere second fit makes. What a run
+lacks of them is computed and added.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from backend.errors import InputError
 from backend.jobs.sources import (
     Sink,
-    VectorSource,
     in_run,
     missing_poolings,
     source_poolings,
@@ -18,17 +23,32 @@ from backend.jobs.sources import (
 from backend.measures.suite.layers import site_name
 from backend.measures.suite.parts import content_key
 from backend.progress import SILENT, Progress
-from backend.projection import METHODS, Method, project_layers
+from backend.projection import (
+    METHODS,
+    Method,
+    nearest_samples,
+    project_layers,
+    refit_movements,
+)
 from backend.store import Run, kinds
-from backend.types import Pooling
+from backend.store.kinds import Kind
+from backend.store.tables import to_pandas
+from backend.types import LayerRef, Pooling
 
 VERSION = 1
 """Raised whenever the same vectors would give other coordinates; part of every key."""
 
 N_NEIGHBORS = 15
 MIN_DIST = 0.1
+NEIGHBOURS = 10
+"""Neighbours that are kept of each sample; n - 1 where there are fewer."""
 
-_COLUMNS = ["sample_id", "stream", "layer", "site", "pooling", "method", "x", "y"]
+Arrays = dict[LayerRef, np.ndarray]
+Maps = dict[LayerRef, np.ndarray]
+_KINDS = (kinds.PROJECTIONS, kinds.NEIGHBOURS, kinds.REFITS)
+
+Todo = Mapping[Pooling, Mapping[Kind, str]]
+"""{pooling: {kind: the key to write}}."""
 
 
 def project_run(
@@ -39,8 +59,9 @@ def project_run(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> list[str]:
-    """Add the coordinates that ``run`` lacks, a key a pooling; the keys written.
+    """Add the tables that ``run`` lacks, a key a kind and pooling; the keys written.
 
+    These are coordinates, neighbours and, for UMAP, the movement of a second fit with another seed.
     All captured sites of a stream (layers and named sites, in order) share their axes; streams have
     axes of their own, and those that lack a pooling are left out of it. What is present is not
     computed again. A pooling without vectors is skipped with a warning that names the capture
@@ -48,12 +69,30 @@ def project_run(
     (naming run, stream and layer).
     """
     checked = _checked(method)
-    present = run.keys(kinds.PROJECTIONS)
-    todo = missing_poolings(
-        run, poolings, lambda pooling: projection_key(checked, pooling, seed) not in present
-    )
+    present = {kind: run.keys(kind) for kind in _KINDS}
+
+    def lacking(pooling: Pooling) -> dict[Kind, str]:
+        wanted = _keys(checked, pooling, seed)
+        return {kind: key for kind, key in wanted.items() if key not in present[kind]}
+
+    todo = {
+        pooling: lacking(pooling)
+        for pooling in missing_poolings(run, poolings, lambda pooling: bool(lacking(pooling)))
+    }
+
+    def stored(stream: str, pooling: Pooling) -> Maps:
+        key = projection_key(checked, pooling, seed)
+        frame = to_pandas(run.table(kinds.PROJECTIONS, [key]))
+        maps: Maps = {}
+        for (own, layer, site), rows in frame.groupby(["stream", "layer", "site"], sort=False):
+            if own == stream:
+                points = np.empty((run.n, 2), dtype=np.float32)
+                points[run.positions(rows["sample_id"].tolist())] = rows[["x", "y"]].to_numpy()
+                maps[LayerRef(stream, int(str(layer)), str(site))] = points
+        return maps
+
     with in_run(run.run_id):
-        return _add(run, checked, todo, seed, progress)
+        return _add(run, checked, todo, seed, progress, stored)
 
 
 def project_source(
@@ -65,7 +104,9 @@ def project_source(
     progress: Progress = SILENT,
 ) -> list[str]:
     """The same for a run that is still being written and holds no coordinates yet."""
-    return _add(source, _checked(method), source_poolings(source, poolings), seed, progress)
+    checked = _checked(method)
+    todo = {pooling: _keys(checked, pooling, seed) for pooling in source_poolings(source, poolings)}
+    return _add(source, checked, todo, seed, progress)
 
 
 def projection_key(method: str, pooling: str, seed: int = 0) -> str:
@@ -74,6 +115,18 @@ def projection_key(method: str, pooling: str, seed: int = 0) -> str:
     if method == "umap":
         parameters |= {"seed": seed, "n_neighbors": N_NEIGHBORS, "min_dist": MIN_DIST}
     return content_key(method, pooling, parameters)
+
+
+def neighbours_key(pooling: str) -> str:
+    """The key under which a store keeps the neighbours of a pooling's samples."""
+    return content_key("nearest", pooling, {"version": VERSION, "k": NEIGHBOURS})
+
+
+def _keys(method: Method, pooling: Pooling, seed: int) -> dict[Kind, str]:
+    """{kind: key} of what is made for a pooling; a projection by PCA has no seed to change."""
+    key = projection_key(method, pooling, seed)
+    keys = {kinds.PROJECTIONS: key, kinds.NEIGHBOURS: neighbours_key(pooling)}
+    return keys | ({kinds.REFITS: key} if method == "umap" else {})
 
 
 def _checked(method: Method | str) -> Method:
@@ -85,30 +138,50 @@ def _checked(method: Method | str) -> Method:
     )
 
 
+def _no_maps(stream: str, pooling: Pooling) -> Maps:
+    raise AssertionError(f"{stream} {pooling}: a run that is being written holds no maps yet")
+
+
 def _add(
-    sink: Sink, method: Method, todo: Sequence[Pooling], seed: int, progress: Progress
+    sink: Sink,
+    method: Method,
+    todo: Todo,
+    seed: int,
+    progress: Progress,
+    stored: Callable[[str, Pooling], Maps] = _no_maps,
 ) -> list[str]:
+    """Make and add what is to do. ``stored`` gives a stream's maps where they are there already."""
     written = []
     steps = [(pooling, spec.name) for pooling in todo for spec in sink.streams]
-    for at, pooling in enumerate(todo):
-        frames: list[pd.DataFrame] = []
-        for spec in sink.streams:
-            done = at * len(sink.streams) + len(frames)
+    for at, (pooling, keys) in enumerate(todo.items()):
+        parts: dict[Kind, list[pd.DataFrame]] = {kind: [_empty(kind)] for kind in keys}
+        for number, spec in enumerate(sink.streams):
+            done = at * len(sink.streams) + number
             progress.advance(done, len(steps), f"{method} of {spec.name} {pooling} vectors")
-            frames.append(_projected(sink, spec.name, method, pooling, seed))
-        key = projection_key(method, pooling, seed)
-        sink.add(kinds.PROJECTIONS, pd.concat(frames, ignore_index=True), key)
-        written.append(key)
+            arrays = stream_vectors(sink, spec.name, pooling)
+            if not arrays:
+                continue
+            maps: Maps = {}
+            if kinds.PROJECTIONS in keys:
+                maps = _projected(arrays, method, seed)
+                parts[kinds.PROJECTIONS] += _coordinates(sink.sample_ids(), maps, pooling, method)
+            if kinds.NEIGHBOURS in keys:
+                parts[kinds.NEIGHBOURS] += _neighbours(sink.sample_ids(), arrays, pooling)
+            if kinds.REFITS in keys:
+                maps = maps or stored(spec.name, pooling)
+                parts[kinds.REFITS] += _refits(arrays, maps, pooling, method, seed)
+        for kind, key in keys.items():
+            sink.add(kind, pd.concat(parts[kind], ignore_index=True), key)
+            written.append(key)
     progress.advance(len(steps), len(steps))
-    return written
+    return list(dict.fromkeys(written))
 
 
-def _projected(
-    source: VectorSource, stream: str, method: Method, pooling: Pooling, seed: int
-) -> pd.DataFrame:
-    arrays = stream_vectors(source, stream, pooling)
-    if not arrays:
-        return pd.DataFrame(columns=_COLUMNS)
+def _empty(kind: Kind) -> pd.DataFrame:
+    return to_pandas(kind.schema.empty_table())
+
+
+def _projected(arrays: Arrays, method: Method, seed: int) -> Maps:
     maps = project_layers(
         list(arrays.values()),
         method=method,
@@ -117,21 +190,57 @@ def _projected(
         min_dist=MIN_DIST,
         names=[site_name(ref) for ref in arrays],
     )
-    ids = source.sample_ids()
-    parts = [
-        pd.DataFrame(
-            {
-                "sample_id": ids,
-                "stream": stream,
-                "layer": ref.layer,
-                "site": ref.site,
-                "pooling": pooling,
-                "method": method,
-                "x": points[:, 0],
-                "y": points[:, 1],
-            },
-            columns=_COLUMNS,
+    return dict(zip(arrays, maps, strict=True))
+
+
+def _place(ref: LayerRef, pooling: Pooling) -> dict[str, object]:
+    return {"stream": ref.stream, "layer": ref.layer, "site": ref.site, "pooling": pooling}
+
+
+def _coordinates(
+    ids: np.ndarray, maps: Maps, pooling: Pooling, method: Method
+) -> list[pd.DataFrame]:
+    return [
+        pd.DataFrame({"sample_id": ids, **_place(ref, pooling), "method": method}).assign(
+            x=points[:, 0], y=points[:, 1]
         )
-        for ref, points in zip(arrays, maps, strict=True)
+        for ref, points in maps.items()
     ]
-    return pd.concat(parts, ignore_index=True)
+
+
+def _neighbours(ids: np.ndarray, arrays: Arrays, pooling: Pooling) -> list[pd.DataFrame]:
+    frames = []
+    k = min(NEIGHBOURS, len(ids) - 1)
+    for ref, array in arrays.items():
+        near = nearest_samples(array, k, site_name(ref))
+        held = near.shape[1]  # none at a constant layer
+        frames.append(
+            pd.DataFrame(
+                {
+                    "sample_id": np.repeat(ids, held),
+                    **_place(ref, pooling),
+                    "rank": np.tile(np.arange(1, held + 1), len(ids)),
+                    "neighbour": ids[near.ravel()],
+                }
+            )
+        )
+    return frames
+
+
+def _refits(
+    arrays: Arrays, maps: Maps, pooling: Pooling, method: Method, seed: int
+) -> list[pd.DataFrame]:
+    moved = refit_movements(
+        list(arrays.values()),
+        [maps[ref] for ref in arrays],
+        seed=(seed + 1) % 2**32,
+        n_neighbors=N_NEIGHBORS,
+        min_dist=MIN_DIST,
+        names=[site_name(ref) for ref in arrays],
+    )
+    rows = [
+        {**_place(ref, pooling), "method": method, "movement": value, "n": len(maps[ref])}
+        for ref, value in zip(arrays, moved, strict=True)
+        if np.isfinite(value)
+    ]
+    return [pd.DataFrame(rows)] if rows else []

@@ -48,7 +48,7 @@ bare values. What cannot be computed is NaN with a ``reason``.
 """
 
 from backend.measures.chance.pvalues import holm
-from backend.measures.chance.seeds import SeedMean, mean_over_seeds
+from backend.measures.chance.seeds import Bounds, SeedMean, mean_over_seeds
 from backend.measures.core.result import MatrixResult, Result
 from backend.measures.families.cca import (
     mean_cca,
@@ -91,6 +91,7 @@ from backend.measures.streaming.stream import CKAStream
 
 __all__ = [
     "MEASURES",
+    "Bounds",
     "CKAStream",
     "MatrixResult",
     "Measure",

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from math import sqrt
+from math import inf, sqrt
 from types import MappingProxyType
 from typing import Any, Literal
 
 from backend.errors import InputError
+from backend.measures.chance.seeds import Bounds
 from backend.measures.core.result import MatrixResult, Result
 
 Kind = Literal["pairwise", "single"]
@@ -73,6 +74,8 @@ class Measure:
 
     ``presets`` say how it is computed where, ``part`` in which file of the store it is kept
     (default: one of its own) and ``cost`` about how long that takes, for the progress bar.
+    A measure with ``shared_space`` is undefined between two spaces that the model does not bring
+    together (:func:`backend.measures.suite.pairs.in_shared_space`).
     ``places``: at all layers and pairs of layers, or only at those of two streams (``"across"``).
     A ``labelled`` measure needs the samples' labels. tests/measures derives the property tests from
     all of these.
@@ -98,6 +101,7 @@ class Measure:
     equal_widths: bool = False
     exceeds_widths: bool = False
     places: Places = "all"
+    shared_space: bool = False
     labelled: bool = False
     matrix: bool = False
     of_spectrum: bool = False
@@ -111,6 +115,17 @@ class Measure:
     def on_itself(self) -> float:
         """Value of a pairwise measure between a representation and itself."""
         return 1.0 if self.similarity else 0.0
+
+    def bounds(self, estimator: str = "") -> Bounds:
+        """What intervals of a mean over seeds keep to: ``range``.
+
+        Of a measure with a biased and a debiased estimator 0..1; single debiased values may lie
+        below 0, and their expectation does not.
+        """
+        if "debiased" in self.estimators:
+            return Bounds(0.0, 1.0, soft=estimator != "biased")
+        low, high = self.range
+        return Bounds(-inf if low is None else low, inf if high is None else high)
 
     @property
     def arguments(self) -> Arguments:
@@ -176,7 +191,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType({m.name: m for m in (
     Measure("jaccard_knn", "Jaccard of kNN", "pairwise", "neighbours:jaccard_knn", (0.0, 1.0), SIMILARITY, "Jaccard 1901", "Neighbours that both layers agree on, out of all that either names.", _KNN, "neighbours", matrix=True),  # noqa: E501
     Measure("cknna", "CKNNA", "pairwise", "neighbours:cknna", (-1.0, 1.0), SIMILARITY, "Huh et al. 2024", "CKA that looks at mutual nearest neighbours only.", {"default": Use({"k": 10})}, "neighbours", matrix=True),  # noqa: E501
     Measure("rsa", "RSA", "pairwise", "rsa:rsa", (-1.0, 1.0), SIMILARITY, "Kriegeskorte et al. 2008", "Rank correlation of the two layers' sample-to-sample distances. 1 means the same order, unrelated layers are near 0.", {"default": Use({"comparison": "spearman", "distance": "euclidean"}, _MEMORY)}, min_samples=3, matrix=True, cost=2),  # noqa: E501
-    Measure("modality_gap", "Modality gap", "pairwise", "gap:modality_gap", (0.0, 2.0), DIRECTIONS, "Liang et al. 2022", "Distance of the two clouds' centres on the unit sphere.", _GAP, "gap", similarity=False, equal_widths=True, places="across"),  # noqa: E501
+    Measure("modality_gap", "Modality gap", "pairwise", "gap:modality_gap", (0.0, 2.0), DIRECTIONS, "Liang et al. 2022", "Distance of the two clouds' centres on the unit sphere, in a space that both share.", _GAP, "gap", similarity=False, equal_widths=True, places="across", shared_space=True),  # noqa: E501
     Measure("alignment", "Alignment", "pairwise", "gap:alignment", (0.0, 4.0), DIRECTIONS, "Wang & Isola 2020", "Mean squared distance of true pairs on the unit sphere: 0 is aligned.", _GAP, "gap", similarity=False, equal_widths=True, places="across"),  # noqa: E501
     *(Measure(f"recall_at_{k}", f"recall at {k}", "pairwise", "", (0.0, 1.0), SIMILARITY - {"permutation"}, "Hodosh et al. 2013", f"How often a sample's own partner is among the {k} nearest.", _RECALLS, "retrieval", places="across", cost=2) for k in (1, 5, 10)),  # noqa: E501
     Measure("effective_dimension", "Effective dimension", "single", "dimension:effective_dimension", (1.0, None), SIMILARITY, "Jolliffe 2002", "Principal components that hold 95 % of the variance.", _EFFECTIVE, "dimension", "components for 95 %", of_spectrum=True),  # noqa: E501

@@ -1,4 +1,4 @@
-"""Principal planes and rigid alignment of point sets."""
+"""Principal planes, rigid alignment and movement of point sets."""
 
 from __future__ import annotations
 
@@ -46,3 +46,20 @@ def align(points: Floats, target: Floats) -> Points:
     left, _, right = np.linalg.svd(p.T @ (t - centre))
     moved: Points = (p @ (left @ right) + centre).astype(np.float32)
     return moved
+
+
+def radius(points: Floats) -> float:
+    """The mean distance of ``points`` (n, 2) from their centre, >= 0."""
+    wide = points.astype(np.float64)
+    return float(np.linalg.norm(wide - wide.mean(axis=0), axis=1).mean())
+
+
+def movement(before: Floats, after: Floats) -> float:
+    """How far the median point moves from ``before`` to ``after`` (n, 2), in radii of ``after``.
+
+    >= 0; NaN where a map is but one point.
+    """
+    if not (radius(before) and radius(after)):
+        return float("nan")
+    apart = np.subtract(after, before, dtype=np.float64)
+    return float(np.median(np.linalg.norm(apart, axis=1)) / radius(after))

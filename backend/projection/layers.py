@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from backend.errors import InputError
 from backend.measures.core.base import Prepared, prepare_all
 from backend.progress import SILENT, Progress
-from backend.projection.geometry import align, joint_axes, principal_plane
+from backend.projection.geometry import align, joint_axes, movement, principal_plane
 
 Method = Literal["umap", "pca"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -68,6 +68,36 @@ def project_layers(
             progress=progress,
         )
     return _with_constant_layers(prepared, varying)
+
+
+def refit_movements(
+    layers: Sequence[object],
+    maps: Sequence[Coordinates],
+    *,
+    seed: int = 1,
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    names: Sequence[str] | None = None,
+) -> list[float]:
+    """How far each layer's UMAP moves when the same layer is fitted again: one number a layer.
+
+    The median movement in radii of the map (:func:`backend.projection.geometry.movement`), NaN for
+    a constant layer. ``maps`` are those of :func:`project_layers`; the second fit starts from them,
+    with ``seed``, as the fit of a next layer would, so it is the movement to expect where nothing
+    changes. Errors as there.
+    """
+    from backend.projection.umap_layers import refit
+
+    labels = list(names) if names is not None else [f"layers[{i}]" for i in range(len(layers))]
+    prepared = prepare_all(layers, labels, np.float32, min_samples=MIN_SAMPLES)
+    moved = []
+    for layer, points in zip(prepared, maps, strict=True):
+        if layer.constant:
+            moved.append(float("nan"))
+            continue
+        again = refit(layer.data, points, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
+        moved.append(movement(points, again))
+    return moved
 
 
 def _by_pca(prepared: Sequence[Prepared]) -> list[Coordinates]:

@@ -32,6 +32,22 @@ rose from 0.59 to 0.64, as high as in independent fits.
 _ONE_AT_A_TIME = threading.Lock()
 
 
+def refit(
+    data: NDArray[np.float32],
+    points: NDArray[np.float32],
+    *,
+    seed: int,
+    n_neighbors: int,
+    min_dist: float,
+) -> NDArray[np.float32]:
+    """``points`` (n, 2) of a layer as they become if the very same layer is fitted once more.
+
+    ``data`` (n, d) is centred and not constant. Fitted and aligned exactly as :func:`fit_layers`
+    makes the next layer's map, from ``points``: what moves here moves without a change of the data.
+    """
+    return align(_fit(data, _spread(points, seed), seed, n_neighbors, min_dist, STEP), points)
+
+
 def fit_layers(
     layers: Sequence[NDArray[np.float32]],
     *,

@@ -153,6 +153,33 @@ PROJECTIONS = Kind(
     samples=("sample_id",),
     check=_finite("x", "y"),
 )
+NEIGHBOURS = Kind(
+    "neighbours",
+    _required(
+        ("sample_id", pa.string()),
+        *_place(""),
+        ("pooling", pa.string()),
+        ("rank", pa.int32()),
+        ("neighbour", pa.string()),
+    ),
+    "the samples nearest to each sample in a layer's full space, rank 1 the nearest",
+    sides=("",),
+    samples=("sample_id", "neighbour"),
+)
+REFITS = Kind(
+    "refits",
+    _required(
+        *_place(""),
+        ("pooling", pa.string()),
+        ("method", pa.string()),
+        ("movement", pa.float64()),
+        ("n", pa.int64()),
+    ),
+    "how far the samples of a layer's map move when the layer is fitted a second time",
+    sides=("",),
+    counts=("n",),
+    check=_finite("movement"),
+)
 SCORES = Kind(
     "scores",
     _required(
@@ -254,6 +281,8 @@ KINDS: tuple[Kind, ...] = (
     MEASURES,
     DRIVERS,
     PROJECTIONS,
+    NEIGHBOURS,
+    REFITS,
     SCORES,
     PREDICTIONS,
     TRAINING_MEASURES,

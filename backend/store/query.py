@@ -26,6 +26,7 @@ from backend.store.kinds import (
     COMPARISONS,
     DRIVERS,
     MEASURES,
+    NEIGHBOURS,
     PLACE_COLUMNS,
     PROJECTIONS,
     TRAINING_MEASURES,
@@ -95,6 +96,12 @@ def projections(
     if ref is not None:
         equal |= {"stream": ref.stream, "layer": ref.layer, "site": ref.site}
     return _asked(source, PROJECTIONS, parts, equal)
+
+
+def neighbours(source: Source, parts: Sequence[Part], pooling: str, ref: LayerRef) -> Answer:
+    """The samples nearest to each sample at one site, in some tables of :data:`NEIGHBOURS`."""
+    place = {"stream": ref.stream, "layer": ref.layer, "site": ref.site}
+    return _asked(source, NEIGHBOURS, parts, {"pooling": pooling, **place})
 
 
 def drivers(

@@ -5,10 +5,11 @@ Pure functions over tidy frames; no files of a store, no Streamlit, no torch.
 """
 
 from backend.study.alignment import alignment_points, alignment_tracks_score
-from backend.study.dimensions import early_fusion_compresses_vision
+from backend.study.dimensions import fusion_compresses_vision
 from backend.study.examine import examine
 from backend.study.findings import CLAIMS, Claim, ClaimResult, Finding, Part
 from backend.study.formats import FORMATS, render
+from backend.study.judging import judge
 from backend.study.reference import (
     published_beside,
     published_claims,
@@ -40,8 +41,9 @@ __all__ = [
     "alignment_tracks_score",
     "build_table",
     "drops_at_fusion",
-    "early_fusion_compresses_vision",
     "examine",
+    "fusion_compresses_vision",
+    "judge",
     "late_wins",
     "published_beside",
     "published_claims",

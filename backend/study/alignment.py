@@ -16,7 +16,6 @@ from backend.study.findings import (
     ClaimResult,
     Finding,
     interval,
-    judge,
 )
 from backend.study.runs import StudyRun, blocks, placement_order, where
 from backend.study.statistics import leave_one_out, pearson, spearman
@@ -39,6 +38,7 @@ POINT_COLUMNS = (
     "alignment",
     "score",
     "seeds",
+    "fuses",
 )
 
 
@@ -49,6 +49,8 @@ def alignment_points(
     pair: Pair | None = None,
 ) -> pd.DataFrame:
     """One row a placement, task and measure: mean alignment and mean score over its seeds.
+
+    ``fuses`` says whether the placement has any fusion.
 
     Alignment is the measure between the last layers of the two streams of ``pair``; without one, of
     each run's default pair. Only runs that have both count, on the samples that most runs share.
@@ -66,6 +68,8 @@ def alignment_points(
         alignment=("alignment", "mean"), score=("value", "mean"), seeds=("value", "size")
     )
     out = points.reset_index()
+    fusing = {run.placement for run in runs if run.fuses}
+    out["fuses"] = out["placement"].isin(fusing)
     return out[list(POINT_COLUMNS)].sort_values(
         "placement", key=lambda names: names.map(placement_order), kind="stable", ignore_index=True
     )
@@ -99,15 +103,22 @@ def last_alignment(
 
 
 def alignment_tracks_score(points: pd.DataFrame) -> ClaimResult:
-    """Pearson's and Spearman's correlation over placements, by dataset, task and measure."""
+    """Pearson's and Spearman's correlation over placements that fuse, by task and measure.
+
+    The others are left out: having no fusion at all, they differ in alignment and in score for
+    reasons of their own, and one far point makes a correlation.
+    """
     findings: list[Finding] = []
     order = list(NAMES)
     keys = ["dataset", "setting", "task", "metric", "measure"]
-    for key, rows in points.groupby(keys, sort=False):
+    left = sorted(set(points.loc[~points["fuses"].astype(bool), "placement"]))
+    for key, rows in points[points["fuses"].astype(bool)].groupby(keys, sort=False):
         findings.append(_finding(*map(str, key), rows=rows))
     findings.sort(key=lambda one: order.index(one.measure))
-    notes = () if findings else ("No run has both scores and measures of alignment.",)
-    return ClaimResult(ALIGNMENT, judge(findings), notes)
+    notes = [] if findings else ["No run that fuses has both scores and measures of alignment."]
+    if left:
+        notes.append(f"Left out, for they do not fuse: {', '.join(left)}.")
+    return ClaimResult(ALIGNMENT, tuple(findings), tuple(notes))
 
 
 def _finding(
@@ -127,7 +138,7 @@ def _finding(
     if linear.n < MIN_PLACEMENTS:
         sentence = (
             f"On {on}, not enough runs to correlate {name} with {score}: it takes "
-            f"{MIN_PLACEMENTS} placements that have both; there "
+            f"{MIN_PLACEMENTS} placements that fuse and have both; there "
             f"{'is' if linear.n == 1 else 'are'} {linear.n}."
         )
     elif math.isnan(linear.value):
@@ -137,9 +148,9 @@ def _finding(
         )
     else:
         sentence = (
-            f"On {on}, over {linear.n} placements, {name} of the last layers and {score} correlate "
-            f"with r = {linear.value:.2f} ({interval(linear.low, linear.high, _r)}); Spearman's "
-            f"ρ = {ranked.value:.2f}{_spread(ranked.low, ranked.high)}."
+            f"On {on}, over {linear.n} placements that fuse, {name} of the last layers and {score} "
+            f"correlate with r = {linear.value:.2f} ({interval(linear.low, linear.high, _r)}); "
+            f"Spearman's ρ = {ranked.value:.2f}{_spread(ranked.low, ranked.high)}."
         )
         left = [item for item in leave_one_out(x, y) if not math.isnan(item[1])]
         robust = bool(np.sign(ranked.value) == np.sign(linear.value))
@@ -159,6 +170,8 @@ def _finding(
         n=linear.n,
         unit="placements",
         p=linear.p,
+        se=linear.se,
+        freedom=linear.freedom,
         expected=expected,
         task=task,
         metric=metric,

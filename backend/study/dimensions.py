@@ -1,4 +1,4 @@
-"""Does early fusion compress vision and leave text as it is?"""
+"""Does fusion compress vision and leave text as it is?"""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from backend.study.findings import DIMENSION, ClaimResult, Finding, interval, judge, per_seed
-from backend.study.runs import Block, StudyRun, blocks, placement_order
-from backend.study.statistics import NAN, mean_estimate
-from backend.types import StreamSpec
-
-MARGIN = 0.10
-"""A relative fall of text's effective dimension by less than this counts as none."""
+from backend.study.cross_attention import at_cross_attention
+from backend.study.findings import DIMENSION, ClaimResult, Finding, interval, per_seed, percent
+from backend.study.runs import Block, StudyRun, blocks, lacking_plain, placement_order
+from backend.study.statistics import NAN, equivalence_p, mean_estimate
+from backend.types import BLOCK, StreamSpec
 
 
-def early_fusion_compresses_vision(runs: Sequence[StudyRun], measures: pd.DataFrame) -> ClaimResult:
-    """Relative change of effective dimension under early fusion, by placement and stream.
+def fusion_compresses_vision(runs: Sequence[StudyRun], measures: pd.DataFrame) -> ClaimResult:
+    """Relative change of effective dimension under early fusion, and across a cross-attention.
 
     The log ratio to the run without fusion and of the same seed is averaged over the layers from
     the first fusion on; test and interval are of its mean over seeds, shown as relative change.
-    Vision is tested against no change, text against a fall by :data:`MARGIN`.
+    Vision is tested against no change; that text does not change is a test of equivalence. Then
+    vision across each cross-attention (:mod:`.cross_attention`).
     """
-    curves = dimension_curves_of(measures)
+    curves = dimension_curves(measures)
     findings: list[Finding] = []
     notes: list[str] = []
     for block in blocks(runs):
@@ -36,7 +35,8 @@ def early_fusion_compresses_vision(runs: Sequence[StudyRun], measures: pd.DataFr
         for placement in early:
             for modality in ("vision", "text"):
                 findings.append(_finding(block, placement, modality, curves))
-    return ClaimResult(DIMENSION, judge(findings), tuple(dict.fromkeys(notes)))
+        findings += at_cross_attention(block, curves, dimension_curves(measures, "fusion"))
+    return ClaimResult(DIMENSION, tuple(findings), tuple(dict.fromkeys(notes)))
 
 
 def fuses_early(run: StudyRun) -> bool:
@@ -45,13 +45,15 @@ def fuses_early(run: StudyRun) -> bool:
     return bool(fusing) and all(max(s.fusion_layers) <= s.depth / 2 for s in fusing)
 
 
-def dimension_curves_of(measures: pd.DataFrame) -> dict[tuple[str, str], dict[int, float]]:
-    """{(run, stream): {layer: effective dimension}} of blocks, defined and positive only."""
+def dimension_curves(
+    measures: pd.DataFrame, site: str = BLOCK
+) -> dict[tuple[str, str], dict[int, float]]:
+    """{(run, stream): {layer: effective dimension}} of one kind of site, where it is positive."""
     if measures.empty:
         return {}
     rows = measures[
         measures["measure"].eq("effective_dimension")
-        & measures["site_a"].eq("block")
+        & measures["site_a"].eq(site)
         & measures["value"].gt(0)
     ]
     curves: dict[tuple[str, str], dict[int, float]] = {}
@@ -75,22 +77,25 @@ def _finding(
     curves: dict[tuple[str, str], dict[int, float]],
 ) -> Finding:
     values, spec = _log_ratios(block, placement, modality, curves)
-    null = math.log(1 - MARGIN) if modality == "text" else 0.0
-    estimate = mean_estimate(list(values.values()), null)
+    estimate = mean_estimate(list(values.values()))
+    unchanged = modality == "text"
+    p = estimate.p
+    if unchanged:
+        low, high = (math.log1p(end) for end in DIMENSION.negligible)
+        p = equivalence_p(estimate, low, high)
     name = spec.name if spec else modality
-    change, low, high = (_relative(v) for v in (estimate.value, estimate.low, estimate.high))
+    change, low, high = (math.expm1(v) for v in (estimate.value, estimate.low, estimate.high))
     if estimate.n > 1 and spec is not None:
         sentence = (
             f"On {block.where}, {name}'s effective dimension under {placement} fusion is "
             f"{100 * abs(change):.0f} % {'higher' if change > 0 else 'lower'} than without fusion, "
-            f"from layer {spec.fusion_layers[0]} on ({interval(low, high, _percent)}; {estimate.n} "
+            f"from layer {spec.fusion_layers[0]} on ({interval(low, high, percent)}; {estimate.n} "
             "pairs of runs with the same seed)."
         )
     else:
         sentence = (
             f"On {block.where}, not enough runs to say for {name} under {placement} fusion: it "
-            "takes two seeds with runs both with and without fusion, and measured effective "
-            "dimension."
+            f"takes {lacking_plain(block)}, and measured effective dimension."
         )
     return Finding(
         claim=DIMENSION.key,
@@ -103,9 +108,10 @@ def _finding(
         high=high,
         n=estimate.n,
         unit="pairs",
-        p=estimate.p,
-        null=-MARGIN if modality == "text" else 0.0,
-        expected=1 if modality == "text" else -1,
+        p=p,
+        expected=0 if unchanged else -1,
+        se=estimate.se,
+        freedom=estimate.freedom,
         measure="effective_dimension",
         sentence=sentence,
     )
@@ -134,11 +140,3 @@ def _log_ratios(
                 base = curves.get((other.run_id, spec.name), {})
                 ratios.append((run.seed, log_ratio(curve, base, spec.fusion_layers[0])))
     return per_seed(ratios), shown
-
-
-def _relative(log: float) -> float:
-    return math.expm1(log)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:+.0f} %"

@@ -8,8 +8,9 @@ import pandas as pd
 
 from backend.figures.pairing import Pair
 from backend.study.alignment import alignment_points, alignment_tracks_score
-from backend.study.dimensions import early_fusion_compresses_vision
+from backend.study.dimensions import fusion_compresses_vision
 from backend.study.findings import ClaimResult
+from backend.study.judging import judge
 from backend.study.runs import StudyRun
 from backend.study.scores import late_wins
 from backend.study.transitions import drops_at_fusion
@@ -35,11 +36,13 @@ def examine(
     rows = chosen(measures, pooling, estimator)
     if points is None:
         points = alignment_points(runs, scores, rows, pair)
-    return (
-        drops_at_fusion(runs, rows),
-        early_fusion_compresses_vision(runs, rows),
-        late_wins(scores),
-        alignment_tracks_score(points),
+    return judge(
+        [
+            drops_at_fusion(runs, rows),
+            fusion_compresses_vision(runs, rows),
+            late_wins(scores),
+            alignment_tracks_score(points),
+        ]
     )
 
 

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-from backend.measures.chance.pvalues import holm
 from backend.study.runs import where
 from backend.study.statistics import NAN, Estimate, mean_estimate
 
-Verdict = Literal["supported", "contradicted", "no clear difference", "not enough runs"]
+Verdict = Literal[
+    "supported",
+    "contradicted",
+    "no clear difference",
+    "underpowered",
+    "not enough runs",
+    "described",
+]
 VERDICTS: tuple[Verdict, ...] = (
     "supported",
     "contradicted",
     "no clear difference",
+    "underpowered",
     "not enough runs",
 )
+"""What a judged finding can be; one that is only ``described`` judges nothing."""
+Scale = Literal["difference", "relative", "correlation"]
 ALPHA = 0.05
 MIN_PLACEMENTS = 4
 """A correlation over fewer placements has no interval."""
@@ -25,12 +34,18 @@ MIN_PLACEMENTS = 4
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: what the thesis says, and how a set of runs is asked."""
+    """One claim: what the thesis says, and how a set of runs is asked.
+
+    Effects between the two ends of ``negligible`` are too small to matter. ``scale``: a
+    ``"relative"`` change is tested as a log ratio, a ``"correlation"`` as Fisher's z.
+    """
 
     key: str
     title: str
     statement: str
     method: str
+    scale: Scale
+    negligible: tuple[float, float]
     needs: tuple[str, ...] = ()
     published: str = ""
 
@@ -40,20 +55,29 @@ TRANSITIONS = Claim(
     "Fusion shows as a drop of CKA",
     "CKA of a stream with itself drops at transitions that cross a fusion.",
     "In every run, the mean CKA of consecutive layers at transitions that cross a fusion minus "
-    "that at those that do not; undefined transitions (a constant layer 0) do not count. Each seed "
-    "gives one value, the mean over its placements; the interval is over seeds. Fusion layers also "
-    "lie at certain depths, so each seed's contrast is compared with that of its run without "
-    "fusion at the same transitions, too.",
+    "that at those that do not; undefined transitions (a constant layer 0) do not count. Fusion "
+    "lies at certain depths, and CKA differs between depths without any fusion: this difference "
+    "describes and judges nothing. Judged is by how much it differs from that of the run without "
+    "fusion and of the same seed at the same transitions. Each seed gives one value, the mean over "
+    "its placements. Less than 0.05 counts as too small to matter.",
+    "difference",
+    (-0.05, 0.05),
     ("cka",),
     "The thesis's own curves of this are not among its published numbers.",
 )
 DIMENSION = Claim(
     "dimension",
-    "Early fusion compresses vision, not text",
-    "Vision's effective dimension falls under early fusion, and text's does not.",
+    "Fusion compresses vision, not text",
+    "Cross-attention lowers vision's effective dimension, it falls under early fusion, and text's "
+    "stays as it is.",
     "Placements whose fusion layers all lie in the first half, against no fusion: the mean over "
     "all layers from the first fusion on of the log ratio of effective dimensions, paired by seed. "
-    "A fall of text by less than 10 % counts as none.",
+    "Text stays as it is where the whole interval lies within ±10 % (two one-sided tests). "
+    "Cross-attention: the log ratio from the layer before to the fusion's output, minus that of "
+    "the block at the same depth in the run without fusion and of the same seed. A change within "
+    "±10 % counts as too small to matter.",
+    "relative",
+    (-0.10, 0.10),
     ("effective_dimension",),
     "The thesis reports a fall of about 87 % for vision while text stays at 250 to 300; the "
     "numbers behind it are not published.",
@@ -61,16 +85,23 @@ DIMENSION = Claim(
 SCORES = Claim(
     "scores",
     "Late fusion wins",
-    "Late fusion scores higher than early, middle and full fusion.",
-    "The difference of the task's own metric, paired by seed.",
+    "Late fusion scores higher than no fusion and than early, middle and full fusion.",
+    "The difference of the task's own metric, paired by seed. Less than 0.02 counts as too small "
+    "to matter.",
+    "difference",
+    (-0.02, 0.02),
 )
 ALIGNMENT = Claim(
     "alignment",
     "Alignment goes with the score",
     "Placements whose modalities are more alike in the last layer score higher.",
-    "Over placements, each the mean over its seeds: correlation of the measure at the last "
-    "matching layers with the score. Pearson's r decides, if Spearman's ρ has its sign and no "
-    "single placement turns it round; a correlation does not say what causes what.",
+    "Over placements that fuse, each the mean over its seeds: correlation of the measure at the "
+    "last matching layers with the score. No fusion is left out: it differs in both for reasons of "
+    "its own. Pearson's r decides, if Spearman's ρ has its sign and no single placement turns it "
+    "round; a correlation does not say what causes what. Between -0.5 and 0.5 it counts as too "
+    "weak to matter.",
+    "correlation",
+    (-0.5, 0.5),
     ("cka", "svcca", "mutual_knn", "procrustes"),
 )
 CLAIMS: tuple[Claim, ...] = (TRANSITIONS, DIMENSION, SCORES, ALIGNMENT)
@@ -91,9 +122,12 @@ class Part:
 class Finding:
     """One effect with its 95 % interval over ``n`` ``unit``s, and what it says of its claim.
 
-    ``null`` is the value of no effect and ``expected`` the side of it that the claim names (-1 or
-    1). ``p`` is two-sided, ``p_corrected`` Holm's over the ``tested`` findings of the claim on the
-    same dataset and setting. ``robust`` is False where a condition besides the test is not met.
+    The value of no effect is 0, and ``expected`` the side of it that the claim names (-1 or 1); it
+    is 0 where the claim is that the effect is within :attr:`Claim.negligible`. ``p`` is two-sided,
+    ``p_corrected`` Holm's over the ``tested`` findings of all claims on the same dataset. ``se``
+    and ``freedom`` are the test's (:class:`Estimate`), and ``detectable`` is the smallest effect
+    that it would have found in 4 of 5 such studies. ``robust`` is False where a condition besides
+    the test is not met. One that is only ``described`` has no p.
     """
 
     claim: str
@@ -112,7 +146,9 @@ class Finding:
     task: str = ""
     metric: str = ""
     measure: str = ""
-    null: float = 0.0
+    se: float = NAN
+    freedom: float = NAN
+    detectable: float = NAN
     p_corrected: float = NAN
     tested: int = 0
     robust: bool = True
@@ -141,7 +177,7 @@ class ClaimResult:
     @property
     def summary(self) -> str:
         """``2 of 6 supported, 4 no clear difference``; "not enough runs" where nothing is."""
-        total = len(self.findings)
+        total = len(self.findings) - self.count("described")
         if not total or self.count("not enough runs") == total:
             return "not enough runs"
         counts = [(verdict, self.count(verdict)) for verdict in VERDICTS]
@@ -155,42 +191,9 @@ class ClaimResult:
         if tested < 2:
             return "Intervals are 95 %; one effect was tested."
         return (
-            f"Intervals are 95 %, each on its own. Up to {tested} effects were tested a dataset: "
-            f"verdicts need p < {ALPHA:g} after Holm's correction over them."
+            f"Intervals are 95 %, each on its own. Up to {tested} effects were tested a dataset, "
+            f"over all claims: verdicts need p < {ALPHA:g} after Holm's correction over them."
         )
-
-
-def judge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings of one claim with corrected p-values and verdicts, by dataset and setting."""
-    listed = list(findings)
-    families: dict[tuple[str, str, str], list[int]] = {}
-    for at, one in enumerate(listed):
-        families.setdefault((one.claim, one.dataset, one.setting), []).append(at)
-    for members in families.values():
-        corrected = holm([listed[at].p for at in members])
-        tested = sum(math.isfinite(listed[at].p) for at in members)
-        for at, p in zip(members, corrected.tolist(), strict=True):
-            listed[at] = _decide(replace(listed[at], p_corrected=p, tested=tested))
-    return tuple(listed)
-
-
-def _decide(one: Finding) -> Finding:
-    if math.isnan(one.low) or math.isnan(one.high):
-        constant = math.isnan(one.value) and one.n >= MIN_PLACEMENTS
-        return replace(one, verdict="no clear difference" if constant else "not enough runs")
-    clear = one.p_corrected < ALPHA
-    if clear and one.robust:
-        as_claimed = (one.value - one.null) * one.expected > 0
-        return replace(one, verdict="supported" if as_claimed else "contradicted")
-    notes = list(one.notes)
-    if math.isnan(one.p):
-        notes.append("All values are equal: their spread, and so chance, cannot be judged.")
-    elif not clear and one.p < ALPHA:
-        notes.append(
-            f"On its own it would be clear (p = {one.p:.3f}); not after correction for "
-            f"{one.tested} effects (p = {one.p_corrected:.2f})."
-        )
-    return replace(one, verdict="no clear difference", notes=tuple(notes))
 
 
 def combine(
@@ -230,6 +233,11 @@ def per_seed(items: Iterable[tuple[int, float]]) -> dict[int, float]:
         if not math.isnan(value):
             by_seed.setdefault(seed, []).append(value)
     return {seed: sum(values) / len(values) for seed, values in by_seed.items()}
+
+
+def percent(value: float) -> str:
+    """``-0.804`` as ``-80 %``."""
+    return f"{100 * value:+,.0f} %"
 
 
 def interval(low: float, high: float, show: Callable[[float], str]) -> str:

@@ -17,7 +17,8 @@ from importlib.resources import files
 import pandas as pd
 
 from backend.study.alignment import NAMES, POINT_COLUMNS, alignment_tracks_score
-from backend.study.findings import ALIGNMENT, CLAIMS, SCORES, ClaimResult, judge
+from backend.study.findings import ALIGNMENT, CLAIMS, SCORES, ClaimResult
+from backend.study.judging import judge
 from backend.study.scores import OTHERS, WINNER, advantage
 from backend.study.statistics import welch_estimate
 from backend.study.table import DIGITS, Cell, Column, Published, Row, StudyTable
@@ -150,8 +151,8 @@ def published_claims() -> tuple[ClaimResult, ...]:
     curves within a stream cannot be asked.
     """
     asked = {SCORES.key: _late_wins(), ALIGNMENT.key: _alignment()}
-    return tuple(
-        asked.get(claim.key) or ClaimResult(claim, (), (claim.published,)) for claim in CLAIMS
+    return judge(
+        [asked.get(claim.key) or ClaimResult(claim, (), (claim.published,)) for claim in CLAIMS]
     )
 
 
@@ -165,8 +166,9 @@ def published_points() -> pd.DataFrame:
             for one in published_scores():
                 known = one.placement in last.index and one.placement != ALIGNMENT_TRAINED
                 if one.dataset == dataset and known:
+                    fuses = bool(one.text_layers or one.vision_layers)
                     point = (float(last[one.placement]), one.mean, one.seeds)
-                    rows.append((name, "", "", one.metric, measure, one.placement, *point))
+                    rows.append((name, "", "", one.metric, measure, one.placement, *point, fuses))
     return pd.DataFrame(rows, columns=list(POINT_COLUMNS))
 
 
@@ -185,13 +187,13 @@ def _late_wins() -> ClaimResult:
                 advantage(name, "", "", late.metric, rival, estimate, "seeds each, not paired")
             )
     note = "From published means and sds; an sd that was rounded to 0 counts as half a digit."
-    return ClaimResult(SCORES, judge(findings), (note,))
+    return ClaimResult(SCORES, tuple(findings), (note,))
 
 
 def _alignment() -> ClaimResult:
     found = alignment_tracks_score(published_points())
     note = f"{ALIGNMENT_TRAINED} is left out: it was trained to be aligned."
-    return ClaimResult(ALIGNMENT, found.findings, (note,))
+    return ClaimResult(ALIGNMENT, found.findings, (*found.notes, note))
 
 
 @cache

@@ -102,6 +102,22 @@ class Block:
         return where(self.dataset, self.setting)
 
 
+def lacking_plain(block: Block) -> str:
+    """What a comparison with no fusion takes, and the seeds whose run without fusion is missing.
+
+    ``two seeds with runs both with and without fusion; the run without fusion (placement none) is
+    missing for seeds 0, 1``.
+    """
+    fused = {run.seed for run in block.runs if run.fuses and run.seed is not None}
+    plain = {run.seed for run in block.runs if not run.fuses}
+    missing = sorted(seed for seed in fused if seed not in plain)
+    words = "two seeds with runs both with and without fusion"
+    if missing:
+        seeds = f"seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
+        words += f"; the run without fusion (placement none) is missing for {seeds}"
+    return words
+
+
 def where(dataset: str, setting: str) -> str:
     """``macros`` or ``macros (bert-12x48 + vit-12x48)``."""
     return f"{dataset} ({setting})" if setting else dataset

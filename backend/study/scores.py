@@ -1,4 +1,4 @@
-"""Does late fusion score higher than early, middle and full fusion?"""
+"""Does late fusion score higher than no fusion and than early, middle and full fusion?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import pandas as pd
 
 from backend.figures.scores import metric_name
-from backend.study.findings import SCORES, ClaimResult, Finding, interval, judge, per_seed
+from backend.study.findings import SCORES, ClaimResult, Finding, interval, per_seed
 from backend.study.runs import where
 from backend.study.statistics import NOTHING, Estimate, mean_estimate
 
 WINNER = "late"
-OTHERS = ("early", "middle", "full")
+OTHERS = ("none", "early", "middle", "full")
 LOWER_IS_BETTER = ("loss",)
 
 
@@ -50,7 +50,7 @@ def late_wins(scores: pd.DataFrame) -> ClaimResult:
                         "pairs of runs with the same seed",
                     )
                 )  # fmt: skip
-    return ClaimResult(SCORES, judge(findings), tuple(notes))
+    return ClaimResult(SCORES, tuple(findings), tuple(notes))
 
 
 def seed_scores(rows: pd.DataFrame, placement: str) -> dict[int, float]:
@@ -76,11 +76,12 @@ def advantage(
 ) -> Finding:
     """The finding that late beats ``rival`` on one task."""
     on = where(dataset, setting)
+    other = "no fusion" if rival == "none" else f"{rival} fusion"
     name = f"{task} {metric_name(metric)}".strip()
     if math.isnan(estimate.low):
         sentence = (
-            f"On {on}, not enough runs to compare {WINNER} with {rival} on {name}: it takes two "
-            f"seeds that both have; there {'is' if estimate.n == 1 else 'are'} {estimate.n}."
+            f"On {on}, not enough runs to compare {WINNER} fusion with {other} on {name}: it takes "
+            f"two seeds that both have; there {'is' if estimate.n == 1 else 'are'} {estimate.n}."
         )
     else:
         difference = estimate.value
@@ -89,7 +90,7 @@ def advantage(
         )
         size = "" if difference == 0 else f"{abs(difference):.3f} "
         sentence = (
-            f"On {on}, {WINNER} fusion scores {size}{word} {rival} fusion in {name} "
+            f"On {on}, {WINNER} fusion scores {size}{word} {other} in {name} "
             f"({interval(estimate.low, estimate.high, _signed)}; {estimate.n} {unit})."
         )
     return Finding(
@@ -104,6 +105,8 @@ def advantage(
         n=estimate.n,
         unit=unit,
         p=estimate.p,
+        se=estimate.se,
+        freedom=estimate.freedom,
         expected=-1 if metric in LOWER_IS_BETTER else 1,
         task=task,
         metric=metric,

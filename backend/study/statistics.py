@@ -18,7 +18,8 @@ class Estimate:
     """``value`` with its 95 % interval over ``n`` units, and the two-sided ``p`` of the null.
 
     NaN where it cannot be known: the interval with one unit, ``p`` also where all units are equal,
-    which gives no idea of their spread.
+    which gives no idea of their spread. ``se`` is the standard error with ``freedom`` degrees of
+    freedom, on the scale of the test.
     """
 
     value: float
@@ -26,20 +27,40 @@ class Estimate:
     high: float
     n: int
     p: float
+    se: float = NAN
+    freedom: float = NAN
 
 
 NOTHING = Estimate(NAN, NAN, NAN, 0, NAN)
 
 
-def mean_estimate(values: Sequence[float], null: float = 0.0) -> Estimate:
-    """Mean of one value a unit with Student's t interval and the t test of mean = ``null``."""
+def mean_estimate(values: Sequence[float]) -> Estimate:
+    """Mean of one value a unit with Student's t interval and the t test of mean = 0."""
     over = mean_over_seeds(list(values))
     p = NAN
-    if over.seeds > 1 and over.sd > 1e-12 * max(abs(over.mean - null), 1e-12):
+    if over.seeds > 1 and over.sd > 1e-12 * max(abs(over.mean), 1e-12):
         from scipy.stats import ttest_1samp
 
-        p = float(ttest_1samp(values, null, nan_policy="omit").pvalue)
-    return Estimate(over.mean, over.low, over.high, over.seeds, p)
+        p = float(ttest_1samp(values, 0.0, nan_policy="omit").pvalue)
+    se = over.sd / math.sqrt(over.seeds) if over.seeds > 1 else NAN
+    return Estimate(over.mean, over.low, over.high, over.seeds, p, se, over.seeds - 1)
+
+
+def equivalence_p(estimate: Estimate, low: float, high: float) -> float:
+    """p of "the mean lies within ``low``..``high``", or outside where the estimate does.
+
+    Two one-sided tests (Schuirmann 1987), doubled: below 0.05 exactly where the estimate's 95 % t
+    interval lies wholly within the margin, or wholly outside. NaN where there is no spread.
+    """
+    if math.isnan(estimate.p):
+        return NAN
+    from scipy.special import stdtr
+
+    below = float(stdtr(estimate.freedom, (low - estimate.value) / estimate.se))
+    above = float(stdtr(estimate.freedom, (estimate.value - high) / estimate.se))
+    if low < estimate.value < high:
+        return min(1.0, 2 * max(below, above))
+    return min(1.0, 2 - 2 * max(below, above))
 
 
 def welch_estimate(
@@ -58,11 +79,15 @@ def welch_estimate(
     freedom = (a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1))
     half = t_quantile(freedom) * math.sqrt(a + b)
     test = ttest_ind_from_stats(mean_a, sd_a, n_a, mean_b, sd_b, n_b, equal_var=False)
-    return Estimate(value, value - half, value + half, n, float(test.pvalue))
+    se = math.sqrt(a + b)
+    return Estimate(value, value - half, value + half, n, float(test.pvalue), se, freedom)
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> Estimate:
-    """Pearson's r with Fisher's z interval (n > 3) and the t test of r = 0; NaN if constant."""
+    """Pearson's r with Fisher's z interval (n > 3) and the t test of r = 0; NaN if constant.
+
+    ``se`` is that of Fisher's z, 1 / √(n - 3), and ``freedom`` that of the t test, n - 2.
+    """
     return _correlation(np.asarray(x, np.float64), np.asarray(y, np.float64), ranks=False)
 
 
@@ -101,7 +126,7 @@ def _correlation(x: np.ndarray, y: np.ndarray, *, ranks: bool) -> Estimate:
     spread = 1 + r**2 / 2 if ranks else 1.0
     half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt(spread / (n - 3))
     low, high = math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
-    return Estimate(r, low, high, n, float(result.pvalue))
+    return Estimate(r, low, high, n, float(result.pvalue), math.sqrt(spread / (n - 3)), n - 2)
 
 
 def _constant(values: np.ndarray) -> bool:

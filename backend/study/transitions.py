@@ -12,10 +12,9 @@ from backend.study.findings import (
     Finding,
     combine,
     interval,
-    judge,
     per_seed,
 )
-from backend.study.runs import Block, StudyRun, blocks, placement_order
+from backend.study.runs import Block, StudyRun, blocks, lacking_plain, placement_order
 from backend.study.statistics import NAN
 from backend.types import StreamSpec
 
@@ -26,8 +25,9 @@ Contrasts = dict[str, dict[str, dict[int, float]]]
 def drops_at_fusion(runs: Sequence[StudyRun], measures: pd.DataFrame) -> ClaimResult:
     """Mean CKA at crossing transitions minus that at the others, by stream, over seeds.
 
-    ``measures``: rows of one pooling and one estimator of CKA. A second finding a stream subtracts
-    the same contrast of the run without fusion and of the same seed.
+    ``measures``: rows of one pooling and one estimator of CKA. The contrast as it is describes: it
+    mixes fusion with depth. A second finding a stream, which is to be judged, subtracts the same
+    contrast of the run without fusion and of the same seed.
     """
     curves = consecutive_cka(measures)
     findings: list[Finding] = []
@@ -42,7 +42,7 @@ def drops_at_fusion(runs: Sequence[StudyRun], measures: pd.DataFrame) -> ClaimRe
                 continue
             findings.append(_finding(block, stream, raw.get(stream, {}), beyond=False))
             findings.append(_finding(block, stream, beyond.get(stream, {}), beyond=True))
-    return ClaimResult(TRANSITIONS, judge(findings), tuple(dict.fromkeys(notes)))
+    return ClaimResult(TRANSITIONS, tuple(findings), tuple(dict.fromkeys(notes)))
 
 
 def consecutive_cka(measures: pd.DataFrame) -> dict[tuple[str, str], dict[int, float]]:
@@ -132,13 +132,13 @@ def _finding(
             f"{estimate.n} seeds of {names})."
         )
     else:
-        lacking = (
-            "runs with and without fusion that share their seed" if beyond else "runs that fuse"
-        )
-        sentence = (
-            f"On {block.where}, not enough runs to say for {stream}: it takes two seeds of "
-            f"{lacking}, with transitions on both sides and measured CKA."
-        )
+        sentence = f"On {block.where}, not enough runs to say for {stream}: it takes "
+        if beyond:
+            sentence += lacking_plain(block) + ", with transitions on both sides and measured CKA."
+        else:
+            sentence += (
+                "two seeds of runs that fuse, with transitions on both sides and measured CKA."
+            )
     return Finding(
         claim=TRANSITIONS.key,
         dataset=block.dataset,
@@ -150,8 +150,11 @@ def _finding(
         high=estimate.high,
         n=estimate.n,
         unit="seeds",
-        p=estimate.p,
+        p=estimate.p if beyond else NAN,
         expected=-1,
+        se=estimate.se,
+        freedom=estimate.freedom,
+        verdict="not enough runs" if beyond else "described",
         measure="cka",
         sentence=sentence,
         notes=notes,

@@ -90,7 +90,7 @@ def of_task(
 
 
 _EFFECTS = {
-    TRANSITIONS.key: "CKA at fusion transitions, minus others",
+    TRANSITIONS.key: "CKA at fusion transitions, minus others (beyond no fusion where said)",
     DIMENSION.key: "effective dimension, relative to no fusion",
     SCORES.key: "score of late, minus the other's",
     ALIGNMENT.key: "Pearson's r over placements",

@@ -22,9 +22,18 @@ from backend.errors import InputError
 from backend.measures.suite.parts import is_current, may_hold, measures_of, pooling_of, preset_of
 from backend.store import query, tables
 from backend.store.index import Entry
-from backend.store.kinds import COMPARISONS, MEASURES, PROJECTIONS, TRAINING_MEASURES, Kind
+from backend.store.kinds import (
+    COMPARISONS,
+    MEASURES,
+    NEIGHBOURS,
+    PROJECTIONS,
+    REFITS,
+    TRAINING_MEASURES,
+    Kind,
+)
 from backend.store.query import Answer
 from backend.store.source import Part, Source
+from backend.types import LayerRef
 from backend.views.groups import RunGroup
 from backend.views.store_access import StoreView, opened
 
@@ -165,6 +174,40 @@ class Projections(Question):
 
 
 @dataclass(frozen=True)
+class Refits(Question):
+    """How far the maps of one run move when a layer is fitted a second time."""
+
+    store: str
+    tables: tuple[Owned, ...]
+
+    def answer(self) -> Table:
+        """See :class:`Question`."""
+        parts = _parts(self.tables)
+        table = _asked(self.store, lambda source: query.every_row(source, REFITS, parts), None)
+        return Table(one_key(table.frame, ["method", "pooling"]), table.problems)
+
+
+@dataclass(frozen=True)
+class Neighbours(Question):
+    """The samples nearest to each sample of one run, at one site under one pooling."""
+
+    store: str
+    tables: tuple[Owned, ...]
+    pooling: str
+    ref: LayerRef
+
+    def answer(self) -> Table:
+        """See :class:`Question`."""
+        parts = _parts(self.tables)
+        table = _asked(
+            self.store,
+            lambda source: query.neighbours(source, parts, self.pooling, self.ref),
+            None,
+        )
+        return Table(one_key(table.frame, ["pooling"]), table.problems)
+
+
+@dataclass(frozen=True)
 class Samples(Question):
     """Ids, splits and labels of one run's samples; no texts and no pictures."""
 
@@ -236,6 +279,17 @@ def projections(store: StoreView, run_id: str) -> Projections:
     """All coordinates of one run."""
     member = Member("", "", run_id, None)
     return Projections(store.path, _tables(store, PROJECTIONS, [member]))
+
+
+def refits(store: StoreView, run_id: str) -> Refits:
+    """The movement of every second fit of one run."""
+    return Refits(store.path, _tables(store, REFITS, [Member("", "", run_id, None)]))
+
+
+def neighbours(store: StoreView, run_id: str, pooling: str, ref: LayerRef) -> Neighbours:
+    """The neighbours of one run's samples at a site."""
+    held = _tables(store, NEIGHBOURS, [Member("", "", run_id, None)])
+    return Neighbours(store.path, held, pooling, ref)
 
 
 def samples(store: StoreView, run_id: str) -> Samples:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backend.figures import placement_drawing, projection_map, score_strip
+from backend.figures import placement_drawing, projection_map, score_strip, share_map
 from backend.figures.marks import marked
 from backend.figures.placement import describe
 from backend.figures.projection import RASTER_ABOVE, WEBGL_ABOVE, projection_ranges, sample_mark
@@ -112,6 +112,33 @@ def test_very_many_points_become_a_raster_that_leads_to_the_nearest_sample():
     step = np.diff(projection_ranges(frame)[0])[0] / 72
     assert abs(row["x"] - bins.x[5]) <= step
     assert len(figure.to_json()) < 600_000
+
+
+def share_figure(frame, shares):
+    frame = frame.assign(share=shares)
+    titles = {"title": "neighbours changed", "x_title": "x", "y_title": "y"}
+    return share_map(frame, projection_ranges(frame), **titles)
+
+
+def test_a_share_is_a_colour_on_a_scale_that_is_the_same_in_every_layer():
+    figure = share_figure(points(), [np.nan, 0.2, *[0.5] * 8])
+    grey, rest = figure.data
+    assert grey.customdata.tolist() == [0] and "no value" in grey.hovertemplate
+    assert rest.customdata.tolist() == list(range(1, 10))
+    np.testing.assert_allclose(rest.marker.color, [0.2, *[0.5] * 8])
+    assert (rest.marker.cmin, rest.marker.cmax) == (0, 1)
+    assert "%{marker.color:.0%} neighbours changed" in rest.hovertemplate
+
+
+def test_a_raster_of_shares_shows_their_mean():
+    n = RASTER_ABOVE + 500
+    shares = np.where(np.arange(n) % 2, 0.25, 0.75)
+    frame = points(n).assign(x=np.arange(n) // 2 % 7, y=0.0)
+    heat, bins = share_figure(frame, shares).data
+    np.testing.assert_allclose(heat.z[np.isfinite(heat.z)], 0.5, atol=1e-3)
+    assert (heat.zmin, heat.zmax) == (0, 1)
+    assert len(bins.x) == 7 and all("50% neighbours changed" in text for text in bins.hovertext)
+    assert np.isnan(share_figure(frame, np.full(n, np.nan)).data[0].z).all()
 
 
 def test_a_score_strip_has_a_dot_a_seed_and_the_mean():

@@ -9,7 +9,7 @@ import torch
 
 from backend.errors import InputError
 from backend.measures import CKAStream, cka, cka_matrix, effective_dimension
-from backend.measures.core.base import prepare, stored_eps
+from backend.measures.core.base import prepare, rounding_noise, stored_eps
 
 GOOD = np.random.default_rng(0).normal(size=(12, 3))
 
@@ -106,7 +106,34 @@ def test_the_stored_precision_of_widened_values_is_the_narrow_one():
     assert stored_eps(late) == eps[np.float32]
     # Counts are exact in every precision and large values are no float16 numbers.
     assert stored_eps(np.arange(60.0, dtype=np.float32).reshape(20, 3)) == eps[np.float32]
+    assert stored_eps(np.float32([[1000.0], [1000.5]])) == eps[np.float32]
     assert stored_eps(np.float32([[1e6, 0.1], [70000.5, 1]])) == eps[np.float32]
+
+
+@pytest.mark.parametrize("low", [2.0, 100.0, 1000.0])
+def test_the_smallest_step_of_a_narrow_type_is_no_rounding_between_plain_numbers(low):
+    up = float(np.nextafter(np.float16(low), np.float16(np.inf)))
+    x = np.random.default_rng(0).choice([low, up], size=(50, 3)).astype(np.float32)
+    wide = low > 10  # 2 and 2.00195 may well be the rounding of one number
+    assert prepare(x, "x").constant is not wide
+    assert prepare(x.astype(np.float64), "x").constant is False
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("offset", [0, 30, 1000])
+@pytest.mark.parametrize(("n", "d"), [(300, 40), (60, 200)])
+def test_rounding_noise_is_that_of_the_rounded_values(kind, offset, n, d):
+    exact = np.random.default_rng(n).normal(size=(n, d)) * np.geomspace(5, 50, d) + offset
+    rounded = (
+        torch.from_numpy(exact).bfloat16().float().numpy()
+        if kind == "bfloat16"
+        else exact.astype(kind)
+    )
+    errors = rounded.astype(np.float64) - exact
+    sd, edge = rounding_noise(rounded)
+    assert np.sqrt((errors**2).mean(axis=0)).sum() == pytest.approx(sd.sum(), rel=0.05)
+    largest = np.linalg.svd(errors / sd, compute_uv=False)[0]
+    assert 0.6 * edge < largest < edge
 
 
 def test_a_float16_layer_that_only_rounding_moves_is_constant_also_when_widened():

@@ -5,7 +5,7 @@ import pytest
 
 from backend.errors import InputError
 from backend.measures import cka, cka_matrix
-from backend.measures.chance.bootstrap import cka_intervals, delete_one
+from backend.measures.chance.bootstrap import _resampled, cka_intervals, delete_one
 from backend.measures.chance.samples import sample_sums
 from backend.measures.core.base import prepare
 
@@ -87,6 +87,17 @@ def test_width_is_that_of_the_jackknife(population):
     values = without[:, 2] / np.sqrt(without[:, 0] * without[:, 1])
     sd = np.sqrt(299 / 300 * ((values - values.mean()) ** 2).sum())
     assert high[2] - low[2] == pytest.approx(2 * 1.96 * sd, rel=0.05)
+
+
+@pytest.mark.parametrize("estimator", ["biased", "debiased"])
+def test_resamples_of_each_hsic_lie_about_the_hsic_of_the_data(arrays, estimator):
+    sums = sums_of(arrays.related(40, (30, 50)))
+    whole, _ = delete_one(sums, estimator)
+    drawn = _resampled(sums, slice(None), estimator, 4000, 0)
+    # Their expectation is exactly the HSIC itself, whatever bias its influences have.
+    np.testing.assert_array_less(
+        abs(drawn.mean(axis=0) - whole), 4.5 * drawn.std(axis=0) / np.sqrt(len(drawn))
+    )
 
 
 def test_nearly_equal_layers_have_a_narrow_interval_below_one():

@@ -192,6 +192,60 @@ def test_widening_a_narrow_layer_does_not_make_its_rounding_a_signal(name):
         assert float(PAIRWISE[name](*sides)) == pytest.approx(1, abs=1e-2)
 
 
+def correlated(n, d, seed=0):
+    """Two full-rank layers of small and large directions, and their exact SVCCA."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    y = 0.45 * x @ np.linalg.qr(rng.normal(size=(d, d)))[0] + 0.9 * rng.normal(size=(n, d))
+    x, y = (a * np.geomspace(1, 0.3, d) for a in (x, y))
+    return x, y, textbook_svcca(x, y)
+
+
+@pytest.mark.parametrize(
+    ("offset", "convert"),
+    [
+        (1000, lambda a: a.astype(np.float16)),
+        (50, lambda a: torch.from_numpy(a).bfloat16()),
+        (100, lambda a: torch.from_numpy(a).bfloat16().float().numpy()),
+    ],
+)
+def test_a_coarse_grid_at_an_offset_loses_no_direction_that_stands_above_it(offset, convert):
+    x, y, truth = correlated(600, 24)
+    result = svcca(*(convert(a + offset) for a in (x, y)))
+    assert float(result) == pytest.approx(truth, abs=0.05)  # the rounding itself dilutes it
+    assert not result.warnings
+    assert result.null_mean == pytest.approx(chance_correlation(600, 24, 24), abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["svcca", "mean_cca"])
+@pytest.mark.parametrize("offset", [0, 10, 200])
+def test_rounding_on_a_widened_bfloat16_grid_is_no_signal_even_in_whole_numbers(name, offset):
+    rng = np.random.default_rng(0)
+    latent = 4 * rng.normal(size=(400, 5))
+    layers = [
+        torch.from_numpy(latent @ rng.normal(size=(5, 20)) + offset).bfloat16().float().numpy()
+        for _ in range(2)
+    ]
+    result = PAIRWISE[name](*layers)
+    assert float(result) == pytest.approx(1, abs=0.01)
+    assert result.null_mean == chance_correlation(400, 5, 5)
+
+
+def test_components_that_are_lost_in_rounding_are_counted():
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(400, 5))
+    x, y = (latent @ rng.normal(size=(5, 20)) + 1000 for _ in range(2))
+    result = mean_cca(x.astype(np.float16), y)
+    assert tuple(map(str, result.warnings)) == (
+        "5 of 20 components of x are kept: the others cannot be told from the rounding of its "
+        "values",
+    )
+    matrix = mean_cca_matrix([x.astype(np.float16), y], labels="ab")
+    assert matrix.warnings.has("lost_in_rounding")
+    # A layer of truly low rank has lost nothing.
+    assert not mean_cca((x - 1000).astype(np.float32), y).warnings
+
+
 @pytest.mark.parametrize("scale", [1e-160, 1e-30, 1e30, 1e150])
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_extreme_scales(arrays, name, scale):

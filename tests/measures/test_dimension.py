@@ -14,6 +14,7 @@ from backend.measures import (
     spectrum,
     stable_rank,
 )
+from backend.measures.families.dimension import at_matched_n, is_resolved, order_is_known
 
 
 @pytest.mark.parametrize(("n", "d"), [(300, 20), (30, 80)])
@@ -53,9 +54,67 @@ def test_rank_one_data_are_one_dimensional():
 def test_few_samples_are_warned_about():
     x = np.random.default_rng(0).normal(size=(10, 50))
     for result in (effective_dimension(x), participation_ratio(x)):
-        assert str(result.warnings) == "n = 10 samples <= d = 50: at most 9 dimensions can be seen"
+        unseen, low = map(str, result.warnings)
+        assert unseen == "n = 10 samples <= d = 50: at most 9 dimensions can be seen"
+        assert low.startswith("n = 10 samples in d = 50: at least this many dimensions")
         assert 1 <= float(result) <= 9
-    assert not effective_dimension(x.T).warnings
+    assert not effective_dimension(x.T).warnings.has("unseen_dimensions")
+    assert not effective_dimension(np.random.default_rng(0).normal(size=(200, 10))).warnings
+
+
+def spread(n, variances, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, len(variances))) * np.sqrt(variances)
+
+
+K = np.arange(1, 769)
+SPECTRA = {"1/k": 1 / K, "1/k^1.5": K**-1.5, "exp(-k/150)": np.exp(-K / 150), "flat": 0 * K + 1.0}
+
+
+def truth(variances):
+    return int(np.argmax(np.cumsum(variances) >= (0.95 - 1e-10) * variances.sum())) + 1
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_a_value_below_the_true_one_says_at_least(name):
+    true = truth(SPECTRA[name])
+    for n in (64, 256):
+        result = effective_dimension(spread(n, SPECTRA[name]))
+        assert float(result) < 0.75 * true and result.warnings.has("at_least")
+        assert not is_resolved(float(result), n)
+
+
+@pytest.mark.parametrize("variances", [K**-2.0, np.exp(-K[:200] / 20), np.ones(40)])
+def test_a_resolved_value_is_near_the_true_one(variances):
+    result = effective_dimension(spread(1200, variances))
+    assert is_resolved(float(result), 1200) and not result.warnings.has("at_least")
+    assert 0.8 * truth(variances) <= float(result) <= truth(variances) + 1
+
+
+def test_an_order_that_few_samples_turn_round_is_not_known():
+    wide, narrow = SPECTRA["1/k"], SPECTRA["exp(-k/150)"]
+    assert (truth(wide), truth(narrow)) == (536, 434)
+    a, b = (float(effective_dimension(spread(128, v))) for v in (wide, narrow))
+    assert a < b and not order_is_known(a, b, 128, 128)
+    small = float(effective_dimension(spread(128, K**-2.0)))
+    assert small == pytest.approx(truth(K**-2.0), abs=3)
+    assert order_is_known(a, small, 128, 128) and order_is_known(small, a, 128, 128)
+    assert not order_is_known(12.0, 12.9, 128, 128)
+    assert order_is_known(12.0, 12.9, 129, 129)
+    assert not order_is_known(math.nan, 3.0, 128, 128)
+    assert not order_is_known(3.0, math.nan, 128, 128)
+
+
+def test_at_matched_n_the_same_layer_has_the_same_dimension():
+    x = spread(1024, SPECTRA["1/k"])
+    few = x[:128]
+    assert float(effective_dimension(x)) > 3 * float(effective_dimension(few))
+    a, b = at_matched_n([x, few])
+    assert b == float(effective_dimension(few)) and a == pytest.approx(b, rel=0.05)
+    assert at_matched_n([x, few]) == [a, b] != at_matched_n([x, few], seed=1)
+    with pytest.raises(InputError, match="draws: needs at least 1"):
+        at_matched_n([x], draws=0)
+    with pytest.raises(InputError, match="layers: no layers"):
+        at_matched_n([])
 
 
 def test_constant_data_are_nan_with_the_reason():

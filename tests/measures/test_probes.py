@@ -12,6 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from backend.errors import InputError
 from backend.measures import linear_probe
+from backend.measures.chance.seeds import Bounds, t_interval
+from backend.measures.core.groups import as_groups
 from backend.measures.families import probes
 from backend.measures.families.probes import _folds, fit_linear_probe
 
@@ -106,13 +108,58 @@ def test_the_seed_decides_the_folds_and_nothing_else_does():
     assert float(one) != float(other)
 
 
-def test_interval_is_the_t_interval_of_the_folds():
-    result = linear_probe(NOISY, LABELS["binary"], task="binary", folds=3)
-    assert result.params["folds"] == 3
-    middle = (result.ci_low + result.ci_high) / 2
-    assert middle == pytest.approx(float(result))
-    ten = linear_probe(NOISY, LABELS["binary"], task="binary", folds=10)
-    assert 0 < ten.ci_high - ten.ci_low < 0.3
+def test_interval_keeps_to_the_range_and_allows_for_training_sets_that_overlap(monkeypatch):
+    scores = [0.91, 0.99, 0.97, 0.95, 1.0]
+    monkeypatch.setattr(probes, "_fits", lambda *_: [(score, True) for score in scores])
+    result = linear_probe(NOISY, LABELS["binary"], task="binary", folds=5)
+    assert float(result) == pytest.approx(np.mean(scores))
+    sd = np.std(scores, ddof=1) * np.sqrt(1 / 5 + 1 / 4)  # Nadeau & Bengio (2003)
+    expected = t_interval(np.mean(scores), sd * np.sqrt(5), 5, bounds=Bounds(0, 1))
+    assert (result.ci_low, result.ci_high) == pytest.approx(expected)
+    assert 0 < result.ci_low < np.mean(scores) < result.ci_high < 1
+
+
+def near_copies(task, groups=40, each=5, seed=0):
+    """Groups of near copies whose labels are the group's own, at random: nothing to be learned."""
+    rng = np.random.default_rng(seed)
+    group = rng.permutation(np.repeat(np.arange(groups), each))
+    x = (rng.normal(size=(groups, 20)) * 3)[group] + 0.1 * rng.normal(size=(len(group), 20))
+    if task == "multilabel":
+        return x, (rng.random((groups, 3)) < 0.5)[group].astype(int), group
+    return x, rng.permutation(np.arange(groups) % (2 if task == "binary" else 3))[group], group
+
+
+@pytest.mark.parametrize(("task", "chance"), [("binary", 0.5), ("multiclass", 1 / 3)])
+def test_random_labels_of_near_copies_are_read_across_groups_at_chance(task, chance):
+    leaked, honest = [], []
+    for seed in range(12):
+        x, labels, group = near_copies(task, seed=seed)
+        leaked.append(float(linear_probe(x, labels, task=task)))
+        names = [f"photo {at}" for at in group]
+        honest.append(float(linear_probe(x, labels, task=task, groups=names)))
+    assert np.mean(leaked) > 0.75, "a copy of what is held out was trained on"
+    assert abs(np.mean(honest) - chance) < 0.06
+
+
+@pytest.mark.parametrize("task", list(LABELS))
+def test_no_group_is_in_two_folds_and_classes_are_spread(task):
+    _, labels, group = near_copies(task)
+    of = probes._folds(labels, 5, 0, as_groups(group, len(group)))
+    assert len({(g, k) for g, k in zip(group, of, strict=True)}) == 40
+    assert np.bincount(of).min() > 25
+    if task == "binary":
+        share = [labels[of == k].mean() for k in range(5)]
+        assert max(share) - min(share) < 0.3
+
+
+def test_groups_that_leave_nothing_to_hold_out_are_a_reason():
+    x, labels, group = near_copies("binary")
+    few = np.minimum(group, 2)
+    assert "folds of whole groups" in str(linear_probe(x, labels, task="binary", groups=few).reason)
+    one = np.where(labels == 1, 99, group)
+    assert "in 1 of 5 folds" in str(linear_probe(x, labels, task="binary", groups=one).reason)
+    with pytest.raises(InputError, match="199 groups, but there are 200 samples"):
+        linear_probe(x, labels, task="binary", groups=group[1:])
 
 
 @pytest.mark.parametrize("task", list(LABELS))

@@ -9,7 +9,14 @@ import pandas as pd
 from backend.study import SCORE_COLUMNS, StudyRun
 from backend.types import StreamSpec
 
-LAYERS = {"none": (), "early": (1, 2), "middle": (3,), "late": (4,), "full": (1, 2, 3, 4)}
+LAYERS = {
+    "none": (),
+    "early": (1, 2),
+    "earliest": (1,),
+    "middle": (3,),
+    "late": (4,),
+    "full": (1, 2, 3, 4),
+}
 
 
 def run(placement: str, seed: int, *, dataset: str = "macros", samples: str = "a") -> StudyRun:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from backend.study.statistics import (
+    equivalence_p,
     leave_one_out,
     mean_estimate,
     pearson,
@@ -22,7 +23,7 @@ def test_a_mean_has_students_interval_and_test():
     assert found.high == pytest.approx(2 + 4.30265273 / math.sqrt(3))
     assert found.low == pytest.approx(2 - 4.30265273 / math.sqrt(3))
     assert found.p == pytest.approx(0.07417990)
-    assert mean_estimate([1.0, 2.0, 3.0], null=2.0).p == pytest.approx(1.0)
+    assert (found.se, found.freedom) == (pytest.approx(1 / math.sqrt(3)), 2)
 
 
 def test_one_value_has_no_interval_and_equal_values_have_no_p():
@@ -71,3 +72,17 @@ def test_a_correlation_of_constants_or_of_three_points_is_not_claimed():
 def test_leaving_one_out_finds_the_point_that_carries_a_correlation():
     found = leave_one_out([0.0, 1.0, 1.1, 1.2, 1.3], [0.0, 1.3, 1.2, 1.1, 1.0])
     assert found[0][0] == 0 and found[0][1] == pytest.approx(-1)
+
+
+def test_equivalence_is_two_one_sided_tests_that_agree_with_the_interval():
+    values = [0.02, -0.01, 0.03, 0.01]
+    found = mean_estimate(values)
+    above = stats.ttest_1samp(values, -0.1, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, 0.1, alternative="less").pvalue
+    assert equivalence_p(found, -0.1, 0.1) == pytest.approx(2 * max(above, below))
+    # Exactly where an end of the 95 % interval is the margin, p is 0.05; inside and outside.
+    assert equivalence_p(found, -1.0, found.high) == pytest.approx(0.05)
+    assert equivalence_p(found, found.low, 1.0) == pytest.approx(0.05)
+    assert equivalence_p(found, -1.0, found.low) == pytest.approx(0.05)
+    assert equivalence_p(found, found.high, 1.0) == pytest.approx(0.05)
+    assert math.isnan(equivalence_p(mean_estimate([0.1, 0.1]), -1, 1))

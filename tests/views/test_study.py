@@ -111,9 +111,9 @@ def test_a_corrupt_file_is_named_and_the_other_runs_count(tmp_path, store_factor
 def test_a_row_of_the_forest_is_named_by_what_tells_it_apart(path):
     results, _ = findings(path)
     scores = effect_rows(results[2].findings)
-    assert scores["label"].tolist()[0] == "late – early, irony AUROC"
+    assert scores["label"].tolist()[0] == "late – none, irony AUROC"
     alone = effect_rows([one for one in results[2].findings if one.task == "irony"])
-    assert alone["label"].tolist() == ["late – early"]
+    assert alone["label"].tolist() == ["late – none", "late – early"]
     transitions = effect_rows(results[0].findings)
     assert "vision: early" in set(transitions["label"])
     assert transitions["label"].is_unique

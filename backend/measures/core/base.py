@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,6 +43,7 @@ copies: float noise of 1e-6 on the values of both is still below it."""
 BFLOAT16_EPS = 2.0**-7
 
 _CHUNK_BYTES = 1 << 20
+_SLACK = 1.1  # of the largest singular value of rounding errors above its bound for large matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,30 +188,70 @@ def stored_eps(array: FloatArray) -> float:
     """The rounding unit (eps) of the precision in which the values of ``array`` were rounded.
 
     Vectors are often captured in float16 or bfloat16 and widened to float32 before they are
-    measured; their noise stays that of the narrow type. So a float32 array of which every value is
-    a float16 number counts as float16, and one of bfloat16 numbers as bfloat16. Whole numbers say
-    nothing about rounding: an array of nothing else, like float64, counts as the type it has. The
-    check stops at the first block of rows that decides.
+    measured; their noise stays that of the narrow type (:func:`narrowest_eps`). But numbers that
+    people or counts make lie on the narrow grids as well: an array of nothing but whole 64ths
+    (1000 and 1000.5, say) counts as the type it has.
+    """
+    eps = float(np.finfo(array.dtype).eps)
+    narrow = narrowest_eps(array)
+    return eps if narrow == eps or _all_coarse(array) else narrow
+
+
+def narrowest_eps(array: FloatArray) -> float:
+    """eps of the narrowest type that holds every value of ``array``: bfloat16, float16, its own.
+
+    Only float32 is looked into; bfloat16 numbers of ordinary size are float16 numbers too, and the
+    coarser grid is the true one. The check stops at the first block of rows that decides.
     """
     eps = float(np.finfo(array.dtype).eps)
     if array.dtype != np.float32:
         return eps
-    n, d = array.shape
-    step = max(1, _CHUNK_BYTES // (8 * d))
-    half = brain = whole = True
-    for start in range(0, n, step):
-        block = array[start : start + step]
+    half = brain = True
+    for block in _blocks(array):
         if half:
             with np.errstate(over="ignore"):
                 half = bool((block.astype(np.float16) == block).all())
         brain = brain and not (np.ascontiguousarray(block).view(np.uint32) & 0xFFFF).any()
-        whole = whole and bool((block == np.rint(block)).all())
         if not (half or brain):
             return eps
-    if whole:
-        return eps
-    # bfloat16 numbers of ordinary size are float16 numbers too; the coarser grid is the true one.
     return BFLOAT16_EPS if brain else float(np.finfo(np.float16).eps)
+
+
+def rounding_noise(array: FloatArray) -> tuple[Float64, float]:
+    """sd (d,) of the rounding errors of each column, and how large they are together.
+
+    Rounding to a grid of step q errs by q/√12 (Bennett 1948), and q = eps·2^⌊log2|v|⌋ at a value v,
+    with the eps of :func:`narrowest_eps`; 0 for a column of zeros. The second number bounds the
+    largest singular value of the (n, d) errors with every column divided by its sd: that of
+    independent errors is about their largest column norm, √n, plus their largest row norm (√n + √d
+    for equal steps: Geman 1980; Bandeira & van Handel 2016), and ``_SLACK`` more.
+    """
+    eps = narrowest_eps(array)
+    squares = np.zeros(array.shape[1])
+    for block in _blocks(array):
+        squares += _step_squares(block, eps).sum(axis=0)
+    variance = squares / (12 * len(array))
+    weights = np.divide(1.0, 12 * variance, out=np.zeros_like(variance), where=variance > 0)
+    widest = max(float((_step_squares(block, eps) @ weights).max()) for block in _blocks(array))
+    return np.sqrt(variance), _SLACK * (math.sqrt(len(array)) + math.sqrt(widest))
+
+
+def _step_squares(block: FloatArray, eps: float) -> Float64:
+    mantissa, exponent = np.frexp(np.asarray(block, dtype=np.float64))
+    step = np.where(mantissa == 0, 0.0, np.ldexp(eps, exponent - 1))
+    squares: Float64 = step * step
+    return squares
+
+
+def _all_coarse(array: FloatArray) -> bool:
+    """Whether every value is a whole number of 64ths."""
+    return all(bool((block * 64 == np.rint(block * 64)).all()) for block in _blocks(array))
+
+
+def _blocks(array: FloatArray) -> Iterator[FloatArray]:
+    n, d = array.shape
+    step = max(1, _CHUNK_BYTES // (8 * d))
+    return (array[start : start + step] for start in range(0, n, step))
 
 
 def prepare_all(

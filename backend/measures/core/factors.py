@@ -21,17 +21,23 @@ from backend.errors import InputError
 from backend.measures.core.base import (
     Float64,
     FloatArray,
+    Prepared,
     as_representation,
     duplicate_warning,
     prepare,
+    rounding_noise,
     same_samples,
-    stored_eps,
 )
 from backend.measures.core.parallel import map_pieces
-from backend.remarks import Remark
+from backend.remarks import NOTHING, Remark, Remarks, remark
 
 Keep = Callable[[Float64, int], int]
 """How many components to keep, from all singular values (descending) and the numerical rank."""
+
+
+LOST_SHARE = 1e-12
+"""Share of the variance from which components that are left out as rounding are reported: what
+float32 leaves of a layer of truly low rank is less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +45,15 @@ class Factors:
     """The first k components of a layer: ``u`` (n, k) orthonormal, ``s`` (k,) descending float64.
 
     ``loadings`` (k, d) is S Vᵀ. The squares of all singular values sum to 1; ``rank`` counts those
-    above rounding (k <= rank). ``copies`` is the remark on repeated rows, if there is one.
-    A constant layer has ``rank`` 0 and no components.
+    above rounding (k <= rank). ``remarks`` are those on repeated rows and on components that were
+    lost in rounding. A constant layer has ``rank`` 0 and no components.
     """
 
     u: FloatArray
     s: Float64
     loadings: FloatArray
     rank: int
-    copies: Remark | None
+    remarks: Remarks
 
     @property
     def n(self) -> int:
@@ -78,16 +84,17 @@ def factor(array: FloatArray, name: str, keep: Keep, dtype: type[Any] = np.float
     prepared = prepare(array, name)
     n, d = array.shape
     if prepared.constant:
-        return Factors(np.zeros((n, 0), dtype), np.zeros(0), np.zeros((0, d), dtype), 0, None)
+        return Factors(np.zeros((n, 0), dtype), np.zeros(0), np.zeros((0, d), dtype), 0, NOTHING)
     u, s, vt = np.linalg.svd(prepared.data, full_matrices=False)
-    rank = numerical_rank(s, array, prepared.norm)
+    rank = numerical_rank(s, array, prepared)
     k = min(keep(s, rank), rank)
+    lost = _lost(s, keep(s, min(n - 1, d)), rank, name)
     return Factors(
         u=u[:, :k].astype(dtype),
         s=s[:k].copy(),
         loadings=(s[:k, None] * vt[:k]).astype(dtype),
         rank=rank,
-        copies=duplicate_warning(prepared, name),
+        remarks=Remarks.of(lost, duplicate_warning(prepared, name)),
     )
 
 
@@ -104,18 +111,29 @@ def factor_all(
     return map_pieces(lambda piece: factor(*piece, keep, dtype), pieces, work)
 
 
-def numerical_rank(s: Float64, array: FloatArray, norm: float) -> int:
+def numerical_rank(s: Float64, array: FloatArray, prepared: Prepared) -> int:
     """How many singular values ``s`` of the unit-norm layer stand above rounding (at least 1).
 
-    Two kinds of rounding: that of the decomposition, eps·max(n, d)·s_1 with float64's eps; and that
-    of the precision in which ``array`` was stored (:func:`.base.stored_eps`, which also knows
-    widened float16), which spreads eps times the typical magnitude (offset included) over all
-    entries: a norm of about eps·magnitude·√max(n, d). ``norm`` is the Frobenius norm before
-    scaling. The median over the columns is the typical magnitude, so that one massive coordinate
-    does not hide the others.
+    Two kinds of rounding. That of the decomposition: eps·max(n, d)·s_1 with float64's eps. And that
+    of the values themselves, which lie on a grid (:func:`.base.rounding_noise`): the rank is how
+    many singular values of the layer, with every column divided by the sd of its errors, lie above
+    the largest of those errors, so that one massive coordinate, whose grid is coarse, hides no
+    other column. Cost: a second decomposition, where rounding could matter at all.
     """
-    longest = max(array.shape)
-    magnitude = float(np.median(np.abs(array).mean(axis=0, dtype=np.float64)))
-    stored = stored_eps(array) * magnitude * np.sqrt(longest) / norm
-    computed = float(np.finfo(np.float64).eps) * longest * float(s[0])
-    return max(1, int((s > max(stored, computed)).sum()))
+    eps = float(np.finfo(np.float64).eps)
+    computed = int((s > eps * max(array.shape) * float(s[0])).sum())
+    sd, edge = rounding_noise(array)
+    noise = sd / prepared.norm
+    # Divided by the largest sd alone, no singular value would be larger.
+    if float(s[-1]) > edge * float(noise.max()):
+        return computed
+    scaled = prepared.data / np.where(noise > 0, noise, 1.0)
+    stored = int((np.linalg.svd(scaled, compute_uv=False) > edge).sum())
+    return max(1, min(computed, stored))
+
+
+def _lost(s: Float64, wanted: int, rank: int, name: str) -> Remark | None:
+    """What to say where components of some variance are not told from rounding."""
+    if wanted <= rank or float(s[rank:wanted] @ s[rank:wanted]) <= LOST_SHARE:
+        return None
+    return remark("lost_in_rounding", name, kept=rank, wanted=wanted)

@@ -11,6 +11,11 @@ Too few samples. In the (n - 1)-dimensional space of centred samples, subspaces 
 dimensions meet in at least k_x + k_y - (n - 1) directions, whose correlation is 1 whatever the
 data. With more components than that the answer is NaN with the reason.
 
+Rounding. Every kept direction counts the same, however small, so those that the rounding of the
+values alone could make must not count (:func:`backend.measures.core.factors.numerical_rank`). Where
+some that would be kept are lost in it, as with float16 at an offset of 1000, a warning says how
+many are left: the value is that of those.
+
 Chance. Unrelated data do not score 0 but about √(k / n): ``null_mean`` of svcca and mean_cca is
 the mean of the limiting distribution of canonical correlations (:func:`chance_correlation`), and
 from ``INFLATED`` on a warning quotes it. Their sd under chance and the null of pwcca are not known
@@ -249,7 +254,7 @@ def _pair(method: _Method, x: object, y: object) -> Result:
         estimator=ESTIMATOR,
         params=method.params,
         null_mean=method.null_mean(chance),
-        warnings=Remarks.of(_inflation(chance, a, b), a.copies, b.copies),
+        warnings=Remarks.of(_inflation(chance, a, b), a.remarks, b.remarks),
         reason=reason,
     )
 
@@ -283,7 +288,7 @@ def _matrix(method: _Method, layers: Sequence[object], cells: Grid) -> MatrixRes
         estimator=ESTIMATOR,
         params=method.params,
         null_means=None if method.measure == "pwcca" else chances,
-        warnings=Remarks.of(inflated, *(side.copies for side in sides)),
+        warnings=Remarks.of(inflated, *(side.remarks for side in sides)),
         reasons=cells.reasons(
             values, lambda i, j: method.refusal(sides[i], sides[j], names[i], names[j])
         ),

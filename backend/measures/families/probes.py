@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
-from backend.measures.chance.seeds import t_interval
+from backend.measures.chance.seeds import Bounds, t_interval
 from backend.measures.core.base import (
     Float64,
     Prepared,
@@ -20,6 +21,7 @@ from backend.measures.core.base import (
     duplicate_warning,
     prepare,
 )
+from backend.measures.core.groups import Groups, as_groups
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import NAN, Result
 from backend.measures.families.kernel import check_choice
@@ -124,6 +126,7 @@ def linear_probe(
     folds: int = 5,
     seed: int = 0,
     penalty: float = 0.03,
+    groups: object = None,
 ) -> Result:
     """Cross-validated score of a linear classifier of ``labels`` on ``x`` (n, d).
 
@@ -141,14 +144,18 @@ def linear_probe(
 
     Features are standardised inside each fold by the training samples. Folds are stratified: the
     classes (of a multilabel sample, its rarest label) are dealt out in a random order (``seed``).
-    The value is the mean over the folds and ``ci_low``..``ci_high`` the 95 % t-interval of that
-    mean from the folds' spread: approximate, as training sets overlap. It may exceed 0..1.
+    Samples of one of the ``groups`` (n names) are in the same fold, or near copies of what is held
+    out would be trained on: groups are dealt out, the most uneven ones first, each to the fold
+    whose share of every class it brings nearest to that of the others (scikit-learn's
+    StratifiedGroupKFold). The value is the mean over the folds and ``ci_low``..``ci_high`` the 95 %
+    t-interval of that mean within 0..1. Training sets overlap, so folds differ less than
+    independent experiments would: the variance of their mean is taken as (1/k + 1/(k - 1)) times
+    that between folds (Nadeau & Bengio 2003).
     ``null_mean`` is the chance level: 0.5, the share of the largest class, or NaN (multilabel).
-
     Invariant to shifts and to scaling of single coordinates. NaN with a reason if ``x`` is
-    constant, if there is one class, or if a class (a label, or its absence) has fewer than
-    ``folds`` members. InputError for labels that do not fit the task, ``folds`` < 2 or a
-    ``penalty`` that is not positive. (Alain & Bengio 2017.)
+    constant, if there is one class, or if a class (a label, or its absence) has members in fewer
+    than ``folds`` groups (each sample being one without ``groups``). InputError for labels that do
+    not fit the task, ``folds`` < 2 or a ``penalty`` that is not positive. (Alain & Bengio 2017.)
     """
     check_choice(task, Task, "task")
     array = as_representation(x, "x")
@@ -156,11 +163,16 @@ def linear_probe(
     _check(folds, penalty)
     prepared = prepare(array, "x")
     targets, names = _targets(labels, task, n)
-    reason = Remarks.of(_undefined(prepared, targets, names, task, folds))
+    together = as_groups(groups, n)
+    of = None
+    undefined = _undefined(prepared, targets, names, task, folds)
+    if undefined is None:
+        of = _folds(targets, folds, seed, together)
+        undefined = _unheld(targets, names, of, task, folds) if together is not None else None
+    reason = Remarks.of(undefined)
     remarks = Remarks.of(duplicate_warning(prepared, "x"))
     value = low = high = NAN
-    if not reason:
-        of = _folds(targets, folds, seed)
+    if of is not None and not reason:
         data = array.astype(np.float64)
         fits = _fits(data, targets, of, task, penalty)
         scores = np.array([score for score, _ in fits])
@@ -169,7 +181,8 @@ def linear_probe(
             cut_short = remark("unconverged", cut=cut, folds=folds, iterations=MAX_ITERATIONS)
             remarks = Remarks.of(remarks, cut_short)
         value = float(scores.mean())
-        low, high = t_interval(value, float(scores.std(ddof=1)), len(scores))
+        sd = float(scores.std(ddof=1)) * math.sqrt(1 + folds / (folds - 1))
+        low, high = t_interval(value, sd, folds, bounds=Bounds(0, 1))
     return Result(
         measure="linear_probe",
         value=value,
@@ -249,17 +262,50 @@ def _too_few(targets: Labels, names: list[str], task: str, folds: int) -> Remark
     return None
 
 
-def _folds(targets: Labels, folds: int, seed: int) -> Labels:
+def _unheld(targets: Labels, names: list[str], of: Labels, task: str, folds: int) -> Remark | None:
+    """Which class (label, or its absence) whole groups leave out of a fold; None for none.
+
+    Of several classes one may be missing in a fold, but not in all that it is trained on.
+    """
+    columns = targets.T if task == "multilabel" else [targets == at for at in range(len(names))]
+    for name, has in zip(names, columns, strict=True):
+        held = [(has[of == k] > 0).any() for k in range(folds)]
+        lacking = [(has[of == k] == 0).any() for k in range(folds)]
+        least = 2 if task == "multiclass" else folds
+        if sum(held) < least or sum(lacking) < least:
+            return remark(
+                "grouped_class", name=name, folds=folds, held=int(min(sum(held), sum(lacking)))
+            )
+    return None
+
+
+def _folds(targets: Labels, folds: int, seed: int, groups: Groups | None = None) -> Labels:
     """The fold of each sample (n,): each class dealt out in turn, in random order."""
     classes = targets
     if targets.ndim == 2:
         rarest_first = np.argsort(targets.sum(axis=0), kind="stable")
         ordered = targets[:, rarest_first]
         classes = np.where(ordered.any(axis=1), ordered.argmax(axis=1), targets.shape[1])
+    if groups is not None:
+        return _folds_of_groups(classes, folds, seed, groups)
     shuffled = np.random.default_rng(seed).permutation(len(classes))
     order = shuffled[np.argsort(classes[shuffled], kind="stable")]
     of = np.empty(len(classes), dtype=np.intp)
     of[order] = np.arange(len(classes)) % folds
+    return of
+
+
+def _folds_of_groups(classes: Labels, folds: int, seed: int, groups: Groups) -> Labels:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    of = np.zeros(len(classes), dtype=np.intp)
+    if len(np.unique(groups)) < folds:
+        return of  # one fold, in which nothing is held out from
+    dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class of fewer samples than folds
+        for k, (_, held) in enumerate(dealt.split(classes, classes, groups)):
+            of[held] = k
     return of
 
 

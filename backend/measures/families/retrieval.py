@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
 from backend.errors import InputError
 from backend.measures.core.base import Float64, FloatArray, as_representation, prepare, same_samples
@@ -229,6 +228,8 @@ class _Gallery:
         Of the places that are left, each of the tied rows is as likely to get one as any other:
         that none of t of them does is a hypergeometric probability.
         """
+        from scipy.stats import hypergeom
+
         found = np.add.reduceat(above[:, self.by_group], self.starts, axis=1, dtype=np.float64)
         found = np.minimum(found, 1.0)
         ties = np.add.reduceat(tied[:, self.by_group], self.starts, axis=1, dtype=np.int64)

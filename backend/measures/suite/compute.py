@@ -22,9 +22,10 @@ from backend.measures.core.base import as_representation
 from backend.measures.core.result import NAN, Result
 from backend.measures.registry import Arguments, Measure
 from backend.measures.suite.layers import Layers, site_name
+from backend.measures.suite.pairs import in_shared_space
 from backend.measures.suite.parts import THESIS_SAMPLES, Part
 from backend.measures.suite.rows import Row, Table, row_of
-from backend.remarks import Remarks, remark
+from backend.remarks import Remark, Remarks, remark
 from backend.types import LayerRef
 
 Asked = dict[str, Arguments]
@@ -67,10 +68,19 @@ def measure_rows(measure: Measure, arguments: Arguments, layers: Layers) -> Iter
         compared = layers.crossing if measure.places == "across" else layers.pairs
         places = [*chain.from_iterable(_directions(measure, a, b) for a, b in compared)]
     if layers.n < least:
-        yield from _undefined(measure, arguments, layers, places, least)
+        k = arguments.get("k")
+        too_few = (
+            remark("too_few_for_neighbours", n=layers.n, k=k)
+            if isinstance(k, int)
+            else remark("too_few", n=layers.n, least=least)
+        )
+        yield from (_undefined(measure, arguments, layers, refs, too_few) for refs in places)
         return
     cell = _cells(measure, arguments, layers)
     for refs in places:
+        if measure.shared_space and not in_shared_space(*refs):
+            yield _undefined(measure, arguments, layers, refs, remark("not_shared"))
+            continue
         result = cell(refs)
         if result is None:
             result = measure.of(*(layers.arrays[ref] for ref in refs), **arguments)
@@ -119,30 +129,19 @@ def _cells(
 
 
 def _undefined(
-    measure: Measure,
-    arguments: Arguments,
-    layers: Layers,
-    places: list[tuple[LayerRef, ...]],
-    least: int,
-) -> Iterator[Row]:
-    n, k = layers.n, arguments.get("k")
-    too_few = (
-        remark("too_few_for_neighbours", n=n, k=k)
-        if isinstance(k, int)
-        else remark("too_few", n=n, least=least)
-    )
+    measure: Measure, arguments: Arguments, layers: Layers, refs: tuple[LayerRef, ...], why: Remark
+) -> Row:
     estimator = str(arguments.get("estimator", measure.estimators[0]))
-    for refs in places:
-        nothing = Result(
-            measure.name,
-            NAN,
-            n,
-            layers.dims(*refs),
-            estimator,
-            params=arguments,
-            reason=Remarks.of(too_few),
-        )
-        yield row_of(layers, nothing, *refs)
+    nothing = Result(
+        measure.name,
+        NAN,
+        layers.n,
+        layers.dims(*refs),
+        estimator,
+        params=arguments,
+        reason=Remarks.of(why),
+    )
+    return row_of(layers, nothing, *refs)
 
 
 def _pass(name: str) -> Callable[[Layers, Asked], Table]:

@@ -13,6 +13,9 @@ from itertools import combinations, combinations_with_replacement, pairwise, pro
 
 from backend.types import BLOCK, LayerRef
 
+PROJECTED = "projected"
+"""The name of the site in the space that a model brings its streams to."""
+
 
 def pairs(refs: Sequence[LayerRef], modalities: Mapping[str, str]) -> list[tuple[int, int]]:
     """Indices of the pairs of sites that are compared, of the module's docstring, in its order."""
@@ -68,6 +71,15 @@ def end_pairs(
         for b in ends(refs, other)
         if a.site == b.site
     ]
+
+
+def in_shared_space(a: LayerRef, b: LayerRef) -> bool:
+    """Whether two sites lie in one space: the model projects both there to compare directions.
+
+    Equal widths do not make one space: two encoders' layers of 768 have axes of their own, and even
+    a layer and its own rotation have a modality gap of about 0.9.
+    """
+    return a.site == b.site == PROJECTED
 
 
 def ends(refs: Sequence[LayerRef], stream: str) -> list[LayerRef]:

@@ -1,0 +1,1 @@
+"""What a fusion needs: the same transitions under another partner, and with untrained weights."""

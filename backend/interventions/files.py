@@ -1,0 +1,91 @@
+"""The causal test as files and as values of JSON, for other programs."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from backend import __version__
+from backend.errors import InputError
+from backend.interventions.run import COLUMNS, Interventions
+from backend.interventions.summary import answers, contrasts, over_seeds
+
+TABLE, SUMMARY, ABOUT = "interventions.parquet", "contrasts.csv", "interventions.json"
+_KEY = b"fusionscope"
+
+
+def write_interventions(made: Interventions, folder: Path) -> None:
+    """Write the table with its provenance, the contrasts over seeds and the answers.
+
+    InputError where ``folder`` exists or cannot be made.
+    """
+    about = _provenance(made)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot be made ({error.strerror})", where=str(folder), hint="Choose another folder."
+        ) from error
+    table = pa.Table.from_pandas(made.table, preserve_index=False)
+    told = {**(table.schema.metadata or {}), _KEY: json.dumps(about).encode()}
+    temporary = folder / f".{TABLE}.tmp-{os.getpid()}"
+    pq.write_table(table.replace_schema_metadata(told), temporary)
+    temporary.replace(folder / TABLE)
+    over_seeds(contrasts(made.table)).to_csv(folder / SUMMARY, index=False)
+    text = json.dumps(values_of(made), indent=2, allow_nan=False)
+    (folder / ABOUT).write_text(text + "\n", encoding="utf-8")
+
+
+def read_interventions(path: Path) -> Interventions:
+    """The table that :func:`write_interventions` wrote, with what it was made from.
+
+    InputError for a file that is none or cannot be read.
+    """
+    try:
+        table = pq.read_table(path)
+        about = json.loads((table.schema.metadata or {})[_KEY])
+        frame = table.to_pandas()[list(COLUMNS)].astype({"seed": "Int64"})
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError("is not a table of interventions", where=str(path)) from error
+    return Interventions(frame, tuple(about.pop("problems", ())), about)
+
+
+def values_of(made: Interventions) -> dict[str, Any]:
+    """What was found, for JSON: NaN is null. ``about``, ``answers`` and ``contrasts``."""
+    found = [asdict(one) | {"verdict": one.verdict} for one in answers(made.table)]
+    return {
+        "about": _provenance(made),
+        "answers": _plain(found),
+        "contrasts": _records(over_seeds(contrasts(made.table))),
+    }
+
+
+def _provenance(made: Interventions) -> dict[str, Any]:
+    libraries = {name: version(name) for name in ("torch", "transformers", "timm")}
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"fusionscope": __version__, **libraries},
+        **made.about,
+        "problems": list(made.problems),
+    }
+
+
+def _records(frame: pd.DataFrame) -> Any:
+    return _plain(frame.to_dict("records"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and value != value else value
