@@ -245,7 +245,7 @@ def test_the_findings_of_a_study_beside_the_published_ones(run, study_store: Pat
         "scores",
         "alignment",
     ]
-    late = found["claims"][2]["findings"][0]
+    late = next(one for one in found["claims"][2]["findings"] if one["subject"] == "late – early")
     assert late["n"] == 3 and late["low"] < late["value"] < late["high"]
     assert late["verdict"] in ("supported", "no clear difference", "underpowered")
     assert "Probing Layer-wise Alignment Depth" in found["source"]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from backend.errors import InputError
 from backend.inference.values import Floats, Trace
 from backend.measures.core.base import column_mean, is_constant, refuse_non_finite
+from backend.measures.core.nearest import nearest_rows
 from backend.measures.suite.layers import constant_layer_reason, site_name
 from backend.store import Run
 from backend.types import LayerRef, Pooling, StreamSpec
@@ -49,8 +50,6 @@ with a few huge coordinates by some 1e-5.
 MAX_BYTES = 2**30
 MIN_PAIRS = 8
 
-_BLOCK_BYTES = 64 * 2**20
-_SPARE = 16  # candidates beyond k that are measured again in float64
 _EPS = {"float16": 2.0**-10, "float32": 2.0**-23}
 
 
@@ -405,33 +404,6 @@ def _site(
         near=near,
         near_distances=distances,
     )
-
-
-def nearest_rows(
-    rows: Floats, squares: Floats, queries: Floats, k: int, own: Rows
-) -> tuple[Rows, Float64]:
-    """The ``k`` rows (n, d) nearest to each of ``queries`` (q, d): indices and distances (q, k).
-
-    A float32 matrix product picks k + 16 candidates, whose distances are then taken in float64 from
-    the differences, which do not cancel. ``own`` (q,) are rows to leave out, -1 for none.
-    """
-    n, d = rows.shape
-    taken = min(n, k + _SPARE)
-    step = max(1, _BLOCK_BYTES // (4 * n + 16 * taken * d))
-    indices, distances = [], []
-    for start in range(0, len(queries), step):
-        block, left_out = queries[start : start + step], own[start : start + step]
-        near = squares - 2 * (block @ rows.T)
-        inside = np.flatnonzero(left_out >= 0)
-        near[inside, left_out[inside]] = np.inf
-        candidates = np.sort(np.argpartition(near, taken - 1, axis=1)[:, :taken], axis=1)
-        apart = np.subtract(rows[candidates], block[:, None], dtype=np.float64)
-        exact = np.sqrt(np.einsum("ijk,ijk->ij", apart, apart))
-        exact[candidates == left_out[:, None]] = np.inf
-        first = np.argsort(exact, axis=1, kind="stable")[:, :k]
-        indices.append(np.take_along_axis(candidates, first, axis=1))
-        distances.append(np.take_along_axis(exact, first, axis=1))
-    return np.concatenate(indices), np.concatenate(distances)
 
 
 def _spaced(n: int, most: int) -> Rows:

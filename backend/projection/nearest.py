@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
-from backend.inference.reference import nearest_rows
 from backend.measures.core.base import prepare_all
+from backend.measures.core.nearest import nearest_rows
 
 
 def nearest_samples(vectors: object, k: int, name: str = "vectors") -> NDArray[np.int64]:

@@ -196,10 +196,11 @@ def test_a_warning_of_one_layer_calls_it_by_name():
     layers = layers_of(TEXT, n=40)
     layers.arrays[LayerRef("text", 1)][:30] = 1.0
     rows = rows_of("dimension", layers)
-    words = set(map(in_words, rows["warnings"][rows["layer_a"].eq(1)]))
-    assert words == {
-        "29 of 40 rows of layer 1 of text are copies of another row",
-        "29 of 40 rows of layer 1 of text are copies of another row: left out, 11 used",
+    words = list(map(in_words, rows["warnings"][rows["layer_a"].eq(1)]))
+    copies = "29 of 40 rows of layer 1 of text are copies of another row"
+    assert {said[said.index(copies) :] for said in words} == {
+        copies,
+        f"{copies}: left out, 11 used",
     }
 
 

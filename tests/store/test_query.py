@@ -19,7 +19,17 @@ import pytest
 
 from backend.errors import InputError
 from backend.store import Store, directory, query
-from backend.store.kinds import DRIVERS, KINDS, MEASURES, PROBES, SCORES, kinds_of
+from backend.store.kinds import (
+    DRIVERS,
+    KINDS,
+    MEASURES,
+    NEIGHBOURS,
+    PROBES,
+    REFITS,
+    SCORES,
+    Kind,
+    kinds_of,
+)
 from backend.store.pack import pack
 from backend.store.source import Part
 from backend.store.tables import to_pandas
@@ -41,6 +51,15 @@ def driver_rows(a: LayerRef, b: LayerRef) -> pd.DataFrame:
         for rank, sample_id, share in ranked
     ]
     return pd.DataFrame(rows)
+
+
+def map_rows(name: str, ref: LayerRef, ids: np.ndarray) -> tuple[Kind, pd.DataFrame]:
+    """One row of a kind that is made with the maps."""
+    place = {"stream": ref.stream, "layer": ref.layer, "site": ref.site, "pooling": "cls"}
+    if name == "refits":
+        return REFITS, pd.DataFrame([{**place, "method": "umap", "movement": 0.5, "n": len(ids)}])
+    row = {"sample_id": ids[0], **place, "rank": 1, "neighbour": ids[1]}
+    return NEIGHBOURS, pd.DataFrame([row])
 
 
 def probe_rows(ref: LayerRef) -> pd.DataFrame:
@@ -163,6 +182,9 @@ def test_a_flipped_bit_is_left_out_and_named_rather_than_read_as_another_number(
     if name == "probes":
         for run in (first, second):
             run.add(PROBES, probe_rows(LayerRef("text", 2)), "default")
+    if name in ("neighbours", "refits"):
+        for run in (first, second):
+            run.add(*map_rows(name, LayerRef("text", 2), run.sample_ids()), "default")
     whole = set(store.query(f"SELECT run_id FROM {name}")["run_id"])
     assert "late-seed0" in whole
     if name == "samples":
