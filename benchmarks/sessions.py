@@ -43,6 +43,8 @@ Colour = tuple[int, int, int]
 VISITOR = "visitor"
 """Begins every text, and is to be in no log."""
 WAIT_MS = 180_000
+POLL_MS = 1_000
+"""Looking more often would keep the cores busy that the server is measured on."""
 BUSY, SHOWN, OTHERS = "busy", "shown", "somebody else"
 LEVELS = (30, 90, 160, 230)
 WIDTH, STEP = 160, 8
@@ -141,7 +143,7 @@ async def trace(page: Page, colour: Colour, text: str, turn: int, tally: Tally) 
         start = time.perf_counter()
         await page.get_by_role("button", name="Trace", exact=True).click()
         asked = [text, "are waiting already"]
-        answer = await page.wait_for_function(OUTCOME, arg=asked, polling=100)
+        answer = await page.wait_for_function(OUTCOME, arg=asked, polling=POLL_MS)
         outcome = str(await answer.json_value())
         if outcome == BUSY:
             tally.busy += 1

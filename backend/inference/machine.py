@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import InputError
@@ -74,8 +75,18 @@ class Machine:
             )
         return need
 
-    def answer(self, computation: Computation, device: str, enter: Enter) -> Answer:
-        """Compute on a device, or on the CPU where that does not do, which the notices say."""
+    def answer(
+        self, computation: Computation, device: str, enter: Enter, *, alone: bool = True
+    ) -> Answer:
+        """Compute on a device, or on the CPU where that does not do, which the notices say.
+
+        One that is not ``alone``, since others wait, takes one core: while their pages are drawn,
+        threads on all cores wait for each other at every layer.
+        """
+        with threads(None if alone else 1):
+            return self._answer(computation, device, enter)
+
+    def _answer(self, computation: Computation, device: str, enter: Enter) -> Answer:
         where = self._models.where(computation.request.model)
         notice = ""
         if device != CPU and computation.need.bytes > self.pools[device].max_bytes:
@@ -146,3 +157,19 @@ class Machine:
         answer = Answer(value, placed, notices, device, tuple(recall.keys))
         freeze(answer)
         return answer
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Models run on so many cores in what this thread does inside; None leaves it as it is."""
+    if count is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

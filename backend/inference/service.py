@@ -195,7 +195,12 @@ class Service:
     def _work_all(self, device: str) -> None:
         while (computation := self._next_computation()) is not None:
             try:
-                answer = self.machine.answer(computation, device, partial(self._enter, computation))
+                answer = self.machine.answer(
+                    computation,
+                    device,
+                    partial(self._enter, computation),
+                    alone=not self.waiting(),
+                )
             except _AbandonedError:
                 with self._lock:
                     self._drop(computation)

@@ -64,7 +64,7 @@ def show_form(view: Context, offers: Sequence[Offer]) -> None:
             text = st.text_input("Text", key=_TEXT)
             what = _ask_what_if(offer, run, streams)
             _buttons(first)
-    pressed = st.session_state.pop(_GO, False)
+    pressed = st.session_state.get(_GO, False)
     other = _read(what.caption, CAPTION) if what.caption.strip() else Caption("")
     for name, changed in ((CAPTION, other), (IMAGE, second.picture if second else None)):
         for note in changed.notes if changed is not None else ():
@@ -82,6 +82,8 @@ def show_form(view: Context, offers: Sequence[Offer]) -> None:
         image = second.picture if second is not None else None
         work = what_if(caption=other.text, image=image, blanks=what.blanks, cut=what.cut)
         live.ask(view.store, asked, work)
+    # Not before: a run that another one interrupts must not take the press with it.
+    st.session_state[_GO] = False
 
 
 def _pick_model(view: Context, offers: Sequence[Offer]) -> tuple[Offer, RunInfo | None]:

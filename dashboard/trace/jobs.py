@@ -88,8 +88,9 @@ def submit(store: StoreView, request: Request[T], take: Callable[[Done[T]], None
 
 def wait() -> None:
     """The stages of the job on its way with a Cancel, if there is one, until it has ended."""
-    if busy := st.session_state.pop(_BUSY, ""):
+    if busy := st.session_state.get(_BUSY):
         st.warning(literal(busy), icon=":material/hourglass_top:")
+        st.session_state[_BUSY] = ""
     waiting: _Waiting | None = st.session_state.get(_JOB)
     if waiting is None:
         return
@@ -105,7 +106,6 @@ def wait() -> None:
                 line.markdown(now)
                 told = now
     place.empty()
-    st.session_state[_JOB] = None
     outcome = waiting.job.result()
     if isinstance(outcome, Failed):
         st.error(literal(str(outcome.error)), icon=":material/error:")
@@ -113,6 +113,8 @@ def wait() -> None:
         waiting.take(outcome)
     else:
         st.info("Cancelled.", icon=":material/cancel:")
+    # Last: a run that another one interrupts must not take what it has to say with it.
+    st.session_state[_JOB] = None
 
 
 def cancel() -> None:

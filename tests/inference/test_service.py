@@ -576,3 +576,21 @@ def test_a_run_of_the_demo_is_traced_as_by_hand(checkpoint: Path) -> None:
         if not np.allclose(trace.vectors[ref, "cls"], other.vectors[ref, "cls"], atol=1e-5)
     ]
     assert apart[0] == "10.fusion"
+
+
+def test_while_others_wait_a_model_takes_one_core(make, gate):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        service = make()
+        jobs = [service.submit(request(gate, "first"))]
+        assert gate.begun.wait(WAIT_S)
+        for name in ("second", "third"):
+            jobs.append(service.submit(request(lambda *_: torch.get_num_threads(), name)))
+        while service.waiting() < 2 or any(job.stage == "decoding" for job in jobs):
+            time.sleep(0.01)
+        gate.go.set()
+        _, second, third = (done(job).value for job in jobs)
+        assert (second, third) == (1, torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
