@@ -23,3 +23,8 @@ def app_file() -> Path:
 def shipped_demo() -> Path:
     """The demo store that comes with the program; it may be read-only."""
     return root() / "cache" / "demo"
+
+
+def shipped_study() -> Path:
+    """The numbers of docs/study.md as a packed store, which come with the program."""
+    return root() / "cache" / "study-numbers.duckdb"

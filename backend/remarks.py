@@ -46,7 +46,27 @@ SENTENCES: dict[str, str] = {
     "too_few_for_neighbours": "n = {n} samples are too few for {k} neighbours",
     "thinned": "of {used:,} of {n:,} samples, evenly spaced",
     "mostly_chance": "n = {n} samples: too few to tell similarity from chance",
+    # Of samples that belong together.
+    "few_groups": "it takes {least} groups of samples: there are {groups}",
+    "large_group": "one group holds {largest} of {n} samples: it must be less than half",
+    "by_group": "{n} samples in {groups} groups: pairs inside a group do not count",
+    "exchanged": "chance is what {permutations} exchanges of whole groups give",
+    "few_exchanges": "what chance gives is not known: the groups can be exchanged in {ways} ways, "
+    "and it takes {least}. More groups of one size would tell",
+    "many_exchanges": "what chance gives is not known: above {largest} samples in groups it would "
+    "take too long",
+    "few_other_groups": "a sample of the largest group has {others} in other groups: too few for "
+    "{k} neighbours",
+    "few_for_interval": "no interval: it takes {least} groups of samples, and there are {groups}",
+    "carried_by_few": "no interval: a few samples carry all of the similarity",
+    "biased_in_groups": "what chance gives this estimator is not known for samples in groups: see "
+    "the debiased one",
+    "not_by_group": "what chance gives is not known for samples in groups",
     # Of one measure.
+    "shuffled": "a few samples weigh far more than the others: p is counted over {permutations} "
+    "random matchings",
+    "heavy_tails": "a few samples weigh far more than the others: p-values below 0.01 may be too "
+    "small, and counting them would take too long",
     "cka_equidistant": "all samples are equally far apart, which debiased CKA cannot compare",
     "cka_untracked": "this pair of layers was not tracked",
     "cka_inflated": "n = {n} samples < d = {d}: biased CKA is inflated",

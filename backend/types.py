@@ -112,6 +112,8 @@ class StreamSpec:
     (but a site after the model's own pooling has).
     ``note`` is a sentence that belongs beside every plot of the stream, such as that its last layer
     is not read by anything.
+    ``space`` names the space that the layers lie in where it is declared that streams share one, as
+    two sets of tokens in the same blocks do: streams of one name do. Empty: axes of its own.
     """
 
     name: str
@@ -120,6 +122,7 @@ class StreamSpec:
     meets: tuple[Meet, ...] = ()
     poolings: tuple[Pooling, ...] = POOLINGS
     note: str = ""
+    space: str = ""
 
     def __post_init__(self) -> None:
         plain = [site.layer for site in self.sites if site.name == BLOCK]
@@ -273,7 +276,9 @@ class Record:
 
     ``image`` says where the image is, in the loader's own terms (a path, a seed), ``audio`` and
     ``regions`` likewise; each is None where the dataset has none. ``source`` says where the row
-    stands (``"train.jsonl row 12"``), for reports.
+    stands (``"train.jsonl row 12"``), for reports. ``group`` names what the sample has in common
+    with others (its photo, its template, its film), "" where the dataset does not say: samples of
+    one group are never parted.
     """
 
     sample_id: str
@@ -284,3 +289,4 @@ class Record:
     labels: dict[str, Label] = field(default_factory=dict)
     audio: object = None
     regions: object = None
+    group: str = ""

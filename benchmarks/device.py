@@ -227,7 +227,7 @@ def trace(bench: Bench, device: torch.device) -> Row:
     work = what_if(cut="all")
     bare, traced = medians(
         partial(timed, device, partial(bench.bare, inputs)),
-        partial(timed, device, partial(work.run, bench.adapter, [pair.sample])),
+        partial(timed, device, partial(work.alone, bench.adapter, [pair.sample])),
     )
     return Row(device.type, "trace", traced, {"share of its two forward passes": 2 * bare / traced})
 

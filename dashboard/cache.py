@@ -27,6 +27,8 @@ from backend.views.groups import Overview, RunGroup
 from backend.views.queries import Comparable
 from backend.views.questions import Question, Table
 from backend.views.store_access import StoreView
+from backend.views.together import Together
+from backend.views.together import together as words_of_groups
 
 Value = TypeVar("Value")
 
@@ -181,6 +183,11 @@ def samples(store: StoreView, run_id: str) -> Table:
 def sample(store: StoreView, run_id: str, sample_id: str) -> queries.Sample:
     """One sample with text and thumbnail; InputError if it is not there."""
     return value(queries.sample, questions.run_at(store, run_id), sample_id)
+
+
+def together(store: StoreView, run_id: str) -> Together:
+    """The groups of one run's samples in words; InputError if they cannot be read."""
+    return value(words_of_groups, questions.run_at(store, run_id))
 
 
 def drivers(

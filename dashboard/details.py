@@ -132,6 +132,7 @@ def show_sample(sample: Sample, *, chosen: bool) -> None:
     st.table(
         {
             "split": literal(sample.split),
+            **({"group": literal(sample.group)} if sample.group else {}),
             **{literal(task): literal(label) for task, label in sample.labels},
         },
         alt=f"Labels of sample {sample.sample_id}",

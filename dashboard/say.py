@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from backend.errors import InputError
+from backend.figures.sites import norm_in_words
 from backend.types import POOLINGS
 from backend.views.groups import RunGroup
 from backend.views.questions import Table
 from backend.views.state import ignored_line
 from backend.words import counted, listed, literal
-from dashboard import session
+from dashboard import cache, session
 from dashboard.context import Context
 
 
@@ -75,13 +77,32 @@ def say_pooling(groups: Sequence[RunGroup], streams: Sequence[str], pooling: str
             )
 
 
+def say_together(view: Context, groups: Sequence[RunGroup]) -> None:
+    """Which samples belong together, once for groups of runs that share their samples."""
+    runs = {group.runs[0].entry.fingerprint: group.runs[0] for group in reversed(groups)}
+    for run in reversed(runs.values()):
+        of = f"{run.entry.dataset} ({run.entry.split}): " if len(runs) > 1 else ""
+        try:
+            said = cache.together(view.store, run.run_id)
+        except InputError as error:
+            st.caption(f":material/warning: {literal(error)}")
+            continue
+        if said.fact:
+            st.caption(literal(of + said.fact))
+        for warning in said.warnings:
+            st.caption(f":material/warning: {literal(of + warning)}")
+
+
 def say_notes(groups: Sequence[RunGroup], *streams: str) -> None:
     """What must be known of streams wherever they are plotted, under the chart."""
     notes: dict[str, list[str]] = {}
     for group in groups:
         for spec in group.series.streams:
-            if spec.name in streams and spec.note:
-                notes.setdefault(f"{spec.name}: {spec.note}", []).append(group.label)
+            if spec.name not in streams:
+                continue
+            norm = norm_in_words(spec)
+            for note in filter(None, (spec.note, f"Layer {spec.depth} is {norm}." if norm else "")):
+                notes.setdefault(f"{spec.name}: {note}", []).append(group.label)
     for note, labels in notes.items():
         of = f"{listed(labels)}, " if len(groups) > 1 else ""
         st.caption(f":material/info: {literal(of + note)}")

@@ -16,6 +16,7 @@ from backend.study import ClaimResult, Finding, StudyTable, published_table, ren
 from backend.study.alignment import NAMES
 from backend.study.findings import ALIGNMENT, Verdict
 from backend.study.formats import difference_method
+from backend.study.interventions import INTERVENTIONS
 from backend.study.reference import SOURCE, published_points
 from backend.views.claims import Placed, effects, placed_points
 from backend.views.groups import RunGroup
@@ -104,10 +105,12 @@ def show_claims(
     points: pd.DataFrame,
     groups: Sequence[RunGroup],
     pair: Pair | None,
+    partners: Callable[[], dict[str, Drawn]],
 ) -> dict[str, Drawn]:
     """One card a claim: what it says, its verdicts, its effects drawn and in words.
 
-    Returns the figures of these runs.
+    ``partners`` draws what the claim on partners is about, in place of its effects. Returns the
+    figures of these runs.
     """
     theirs = {result.claim.key: result for result in published}
     figures: dict[str, Drawn] = {}
@@ -116,7 +119,10 @@ def show_claims(
             _head(result)
             other = theirs.get(result.claim.key)
             _lead(result)
-            figures |= _forests(result, other)
+            if result.claim.key == INTERVENTIONS.key:
+                figures |= partners()
+            else:
+                figures |= _forests(result, other)
             if result.claim.key == ALIGNMENT.key:
                 figures |= _scatter(view, points, groups, pair, published=other is not None)
             _words(result, "All in words, and how it was asked")
@@ -134,7 +140,7 @@ def _head(result: ClaimResult) -> None:
                 words = f"{count} {verdict}" if len(result.findings) > 1 else verdict
                 st.badge(words, color=colour)
         if not result.findings:
-            st.badge("not enough runs", color="yellow")
+            st.badge("not asked", color="yellow")
 
 
 def _lead(result: ClaimResult) -> None:

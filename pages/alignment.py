@@ -17,7 +17,7 @@ from dashboard.downloads import Part, downloads
 from dashboard.matrix import show_matrix
 from dashboard.pick import pick_measure, pick_streams
 from dashboard.retrieval import show_retrieval
-from dashboard.say import say_notes, say_pooling
+from dashboard.say import say_notes, say_pooling, say_together
 
 view = context()
 st.title("Alignment")
@@ -43,6 +43,7 @@ streams = listed(pair)
 st.header("Matching layers")
 direction = scale.directed(*(f"the {stream} layer" for stream in pair))
 st.caption(literal(f"{streams}. {scale.meaning} {f'Here {direction}.' if direction else ''}"))
+say_together(view, groups)
 say_pooling(groups, pair, pooling)
 figures = {}
 with st.container(border=True):

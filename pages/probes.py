@@ -16,7 +16,14 @@ from dashboard.chart import panel
 from dashboard.context import averaged, context, series_of
 from dashboard.downloads import downloads
 from dashboard.pick import pick_pooling, pick_streams
-from dashboard.say import nothing_yet, problems, say_ignored, say_notes, say_pooling
+from dashboard.say import (
+    nothing_yet,
+    problems,
+    say_ignored,
+    say_notes,
+    say_pooling,
+    say_together,
+)
 
 view = context()
 st.title("Probes")
@@ -61,6 +68,7 @@ pair = pick_streams(view, probed)
 joint = rows[rows["stream_a"].isin(pair or ()) & rows["stream_b"].isin(pair or ())]
 if len(joint):
     panels |= {f"{listed(pair or ())} together": None}
+say_together(view, probed)
 say_pooling(probed, view.stream_names, pooling)
 figures = {}
 with st.grid(2, min_column_width=420):

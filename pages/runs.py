@@ -21,7 +21,7 @@ from dashboard.chart import chart
 from dashboard.context import context
 from dashboard.downloads import downloads
 from dashboard.empty import list_broken
-from dashboard.say import say_notes
+from dashboard.say import say_notes, say_together
 
 CARDS_A_PAGE = 8
 
@@ -123,7 +123,9 @@ st.caption(
 )
 pages = -(-len(groups) // CARDS_A_PAGE)
 number = st.pagination(pages, key="runs-page") if pages > 1 else 1
+shown = groups[(number - 1) * CARDS_A_PAGE : number * CARDS_A_PAGE]
+say_together(view, shown)
 with st.grid(2, min_column_width=400, gap="medium"):
-    for group in groups[(number - 1) * CARDS_A_PAGE : number * CARDS_A_PAGE]:
+    for group in shown:
         with st.container(border=True, height="stretch"):
             card(group)

@@ -1,5 +1,7 @@
 """Study: the table of placements, differences to a baseline, and the claims asked of the runs."""
 
+from functools import partial
+
 import streamlit as st
 
 from backend.figures.scores import metric_name
@@ -9,11 +11,13 @@ from backend.views import questions
 from backend.views.choices import poolings_in
 from backend.views.claims import choice_of, of_task
 from backend.views.groups import noun
+from backend.views.interventions import interventions
 from backend.views.study import MEASURES, claims_of, layouts, left_out
 from backend.words import listed, literal
 from dashboard import cache, session
 from dashboard.context import context
 from dashboard.downloads import downloads
+from dashboard.partners_card import show_partners
 from dashboard.pick import pick_pooling, pick_streams
 from dashboard.say import problems, say_ignored
 from dashboard.study_cards import no_measures, no_scores, show_claims, show_table, typeset
@@ -26,7 +30,7 @@ runs = view.overview.runs
 st.title("Study")
 st.caption(
     f"Which {noun(view.overview.groups)} wins, by how much, and what these runs say of the "
-    "thesis's claims. All runs of the dataset count, whatever is chosen in the sidebar."
+    "thesis's claims. All runs of the dataset count, whatever the sidebar shows."
 )
 choice = cache.value(choice_of, view.state, view.overview)
 dataset, groups, placed = choice.dataset, choice.groups, choice.placed
@@ -98,9 +102,9 @@ if not placed:
     downloads(view, "study", tables, {}, groups=groups, shown=choice.shown, texts=texts)
     st.stop()
 st.caption(
-    f"The thesis's claims as statistics, on {literal(dataset)}. “Underpowered”: these runs cannot "
-    "tell, effects that would matter are still possible; more seeds would tell. “No clear "
-    "difference”: what would matter is ruled out. “Described”: a number that proves nothing alone."
+    f"What the thesis claims, asked of the runs on {literal(dataset)}. “Supported” and "
+    "“contradicted” are clear. “No clear difference”: an effect that would matter is ruled out. "
+    "“Underpowered”: too few runs or test samples to tell. “Described”: a number, not a test."
 )
 for note in left_out(runs, dataset):
     st.warning(literal(note), icon=":material/rule:")
@@ -117,10 +121,13 @@ if loaded.frame.empty:
 else:
     poolings = poolings_in(loaded.frame)
     pooling = pick_pooling(view, poolings, placed, pair or ())
-claims, points = cache.value(claims_of, runs, dataset, ask, pooling, "debiased", pair)
+partners = interventions(view.store, placed)
+problems(cache.answer(partners))
+claims, points = cache.value(claims_of, runs, dataset, ask, pooling, "debiased", pair, partners)
 claims, points = of_task(claims, points, choice.task)
 published = published_claims() if view.state.published else ()
-figures = show_claims(view, claims, published, points, placed, pair)
+drawn = partial(show_partners, view.store, runs, dataset, partners, pooling)
+figures = show_claims(view, claims, published, points, placed, pair, drawn)
 if len(points):
     tables["alignment and score"] = points
 downloads(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from backend.cli import main
 from backend.data.registry import LAYOUTS
@@ -177,6 +178,23 @@ def test_check_names_the_rows_that_cannot_be_used(run, tmp_path: Path) -> None:
     assert run("check", "--data", f"folder:{folder}", "--strict").code == 2
 
 
+def test_check_says_what_belongs_together_and_refuses_a_group_in_two_splits(
+    run, tmp_path: Path
+) -> None:
+    rows = ["id,image,text,split,group"]
+    for at, (split, group) in enumerate([("dev", "g"), ("dev", "g"), ("dev", "h"), ("test", "i")]):
+        Image.new("RGB", (8, 8 + at)).save(tmp_path / f"{at}.png")
+        rows.append(f"{at},{at}.png,text {at},{split},{group}")
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    outcome = run("check", "--data", f"folder:{tmp_path}")
+    assert outcome.code == 0
+    assert "dev: 3 usable samples in 2 groups (given), the largest of 2 samples" in outcome.out
+    (tmp_path / "captions.csv").write_text("\n".join(rows).replace("test,i", "test,g"))
+    outcome = run("check", "--data", f"folder:{tmp_path}")
+    assert outcome.code == 2
+    assert "group in two splits: g is in dev and test" in outcome.err
+
+
 def test_a_taken_port_is_named(run, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     with socket.socket() as busy:
@@ -244,6 +262,7 @@ def test_the_findings_of_a_study_beside_the_published_ones(run, study_store: Pat
         "dimension",
         "scores",
         "alignment",
+        "interventions",
     ]
     late = next(one for one in found["claims"][2]["findings"] if one["subject"] == "late – early")
     assert late["n"] == 3 and late["low"] < late["value"] < late["high"]

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from backend.cli import main
 from backend.interventions.files import read_interventions
+from backend.store import Store, kinds
+from tests.command_line import Run, runner
 from tests.tiny import tiny_checkpoint
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fusionscope", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
-
-    return call
+    return runner(monkeypatch, capsys)
 
 
 def test_checkpoints_are_asked_and_the_answers_printed_and_written(
@@ -39,14 +29,32 @@ def test_checkpoints_are_asked_and_the_answers_printed_and_written(
     assert f"{plain}: has no fusion" in err and "untrained: which weights" in err
     flat = " ".join(out.split())
     assert "CKA at transitions that cross a fusion minus that at the others" in flat
-    assert "one seed of" in flat and "described, not judged" in flat
+    assert "[not enough runs] “A partner that varies makes CKA lower”: on macros" in flat
+    assert "one seed of" in flat and "so nothing is judged" in flat
+    assert "what training changes cannot be asked" in flat
     read = read_interventions(tmp_path / "out" / "interventions.parquet")
     assert set(read.table["weights"]) == {"trained", "fresh fusion"}
     assert read.about["samples"] == 8 and len(read.problems) == 2
     told = json.loads((tmp_path / "out" / "interventions.json").read_text())
-    assert {one["verdict"] for one in told["answers"]} == {"one seed"}
+    verdicts = {one["verdict"] for one in told["claim"]["findings"]}
+    assert verdicts == {"not enough runs", "described"}
     code, _, err = run(*words, "--out", tmp_path / "out")
     assert code == 2 and "exists" in err
+
+
+def test_a_stores_run_is_asked_kept_and_told_of_as_json(run: Run, tmp_path: Path) -> None:
+    fused, store = tiny_checkpoint(tmp_path / "fused"), tmp_path / "store"
+    given = ("--data", "macros:n=120", "--device", "cpu")
+    words = ("--model", fused, "--store", store, "--limit", 6, "--run-id", "one")
+    code, _, err = run("capture", *given, *words, "--with-checkpoint")
+    assert code == 0, err
+    for _ in range(2):
+        code, out, err = run("intervene", store, *given, "--samples", 8, "--json")
+        assert code == 0, err
+        told = json.loads(out)
+        assert set(told["about"]["models"]) == {"one"} and told["about"]["samples"] == 8
+        assert told["claim"]["claim"] == "interventions" and told["contrasts"]
+    assert len(Store(store).run("one").keys(kinds.INTERVENTIONS)) == 1
 
 
 def test_bad_input_is_one_line(run: Run, tmp_path: Path) -> None:

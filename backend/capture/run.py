@@ -23,13 +23,14 @@ from backend.capture.options import CaptureOptions
 from backend.capture.sinks import PooledSink, Vectors
 from backend.capture.tap import Tap
 from backend.data.base import Pair, PairSource
-from backend.data.images import thumbnail
+from backend.data.images import image_digest, thumbnail
+from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.models.adapter import Adapter, Inputs
 from backend.models.devices import choose_device
 from backend.progress import SILENT, Progress
 from backend.store import Manifest, RunWriter
-from backend.store.samples import samples_table
+from backend.store.samples import Picture, samples_table
 from backend.store.vectors import part_rows
 from backend.types import LayerRef, Pooling, Record
 
@@ -43,7 +44,7 @@ class Batch:
     """A few samples, ready for the model."""
 
     records: list[Record]
-    thumbnails: list[bytes | None]
+    pictures: list[Picture]
     inputs: Inputs
 
 
@@ -164,9 +165,15 @@ def _batches(adapter: Adapter, pairs: Iterator[Pair], options: CaptureOptions) -
         samples = [pair.sample for pair in chunk]
         yield Batch(
             [pair.record for pair in chunk],
-            [thumbnail(s.images[0], options.thumbnail_px) if s.images else None for s in samples],
+            [_picture(sample, options.thumbnail_px) for sample in samples],
             adapter.encode(samples),
         )
+
+
+def _picture(sample: Sample, side: int) -> Picture:
+    """What the run keeps of a sample's images: the first one small, and the digest of all."""
+    small = thumbnail(sample.images[0], side) if sample.images else None
+    return Picture(small, image_digest(sample.images))
 
 
 class _LeftOut:
@@ -212,7 +219,7 @@ class _PartBuffer:
         self._rows = rows
         self._pool = ThreadPoolExecutor(1, "write")
         self._writing: Future[None] | None = None
-        self._samples: list[tuple[Record, bytes | None]] = []
+        self._samples: list[tuple[Record, Picture]] = []
         self._parts: list[Vectors] = []
         self._in_flight = 0
 
@@ -232,7 +239,7 @@ class _PartBuffer:
 
     def add(self, batch: Batch, vectors: Vectors) -> None:
         """Take one batch; writes a part when enough is gathered."""
-        self._samples += zip(batch.records, batch.thumbnails, strict=True)
+        self._samples += zip(batch.records, batch.pictures, strict=True)
         self._parts.append(vectors)
         if len(self._samples) >= self._rows:
             self._write()
@@ -256,7 +263,7 @@ class _PartBuffer:
             self._writing = None
 
     def _write_part(
-        self, samples: Sequence[tuple[Record, bytes | None]], parts: Sequence[Vectors]
+        self, samples: Sequence[tuple[Record, Picture]], parts: Sequence[Vectors]
     ) -> None:
         keys: list[tuple[LayerRef, Pooling]] = list(parts[0])
         vectors = {key: np.concatenate([part[key] for part in parts]) for key in keys}

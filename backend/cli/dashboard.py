@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from backend.cli.base import AddressOption, PortOption, StoreOption, app, out
+from backend.errors import InputError
 from backend.progress import Bar
 from backend.words import counted
 
@@ -27,6 +28,14 @@ def demo(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes for --rebuild, one thread each.")
     ] = 2,
+    study: Annotated[
+        bool,
+        typer.Option(
+            "--study",
+            help="Instead, the numbers of the study on real memes, posters and food "
+            "(docs/study.md).",
+        ),
+    ] = False,
     port: PortOption = 8501,
     address: AddressOption = "localhost",
 ) -> None:
@@ -34,6 +43,18 @@ def demo(
     from backend.jobs.demo import build_demo, cells, ensure_demo, missing_cells
     from backend.paths import shipped_demo
 
+    if study:
+        if store is not None or rebuild:
+            raise InputError(
+                "the study's numbers come as they are",
+                field="study",
+                hint="Leave out `store` and `rebuild`.",
+            )
+        path = _study_numbers()
+        if no_serve:
+            out.print(f"The study's numbers are at {path}", soft_wrap=True)
+            return
+        _serve(path, port, address)
     path = store or shipped_demo()
     missing = missing_cells(path)
     partial = 0 < len(missing) < len(list(cells()))
@@ -71,6 +92,21 @@ def serve(
     named = Named(tuple(folder.resolve() for folder in folders or ()), tuple(hub_ids or ()))
     named.check()
     _serve(Store(store).path, port, address, named.words)
+
+
+def _study_numbers() -> Path:
+    """The packed store that is shipped; InputError says how it is made where it is not there."""
+    from backend.paths import shipped_study
+
+    path = shipped_study()
+    if not path.is_file():
+        raise InputError(
+            "the study's numbers are not there",
+            where=str(path),
+            hint="Make them with: fusionscope sweep docs/study/study.toml && "
+            f"fusionscope pack cache/study {path} --numbers",
+        )
+    return path
 
 
 def _serve(store: Path, port: int, address: str, options: Sequence[str] = ()) -> None:

@@ -18,7 +18,9 @@ def check(
 ) -> None:
     """Read a dataset as training would and report every row that cannot be used.
 
-    Exit code 2 if there is any; training and capture skip such rows and count them.
+    Also says which samples belong together, and names images and texts that occur more than once.
+    Exit code 2 for a row that cannot be used (training and capture skip and count them), and for an
+    id or a group that lies in two splits.
     """
     from backend.data.check import check_all
     from backend.data.registry import open_source
@@ -27,7 +29,8 @@ def check(
     with err.status(f"reading {data}"):
         report = check_all(source, [split] if split else ())
     for name, good in report.good.items():
-        out.print(f"{name}: {counted(good, 'usable sample')}", highlight=False)
+        groups = f" in {report.together[name]}" if report.together.get(name) else ""
+        out.print(f"{name}: {counted(good, 'usable sample')}{groups}", highlight=False)
     tasks = [
         f"{t.name} ({t.kind}, {counted(len(t.classes), 'class', 'classes')})"
         for t in source.tasks.values()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE
@@ -51,12 +52,13 @@ def intervene(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Gets the table, contrasts and answers as files.")
+        Path | None, typer.Option("--out", help="Gets the table, contrasts and findings as files.")
     ] = None,
 ) -> None:
     """Give each stream its own, another sample's, or one constant partner, trained and untrained.
 
     Says whether a change at a fusion needs a partner that varies, the right partner, or training.
+    What a store's runs are asked is kept in the store, for its Study page, and not asked again.
     """
     if pooling not in POOLINGS:
         raise InputError(f"{pooling!r} is not one of {listed(POOLINGS, 'or')}", field="pooling")
@@ -65,8 +67,9 @@ def intervene(
     wanted = tuple(numbers("seeds", seeds)) if seeds else ()
     from backend.data.registry import open_source
     from backend.interventions.files import values_of, write_interventions
-    from backend.interventions.run import Options, subjects_of
+    from backend.interventions.question import Options
     from backend.interventions.run import intervene as run
+    from backend.interventions.run import subjects_of
 
     quiet_libraries()
     source = open_source(data)
@@ -95,19 +98,27 @@ def intervene(
 
 
 def _show(made: Interventions) -> None:
-    from backend.figures.causal import cell
-    from backend.interventions.summary import answers, contrasts, over_seeds, sentences
+    """CKA at fusions beside CKA elsewhere, a row a state; then the claim in sentences."""
+    from backend.interventions.summary import contrasts, findings, over_seeds
+    from backend.study.report import as_text
+    from backend.study.runs import placement_order
 
     rows = over_seeds(contrasts(made.table))
-    placements = list(dict.fromkeys(rows["placement"]))
+    placements = sorted(set(rows["placement"]), key=placement_order)
     table = Table("stream", "weights", "partner", *placements, box=SIMPLE, padding=(0, 1, 0, 0))
     for (stream, weights, partner), own in rows.groupby(
         ["stream", "weights", "partner"], sort=False
     ):
         by_placement = {row["placement"]: row for row in own.to_dict("records")}
-        values = [cell(by_placement[p]) if p in by_placement else "–" for p in placements]
+        values = [_cell(by_placement[p]) if p in by_placement else "–" for p in placements]
         table.add_row(str(stream), str(weights), str(partner), *values)
     out.print("CKA at transitions that cross a fusion minus that at the others", highlight=False)
     out.print(table, markup=False)
-    for sentence in sentences(answers(made.table)):
-        out.print(f"- {sentence}", markup=False, highlight=False)
+    out.print(as_text([findings(made.table)]), markup=False, highlight=False, soft_wrap=True)
+
+
+def _cell(row: Mapping[Hashable, Any]) -> str:
+    """``-0.103 (-0.140 to -0.066)``: a mean over seeds with its interval, where it has one."""
+    low, high = row["low"], row["high"]
+    spread = "" if low != low else f" ({low:+.3f} to {high:+.3f})"
+    return f"{row['value']:+.3f}{spread}"

@@ -30,10 +30,16 @@ def table(
 ) -> None:
     """Placements x tasks: mean ± sd over seeds, the best marked; differences to a baseline."""
     from backend.study import build_table, published_beside, render
+    from backend.views.items import items_of
     from backend.views.study import layouts, opened, score_frame
 
     overview = opened(str(store))
-    made = build_table(score_frame(overview.runs), metrics=metric or (), baseline=baseline)
+    made = build_table(
+        score_frame(overview.runs),
+        metrics=metric or (),
+        baseline=baseline,
+        items=items_of(overview.runs),
+    )
     theirs = published_beside(made, layouts(overview.runs)) if published else None
     typer.echo(render(made, form, theirs))
     for broken in overview.broken:

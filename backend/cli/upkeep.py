@@ -38,6 +38,14 @@ def pack(
     without_activations: Annotated[
         bool, typer.Option("--without-activations", help="Leave the vectors out: much smaller.")
     ] = False,
+    numbers: Annotated[
+        bool,
+        typer.Option(
+            "--numbers",
+            help="Only numbers, to be passed on where the samples may not be: no vectors, images, "
+            "texts and names of samples.",
+        ),
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a file of that name.")
     ] = False,
@@ -49,7 +57,12 @@ def pack(
     opened = existing(store)
     with Bar("pack") as bar:
         packed = write(
-            opened, file, activations=not without_activations, replace=replace, progress=bar
+            opened,
+            file,
+            activations=not without_activations,
+            numbers=numbers,
+            replace=replace,
+            progress=bar,
         )
     if as_json:
         typer.echo(json.dumps({"file": str(file), **asdict(packed)}))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend.data.base import PairSource, Report
+from backend.data.belonging import Belonging
+from backend.data.images import image_digest
 from backend.data.report import Problem
 
 
@@ -22,10 +24,13 @@ def check(source: PairSource, split: str, limit: int | None = None, decode: bool
 def check_all(source: PairSource, splits: Sequence[str] = ()) -> Report:
     """:func:`check` of several splits (default: all), and what is wrong between them.
 
-    An id that stands in two splits is a sample that leaks from one into the other; a split without
-    a usable sample cannot be trained or scored on. Memory: the ids.
+    An id that stands in two splits is a sample that leaks from one into the other, and so is a
+    group that does; a split without a usable sample cannot be trained or scored on. Samples that
+    belong together are said in ``report.together``, what is not declared in its notes. Memory: the
+    ids, and two digests a sample.
     """
     first_in: dict[str, str] = {}
+    belonging = Belonging()
     for split in splits or source.splits():
         name = source.canonical(split)
         good = 0
@@ -36,7 +41,9 @@ def check_all(source: PairSource, splits: Sequence[str] = ()) -> Report:
             if earlier != name:
                 reason = f"same id in two splits: {earlier} and {name}"
                 source.report.add(Problem(record.source, "", record.sample_id, reason))
+            belonging.add(record, name, image_digest(pair.sample.images))
         source.report.good[name] = good
         if not good:
             source.report.add(Problem(name, "", "", "empty split: no usable sample"))
+    belonging.tell(source.report)
     return source.report

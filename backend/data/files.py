@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backend.data.base import PairSource, UnreadableFile
 from backend.data.report import Problem, digest8, printable
 from backend.data.rooted import Rooted
-from backend.data.rows import Bad, RowError, check_id, check_text
+from backend.data.rows import Bad, RowError, check_group, check_id, check_text
 from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.types import Label, Record
@@ -27,7 +27,7 @@ class Row:
     """One row as a layout's file has it, nothing checked yet.
 
     ``image`` is a path relative to the dataset's folder; ``raw`` is what the layout's own
-    methods read; ``group`` names rows that a carved split must keep together.
+    methods read; ``group`` names the rows that belong together, which a carved split never parts.
     """
 
     row: int | str
@@ -35,7 +35,7 @@ class Row:
     text: object
     image: object = None
     raw: Any = None
-    group: str | None = None
+    group: object = None
     text_name: str = "text"
 
 
@@ -43,8 +43,9 @@ class Row:
 class Part:
     """A split as a share of what a file holds: the rows whose hash lies in [low, high).
 
-    The hash is of the sample's id (or group) alone, so a part does not depend on the order of the
-    rows, on the other rows or on the machine.
+    The hash is of the sample's group, or of the id of one that has none, and of nothing else: a
+    part cuts no group, and does not depend on the order of the rows, on the other rows or on the
+    machine.
     """
 
     file: str
@@ -57,9 +58,9 @@ class Part:
         """Whether the part is everything in the file."""
         return self.low <= 0 and self.high >= 1
 
-    def has(self, group: str) -> bool:
-        """Whether samples of this id or group belong to the part."""
-        return self.whole or self.low <= digest8("split", group) / 2**64 < self.high
+    def has(self, sample_id: str, group: str) -> bool:
+        """Whether a sample belongs to the part; ``group`` is "" for one that has none."""
+        return self.whole or self.low <= digest8("split", group or sample_id) / 2**64 < self.high
 
 
 class FileSource(Rooted, PairSource):
@@ -157,7 +158,8 @@ class FileSource(Rooted, PairSource):
             sample_id = ""
             try:
                 sample_id = check_id(row.sample_id)
-                if not part.has(row.group or sample_id):
+                group = check_group(row.group)
+                if not part.has(sample_id, group):
                     continue
                 if digest8(sample_id) in seen:
                     raise RowError("duplicate id")
@@ -172,6 +174,7 @@ class FileSource(Rooted, PairSource):
                     image=files.get("image"),
                     audio=files.get("audio"),
                     regions=files.get("regions"),
+                    group=group,
                 )
             except RowError as error:
                 self.report.add(Problem(file, row.row, sample_id, error.reason))

@@ -7,6 +7,7 @@
 
 Columns: ``id``, ``image``, ``text``; optional ``audio`` (WAV files: ``backend.data.audio``) and
 ``regions`` (what a detector made of the image: ``backend.data.regions``); optional ``split``;
+optional ``group`` (what the sample has in common with others: its photo, its template, its film);
 optional labels: ``label_<task>``, a plain ``label``, or the columns that the user names. Other
 columns are passed over. A table of recordings needs no ``image``. Every row names a file in each of
 these columns that the table has. What kind of task a label column holds is read off its values: see
@@ -16,8 +17,9 @@ Opening a folder reads the table through once (streamed) for its splits and clas
 
 Splits: the values of the ``split`` column; if it has a train split but no dev split, a tenth of
 train is set aside as "dev". Without the column, samples are divided into train, dev and test as
-8 : 1 : 1, and the split "all" gives everything. Both by a hash of the id, so that the division is
-the same everywhere and does not depend on the order of the rows.
+8 : 1 : 1, and the split "all" gives everything. Both by a hash of the group, or of the id where a
+row has none: no group is cut, and the division is the same everywhere and does not depend on the
+order of the rows.
 """
 
 from __future__ import annotations
@@ -58,9 +60,11 @@ class Folder(FileSource):
         audio_column: str = "audio",
         regions_column: str = "regions",
         split_column: str = "split",
+        group_column: str = "group",
         label_columns: Sequence[str] | None = None,
     ) -> None:
         self._id, self._text, self._split = id_column, text_column, split_column
+        self._group = group_column
         self._file_columns = {
             "image": image_column,
             "audio": audio_column,
@@ -83,8 +87,9 @@ class Folder(FileSource):
                 self.report.note(f"the label column {column.column!r} is empty")
             else:
                 self.tasks[task.name] = task
+        by = "group" if self._group in columns else "id"
         if self._split not in columns:
-            self.report.note("no split column: train, dev and test are 8 : 1 : 1 by id")
+            self.report.note(f"no split column: train, dev and test are 8 : 1 : 1 by {by}")
             return {
                 "train": Part(there[0], 0.2, 1.0),
                 "dev": Part(there[0], 0.1, 0.2),
@@ -96,7 +101,7 @@ class Folder(FileSource):
         if trains and not any(split in SPLIT_NAMES["dev"] for split in splits):
             parts[trains[0]] = Part(there[0], 0.1, 1.0, key=trains[0])
             parts["dev"] = Part(there[0], 0.0, 0.1, key=trains[0])
-            self.report.note(f"no dev split: a tenth of {trains[0]} is dev, by id")
+            self.report.note(f"no dev split: a tenth of {trains[0]} is dev, by {by}")
         return parts
 
     def _expected(self) -> str:
@@ -115,7 +120,8 @@ class Folder(FileSource):
             if split in self.splits():
                 yield record
             else:
-                real = (name for name in self.splits() if self.parts[name].has(record.sample_id))
+                mine = (record.sample_id, record.group)
+                real = (name for name in self.splits() if self.parts[name].has(*mine))
                 yield replace(record, split=next(real))
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
@@ -130,7 +136,8 @@ class Folder(FileSource):
                     yield Bad(number, "no split", str(row.get(self._id) or ""))
                 if split != part.key:
                     continue
-            yield Row(number, row.get(self._id), row.get(self._text), raw=row)
+            group = row.get(self._group)
+            yield Row(number, row.get(self._id), row.get(self._text), raw=row, group=group)
 
     def _files(self, row: Row) -> dict[str, Path]:
         return {what: self.locate(row.raw.get(c), what) for what, c in self._named_files.items()}
@@ -149,7 +156,8 @@ class Folder(FileSource):
             self._require(columns, path)
             labelled = {name: LabelColumn(name, t) for name, t in self._tasks_of(columns).items()}
             files = self._file_columns.values()
-            self._needed = {self._id, self._text, self._split, *files, *labelled}
+            own = (self._id, self._text, self._split, self._group)
+            self._needed = {*own, *files, *labelled}
         fixed = bool(columns)
         for item in table_rows(path, {self._split, *labelled} if fixed else None):
             if isinstance(item, Bad):

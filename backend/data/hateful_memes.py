@@ -5,7 +5,8 @@
     <folder>/train.jsonl  dev_seen.jsonl  dev_unseen.jsonl  test_seen.jsonl  test_unseen.jsonl
     <folder>/img/*.png
 
-One object a line: ``{"id", "img", "label", "text"}``. Any subset of the files may be there; the
+One object a line: ``{"id", "img", "label", "text"}``, and ``"group"`` where somebody has added the
+template of a meme. Any subset of the files may be there; the
 first release's ``dev.jsonl`` and ``test.jsonl`` are read too. "dev" means ``dev_seen`` and "test"
 means ``test_seen`` where they exist. The challenge's test files have no ``label``: their records
 have no label for the task ``hateful``.
@@ -49,7 +50,14 @@ class HatefulMemes(FileSource):
                 yield item
             else:
                 number, row = item
-                yield Row(number, row.get("id"), row.get("text"), row.get("img"), row.get("label"))
+                yield Row(
+                    number,
+                    row.get("id"),
+                    row.get("text"),
+                    row.get("img"),
+                    row.get("label"),
+                    group=row.get("group"),
+                )
 
     def _labels(self, raw: Any) -> dict[str, Label]:
         label = binary_label(raw)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from struct import error as struct_error
@@ -102,6 +103,22 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_PX) -> bytes:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
     return out.getvalue()
+
+
+def image_digest(images: Sequence[Image.Image]) -> str | None:
+    """16 hex digits that are the same for the same RGB pixels in the same size; None for no image.
+
+    A 64-bit BLAKE2b (Aumasson et al. 2013): of ten million different images two share one with a
+    probability of 3e-6. Memory: one strip of an image.
+    """
+    if not images:
+        return None
+    state = hashlib.blake2b(digest_size=8)
+    for image in images:
+        state.update(f"{image.width}x{image.height} ".encode())
+        for _, strip in strips(image):
+            state.update(strip.tobytes())
+    return state.hexdigest()
 
 
 def upright(image: Image.Image, orientation: object) -> Image.Image:

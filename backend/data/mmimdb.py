@@ -3,7 +3,8 @@
 ::
 
     <folder>/split.json               {"train": [id, ...], "dev": [...], "test": [...]}
-    <folder>/dataset/<id>.json        {"plot": [text, ...], "genres": [name, ...], ...}
+    <folder>/dataset/<id>.json        {"plot": [text, ...], "genres": [name, ...], ...}; a "group"
+                                      where somebody has added one (the films of one series)
     <folder>/dataset/<id>.jpeg
 
 The text is the longest of the plots. The task ``genres`` has the 23 genres that are in use once
@@ -75,7 +76,8 @@ class MMIMDb(FileSource):
                 yield Bad(row, error.reason, sample_id)
                 continue
             image = f"dataset/{sample_id}.jpeg"
-            yield Row(row, sample_id, _longest(film.get("plot")), image, film, text_name="plot")
+            plot, group = _longest(film.get("plot")), film.get("group")
+            yield Row(row, sample_id, plot, image, film, group=group, text_name="plot")
 
     def _film(self, file: str) -> dict[str, Any]:
         path = self.locate(file, "sample file")

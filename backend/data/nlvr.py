@@ -8,7 +8,8 @@
 The repository's own form is read as well: ``dev/dev.json`` and ``dev/images/<directory>/...``.
 Each image is a sample of its own, with the id ``N-M-K`` and the task ``truth``. How many images a
 sentence has (2 in small copies, 6 in the original) is read off the first sentences of a file; one
-that is missing is a problem of its own.
+that is missing is a problem of its own. The samples of one presentation N are a group: they share
+its sentence, and those of one scene N-M show the same boxes in another order.
 
 Where there is no ``train.json`` but a ``dev.json``, that file is divided: a fifth of it is "dev"
 and the rest "train", by a hash of N, so that all sentences and images of one presentation stay on

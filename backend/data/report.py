@@ -10,6 +10,8 @@ from backend.errors import InputError
 
 KEPT = 1_000
 COUNTED = 1_000_000
+NOTES = 10
+_NOTE = 400
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Report:
     The same problem met again (a split that is read twice) counts once. To know that, one 8-byte
     digest a problem is remembered; past ``COUNTED`` distinct problems nothing more is counted and
     the summary says "more than". ``notes`` are remarks about decisions that lose no sample; they
-    never stop anything. ``good`` is filled by :func:`backend.data.check.check`.
+    never stop anything. ``good`` (usable samples) is filled by :func:`backend.data.check.check`,
+    ``together`` (the groups of each split, in words) by :func:`backend.data.check.check_all`.
     """
 
     name: str = ""
@@ -57,6 +60,7 @@ class Report:
     by_reason: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     good: dict[str, int] = field(default_factory=dict)
+    together: dict[str, str] = field(default_factory=dict)
     _seen: set[int] = field(default_factory=set, repr=False)
 
     @property
@@ -102,7 +106,7 @@ class Report:
             lines += [f"  {problem}" for problem in self.problems[:examples]]
             if self.count > examples:
                 lines.append(f"  and {self.count - min(examples, len(self.problems)):,} more")
-        lines += [f"note: {printable(note)}" for note in self.notes[:examples]]
+        lines += [f"note: {printable(note, _NOTE)}" for note in self.notes[:NOTES]]
         return "\n".join(lines)
 
 

@@ -155,6 +155,23 @@ def check_id(value: object) -> str:
     return text
 
 
+def check_group(value: object) -> str:
+    """The name of a row's group as text; "" where it has none. Raises RowError.
+
+    A whole number is a name too, also as 3.0: a column of numbers with a gap is read so.
+    """
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise RowError(f"group is neither text nor a whole number: {str(value)[:40]}")
+    name = check_text(str(value), "group").strip()
+    if len(name) > 500:
+        raise RowError("group is longer than 500 characters")
+    return name
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str | None]]:
     """(number from 1, line with its end) of a UTF-8 file; None for one that is too long."""
     try:

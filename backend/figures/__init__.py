@@ -3,7 +3,7 @@
 The same function serves a page, a notebook and an exported file.
 """
 
-from backend.figures.causal import intervention_figure
+from backend.figures.causal import condition_figure
 from backend.figures.cross import cross_heatmap
 from backend.figures.difference import (
     alignment_differences,
@@ -35,6 +35,7 @@ __all__ = [
     "alignment_panels",
     "alignment_scatter",
     "axis_refs",
+    "condition_figure",
     "cross_heatmap",
     "difference_heatmap",
     "differences",
@@ -42,7 +43,6 @@ __all__ = [
     "dimension_differences",
     "dimension_panels",
     "effect_forest",
-    "intervention_figure",
     "layer_heatmap",
     "placement_drawing",
     "probe_curves",

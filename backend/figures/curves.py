@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from backend.figures.meets import fusion_at, fusion_of, losses_of, marked
 from backend.figures.seeds import BAND, points_of, spread_in_words
+from backend.figures.sites import norm_in_words
 from backend.figures.theme import (
     FUSION_MARK,
     LEGEND,
@@ -154,7 +155,7 @@ def series_traces(
     head = escape(one.label)
     points = points_of(rows)
     fused = [fusion_at(spec, point.x) for point in points]
-    last = (losses_of(spec), spec.note)
+    last = (norm_in_words(spec), losses_of(spec), spec.note)
     hover = [
         f"<b>{head}</b>, {escape(where(point.x))}"
         + escape(marked(fusion))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.figures.marks import Marks, outlined
 from backend.figures.scales import SCALES, Scale
 from backend.figures.seeds import Point, over_seeds, pairs, points_of, spread_in_words
+from backend.figures.sites import norm_in_words
 from backend.figures.theme import (
     FUSION_MARK,
     NEUTRAL,
@@ -96,7 +97,7 @@ def layer_heatmap(
             xgap=1,
             ygap=1,
             name="cells",
-            hovertext=_hovers(cells, refs_x, refs_y, scale),
+            hovertext=_hovers(cells, refs_x, refs_y, scale, _last_layers((*rows, *columns))),
             hoverinfo="text",
             meta=named_places(refs_x, refs_y),
             text=[[_short(v) for v in line] for line in z] if show_text else None,
@@ -145,12 +146,21 @@ def _hovers(
     refs_x: tuple[LayerRef, ...],
     refs_y: tuple[LayerRef, ...],
     scale: Scale,
+    notes: Mapping[LayerRef, str],
 ) -> list[list[str]]:
     words = [[""] * len(refs_x) for _ in refs_y]
     places = zip(cells["x"].tolist(), cells["y"].tolist(), strict=True)
     for (x, y), point in zip(places, points_of(cells), strict=True):
-        words[int(y)][int(x)] = _hover(refs_y[int(y)], refs_x[int(x)], point, scale)
+        pair = refs_y[int(y)], refs_x[int(x)]
+        said = dict.fromkeys(notes[ref] for ref in pair if ref in notes)
+        words[int(y)][int(x)] = "<br>".join([_hover(*pair, point, scale), *map(escape, said)])
     return words
+
+
+def _last_layers(streams: Sequence[StreamSpec]) -> dict[LayerRef, str]:
+    """{last layer: how it stands to its stream's final norm}, of the streams that have one."""
+    words = {spec: norm_in_words(spec) for spec in streams}
+    return {spec.layers[-1]: f"{spec.name} {text}" for spec, text in words.items() if text}
 
 
 def _hover(a: LayerRef, b: LayerRef, cell: Point, scale: Scale) -> str:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from backend.figures.meets import fusion_at, fusion_of, losses_of
 from backend.figures.pairing import TEXT_LIKE, VISION_LIKE
+from backend.figures.sites import norm_in_words
 from backend.figures.theme import (
     FUSION_MARK,
     NEUTRAL,
@@ -142,7 +143,7 @@ def _hover(spec: StreamSpec, layer: int, rows: Sequence[StreamSpec]) -> str:
     ]
     lines += [f"paired with {', '.join(partners)}"] if partners else []
     if layer == spec.depth:
-        lines += [text for text in (losses_of(spec), spec.note) if text]
+        lines += [text for text in (norm_in_words(spec), losses_of(spec), spec.note) if text]
     return "<br>".join(map(escape, lines))
 
 

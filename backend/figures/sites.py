@@ -14,6 +14,9 @@ from backend.figures.seeds import Point, in_order, over_seeds, pairs
 from backend.figures.theme import Series
 from backend.types import BLOCK, LayerRef, StreamSpec
 
+NORM = "norm"
+"""The name of the site after a stream's final norm."""
+
 _COLUMNS = ["series", "label", "where", "position", *Point._fields]
 
 
@@ -34,6 +37,15 @@ def named_sites(spec: StreamSpec) -> tuple[LayerRef, ...]:
     return tuple(ref for ref in spec.refs if ref.site != BLOCK and ref not in outputs)
 
 
+def norm_in_words(spec: StreamSpec) -> str:
+    """How the last layer stands to the final norm, ``before the final norm (12.norm is after it)``.
+
+    "" for a stream that has no such site.
+    """
+    after = LayerRef(spec.name, spec.depth, NORM)
+    return f"before the final norm ({after.label} is after it)" if after in spec.refs else ""
+
+
 def layer_sites(
     frame: pd.DataFrame, series: Sequence[Series], stream: str, measure: str
 ) -> pd.DataFrame:
@@ -48,7 +60,7 @@ def layer_sites(
     for one, spec in having(series, stream):
         for ref in named_sites(spec):
             here = rows[rows["layer_a"].eq(ref.layer) & rows["site_a"].eq(ref.site)]
-            parts.append(_at(here, one, spec, ref, f"{stream} {ref.label}"))
+            parts.append(_at(here, one, spec, ref, f"{stream} {_named(ref)}"))
     return _together(parts)
 
 
@@ -62,7 +74,7 @@ def transition_sites(
         for ref in named_sites(spec):
             before = spec.refs[spec.refs.index(ref) - 1]
             here = rows[between(rows, before, ref)]
-            words = f"{stream} {before.label} to {ref.label}"
+            words = f"{stream} {before.label} to {_named(ref)}"
             parts.append(_at(here, one, spec, ref, words))
     return _together(parts)
 
@@ -84,7 +96,7 @@ def matching_sites(
         for ref in named_sites(deep):
             if partner := theirs.get(ref.site):
                 here = rows[between(rows, ref, partner)]
-                words = f"{deep.name} {ref.label} and {other.name} {partner.label}"
+                words = f"{deep.name} {ref.label} and {other.name} {_named(partner)}"
                 parts.append(_at(here, one, deep, ref, words))
     return _together(parts)
 
@@ -99,6 +111,10 @@ def between(rows: pd.DataFrame, a: LayerRef, b: LayerRef) -> pd.Series:
         return ahead
     first, second = in_order(a, b)
     return _is(rows, "a", first) & _is(rows, "b", second)
+
+
+def _named(ref: LayerRef) -> str:
+    return f"{ref.label} (after the final norm)" if ref.site == NORM else ref.label
 
 
 def _is(rows: pd.DataFrame, side: str, ref: LayerRef) -> pd.Series:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.theme import NEUTRAL, SERIES_COLOURS, axis, base_figure, escape, number
+from backend.figures.whiskers import whiskers
 
 _STYLES: Mapping[str, tuple[str, str]] = {
     "supported": ("diamond", "#0F9D76"),
@@ -51,15 +52,9 @@ def effect_forest(
                 mode="markers",
                 name=verdict or "one placement, not tested",
                 marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2}},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": (mine["high"] - mine["value"]).to_numpy(),
-                    "arrayminus": (mine["value"] - mine["low"]).to_numpy(),
-                    "color": colour,
-                    "thickness": 1.8 if verdict else 1,
-                    "width": 4 if verdict else 2,
-                },
+                error_x=whiskers(
+                    mine, colour, thickness=1.8 if verdict else 1, width=4 if verdict else 2
+                ),
                 hovertext=[_hover(row, percent) for row in mine.to_dict("records")],
                 hoverinfo="text",
             )

@@ -4,44 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from backend.interventions.partners import Passes
+from backend.interventions.table import (
+    ALIGNMENT,
+    BLOCK,
+    CKA,
+    DIMENSION,
+    END,
+    ENTRY,
+    SCORE,
+    WHOLE,
+    Effect,
+)
 from backend.measures import cka, effective_dimension
 from backend.measures.core.result import NAN
 from backend.train.examples import MISSING
 from backend.train.metrics import scores
 from backend.types import LayerRef, Pooling, StreamSpec, TaskSpec
-
-ENTRY, BLOCK, WHOLE, END = "k-1 to k.fusion", "k.fusion to k", "k-1 to k", "last layers"
-"""The transitions: a fusion's two halves, a layer as a whole, and the two streams at their ends."""
-
-CKA, DIMENSION, ALIGNMENT = "cka", "dimension_change", "alignment_cka"
-
-
-@dataclass(frozen=True)
-class Effect:
-    """One measured value of one stream under one partner.
-
-    ``cka``: debiased linear CKA between the two ends of a transition, as everywhere.
-    ``alignment_cka``: that of the streams' last layers (the same value in both).
-    ``dimension_change``: the natural log of the effective dimension after the transition over that
-    before. ``score:TASK``: the task's own metric, with the labels of the samples that the stream
-    has. ``crossing`` marks layers at which a fusion lies. ``value`` is NaN with a ``reason``.
-    """
-
-    stream: str
-    layer: int
-    transition: str
-    crossing: bool
-    pooling: str
-    measure: str
-    estimator: str
-    value: float
-    n: int
-    reason: str = ""
 
 
 def effects(
@@ -101,7 +83,7 @@ def score_effects(
                 value = next(s.value for s in measured if s.metric == task.metric)
             reason = "" if value == value else "the labels do not allow the metric"
             at = (spec.name, spec.depth, END, False, "")
-            yield Effect(*at, f"score:{task.name}", task.metric, value, int(there.sum()), reason)
+            yield Effect(*at, f"{SCORE}{task.name}", task.metric, value, int(there.sum()), reason)
 
 
 def transitions(spec: StreamSpec) -> Iterator[tuple[int, str, LayerRef, LayerRef]]:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backend import __version__
 from backend.errors import InputError
-from backend.interventions.run import COLUMNS, Interventions
-from backend.interventions.summary import answers, contrasts, over_seeds
+from backend.interventions.run import Interventions
+from backend.interventions.summary import contrasts, findings, over_seeds
+from backend.interventions.table import COLUMNS
+from backend.study.report import as_json
 
 TABLE, SUMMARY, ABOUT = "interventions.parquet", "contrasts.csv", "interventions.json"
 _KEY = b"fusionscope"
 
 
 def write_interventions(made: Interventions, folder: Path) -> None:
-    """Write the table with its provenance, the contrasts over seeds and the answers.
+    """Write the table with its provenance, the contrasts over seeds and the findings.
 
     InputError where ``folder`` exists or cannot be made.
     """
@@ -60,12 +60,13 @@ def read_interventions(path: Path) -> Interventions:
 
 
 def values_of(made: Interventions) -> dict[str, Any]:
-    """What was found, for JSON: NaN is null. ``about``, ``answers`` and ``contrasts``."""
-    found = [asdict(one) | {"verdict": one.verdict} for one in answers(made.table)]
+    """What was found, for JSON: NaN is null. ``about``, ``claim`` and ``contrasts``."""
+    (claim,) = json.loads(as_json([findings(made.table)]))["claims"]
+    means = over_seeds(contrasts(made.table))
     return {
         "about": _provenance(made),
-        "answers": _plain(found),
-        "contrasts": _records(over_seeds(contrasts(made.table))),
+        "claim": claim,
+        "contrasts": json.loads(means.to_json(orient="records", double_precision=15)),
     }
 
 
@@ -77,15 +78,3 @@ def _provenance(made: Interventions) -> dict[str, Any]:
         **made.about,
         "problems": list(made.problems),
     }
-
-
-def _records(frame: pd.DataFrame) -> Any:
-    return _plain(frame.to_dict("records"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and value != value else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,12 +13,10 @@ from backend.capture.sinks import PooledSink, TokenSink, Vectors
 from backend.capture.tap import Tap
 from backend.data.sample import Sample
 from backend.errors import InputError
+from backend.interventions.table import Partner
 from backend.models.adapter import Adapter
 from backend.models.edits import Edit, patch
 from backend.types import LayerRef, Pooling
-
-Partner = Literal["true", "shuffled", "constant"]
-PARTNERS: tuple[Partner, ...] = get_args(Partner)
 
 VISION, TEXT = "vision", "text"
 _SEPARATE = ("co", "cross", "gated")
@@ -38,7 +35,30 @@ class Passes:
     outputs: dict[str, dict[str, np.ndarray]]
 
 
-def derangement(n: int, seed: int, groups: Sequence[Hashable] | None = None) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Who is given whom: ``partners`` (n,) when shuffled, the sample ``constant`` when constant."""
+
+    partners: np.ndarray
+    constant: int
+
+
+def draw(
+    n: int, shuffle_seed: int, model_seed: int | None, groups: Sequence[Hashable] | None = None
+) -> Draw:
+    """Partners of n samples, drawn anew for each seed of a model.
+
+    One draw for all would be the same chance in every model, which a spread between seeds does not
+    show. Placements of one seed share theirs. InputError as :func:`derangement` raises.
+    """
+    seed = (shuffle_seed, model_seed or 0)
+    constant = int(np.random.default_rng((*seed, 1)).integers(n))
+    return Draw(derangement(n, seed, groups), constant)
+
+
+def derangement(
+    n: int, seed: int | Sequence[int], groups: Sequence[Hashable] | None = None
+) -> np.ndarray:
     """(n,) a random permutation in which no sample is given itself, or one of its own group.
 
     Samples are laid out in a random order, each group in one piece, and each takes the one that
@@ -82,34 +102,34 @@ def passes(
     partner: Partner,
     *,
     poolings: Sequence[Pooling],
-    partners: np.ndarray,
+    drawn: Draw,
     batch_size: int = 32,
 ) -> Passes:
     """Run the model over the samples with this kind of partner; on the device where it is.
 
-    ``true``: each image with its own text. ``shuffled``: image i with text ``partners[i]``; each
-    stream is then read in its own order, so that every sample's stream had a wrong partner all the
-    way. ``constant``: each image with the first sample's text, whose stream is held at every site
-    where it takes in the image (:func:`backend.models.edits.patch`) at what it is in the first
-    sample's own pass: nothing of what the image stream reads depends on the image; then the texts
-    with the first sample's image in the same way.
+    ``true``: each image with its own text. ``shuffled``: image i with text ``drawn.partners[i]``;
+    each stream is then read in its own order, so that every sample's stream had a wrong partner all
+    the way. ``constant``: each image with the text of the sample ``drawn.constant``, whose stream
+    is held at every site where it takes in the image (:func:`backend.models.edits.patch`) at what
+    it is in that sample's own pass: nothing of what the image stream reads depends on the image;
+    then the texts with that sample's image in the same way.
     """
     own = np.arange(len(samples))
     if partner == "true":
         vectors, logits = _run(adapter, samples, own, own, (), poolings, batch_size)
         return Passes(vectors, {VISION: logits, TEXT: logits})
     if partner == "shuffled":
-        vectors, logits = _run(adapter, samples, own, partners, (), poolings, batch_size)
-        back = np.argsort(partners)
+        vectors, logits = _run(adapter, samples, own, drawn.partners, (), poolings, batch_size)
+        back = np.argsort(drawn.partners)
         return Passes(
             {at: v[back] if at[0].stream == TEXT else v for at, v in vectors.items()},
             {VISION: logits, TEXT: {task: values[back] for task, values in logits.items()}},
         )
-    first = np.zeros(len(samples), dtype=np.int64)
+    same = np.full(len(samples), drawn.constant)
     merged: Vectors = {}
     outputs = {}
-    for stream, other, images, texts in ((VISION, TEXT, own, first), (TEXT, VISION, first, own)):
-        edits = held(adapter, samples[0], other)
+    for stream, other, images, texts in ((VISION, TEXT, own, same), (TEXT, VISION, same, own)):
+        edits = held(adapter, samples[drawn.constant], other)
         vectors, outputs[stream] = _run(
             adapter, samples, images, texts, edits, poolings, batch_size
         )

@@ -2,76 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from backend.data.base import Pair, PairSource, fingerprint_of
+from backend.data.base import PairSource
 from backend.errors import InputError
-from backend.interventions.effects import Effect, effects, score_effects
-from backend.interventions.partners import PARTNERS, check_partners, derangement, passes
-from backend.interventions.weights import WEIGHTS, Weights, with_weights
+from backend.interventions.effects import effects, score_effects
+from backend.interventions.partners import check_partners, passes
+from backend.interventions.question import Options, Question
+from backend.interventions.table import COLUMNS, PARTNERS, WEIGHTS, Effect
+from backend.interventions.weights import with_weights
 from backend.models.adapter import Adapter
 from backend.models.devices import choose_device
 from backend.progress import SILENT, Progress
+from backend.store import Run, kinds
+from backend.store.holder import TableHolder
+from backend.store.tables import to_pandas
 from backend.train.examples import encode
-from backend.types import POOLINGS, Pooling
-
-COLUMNS = (
-    "run",
-    "dataset",
-    "placement",
-    "seed",
-    "weights",
-    "partner",
-    *Effect.__dataclass_fields__,
-)
-"""A row a run, weights, partner, stream, layer, transition and measure."""
+from backend.types import POOLINGS
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to be asked: what to call it, how to open it, and the data that it must be of.
+    """A model to be asked: what to call it, how to open it, and the run of a store that it is of.
 
-    ``dataset`` is empty where any will do.
+    A run is asked on its own data only, and keeps what it was asked.
     """
 
     name: str
     open: Callable[[], Adapter]
-    dataset: str = ""
+    run: Run | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Interventions:
     """``table`` has the columns :data:`COLUMNS`; ``problems`` say what was left out, and why.
 
-    ``about`` says what it was made from: data, samples, seed of the shuffling, the sample whose
-    partner stands for all, models with their digests.
+    ``about`` says what it was made from: data, samples, seed of the shuffling, versions, models
+    with their digests.
     """
 
     table: pd.DataFrame
     problems: tuple[str, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is run. ``seeds``: only runs of these; ``groups``: which samples belong together."""
-
-    split: str = "test"
-    samples: int = 256
-    pooling: Pooling = "cls"
-    shuffle_seed: int = 0
-    seeds: tuple[int, ...] = ()
-    weights: tuple[Weights, ...] = WEIGHTS
-    batch_size: int = 32
-    device: str = "auto"
-    groups: tuple[Hashable, ...] | None = None
 
 
 def intervene(
@@ -82,72 +60,108 @@ def intervene(
 ) -> Interventions:
     """Every subject under (weights) x (partners) on the same samples of ``source``.
 
-    What one model cannot be asked is a problem in one line, and the others go on. InputError where
-    the data gives too few samples, and where no model at all could be asked.
+    What a run of a store was asked before is read, and what it is asked now is added to it. What
+    one model cannot be asked is a problem in one line, and the others go on. InputError where the
+    data gives too few samples, and where no model at all could be asked.
     """
     options = options or Options()
-    pairs = list(source.pairs(options.split, options.samples))
-    if len(pairs) < 4:  # debiased CKA needs four
-        raise InputError(
-            f"{len(pairs)} usable samples are too few; it takes 4 or more",
-            where=f"data {source.name}, split {options.split}",
-        )
-    partners = derangement(len(pairs), options.shuffle_seed, options.groups)
+    question = Question.of(source, options)
     device = choose_device(options.device)
-    rows: list[dict[str, object]] = []
+    tables: list[pd.DataFrame] = []
     problems: list[str] = []
-    models: dict[str, dict[str, object]] = {}
+    models: dict[str, _Model] = {}
     for at, subject in enumerate(subjects):
         progress.advance(at, len(subjects), subject.name)
+        run = subject.run
         try:
-            if subject.dataset and subject.dataset != source.name:
-                raise InputError(f"is a run on {subject.dataset}, not on {source.name}")
-            adapter = subject.open()
-            if options.seeds and adapter.seed not in options.seeds:
+            if run is not None and options.seeds and run.manifest.seed not in options.seeds:
                 continue
-            same = [name for name, one in models.items() if one["digest"] == adapter.digest]
-            if same and adapter.digest:
+            if run is not None and run.manifest.dataset.name != source.name:
+                raise InputError(f"is a run on {run.manifest.dataset.name}, not on {source.name}")
+            kept = run is not None and question.key in run.keys(kinds.INTERVENTIONS)
+            adapter = None if kept else subject.open()
+            model = _model(adapter, run)
+            if options.seeds and model.seed not in options.seeds:
+                continue
+            same = [name for name, one in models.items() if one.digest == model.digest]
+            if same and model.digest:
                 raise InputError(f"is the same model as {same[0]}")
-            check_partners(adapter)
-            adapter.to(device)
-            made, lacking = _of_model(adapter, source, pairs, partners, options)
+            if adapter is not None:
+                check_partners(adapter)
+                rows, lacking = rows_of(adapter.to(device), question)
+                problems += [_line(subject.name, error) for error in lacking]
+                if run is not None:
+                    problems += _kept(run, question, rows, subject.name)
+            elif run is not None:
+                rows = to_pandas(run.table(kinds.INTERVENTIONS, [question.key]))
         except InputError as error:
             problems.append(_line(subject.name, error))
             continue
-        problems += [_line(subject.name, error) for error in lacking]
-        placement = adapter.placement.name if adapter.placement is not None else adapter.name
-        models[subject.name] = {
-            "digest": adapter.digest,
-            "placement": placement,
-            "seed": adapter.seed,
-        }
-        common = {
-            "run": subject.name,
-            "dataset": source.name,
-            "placement": placement,
-            "seed": adapter.seed,
-        }
-        rows += [common | one for one in made]
+        models[subject.name] = model
+        known = {"run_id": subject.name, "key": question.key, "dataset": source.name}
+        seed = pd.Series([model.seed] * len(rows), dtype="Int64")
+        rows = rows.assign(**known, placement=model.placement, seed=seed)
+        tables.append(rows[list(COLUMNS)])
     progress.advance(len(subjects), len(subjects), "")
-    if not rows:
+    if not tables:
         raise InputError(
             "no model could be asked" + (f": {problems[0]}" if problems else ""),
             hint="It takes models with fusion whose checkpoints are there.",
         )
-    records = [pair.record for pair in pairs]
-    about = {
-        "data": source.name,
-        "layout": source.layout,
-        "split": source.canonical(options.split),
-        "fingerprint": fingerprint_of(records, source.tasks),
-        "samples": len(pairs),
-        "pooling": options.pooling,
-        "shuffle_seed": options.shuffle_seed,
-        "constant_sample": records[0].sample_id,
-        "models": models,
+    about = {"data": source.name, **question.params}
+    about["models"] = {name: asdict(one) for name, one in models.items()}
+    return Interventions(pd.concat(tables, ignore_index=True), tuple(problems), about)
+
+
+def rows_of(adapter: Adapter, question: Question) -> tuple[pd.DataFrame, list[InputError]]:
+    """The rows of :data:`backend.store.kinds.INTERVENTIONS` of one model; states that it lacks."""
+    options, source = question.options, question.source
+    samples = [pair.sample for pair in question.pairs]
+    streams = sorted(adapter.streams, key=lambda spec: spec.name != "vision")
+    labels = {
+        task.name: encode(task, [p.record.labels.get(task.name) for p in question.pairs]).numpy()
+        for task in adapter.tasks
+        if source.tasks.get(task.name) == task
     }
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "Int64"})
-    return Interventions(table, tuple(problems), about)
+    drawn = question.drawn(adapter.seed)
+    rows: list[dict[str, object]] = []
+    lacking: list[InputError] = []
+    for weights in WEIGHTS:
+        try:
+            model = with_weights(adapter, weights, source)
+        except InputError as error:
+            lacking.append(InputError(f"{weights}: {error.problem}", hint=error.hint))
+            continue
+        for partner in PARTNERS:
+            read = passes(
+                model,
+                samples,
+                partner,
+                poolings=POOLINGS,
+                drawn=drawn,
+                batch_size=options.batch_size,
+            )
+            found = list(effects(read, streams, options.pooling))
+            if weights == "trained":
+                found += score_effects(read, streams, adapter.tasks, labels)
+            rows += [{"weights": weights, "partner": partner, **asdict(one)} for one in found]
+    columns = ["weights", "partner", *Effect.__dataclass_fields__]
+    return pd.DataFrame(rows, columns=columns).assign(params=question.told(drawn)), lacking
+
+
+def add_interventions(run: TableHolder, adapter: Adapter, source: PairSource) -> None:
+    """Ask one model with its defaults, and keep the rows in its run, which may be unfinished.
+
+    Nothing for a model without fusion, which has no partner to exchange.
+    """
+    if not any(spec.fusion_layers for spec in adapter.streams):
+        return
+    question = Question.of(source, Options())
+    check_partners(adapter)
+    rows, lacking = rows_of(adapter, question)
+    if lacking:
+        raise lacking[0]
+    run.add(kinds.INTERVENTIONS, rows, question.key)
 
 
 def subjects_of(paths: Sequence[Path], folders: Sequence[Path] = ()) -> Iterator[Subject]:
@@ -171,10 +185,11 @@ def subjects_of(paths: Sequence[Path], folders: Sequence[Path] = ()) -> Iterator
         catalogue = Catalogue(store, Named(tuple(folders)))
         for run_id in store.run_ids():
             offer = catalogue.run(run_id)
-            dataset = store.run(run_id).manifest.dataset.name
             opened = partial(catalogue.open, offer.key)
             yield Subject(
-                run_id, partial(_lost, offer.problem) if offer.problem else opened, dataset
+                run_id,
+                partial(_lost, offer.problem) if offer.problem else opened,
+                store.run(run_id),
             )
 
 
@@ -182,47 +197,32 @@ def _lost(problem: str) -> Adapter:
     raise InputError(problem, hint="Give the directory that holds it as `models`.")
 
 
-def _of_model(
-    adapter: Adapter,
-    source: PairSource,
-    pairs: Sequence[Pair],
-    partners: np.ndarray,
-    options: Options,
-) -> tuple[list[dict[str, object]], list[InputError]]:
-    samples = [pair.sample for pair in pairs]
-    streams = sorted(adapter.streams, key=lambda spec: spec.name != "vision")
-    labels = {
-        task.name: encode(task, [p.record.labels.get(task.name) for p in pairs]).numpy()
-        for task in adapter.tasks
-        if source.tasks.get(task.name) == task
-    }
-    rows: list[dict[str, object]] = []
-    lacking: list[InputError] = []
-    for weights in options.weights:
-        try:
-            model = with_weights(adapter, weights, source)
-        except InputError as error:
-            lacking.append(InputError(f"{weights}: {error.problem}", hint=error.hint))
-            continue
-        for partner in PARTNERS:
-            read = passes(
-                model,
-                samples,
-                partner,
-                poolings=POOLINGS,
-                partners=partners,
-                batch_size=options.batch_size,
-            )
-            found = list(effects(read, streams, options.pooling))
-            if weights == "trained":
-                found += score_effects(read, streams, adapter.tasks, labels)
-            rows += [{"weights": weights, "partner": partner, **asdict(one)} for one in found]
-    return rows, lacking
+@dataclass(frozen=True)
+class _Model:
+    digest: str
+    placement: str
+    seed: int | None
+
+
+def _model(adapter: Adapter | None, run: Run | None) -> _Model:
+    """Digest, placement and seed of a model that was opened, else of its run."""
+    if adapter is not None:
+        placement = adapter.placement.name if adapter.placement is not None else adapter.name
+        return _Model(adapter.digest, placement, adapter.seed)
+    if run is None:
+        raise ValueError("neither a model nor a run")
+    return _Model(run.manifest.model.digest, run.manifest.label, run.manifest.seed)
+
+
+def _kept(run: Run, question: Question, rows: pd.DataFrame, name: str) -> list[str]:
+    """Add the rows to the run; what is wrong where they cannot be."""
+    try:
+        run.add(kinds.INTERVENTIONS, rows, question.key)
+    except InputError as error:
+        return [f"{name}: asked, but not kept: {error.problem}"]
+    return []
 
 
 def _line(name: str, error: InputError) -> str:
     hint = f". {error.hint}" if error.hint else ""
     return f"{name}: {error.problem}{hint}"
-
-
-__all__ = ["COLUMNS", "Interventions", "Options", "Subject", "intervene", "subjects_of"]

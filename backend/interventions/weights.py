@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import torch
 
 from backend.data.base import PairSource
 from backend.errors import InputError
+from backend.interventions.table import Weights
 from backend.models.adapter import Adapter
 from backend.models.dual_stream.adapter import DualStream
 from backend.models.dual_stream.model import FusionConfig, FusionModel
-
-Weights = Literal["trained", "untrained", "fresh fusion"]
-WEIGHTS: tuple[Weights, ...] = get_args(Weights)
-"""``untrained``: before the first step. ``fresh fusion``: trained encoders, fusion before it."""
 
 
 def with_weights(adapter: Adapter, weights: Weights, source: PairSource) -> Adapter:

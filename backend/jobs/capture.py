@@ -35,6 +35,7 @@ from backend.store.manifest import (
     utc_now,
 )
 from backend.store.streams import StreamInfo
+from backend.train.epochs import read_training_scores
 from backend.train.predictions import read_predictions
 from backend.types import POOLINGS, Pooling
 
@@ -138,6 +139,9 @@ def run_capture(
             measured = read_training_measures(folder)
             if measured is not None:
                 writer.add(kinds.TRAINING_MEASURES, measured)
+            by_epoch = read_training_scores(folder)
+            if by_epoch is not None:
+                writer.add(kinds.TRAINING_SCORES, by_epoch)
         if folder is not None and request.options.with_checkpoint:
             writer.add_checkpoint(folder)
         if sums:

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +22,15 @@ from backend.progress import SILENT, Progress, quiet_libraries
 from backend.store import Store
 
 if TYPE_CHECKING:
+    from backend.store import RunWriter
     from backend.train.recipe import TrainPlan
 
 PLACEMENTS = ("none", "full", "early", "middle", "late")
 SEEDS = (0, 1, 2)
 DATA = "macros"
 SAMPLES = 256
-# Activations and checkpoints are shipped for this seed, scores and measures for all.
+# Activations and checkpoints are shipped for this seed; scores, measures and what fusions do with
+# other partners for all.
 KEPT_SEED = 0
 
 _EPOCHS = 6
@@ -151,9 +152,14 @@ def folder_of(cell: Cell, work: Path) -> Path:
 
 
 def build_cell(cell: Cell, path: Path, work: Path) -> None:
-    """One run of the demo, from nothing to the store."""
+    """One run of the demo, from nothing to the store.
+
+    Checkpoints of other seeds than the kept one are not shipped (12 MB), so what their fusions do
+    with other partners is asked while they are here.
+    """
     from backend.capture.options import CaptureOptions
     from backend.data.registry import open_source
+    from backend.interventions.run import add_interventions
     from backend.jobs.capture import (
         CaptureRequest,
         measure_and_project,
@@ -185,9 +191,10 @@ def build_cell(cell: Cell, path: Path, work: Path) -> None:
             thumbnail_px=64,
         ),
     )
-    run_capture(
-        request,
-        open_request(request),
-        keep_activations=whole,
-        before_commit=partial(measure_and_project, keep_probes=whole),
-    )
+    opened = open_request(request)
+
+    def before_commit(writer: RunWriter) -> None:
+        measure_and_project(writer, keep_probes=whole)
+        add_interventions(writer, opened.adapter, opened.source)
+
+    run_capture(request, opened, keep_activations=whole, before_commit=before_commit)

@@ -31,6 +31,7 @@ from backend.measures.core.parallel import worker_count
 from backend.measures.registry import PRESETS
 from backend.measures.suite.compute import compute
 from backend.measures.suite.layers import Layers
+from backend.measures.suite.pairs import shared_spaces
 from backend.measures.suite.parts import Part, measure_key, part_of, parts_of
 from backend.measures.suite.rows import Row, tidy_frame
 from backend.progress import SILENT, Progress
@@ -250,6 +251,8 @@ def layers_of(source: VectorSource, pooling: Pooling) -> Layers:
         pooling,
         {spec.name: spec.modality for spec in source.streams},
         labels=source.labels(),
+        groups=source.groups(),
+        spaces=shared_spaces(source.streams),
     )
 
 

@@ -54,6 +54,10 @@ class VectorSource(Protocol):
         """
         ...
 
+    def groups(self) -> np.ndarray | None:
+        """(n,) strings, the same for samples that belong together; None where all stand alone."""
+        ...
+
 
 class Sink(VectorSource, Protocol):
     """A source that takes the results, too."""

@@ -30,7 +30,7 @@ from backend.measures.suite.dimensions import of_spectrum
 from backend.measures.suite.layers import site_name
 from backend.measures.suite.parts import content_key
 from backend.store import Manifest, RunWriter, kinds
-from backend.store.samples import samples_table
+from backend.store.samples import Picture, samples_table
 from backend.types import LayerRef, Pooling, Record, StreamSpec
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class StreamBuffer:
         self._writer = writer
         self._plan = StreamPlan.of(writer.manifest)
         self._rows = self._plan.part_rows(batch_size)
-        self._samples: list[tuple[Record, bytes | None]] = []
+        self._samples: list[tuple[Record, Picture]] = []
         self._gathered: list[Vectors] = []
         self._summed = 0  # of the samples
         self.streams = self._resume()
@@ -126,7 +126,7 @@ class StreamBuffer:
 
     def add(self, batch: Batch, vectors: Vectors) -> None:
         """Take one batch. InputError names the sample and the layer of a NaN or infinite value."""
-        self._samples += zip(batch.records, batch.thumbnails, strict=True)
+        self._samples += zip(batch.records, batch.pictures, strict=True)
         self._gathered.append(vectors)
         if len(self._samples) >= self._rows:
             self._write()

@@ -17,6 +17,9 @@ Similarity of two layers
 
 Chance and uncertainty
     cka(..., interval=0.95, p_value=True)    and cka_matrix: bootstrap interval, p-value, Holm
+    cka(..., groups=names)    samples that belong together (captions of a photo): no pair inside a
+                           group counts, chance and intervals are by group; so for neighbours,
+                           predictivity, retrieval and probes
     permutation_test       p-values by shuffling, corrected for looking at every cell
     holm                   Holm's correction of any p-values
     mean_over_seeds        mean, sd and t interval over runs

@@ -77,7 +77,8 @@ class Measure:
     A measure with ``shared_space`` is undefined between two spaces that the model does not bring
     together (:func:`backend.measures.suite.pairs.in_shared_space`).
     ``places``: at all layers and pairs of layers, or only at those of two streams (``"across"``).
-    A ``labelled`` measure needs the samples' labels. tests/measures derives the property tests from
+    A ``labelled`` measure needs the samples' labels; a ``grouped`` one takes ``groups=``, which
+    samples belong together. tests/measures derives the property tests from
     all of these.
     """
 
@@ -103,6 +104,7 @@ class Measure:
     places: Places = "all"
     shared_space: bool = False
     labelled: bool = False
+    grouped: bool = False
     matrix: bool = False
     of_spectrum: bool = False
     cost: int = 1
@@ -180,17 +182,17 @@ _GAP = {"default": Use()}
 
 # fmt: off
 MEASURES: Mapping[str, Measure] = MappingProxyType({m.name: m for m in (
-    Measure("cka", "CKA", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, "Kornblith et al. 2019; Nguyen et al. 2021", "Linear CKA: do the samples lie in the same geometry, up to rotation and scale? 1 means the same geometry, unrelated layers are near 0.", {"default": Use({"resamples": 1000}, together="linear_cka:cka_rows", drivers=True), "thesis": Use({"kernel": "linear", "estimator": "biased"})}, estimators=("debiased", "biased"), min_samples=4, matrix=True, cost=4),  # noqa: E501
-    Measure("cka_rbf", "CKA (RBF)", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, "Kornblith et al. 2019", "CKA with a Gaussian kernel: close neighbours count more than far ones.", {"default": Use({"kernel": "rbf", "bandwidth": 1.0}, _MEMORY)}, "rbf", estimators=("debiased", "biased"), min_samples=4, matrix=True, cost=2),  # noqa: E501
+    Measure("cka", "CKA", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, "Kornblith et al. 2019; Nguyen et al. 2021", "Linear CKA: do the samples lie in the same geometry, up to rotation and scale? 1 means the same geometry, unrelated layers are near 0.", {"default": Use({"resamples": 1000}, together="linear_cka:cka_rows", drivers=True), "thesis": Use({"kernel": "linear", "estimator": "biased"})}, estimators=("debiased", "biased"), min_samples=4, grouped=True, matrix=True, cost=4),  # noqa: E501
+    Measure("cka_rbf", "CKA (RBF)", "pairwise", "kernel:cka", (None, 1.0), SIMILARITY, "Kornblith et al. 2019", "CKA with a Gaussian kernel: close neighbours count more than far ones.", {"default": Use({"kernel": "rbf", "bandwidth": 1.0}, _MEMORY)}, "rbf", estimators=("debiased", "biased"), min_samples=4, grouped=True, matrix=True, cost=2),  # noqa: E501
     Measure("procrustes", "Procrustes distance", "pairwise", "shape:procrustes", (0.0, sqrt(2)), SIMILARITY, "Schönemann 1966; Ding et al. 2021", "What is left after the best rotation and scale: 0 is the same shape, √2 nothing in common. Bright is alike.", {"default": Use({"normalise": True, "centre": True}), "thesis": Use({"normalise": False, "centre": False})}, "shape", similarity=False, matrix=True, cost=4),  # noqa: E501
     Measure("svcca", "SVCCA", "pairwise", "cca:svcca", (0.0, 1.0), SIMILARITY, "Raghu et al. 2017", "Mean correlation of the principal subspaces (99 % of the variance); every direction counts the same, however small. By chance it grows with dimensions per sample.", {"default": Use({"variance": 0.99}), "thesis": Use({"rank": 10})}, "cca", exceeds_widths=True, matrix=True, cost=6),  # noqa: E501
     Measure("pwcca", "PWCCA", "pairwise", "cca:pwcca", (0.0, 1.0), SIMILARITY - {"orthogonal"}, "Morcos et al. 2018", "Canonical correlations weighted by how much of the first layer they explain.", {"default": Use()}, "cca", symmetric=False, direction="weighted by {a}, with {b}", exceeds_widths=True, matrix=True),  # noqa: E501
     Measure("mean_cca", "Mean CCA", "pairwise", "cca:mean_cca", (0.0, 1.0), SIMILARITY | {"invertible"}, "Hotelling 1936; Raghu et al. 2017", "Mean canonical correlation of the whole layers; any invertible map leaves it as it is.", {"default": Use()}, "cca", exceeds_widths=True, matrix=True),  # noqa: E501
-    Measure("linear_predictivity", "Linear predictivity R²", "pairwise", "predictivity:linear_predictivity", (None, 1.0), SIMILARITY - {"permutation"}, "Yamins et al. 2014; Kornblith et al. 2019", "How much of one layer's variance a linear map of the other predicts on held-out samples: 1 is all of it, 0 no more than the mean does, below 0 less than that.", {"default": Use({"folds": 5, "penalty": 0.1, "seed": 0}, 1_024)}, symmetric=False, direction="{a} predicts {b}", exact_on_itself=False, min_samples=10, matrix=True, cost=2),  # noqa: E501
-    Measure("mutual_knn", "Mutual kNN", "pairwise", "neighbours:mutual_knn", (0.0, 1.0), SIMILARITY, "Huh et al. 2024", "Share of a sample's ten nearest neighbours that both layers agree on.", _KNN | {"thesis": Use({"k": 32, "metric": "euclidean"})}, "neighbours", matrix=True, cost=2),  # noqa: E501
-    Measure("jaccard_knn", "Jaccard of kNN", "pairwise", "neighbours:jaccard_knn", (0.0, 1.0), SIMILARITY, "Jaccard 1901", "Neighbours that both layers agree on, out of all that either names.", _KNN, "neighbours", matrix=True),  # noqa: E501
-    Measure("cknna", "CKNNA", "pairwise", "neighbours:cknna", (-1.0, 1.0), SIMILARITY, "Huh et al. 2024", "CKA that looks at mutual nearest neighbours only.", {"default": Use({"k": 10})}, "neighbours", matrix=True),  # noqa: E501
-    Measure("rsa", "RSA", "pairwise", "rsa:rsa", (-1.0, 1.0), SIMILARITY, "Kriegeskorte et al. 2008", "Rank correlation of the two layers' sample-to-sample distances. 1 means the same order, unrelated layers are near 0.", {"default": Use({"comparison": "spearman", "distance": "euclidean"}, _MEMORY)}, min_samples=3, matrix=True, cost=2),  # noqa: E501
+    Measure("linear_predictivity", "Linear predictivity R²", "pairwise", "predictivity:linear_predictivity", (None, 1.0), SIMILARITY - {"permutation"}, "Yamins et al. 2014; Kornblith et al. 2019", "How much of one layer's variance a linear map of the other predicts on held-out samples: 1 is all of it, 0 no more than the mean does, below 0 less than that.", {"default": Use({"folds": 5, "penalty": 0.1, "seed": 0}, 1_024)}, symmetric=False, direction="{a} predicts {b}", exact_on_itself=False, min_samples=10, grouped=True, matrix=True, cost=2),  # noqa: E501
+    Measure("mutual_knn", "Mutual kNN", "pairwise", "neighbours:mutual_knn", (0.0, 1.0), SIMILARITY, "Huh et al. 2024", "Share of a sample's ten nearest neighbours that both layers agree on.", _KNN | {"thesis": Use({"k": 32, "metric": "euclidean"})}, "neighbours", grouped=True, matrix=True, cost=2),  # noqa: E501
+    Measure("jaccard_knn", "Jaccard of kNN", "pairwise", "neighbours:jaccard_knn", (0.0, 1.0), SIMILARITY, "Jaccard 1901", "Neighbours that both layers agree on, out of all that either names.", _KNN, "neighbours", grouped=True, matrix=True),  # noqa: E501
+    Measure("cknna", "CKNNA", "pairwise", "neighbours:cknna", (-1.0, 1.0), SIMILARITY, "Huh et al. 2024", "CKA that looks at mutual nearest neighbours only.", {"default": Use({"k": 10})}, "neighbours", grouped=True, matrix=True),  # noqa: E501
+    Measure("rsa", "RSA", "pairwise", "rsa:rsa", (-1.0, 1.0), SIMILARITY, "Kriegeskorte et al. 2008", "Rank correlation of the two layers' sample-to-sample distances. 1 means the same order, unrelated layers are near 0.", {"default": Use({"comparison": "spearman", "distance": "euclidean"}, _MEMORY)}, min_samples=3, grouped=True, matrix=True, cost=2),  # noqa: E501
     Measure("modality_gap", "Modality gap", "pairwise", "gap:modality_gap", (0.0, 2.0), DIRECTIONS, "Liang et al. 2022", "Distance of the two clouds' centres on the unit sphere, in a space that both share.", _GAP, "gap", similarity=False, equal_widths=True, places="across", shared_space=True),  # noqa: E501
     Measure("alignment", "Alignment", "pairwise", "gap:alignment", (0.0, 4.0), DIRECTIONS, "Wang & Isola 2020", "Mean squared distance of true pairs on the unit sphere: 0 is aligned.", _GAP, "gap", similarity=False, equal_widths=True, places="across"),  # noqa: E501
     *(Measure(f"recall_at_{k}", f"recall at {k}", "pairwise", "", (0.0, 1.0), SIMILARITY - {"permutation"}, "Hodosh et al. 2013", f"How often a sample's own partner is among the {k} nearest.", _RECALLS, "retrieval", places="across", cost=2) for k in (1, 5, 10)),  # noqa: E501
@@ -200,7 +202,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType({m.name: m for m in (
     Measure("stable_rank", "Stable rank", "single", "dimension:stable_rank", (1.0, None), SIMILARITY, "Rudelson & Vershynin 2007", "The total variance over that of the largest direction.", _SPECTRUM, "dimension", "stable rank", of_spectrum=True),  # noqa: E501
     Measure("two_nn", "Intrinsic dimension", "single", "intrinsic:two_nn", (0.0, None), SIMILARITY, "Facco et al. 2017", "TwoNN: from the distances to a sample's two nearest neighbours; sees curved sheets, too.", {"default": Use({"discard": 0.1})}, "dimension", "intrinsic dimension (TwoNN)", min_samples=4),  # noqa: E501
     Measure("uniformity", "Uniformity", "single", "gap:uniformity", (-8.0, 0.0), DIRECTIONS | {"orthogonal"}, "Wang & Isola 2020", "How evenly the directions cover the sphere: 0 if all are the same, about -4 if they are spread over many dimensions.", _GAP, "gap", "uniformity", places="across"),  # noqa: E501
-    Measure("linear_probe", "Linear probe", "single", "probes:linear_probe", (0.0, 1.0), frozenset({"shift"}), "Alain & Bengio 2017", "How well a linear classifier reads the labels off a layer's vectors.", _PROBES, "probes", labelled=True, estimators=("cross-validated",), cost=6),  # noqa: E501
+    Measure("linear_probe", "Linear probe", "single", "probes:linear_probe", (0.0, 1.0), frozenset({"shift"}), "Alain & Bengio 2017", "How well a linear classifier reads the labels off a layer's vectors.", _PROBES, "probes", labelled=True, grouped=True, estimators=("cross-validated",), cost=6),  # noqa: E501
 )})
 # fmt: on
 

@@ -208,11 +208,13 @@ class DirectorySource:
 
     def samples(self, entries: Iterable[Entry]) -> Rows:
         """The samples of runs; runs may have other tasks, and tasks of one name but other kinds."""
-        files: dict[tuple[tuple[str, pa.DataType], ...], list[_File]] = defaultdict(list)
+        files: dict[tuple[bool, tuple[tuple[str, pa.DataType], ...]], list[_File]] = defaultdict(
+            list
+        )
         types: dict[str, set[pa.DataType]] = defaultdict(set)
         problems: list[str] = []
         for entry in entries:
-            schema = tables.samples_schema(entry.manifest)
+            schema = tables.stored_schema(entry.manifest)
             columns = tuple(name for name in schema.names if name != "thumbnail")
             labels = tuple((f.name, f.type) for f in schema if f.name.startswith("label_"))
             run = RunFiles(self._resolved.run(entry.run_id), entry.manifest)
@@ -221,18 +223,21 @@ class DirectorySource:
             except InputError as error:  # the run was deleted since it was listed, or is broken
                 problems.append(str(error))
                 continue
-            files[labels] += [_File(path, schema, columns) for path in paths]
+            files[entry.manifest.grouped, labels] += [
+                _File(path, schema, columns) for path in paths
+            ]
             for name, kind in labels:
                 types[name].add(kind)
         selects: list[str] = []
         params: dict[str, list[str]] = {}
-        for labels, group in files.items():
-            usable, faults = self._usable(group)
+        for (grouped, labels), own in files.items():
+            usable, faults = self._usable(own)
             problems += faults
             if usable:
                 name = f"files_samples_{len(params)}"
                 params[name] = [str(file.path) for file in usable]
-                selects.append(_select_samples([label for label, _ in labels], types, name))
+                names = [label for label, _ in labels]
+                selects.append(_select_samples(names, types, name, grouped=grouped))
         if not selects:
             columns_of = {name: sql_type(min(kinds, key=str)) for name, kinds in types.items()}
             return no_rows(SAMPLE_COLUMNS | columns_of | {"thumbnail": "BLOB"}, problems)
@@ -312,8 +317,13 @@ def _read(name: str) -> str:
     return f"read_parquet(${name}, filename=true, hive_partitioning=false)"
 
 
-def _select_samples(labels: Sequence[str], types: Mapping[str, set[pa.DataType]], name: str) -> str:
-    """SELECT over the samples of runs with the same labels; text where other runs disagree."""
+def _select_samples(
+    labels: Sequence[str], types: Mapping[str, set[pa.DataType]], name: str, *, grouped: bool
+) -> str:
+    """SELECT over the samples of runs with the same labels; text where other runs disagree.
+
+    ``grouped``: whether the files have the columns of groups, which are null where they have not.
+    """
     columns = []
     for label in map(identifier, labels):
         agreed = len(types[label[1:-1].replace('""', '"')]) == 1
@@ -321,5 +331,9 @@ def _select_samples(labels: Sequence[str], types: Mapping[str, set[pa.DataType]]
     # .../<run>/samples/part-<start>.parquet, or .../<run>/samples.parquet of an older run
     owner = "parse_path(filename)"
     run_id = f"CASE WHEN {owner}[-1] = 'samples.parquet' THEN {owner}[-2] ELSE {owner}[-3] END"
-    listed = ", ".join(["sample_id", "split", "text", *columns, "thumbnail"])
+    together = [
+        column if grouped else f"CAST(NULL AS VARCHAR) AS {column}"
+        for column in map(identifier, ("group", "image_digest"))
+    ]
+    listed = ", ".join(["sample_id", "split", "text", *together, *columns, "thumbnail"])
     return f"SELECT {run_id} AS run_id, {listed} FROM {_read(name)}"

@@ -179,6 +179,7 @@ def _mapping(run: Run, streams: set[str], with_scores: bool) -> str:
         if spec.name in streams:
             info = StreamInfo.of(spec).model_dump(mode="json")
             values = {key: info[key] for key in ("modality", "sites", "meets", "note")}
+            values["space"] = info.get("space")
             lines += _table(f"[streams.{_toml(spec.name)}]", values)
     return "\n".join(lines) + "\n"
 

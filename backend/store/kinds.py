@@ -220,6 +220,33 @@ TRAINING_MEASURES = Kind(
     optional=("_b",),
     check=_reasoned,
 )
+
+
+def _whole_training(table: pa.Table) -> None:
+    """Epochs 1..N, and one of them, the same for all metrics, is the one that was kept."""
+    epochs = table["epoch"].to_numpy()
+    if not np.array_equal(np.unique(epochs), np.arange(1, 1 + epochs.max(initial=0))):
+        raise ValueError("column epoch does not count from 1 without gaps")
+    kept = table["kept"].to_numpy(zero_copy_only=False)
+    chosen = np.unique(epochs[kept])
+    if len(table) and (len(chosen) != 1 or not kept[epochs == chosen[0]].all()):
+        raise ValueError("column kept does not mark one epoch")
+
+
+TRAINING_SCORES = Kind(
+    "training_scores",
+    _required(
+        ("epoch", pa.int32()),
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("split", pa.string()),
+        ("value", pa.float64()),
+        ("kept", pa.bool_()),
+    ),
+    "scores on the dev split after each epoch of training, and which epoch was kept",
+    keyed=False,
+    check=_whole_training,
+)
 PROBE_NUMBERS: dict[str, np.dtype] = {
     "mean": np.dtype("<f8"),
     "scale": np.dtype("<f8"),
@@ -267,6 +294,26 @@ PROBES = Kind(
     wide=tuple((name, dtype.itemsize) for name, dtype in PROBE_NUMBERS.items()),
     check=_usable_probes,
 )
+INTERVENTIONS = Kind(
+    "interventions",
+    _required(
+        ("weights", pa.string()),
+        ("partner", pa.string()),
+        ("stream", pa.string()),
+        ("layer", pa.int32()),
+        ("transition", pa.string()),
+        ("crossing", pa.bool_()),
+        ("pooling", pa.string()),
+        ("measure", pa.string()),
+        ("estimator", pa.string()),
+        ("value", pa.float64()),
+        ("n", pa.int64()),
+        ("reason", pa.string()),
+        ("params", pa.string()),
+    ),
+    "what a stream makes of its own, of another sample's and of a constant partner, trained or not",
+    check=_reasoned,
+)
 COMPARISONS = Kind(
     "comparisons",
     _MEASURES,
@@ -286,7 +333,9 @@ KINDS: tuple[Kind, ...] = (
     SCORES,
     PREDICTIONS,
     TRAINING_MEASURES,
+    TRAINING_SCORES,
     PROBES,
+    INTERVENTIONS,
     COMPARISONS,
 )
 

@@ -16,7 +16,7 @@ from backend.store.streams import Form, Id, StreamInfo, captures
 from backend.store.upgrade import upgraded
 from backend.types import LayerRef, Pooling, StreamSpec, TaskKind, TaskSpec
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 Dtype = Literal["float32", "float16"]
 OriginKind = Literal["capture", "import"]
@@ -25,7 +25,7 @@ Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
 
 
 # Fields that stand in run.json only where they say something else.
-_USUAL: dict[str, object] = {"streaming": False, "parts": True, "absent": ()}
+_USUAL: dict[str, object] = {"streaming": False, "parts": True, "grouped": True, "absent": ()}
 
 
 class ModelInfo(Form):
@@ -92,12 +92,13 @@ class Manifest(Form):
     and a missing placement is not the placement ``none``. ``streaming`` marks a run whose layers
     were summed while the model ran and never kept; it stands in run.json only where it is true.
     ``parts`` is false, and only then in run.json, for a run of versions 1 and 2: its samples and
-    each of its layers lie in one file, those of version 3 in parts. ``absent`` names the layers
-    that the streams declare and the run never had vectors of (``"vision-0-cls"``): who imports
-    activations may not have all.
+    each of its layers lie in one file, those of later versions in parts. ``grouped`` is false, and
+    only then in run.json, for a run of versions 1 to 3: its samples have no columns ``group`` and
+    ``image_digest``. ``absent`` names the layers that the streams declare and the run never had
+    vectors of (``"vision-0-cls"``): who imports activations may not have all.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     run_id: Id
     model: ModelInfo
     placement: PlacementInfo | None
@@ -107,6 +108,7 @@ class Manifest(Form):
     dtype: Dtype
     streaming: bool = False
     parts: bool = True
+    grouped: bool = True
     absent: Annotated[tuple[str, ...], Field(strict=False)] = ()
     versions: dict[str, str]
     created: str

@@ -21,10 +21,11 @@ from backend.store.contents import TableContents
 from backend.store.files import published
 from backend.store.index import Entry, table_of
 from backend.store.kinds import Kind, kinds_of
+from backend.store.numbers import NumberedRuns
 from backend.store.packed import COLUMNS, ENTRY_COLUMNS, PACK_VERSION
 from backend.store.reader import Store
 from backend.store.run import Run
-from backend.store.source import OWNER
+from backend.store.source import OWNER, SAMPLE_COLUMNS
 
 STORAGE_VERSION = "v1.0.0"
 """The oldest DuckDB that reads a packed file; newer ones do as well."""
@@ -49,13 +50,15 @@ def pack(
     out: Path,
     *,
     activations: bool = True,
+    numbers: bool = False,
     replace: bool = False,
     progress: Progress = SILENT,
 ) -> Packed:
     """Write everything that the pages need into ``out``; checkpoints stay where they are.
 
     The file appears whole or not at all, a file of that name is kept unless ``replace``. Without
-    ``activations`` what is computed from them is still there. Anything that cannot be read raises
+    ``activations`` what is computed from them is still there; ``numbers`` leaves out all that shows
+    or names a sample, too (:mod:`backend.store.numbers`). Anything that cannot be read raises
     InputError: a file for exchange says nothing of what it lacks. Memory is bounded by 32 MiB of
     vectors, the largest table and DuckDB's own 512 MB.
     """
@@ -76,7 +79,8 @@ def pack(
         with published(out, replace=replace) as temporary:
             try:
                 with closing(_opened(temporary)) as connection:
-                    packer = _Packer(store, connection, activations, progress)
+                    numbered = NumberedRuns() if numbers else None
+                    packer = _Packer(store, connection, activations, progress, numbered)
                     packer.pack(listing.entries)
                     connection.execute(f"CHECKPOINT {PACKED}")
                     connection.execute(f"DETACH {PACKED}")
@@ -117,10 +121,12 @@ class _Packer:
         connection: duckdb.DuckDBPyConnection,
         activations: bool,
         progress: Progress,
+        numbered: NumberedRuns | None,
     ) -> None:
         self._store = store
         self._connection = connection
-        self._activations = activations
+        self._activations = activations and numbered is None
+        self._numbered = numbered
         self._progress = progress
         self._waiting: dict[str, list[pa.Table]] = {}
         self._waiting_bytes = 0
@@ -137,6 +143,8 @@ class _Packer:
         self._insert("fusionscope", made_by)
         self._total = sum(entry.n * (1 + self._n_captures(entry)) for entry in entries)
         runs = {entry.run_id: self._store.run(entry.run_id) for entry in entries}
+        if self._numbered:
+            runs = {run_id: self._numbered.run(run) for run_id, run in runs.items()}
         for entry in entries:
             run = runs[entry.run_id]
             self._pack_samples(run)
@@ -144,7 +152,11 @@ class _Packer:
             has_activations = self._n_captures(entry) > 0
             if has_activations:
                 self._pack_vectors(run)
-            row = entry._replace(has_activations=has_activations, has_checkpoint=False)
+            row = entry._replace(
+                run_json=run.contents.manifest(),
+                has_activations=has_activations,
+                has_checkpoint=False,
+            )
             self._insert("runs", table_of([row]).select(list(ENTRY_COLUMNS)))
             self._runs += 1
         for kind in kinds_of("pair"):
@@ -169,7 +181,7 @@ class _Packer:
             columns = {
                 "run_id": pa.array([run.run_id] * len(rows)),
                 "row": pa.array(rows),
-                **{name: table[name] for name in ("sample_id", "split", "text")},
+                **{name: table[name] for name in SAMPLE_COLUMNS if name != "run_id"},
                 "labels": pa.array(texts if labels else ["{}"] * len(rows)),
                 "thumbnail": table["thumbnail"],
             }

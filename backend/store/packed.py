@@ -39,7 +39,7 @@ from backend.store.source import (
     no_rows,
 )
 
-PACK_VERSION = 1
+PACK_VERSION = 2
 
 ENTRY_COLUMNS = {
     field.name: sql_type(field.type)
@@ -53,7 +53,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "samples": {
         "run_id": "VARCHAR",
         "row": "BIGINT",
-        **dict.fromkeys(("sample_id", "split", "text", "labels"), "VARCHAR"),
+        **dict.fromkeys(
+            ("sample_id", "split", "text", "group", "image_digest", "labels"), "VARCHAR"
+        ),
         "thumbnail": "BLOB",
     },
     "captures": {
@@ -271,7 +273,7 @@ def _select_samples(
         {label: ["VARCHAR"] if pa.types.is_list(kind) else sql_type(kind) for label, kind in labels}
     )
     read = f", from_json(labels, {literal(structure)}) AS l" if labels else ""
-    listed = ", ".join(["run_id", "sample_id", "split", "text", *columns, "thumbnail"])
+    listed = ", ".join([*map(identifier, SAMPLE_COLUMNS), *columns, "thumbnail"])
     return (
         f"SELECT {listed} FROM (SELECT *{read} FROM {PACKED}.samples "
         f"WHERE list_contains(${name}, run_id))"

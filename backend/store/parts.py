@@ -40,10 +40,11 @@ class PartWriter:
     def write(self, start: int, samples: pa.Table, vectors: Vectors) -> None:
         """Write the rows from ``start`` on with all their layers; they count once this returns.
 
-        ``samples`` has the columns of the run's samples (``thumbnail`` may be left out); each array
-        of ``vectors`` is (rows, width of its site) of the manifest's dtype. NaN and infinite values
-        are kept: measures name them. A wrong shape, dtype or column raises ValueError, a sample id
-        that occurs twice or a start that is taken InputError; nothing is written then.
+        ``samples`` has the columns of the run's samples (``group``, ``image_digest`` and
+        ``thumbnail`` may be left out); each array of ``vectors`` is (rows, width of its site) of
+        the manifest's dtype. NaN and infinite values are kept: measures name them. A wrong shape,
+        dtype or column raises ValueError, a sample id that occurs twice or a start that is taken
+        InputError; nothing is written then.
         """
         self.put(start, self.checked(samples, vectors), vectors)
 
@@ -78,10 +79,12 @@ class PartWriter:
             raise ValueError("a part needs at least one sample")
         if vectors and self.manifest.streaming:
             raise ValueError("a streaming run keeps no vectors")
-        if "thumbnail" not in samples.column_names:
-            nothing = pa.nulls(samples.num_rows, pa.binary())
-            samples = samples.append_column("thumbnail", nothing)
-        table = tables.to_table(samples, tables.samples_schema(self.manifest), "samples")
+        schema = tables.samples_schema(self.manifest)
+        for name in ("group", "image_digest", "thumbnail"):
+            if name not in samples.column_names:
+                nothing = pa.nulls(samples.num_rows, schema.field(name).type)
+                samples = samples.append_column(name, nothing)
+        table = tables.to_table(samples, schema, "samples")
         for (ref, pooling), array in vectors.items():
             self._check_vectors(ref, pooling, array, samples.num_rows)
         hashes = hashes_of(table["sample_id"])

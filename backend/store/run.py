@@ -12,9 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backend.data.groups import Grouping
 from backend.errors import InputError
 from backend.store.absent import missing_vectors
 from backend.store.contents import RunContents
+from backend.store.grouping import grouping_in
 from backend.store.holder import TableHolder
 from backend.store.kinds import (
     DRIVERS,
@@ -135,6 +137,21 @@ class Run(TableHolder):
         table = self.contents.samples(schema, [f"label_{task.name}" for task in tasks], None)
         columns = {task.name: [table[f"label_{task.name}"]] for task in tasks}
         return labels_of(tasks, columns, f"samples of run {self.run_id}")
+
+    def grouping(self) -> Grouping:
+        """Which samples belong together; see :func:`backend.data.groups.grouping`."""
+        return self._grouping
+
+    @cached_property
+    def _grouping(self) -> Grouping:
+        return grouping_in(self.contents, samples_schema(self.manifest), self.n)
+
+    def groups(self) -> np.ndarray | None:
+        """(n,) the name of each sample's group in the run's order; None where all stand alone.
+
+        Given by the data set, else found: samples with the same image or text are one.
+        """
+        return self.grouping().names
 
     # Vectors
 

@@ -92,7 +92,24 @@ class RunFiles(RunTables):
     def samples(
         self, schema: pa.Schema, columns: Sequence[str], rows: np.ndarray | None
     ) -> pa.Table:
-        """Columns of all samples in row order, or of ``rows`` (row numbers) in their order."""
+        """Columns of all samples in row order, or of ``rows`` (row numbers) in their order.
+
+        A column that the files of an older run lack is null.
+        """
+        stored = tables.stored_schema(self._manifest).names
+        # One column tells how many rows there are.
+        here = [name for name in columns if name in stored] or ["sample_id"]
+        table = self._stored_samples(schema, here, rows)
+        for name in columns:
+            if name not in stored:
+                table = table.append_column(
+                    schema.field(name), pa.nulls(len(table), schema.field(name).type)
+                )
+        return table.select(list(columns))
+
+    def _stored_samples(
+        self, schema: pa.Schema, columns: Sequence[str], rows: np.ndarray | None
+    ) -> pa.Table:
         paths = self.sample_files()
         if rows is None:
             return pa.concat_tables(tables.read_parquet(path, columns) for path in paths)

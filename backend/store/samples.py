@@ -1,8 +1,9 @@
-"""Samples on their way into the store: records and thumbnails as the table that it keeps."""
+"""Samples on their way into the store: records and pictures as the table that it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -10,20 +11,31 @@ from backend.store.tables import label_type
 from backend.types import Label, Record, TaskSpec
 
 
-def samples_table(
-    samples: Sequence[tuple[Record, bytes | None]], tasks: Sequence[TaskSpec]
-) -> pa.Table:
-    """Records and their thumbnails as the store's samples: labels by name, not by number."""
+@dataclass(frozen=True)
+class Picture:
+    """What the store keeps of a sample's image: a small WebP, and the digest of its pixels.
+
+    Either is None where there is none; ``digest`` also where only the small one is known.
+    """
+
+    thumbnail: bytes | None = None
+    digest: str | None = None
+
+
+def samples_table(samples: Sequence[tuple[Record, Picture]], tasks: Sequence[TaskSpec]) -> pa.Table:
+    """Records and their pictures as the store's samples: labels by name, not by number."""
     records = [record for record, _ in samples]
     columns: dict[str, object] = {
         "sample_id": [record.sample_id for record in records],
         "split": [record.split for record in records],
         "text": [record.text for record in records],
+        "group": pa.array([record.group or None for record in records], pa.string()),
+        "image_digest": pa.array([picture.digest for _, picture in samples], pa.string()),
     }
     for task in tasks:
         labels = [_named(task, record.labels.get(task.name)) for record in records]
         columns[f"label_{task.name}"] = pa.array(labels, label_type(task))
-    columns["thumbnail"] = pa.array([image for _, image in samples], pa.binary())
+    columns["thumbnail"] = pa.array([picture.thumbnail for _, picture in samples], pa.binary())
     return pa.table(columns)
 
 

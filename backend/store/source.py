@@ -121,7 +121,7 @@ class Source(Protocol):
         ...
 
     def samples(self, entries: Iterable[Entry]) -> Rows:
-        """The samples of runs: run_id, sample_id, split, text, every label, thumbnail."""
+        """The samples of runs: :data:`SAMPLE_COLUMNS`, every label, thumbnail."""
         ...
 
 
@@ -136,6 +136,8 @@ SAMPLE_COLUMNS = {
     "sample_id": "VARCHAR",
     "split": "VARCHAR",
     "text": "VARCHAR",
+    "group": "VARCHAR",
+    "image_digest": "VARCHAR",
 }
 """{column: SQL type} in front of the labels of :meth:`Source.samples`."""
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from backend.store.paths import ID_PATTERN
 from backend.types import BLOCK, How, LayerRef, Meet, Pooling, Site, StreamSpec
@@ -40,7 +47,8 @@ class StreamInfo(Form):
 
     ``sites`` in order, each ``LABEL:WIDTH``: ``"4:768"``, ``"4.fusion:768"``, with the word
     ``pooled`` where the model has made one vector of the tokens (``"12.projected:512 pooled"``).
-    Layers that follow each other at one width are one entry: ``"0-3:768"``.
+    Layers that follow each other at one width are one entry: ``"0-3:768"``. ``space`` is written
+    only where there is one.
     """
 
     name: Id
@@ -49,6 +57,14 @@ class StreamInfo(Form):
     meets: Annotated[tuple[MeetInfo, ...], Field(strict=False)] = ()
     poolings: Annotated[tuple[Pooling, ...], Field(strict=False)]
     note: str = ""
+    space: Id | Literal[""] = ""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        written: dict[str, object] = write(self)
+        if not self.space:
+            del written["space"]
+        return written
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -71,6 +87,7 @@ class StreamInfo(Form):
             meets=meets,
             poolings=spec.poolings,
             note=spec.note,
+            space=spec.space,
         )
 
     @property
@@ -83,7 +100,7 @@ class StreamInfo(Form):
 def _spec_of(info: StreamInfo) -> StreamSpec:
     meets = tuple(Meet(meet.layer, meet.how, meet.reads, meet.site) for meet in info.meets)
     sites = parsed_sites(info.sites)
-    return StreamSpec(info.name, info.modality, sites, meets, info.poolings, info.note)
+    return StreamSpec(info.name, info.modality, sites, meets, info.poolings, info.note, info.space)
 
 
 def stream_summary(spec: StreamSpec) -> dict[str, object]:

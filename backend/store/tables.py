@@ -23,20 +23,35 @@ _LABEL_TYPES = {
     "multilabel": pa.list_(pa.string()),
 }
 _LAYERS = b"fusionscope.layers"
+_GROUPED = ("group", "image_digest")
 _SAMPLE_ROW_GROUP = 256  # so that showing one sample reads few thumbnails
 
 
 def samples_schema(manifest: Manifest) -> pa.Schema:
-    """Columns of a run's samples: id, split, text, one ``label_<task>`` a task, thumbnail."""
+    """Columns of a run's samples: id, split, text, group, digest of the image, one
+    ``label_<task>`` a task, thumbnail.
+
+    ``group`` is null where the data set does not give one, ``image_digest`` (see
+    :func:`backend.data.images.image_digest`) where there is no image.
+    """
     return pa.schema(
         [
             pa.field("sample_id", pa.string(), nullable=False),
             pa.field("split", pa.string(), nullable=False),
             pa.field("text", pa.string(), nullable=False),
+            *[pa.field(name, pa.string()) for name in _GROUPED],
             *[pa.field(f"label_{task.name}", label_type(task)) for task in manifest.tasks],
             pa.field("thumbnail", pa.binary()),
         ]
     )
+
+
+def stored_schema(manifest: Manifest) -> pa.Schema:
+    """The columns that a run's files of samples have: older runs lack some."""
+    schema = samples_schema(manifest)
+    if manifest.grouped:
+        return schema
+    return pa.schema([field for field in schema if field.name not in _GROUPED])
 
 
 def label_type(task: TaskSpec) -> pa.DataType:
@@ -108,7 +123,11 @@ def write_samples(path: Path, table: pa.Table, *, layers: int) -> None:
         path,
         row_group_size=_SAMPLE_ROW_GROUP,
         compression=codecs,
-        use_dictionary=[n for n in table.column_names if n not in ("sample_id", "thumbnail")],
+        use_dictionary=[
+            name
+            for name in table.column_names
+            if name not in ("sample_id", "image_digest", "thumbnail")
+        ],
         write_statistics=[name for name in leaves if name != "thumbnail"],
         write_page_checksum=True,
     )

@@ -63,7 +63,12 @@ def from_version_2(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "schema_version": 3, "parts": False}
 
 
-_STEPS = {1: from_version_1, 2: from_version_2}
+def from_version_3(raw: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of version 3 as one of version 4, whose samples say what belongs together."""
+    return {**raw, "schema_version": 4, "grouped": False}
+
+
+_STEPS = {1: from_version_1, 2: from_version_2, 3: from_version_3}
 
 
 def upgraded(raw: dict[str, Any], version: int) -> dict[str, Any]:

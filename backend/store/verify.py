@@ -98,7 +98,7 @@ def _blamed(error: InputError, files: RunFiles) -> Path:
 
 
 def _check_samples(run: Run, files: RunFiles, ids: pa.Array) -> Problems:
-    schema = tables.samples_schema(run.manifest)
+    schema = tables.stored_schema(run.manifest)
     for path, part in zip(files.sample_files(), files.ranges, strict=True):
         try:
             tables.verify_pages(path, [n for n in schema.names if n not in ("thumbnail",)])

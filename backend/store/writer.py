@@ -12,9 +12,11 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
+from backend.data.groups import Grouping
 from backend.errors import InputError
 from backend.store.contents import TableContents
 from backend.store.files import fsync_tree, published
+from backend.store.grouping import GROUPING_COLUMNS, grouping_of
 from backend.store.holder import TableHolder
 from backend.store.labels import Labels, labels_of
 from backend.store.manifest import Manifest
@@ -42,7 +44,7 @@ class RunWriter(TableHolder):
 
     def __init__(self, store: StorePaths, manifest: Manifest, *, replace: bool = False) -> None:
         # A manifest that was read from an older run describes the same work.
-        self.manifest = manifest.model_copy(update={"parts": True})
+        self.manifest = manifest.model_copy(update={"parts": True, "grouped": True})
         self._store = store
         self._place = Workplace(store, self.manifest, replace=replace)
         self._files = RunTables(self._place.run)
@@ -152,6 +154,16 @@ class RunWriter(TableHolder):
         }
         return labels_of(self.manifest.tasks, columns, f"run {self.manifest.run_id}")
 
+    def grouping(self) -> Grouping:
+        """Which of the written samples belong together; see :meth:`Run.grouping`."""
+        names = ["sample_id", *GROUPING_COLUMNS]
+        columns = {name: _joined(self._parts.column(name)) for name in names}
+        return grouping_of(pa.table(columns), lambda: self._parts.column("thumbnail"))
+
+    def groups(self) -> np.ndarray | None:
+        """(n_written,) the name of each sample's group; see :meth:`Run.groups`."""
+        return self.grouping().names
+
     def captured(self) -> tuple[tuple[LayerRef, Pooling], ...]:
         """Layers and poolings of the written parts, by stream, pooling and position."""
         return self._parts.layers
@@ -220,3 +232,8 @@ class RunWriter(TableHolder):
         _ = self._parts
         self._finished, self._written = True, None
         self._place.clear()
+
+
+def _joined(pieces: Iterator[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Columns of strings one after the other."""
+    return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pa.string())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from backend.figures.pairing import Pair, paired
 from backend.figures.scores import metric_name
+from backend.study.effects import found
 from backend.study.findings import (
     ALIGNMENT,
     MIN_PLACEMENTS,
@@ -158,28 +160,20 @@ def _finding(
             weakest = min(left, key=lambda item: item[1] * np.sign(linear.value))
             notes.append(f"Without {names[weakest[0]]}, r = {weakest[1]:.2f}.")
             robust = robust and bool(np.sign(weakest[1]) == np.sign(linear.value))
-    return Finding(
-        claim=ALIGNMENT.key,
-        dataset=dataset,
-        setting=setting,
+    one = found(
+        ALIGNMENT,
+        (dataset, setting),
+        linear,
         subject=name,
         quantity="Pearson's r",
-        value=linear.value,
-        low=linear.low,
-        high=linear.high,
-        n=linear.n,
         unit="placements",
-        p=linear.p,
-        se=linear.se,
-        freedom=linear.freedom,
         expected=expected,
         task=task,
         metric=metric,
         measure=measure,
-        sentence=sentence,
         robust=robust,
-        notes=tuple(notes),
     )
+    return replace(one, sentence=sentence, notes=tuple(notes))
 
 
 def _r(value: float) -> str:

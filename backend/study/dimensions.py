@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from backend.study.cross_attention import at_cross_attention
+from backend.study.effects import found
 from backend.study.findings import DIMENSION, ClaimResult, Finding, interval, per_seed, percent
+from backend.study.resolution import Compared, Curves, Size, Sizes, resolution
 from backend.study.runs import Block, StudyRun, blocks, lacking_plain, placement_order
 from backend.study.statistics import NAN, equivalence_p, mean_estimate
 from backend.types import BLOCK, StreamSpec
@@ -45,10 +48,8 @@ def fuses_early(run: StudyRun) -> bool:
     return bool(fusing) and all(max(s.fusion_layers) <= s.depth / 2 for s in fusing)
 
 
-def dimension_curves(
-    measures: pd.DataFrame, site: str = BLOCK
-) -> dict[tuple[str, str], dict[int, float]]:
-    """{(run, stream): {layer: effective dimension}} of one kind of site, where it is positive."""
+def dimension_curves(measures: pd.DataFrame, site: str = BLOCK) -> Curves:
+    """Effective dimensions at one kind of site, where they are positive."""
     if measures.empty:
         return {}
     rows = measures[
@@ -56,76 +57,69 @@ def dimension_curves(
         & measures["site_a"].eq(site)
         & measures["value"].gt(0)
     ]
-    curves: dict[tuple[str, str], dict[int, float]] = {}
-    for run_id, stream, layer, value in zip(
-        rows["run_id"], rows["stream_a"], rows["layer_a"], rows["value"], strict=True
+    curves: Curves = {}
+    for run_id, stream, layer, value, n in zip(
+        rows["run_id"], rows["stream_a"], rows["layer_a"], rows["value"], rows["n"], strict=True
     ):
-        curves.setdefault((run_id, stream), {})[int(layer)] = float(value)
+        curves.setdefault((run_id, stream), {})[int(layer)] = Size(float(value), int(n))
     return curves
 
 
-def log_ratio(curve: dict[int, float], base: dict[int, float], first: int) -> float:
-    """Mean over layers from ``first`` on of log(curve / base); NaN where none is in both."""
-    logs = [math.log(value / base[k]) for k, value in curve.items() if k >= first and k in base]
+def from_first(curve: Sizes, base: Sizes, first: int) -> list[Compared]:
+    """(size, that of ``base``) at every layer from ``first`` on that both have."""
+    return [(size, base[k]) for k, size in curve.items() if k >= first and k in base]
+
+
+def log_ratio(pairs: Sequence[Compared]) -> float:
+    """Mean log ratio of the first to the second; NaN where there are none."""
+    logs = [math.log(one.value / other.value) for one, other in pairs]
     return sum(logs) / len(logs) if logs else NAN
 
 
-def _finding(
-    block: Block,
-    placement: str,
-    modality: str,
-    curves: dict[tuple[str, str], dict[int, float]],
-) -> Finding:
-    values, spec = _log_ratios(block, placement, modality, curves)
+def _finding(block: Block, placement: str, modality: str, curves: Curves) -> Finding:
+    values, pairs, spec = _log_ratios(block, placement, modality, curves)
     estimate = mean_estimate(list(values.values()))
-    unchanged = modality == "text"
-    p = estimate.p
-    if unchanged:
+    same = modality == "text"
+    if same:
         low, high = (math.log1p(end) for end in DIMENSION.negligible)
-        p = equivalence_p(estimate, low, high)
+        estimate = replace(estimate, p=equivalence_p(estimate, low, high))
     name = spec.name if spec else modality
-    change, low, high = (math.expm1(v) for v in (estimate.value, estimate.low, estimate.high))
+    resolved = resolution(pairs, spec.width if spec else 0, same=same)
+    one = found(
+        DIMENSION,
+        (block.dataset, block.setting),
+        estimate,
+        subject=f"{name}, {placement}",
+        quantity="relative change of effective dimension",
+        unit="pairs",
+        expected=0 if same else -1,
+        measure="effective_dimension",
+        judged=resolved.enough,
+    )
     if estimate.n > 1 and spec is not None:
+        least = "at least " if resolved.at_least else ""
         sentence = (
             f"On {block.where}, {name}'s effective dimension under {placement} fusion is "
-            f"{100 * abs(change):.0f} % {'higher' if change > 0 else 'lower'} than without fusion, "
-            f"from layer {spec.fusion_layers[0]} on ({interval(low, high, percent)}; {estimate.n} "
-            "pairs of runs with the same seed)."
+            f"{least}{100 * abs(one.value):.0f} % {'higher' if one.value > 0 else 'lower'} than "
+            f"without fusion, from layer {spec.fusion_layers[0]} on "
+            f"({interval(one.low, one.high, percent)}; {estimate.n} pairs of runs with the same "
+            "seed)."
         )
     else:
         sentence = (
             f"On {block.where}, not enough runs to say for {name} under {placement} fusion: it "
             f"takes {lacking_plain(block)}, and measured effective dimension."
         )
-    return Finding(
-        claim=DIMENSION.key,
-        dataset=block.dataset,
-        setting=block.setting,
-        subject=f"{name}, {placement}",
-        quantity="relative change of effective dimension",
-        value=change,
-        low=low,
-        high=high,
-        n=estimate.n,
-        unit="pairs",
-        p=p,
-        expected=0 if unchanged else -1,
-        se=estimate.se,
-        freedom=estimate.freedom,
-        measure="effective_dimension",
-        sentence=sentence,
-    )
+    return replace(one, sentence=sentence, notes=(resolved.note,) if resolved.note else ())
 
 
 def _log_ratios(
-    block: Block,
-    placement: str,
-    modality: str,
-    curves: dict[tuple[str, str], dict[int, float]],
-) -> tuple[dict[int, float], StreamSpec | None]:
-    """{seed: mean log ratio}, and the stream that it is about."""
+    block: Block, placement: str, modality: str, curves: Curves
+) -> tuple[dict[int, float], list[Compared], StreamSpec | None]:
+    """{seed: mean log ratio}, all that is compared, and the stream that it is about."""
     plain = [run for run in block.runs if not run.fuses]
     ratios: list[tuple[int, float]] = []
+    compared: list[Compared] = []
     shown: StreamSpec | None = None
     for run in block.runs:
         spec = run.of_modality(modality)
@@ -138,5 +132,7 @@ def _log_ratios(
         for other in plain:
             if other.seed == run.seed:
                 base = curves.get((other.run_id, spec.name), {})
-                ratios.append((run.seed, log_ratio(curve, base, spec.fusion_layers[0])))
-    return per_seed(ratios), shown
+                pairs = from_first(curve, base, spec.fusion_layers[0])
+                ratios.append((run.seed, log_ratio(pairs)))
+                compared += pairs
+    return per_seed(ratios), compared, shown

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from backend.figures.pairing import Pair
 from backend.study.alignment import alignment_points, alignment_tracks_score
+from backend.study.convergence import NO_CURVES, DevCurve, Key
 from backend.study.dimensions import fusion_compresses_vision
 from backend.study.findings import ClaimResult
+from backend.study.items import NO_ITEMS, TestItems
 from backend.study.judging import judge
 from backend.study.runs import StudyRun
 from backend.study.scores import late_wins
@@ -25,6 +27,9 @@ def examine(
     estimator: str = "debiased",
     pair: Pair | None = None,
     points: pd.DataFrame | None = None,
+    items: TestItems = NO_ITEMS,
+    curves: Mapping[Key, DevCurve] = NO_CURVES,
+    also: Sequence[ClaimResult] = (),
 ) -> tuple[ClaimResult, ...]:
     """Every claim, asked of these runs.
 
@@ -32,6 +37,9 @@ def examine(
     ``run_id``, with what the claims need (:attr:`Claim.needs`). ``estimator`` is that of CKA.
     ``pair`` names the streams whose alignment is asked for (each run's default pair without one).
     ``points`` are the ``alignment_points`` of the same runs, where they are known already.
+    ``items`` are the runs' scores without each test sample, ``curves`` those on dev by epoch.
+    ``also`` are further claims that one
+    page shows: verdicts are corrected over all of them.
     """
     rows = chosen(measures, pooling, estimator)
     if points is None:
@@ -40,8 +48,9 @@ def examine(
         [
             drops_at_fusion(runs, rows),
             fusion_compresses_vision(runs, rows),
-            late_wins(scores),
+            late_wins(scores, items, curves),
             alignment_tracks_score(points),
+            *also,
         ]
     )
 

@@ -32,6 +32,9 @@ MIN_PLACEMENTS = 4
 """A correlation over fewer placements has no interval."""
 
 
+_SAME = "All runs are measured on the same samples: what others would give is not in the interval."
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim: what the thesis says, and how a set of runs is asked.
@@ -59,7 +62,7 @@ TRANSITIONS = Claim(
     "lies at certain depths, and CKA differs between depths without any fusion: this difference "
     "describes and judges nothing. Judged is by how much it differs from that of the run without "
     "fusion and of the same seed at the same transitions. Each seed gives one value, the mean over "
-    "its placements. Less than 0.05 counts as too small to matter.",
+    "its placements. Less than 0.05 counts as too small to matter. " + _SAME,
     "difference",
     (-0.05, 0.05),
     ("cka",),
@@ -75,7 +78,8 @@ DIMENSION = Claim(
     "Text stays as it is where the whole interval lies within ±10 % (two one-sided tests). "
     "Cross-attention: the log ratio from the layer before to the fusion's output, minus that of "
     "the block at the same depth in the run without fusion and of the same seed. A change within "
-    "±10 % counts as too small to matter.",
+    "±10 % counts as too small to matter. With no more samples than a layer is wide, nothing is "
+    "judged where ten samples a dimension are missing. " + _SAME,
     "relative",
     (-0.10, 0.10),
     ("effective_dimension",),
@@ -86,8 +90,10 @@ SCORES = Claim(
     "scores",
     "Late fusion wins",
     "Late fusion scores higher than no fusion and than early, middle and full fusion.",
-    "The difference of the task's own metric, paired by seed. Less than 0.02 counts as too small "
-    "to matter.",
+    "The difference of the task's own metric, paired by seed. Seeds and test samples are both "
+    "drawn by chance. The interval holds both: how the difference varies between seeds, and how it "
+    "changes without each test sample (or group of them that belong together). Less than 0.02 "
+    "counts as too small to matter.",
     "difference",
     (-0.02, 0.02),
 )
@@ -99,7 +105,7 @@ ALIGNMENT = Claim(
     "last matching layers with the score. No fusion is left out: it differs in both for reasons of "
     "its own. Pearson's r decides, if Spearman's ρ has its sign and no single placement turns it "
     "round; a correlation does not say what causes what. Between -0.5 and 0.5 it counts as too "
-    "weak to matter.",
+    "weak to matter. " + _SAME,
     "correlation",
     (-0.5, 0.5),
     ("cka", "svcca", "mutual_knn", "procrustes"),
@@ -142,7 +148,7 @@ class Finding:
     unit: str
     p: float
     expected: int
-    sentence: str
+    sentence: str = ""
     task: str = ""
     metric: str = ""
     measure: str = ""
@@ -238,6 +244,11 @@ def per_seed(items: Iterable[tuple[int, float]]) -> dict[int, float]:
 def percent(value: float) -> str:
     """``-0.804`` as ``-80 %``."""
     return f"{100 * value:+,.0f} %"
+
+
+def signed(value: float) -> str:
+    """``+0.012``."""
+    return f"{value:+.3f}"
 
 
 def interval(low: float, high: float, show: Callable[[float], str]) -> str:

@@ -204,13 +204,18 @@ def difference_caption(table: StudyTable) -> str:
 
 def difference_method(table: StudyTable) -> str:
     """How the differences were made, and how many intervals are looked at."""
-    count = sum(not math.isnan(one.low) for one in table.differences.values())
-    chance = (
-        f" Of {count} intervals about {0.05 * count:.1f} would leave out 0 by chance."
-        if count > 1
-        else ""
-    )
-    return f"Mean [95 % t interval] over the seeds that both have, paired by seed.{chance}"
+    known = [one for one in table.differences.values() if not math.isnan(one.low)]
+    lines = ["Mean [95 % interval] over the seeds that both have, paired by seed."]
+    given = [one for one in known if one.lacking]
+    if known and not given:
+        lines.append("The choice of test samples is in the intervals, too.")
+    elif given:
+        some = "" if len(given) == len(known) else f" in {len(given)} of {len(known)}"
+        lines.append(f"The test set is taken as given{some}: other samples may not show the same.")
+    if len(known) > 1:
+        chance = f"{0.05 * len(known):.1f}"
+        lines.append(f"Of {len(known)} intervals about {chance} would leave out 0 by chance.")
+    return " ".join(lines)
 
 
 def _text(table: StudyTable, published: Published | None) -> str:

@@ -11,6 +11,10 @@ from backend.study.findings import ALPHA, Claim, ClaimResult, Finding
 from backend.study.power import detectable_correlation, detectable_margin, detectable_mean
 from backend.study.statistics import NAN
 
+_POSSIBLE = 0.995
+"""Differences of scores and of CKA, and correlations, lie between -1 and 1."""
+_FACTOR = 10.0
+
 
 def judge(results: Sequence[ClaimResult]) -> tuple[ClaimResult, ...]:
     """The results with corrected p-values and verdicts.
@@ -77,11 +81,18 @@ def _detectable(one: Finding, claim: Claim) -> float:
 
 
 def _could_be_seen(one: Finding, claim: Claim, detectable: float) -> str:
-    size = _shown(detectable, claim)
     if one.expected == 0:
-        return f"Within {size.replace('+', '±')} is the least that such runs would show."
+        if claim.scale == "relative" and detectable > _FACTOR - 1:
+            return f"Such runs would not even show that it stays within a factor of {_FACTOR:.0f}."
+        size = _shown(detectable, claim).replace("+", "±")
+        return f"Within {size} is the least that such runs would show."
+    if claim.scale != "relative" and abs(detectable) > _POSSIBLE:
+        return "Even the largest possible effect would be found in fewer than 4 of 5 such studies."
     side = claim.negligible[1] if one.expected > 0 else claim.negligible[0]
-    return f"Such runs would show {size} in 4 of 5 studies; {_shown(side, claim)} would matter."
+    return (
+        f"Such runs would show {_shown(detectable, claim)} in 4 of 5 studies; "
+        f"{_shown(side, claim)} would matter."
+    )
 
 
 def _shown(value: float, claim: Claim) -> str:

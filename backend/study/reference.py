@@ -184,9 +184,12 @@ def _late_wins() -> ClaimResult:
                 late.mean, late.spread, late.seeds, other.mean, other.spread, other.seeds
             )
             findings.append(
-                advantage(name, "", "", late.metric, rival, estimate, "seeds each, not paired")
+                advantage((name, ""), ("", late.metric), rival, estimate, "seeds each, not paired")
             )
-    note = "From published means and sds; an sd that was rounded to 0 counts as half a digit."
+    note = (
+        "From published means and sds; an sd that was rounded to 0 counts as half a digit. The "
+        "test sets are taken as given: predictions are not published."
+    )
     return ClaimResult(SCORES, tuple(findings), (note,))
 
 

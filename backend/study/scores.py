@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 
 from backend.figures.scores import metric_name
-from backend.study.findings import SCORES, ClaimResult, Finding, interval, per_seed
+from backend.study.convergence import NO_CURVES, DevCurve, Key, what_was_compared
+from backend.study.effects import found
+from backend.study.findings import SCORES, ClaimResult, Finding, interval, signed
+from backend.study.items import NO_ITEMS, TestItems
+from backend.study.paired import Paired, paired
 from backend.study.runs import where
-from backend.study.statistics import NOTHING, Estimate, mean_estimate
+from backend.study.statistics import Estimate
 
 WINNER = "late"
 OTHERS = ("none", "early", "middle", "full")
 LOWER_IS_BETTER = ("loss",)
+GIVEN = (
+    "Where the test set is taken as given, a difference is one on these very samples: others might "
+    "not show it. Predictions of all runs on the same samples would tell; training again writes "
+    "them (fusionscope train --out DIR, then fusionscope capture)."
+)
 
 
-def late_wins(scores: pd.DataFrame) -> ClaimResult:
+def late_wins(
+    scores: pd.DataFrame, items: TestItems = NO_ITEMS, curves: Mapping[Key, DevCurve] = NO_CURVES
+) -> ClaimResult:
     """The task's own metric of late minus that of each other placement, paired by seed.
 
-    ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`.
+    ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`. Runs that ``items`` has nothing of are
+    compared on their test set as it is; of those with ``curves`` it is said how training ended.
     """
     findings: list[Finding] = []
     notes: list[str] = []
@@ -38,44 +52,41 @@ def late_wins(scores: pd.DataFrame) -> ClaimResult:
             continue
         for task, metric in dict.fromkeys(zip(rows["task"], rows["metric"], strict=True)):
             mine = rows[rows["task"].eq(task) & rows["metric"].eq(metric)]
-            by = {name: seed_scores(mine, name) for name in (WINNER, *rivals)}
             for rival in rivals:
-                estimate = paired(by[WINNER], by[rival])
-                findings.append(
-                    advantage(
-                        dataset,
-                        setting,
-                        task,
-                        metric, rival, estimate,
-                        "pairs of runs with the same seed",
-                    )
-                )  # fmt: skip
-    return ClaimResult(SCORES, tuple(findings), tuple(notes))
+                compared = paired(mine, WINNER, rival, items)
+                one = _finding((dataset, setting), (task, metric), rival, compared)
+                ended = what_was_compared(_runs_of(mine, rival), task, metric, curves)
+                said = (f"Compared: {ended}." if ended else "", compared.note)
+                findings.append(replace(one, notes=tuple(filter(None, said))))
+                if compared.note and compared.lacking:
+                    notes.append(GIVEN)
+    return ClaimResult(SCORES, tuple(findings), tuple(dict.fromkeys(notes)))
 
 
-def seed_scores(rows: pd.DataFrame, placement: str) -> dict[int, float]:
-    """{seed: score} of a placement."""
-    mine = rows[rows["placement"].eq(placement) & rows["seed"].notna()]
-    return per_seed(zip(mine["seed"].tolist(), mine["value"].tolist(), strict=True))
+def _finding(
+    place: tuple[str, str], score: tuple[str, str], rival: str, compared: Paired
+) -> Finding:
+    unit = "pairs of runs with the same seed"
+    if compared.samples:
+        unit += f", {compared.samples}"
+    return advantage(place, score, rival, compared.estimate, unit)
 
 
-def paired(a: dict[int, float], b: dict[int, float]) -> Estimate:
-    """Mean of ``a - b`` over the seeds that both have, with its t interval and test."""
-    differences = [a[seed] - b[seed] for seed in sorted(set(a) & set(b))]
-    return mean_estimate(differences) if differences else NOTHING
+def _runs_of(rows: pd.DataFrame, rival: str) -> dict[str, list[str]]:
+    """{placement: its runs} of late and a rival."""
+    return {
+        name: rows.loc[rows["placement"].eq(name), "run_id"].tolist() for name in (WINNER, rival)
+    }
 
 
 def advantage(
-    dataset: str,
-    setting: str,
-    task: str,
-    metric: str,
-    rival: str,
-    estimate: Estimate,
-    unit: str,
+    place: tuple[str, str], score: tuple[str, str], rival: str, estimate: Estimate, unit: str
 ) -> Finding:
-    """The finding that late beats ``rival`` on one task."""
-    on = where(dataset, setting)
+    """The finding that late beats ``rival`` on one task.
+
+    ``place`` is dataset and setting, ``score`` task and metric; ``unit`` says what there are n of.
+    """
+    on, (task, metric) = where(*place), score
     other = "no fusion" if rival == "none" else f"{rival} fusion"
     name = f"{task} {metric_name(metric)}".strip()
     if math.isnan(estimate.low):
@@ -91,28 +102,17 @@ def advantage(
         size = "" if difference == 0 else f"{abs(difference):.3f} "
         sentence = (
             f"On {on}, {WINNER} fusion scores {size}{word} {other} in {name} "
-            f"({interval(estimate.low, estimate.high, _signed)}; {estimate.n} {unit})."
+            f"({interval(estimate.low, estimate.high, signed)}; {estimate.n} {unit})."
         )
-    return Finding(
-        claim=SCORES.key,
-        dataset=dataset,
-        setting=setting,
+    one = found(
+        SCORES,
+        place,
+        estimate,
         subject=f"{WINNER} – {rival}",
         quantity="difference of the score",
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        n=estimate.n,
         unit=unit,
-        p=estimate.p,
-        se=estimate.se,
-        freedom=estimate.freedom,
         expected=-1 if metric in LOWER_IS_BETTER else 1,
         task=task,
         metric=metric,
-        sentence=sentence,
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
+    return replace(one, sentence=sentence)

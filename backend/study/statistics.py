@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.measures.chance.seeds import LEVEL, mean_over_seeds, t_quantile
+from backend.measures.core.base import Float64
 
 NAN = float("nan")
 
@@ -19,7 +20,8 @@ class Estimate:
 
     NaN where it cannot be known: the interval with one unit, ``p`` also where all units are equal,
     which gives no idea of their spread. ``se`` is the standard error with ``freedom`` degrees of
-    freedom, on the scale of the test.
+    freedom, on the scale of the test. ``from_items`` is the share of the variance (0..1) that comes
+    from the choice of a test set; NaN where the test set is taken as given.
     """
 
     value: float
@@ -29,6 +31,7 @@ class Estimate:
     p: float
     se: float = NAN
     freedom: float = NAN
+    from_items: float = NAN
 
 
 NOTHING = Estimate(NAN, NAN, NAN, 0, NAN)
@@ -44,6 +47,40 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
         p = float(ttest_1samp(values, 0.0, nan_policy="omit").pvalue)
     se = over.sd / math.sqrt(over.seeds) if over.seeds > 1 else NAN
     return Estimate(over.mean, over.low, over.high, over.seeds, p, se, over.seeds - 1)
+
+
+def crossed_estimate(values: Sequence[float], influences: Float64) -> Estimate:
+    """Mean of one value a seed, where all seeds were scored on one sample of items, too.
+
+    ``values`` are S differences, ``influences`` (S, G) what each of G items (or groups of them)
+    adds to each: (G - 1) (value - value without it), the jackknife (Efron 1982). Seeds and items
+    are crossed and both are random, so the variance of the mean is that over seeds, plus that over
+    items, less what both hold of the noise of single cells (Dorfman, Berbaum and Metz 1992, for
+    readers and cases); what items add is at least 0 (Hillis 2007). The degrees of freedom are those
+    at which Student's 95 % quantile is the mean of the two, weighted by their variances (Cochran
+    and Cox 1950, §4.14): Satterthwaite's find up to 9 % where nothing is, with 3 seeds
+    (``benchmarks/inference_study.py``). NaN as for :func:`mean_estimate`.
+    """
+    alone = mean_estimate(values)
+    seeds, groups = influences.shape
+    if seeds < 2:
+        return alone
+    means = influences.mean(axis=0)
+    noise = influences - means - influences.mean(axis=1, keepdims=True) + influences.mean()
+    cells = float((noise**2).sum()) / ((seeds - 1) * (groups - 1)) / (seeds * groups)
+    items = max(float(means.var(ddof=1)) / groups - cells, 0.0)
+    variance = alone.se**2 + items
+    if not variance > (1e-12 * max(abs(alone.value), 1e-12)) ** 2:
+        return alone
+    from scipy.special import stdtr, stdtridf
+
+    share = items / variance
+    reach = (1 - share) * t_quantile(seeds - 1) + share * t_quantile(groups - 1)
+    freedom = float(stdtridf((1 + LEVEL) / 2, reach))
+    se = math.sqrt(variance)
+    p = 2 * float(stdtr(freedom, -abs(alone.value) / se))
+    low, high = alone.value - reach * se, alone.value + reach * se
+    return Estimate(alone.value, low, high, seeds, p, se, freedom, share)
 
 
 def equivalence_p(estimate: Estimate, low: float, high: float) -> float:

@@ -11,8 +11,10 @@ import pandas as pd
 from backend.errors import InputError
 from backend.measures.chance.pvalues import holm
 from backend.measures.chance.seeds import mean_over_seeds
+from backend.study.items import NO_ITEMS, TestItems
+from backend.study.paired import paired, seed_scores
 from backend.study.runs import placement_order
-from backend.study.scores import LOWER_IS_BETTER, paired, seed_scores
+from backend.study.scores import LOWER_IS_BETTER
 from backend.words import with_sd
 
 DIGITS = 3
@@ -58,9 +60,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean difference to the baseline over ``n`` seeds that both have, with its 95 % t interval.
+    """Mean difference to the baseline over ``n`` seeds that both have, with its 95 % interval.
 
     ``p_corrected`` is Holm's over the column. With fewer than two pairs there is no interval.
+    ``lacking`` says why the interval takes the test set as given, "" where it does not.
     """
 
     mean: float
@@ -69,6 +72,7 @@ class Difference:
     n: int
     p: float
     p_corrected: float
+    lacking: str = ""
 
     @property
     def text(self) -> str:
@@ -135,12 +139,14 @@ def build_table(
     *,
     metrics: Sequence[str] = (),
     baseline: str = "",
+    items: TestItems = NO_ITEMS,
 ) -> StudyTable:
     """The table of a study.
 
     ``scores`` has :data:`backend.study.runs.SCORE_COLUMNS`. ``metrics`` names the metrics to show;
     by default every task is shown under the one by which it is judged. ``baseline`` names the
-    placement that the others are compared with, seed by seed. All that ties with the best at the
+    placement that the others are compared with, seed by seed, and over the test samples of the
+    runs that ``items`` has. All that ties with the best at the
     shown digits is marked best. InputError for a metric or a baseline that no run has, and for no
     scores at all.
     """
@@ -185,7 +191,8 @@ def build_table(
         cells |= {(row, column): cell for row, cell in _cells(values, column).items()}
         if baseline:
             differences |= {
-                (row, column): one for row, one in _differences(values, baseline).items()
+                (row, column): one
+                for row, one in _differences(mine, list(values), baseline, items).items()
             }
     return StudyTable(
         tuple(rows), tuple(columns), cells, differences, baseline, tuple(dict.fromkeys(notes))
@@ -244,15 +251,25 @@ def _cells(values: dict[Row, dict[int, float]], column: Column) -> dict[Row, Cel
     }
 
 
-def _differences(values: dict[Row, dict[int, float]], baseline: str) -> dict[Row, Difference]:
-    """Each row against the baseline of its own setting."""
-    estimates = {
-        row: paired(by_seed, values.get(Row(baseline, row.setting), {}))
-        for row, by_seed in values.items()
-        if row.placement != baseline and not row.released and by_seed
+def _differences(
+    scores: pd.DataFrame, rows: Sequence[Row], baseline: str, items: TestItems
+) -> dict[Row, Difference]:
+    """Each row against the baseline of its own setting; ``scores`` are those of one column."""
+    compared = {
+        row: paired(scores[scores["setting"].eq(row.setting)], row.placement, baseline, items)
+        for row in rows
+        if row.placement != baseline and not row.released and _values(scores, row)
     }
-    corrected = holm([one.p for one in estimates.values()]).tolist()
+    corrected = holm([one.estimate.p for one in compared.values()]).tolist()
     return {
-        row: Difference(one.value, one.low, one.high, one.n, one.p, p)
-        for (row, one), p in zip(estimates.items(), corrected, strict=True)
+        row: Difference(
+            one.estimate.value,
+            one.estimate.low,
+            one.estimate.high,
+            one.estimate.n,
+            one.estimate.p,
+            p,
+            one.lacking,
+        )
+        for (row, one), p in zip(compared.items(), corrected, strict=True)
     }

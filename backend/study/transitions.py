@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
+from backend.study.effects import found
 from backend.study.findings import (
     TRANSITIONS,
     ClaimResult,
@@ -13,6 +15,7 @@ from backend.study.findings import (
     combine,
     interval,
     per_seed,
+    signed,
 )
 from backend.study.runs import Block, StudyRun, blocks, lacking_plain, placement_order
 from backend.study.statistics import NAN
@@ -128,7 +131,7 @@ def _finding(
         names = ", ".join(part.label for part in parts)
         sentence = (
             f"On {block.where}, CKA of consecutive {stream} layers is {size} at transitions that "
-            f"cross a fusion {than} ({interval(estimate.low, estimate.high, _signed)}; "
+            f"cross a fusion {than} ({interval(estimate.low, estimate.high, signed)}; "
             f"{estimate.n} seeds of {names})."
         )
     else:
@@ -139,31 +142,19 @@ def _finding(
             sentence += (
                 "two seeds of runs that fuse, with transitions on both sides and measured CKA."
             )
-    return Finding(
-        claim=TRANSITIONS.key,
-        dataset=block.dataset,
-        setting=block.setting,
+    one = found(
+        TRANSITIONS,
+        (block.dataset, block.setting),
+        estimate,
         subject=f"{stream}, beyond no fusion" if beyond else stream,
         quantity="difference of CKA",
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        n=estimate.n,
         unit="seeds",
-        p=estimate.p if beyond else NAN,
         expected=-1,
-        se=estimate.se,
-        freedom=estimate.freedom,
-        verdict="not enough runs" if beyond else "described",
         measure="cka",
-        sentence=sentence,
-        notes=notes,
+        judged=beyond,
         parts=parts,
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
+    return replace(one, sentence=sentence, notes=notes)
 
 
 def _specs(block: Block, stream: str) -> list[StreamSpec]:

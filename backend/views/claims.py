@@ -12,7 +12,9 @@ import plotly.graph_objects as go
 from backend.figures import alignment_scatter, effect_forest
 from backend.study import ClaimResult, Finding, StudyTable, build_table
 from backend.study.findings import ALIGNMENT, DIMENSION, SCORES, TRANSITIONS
+from backend.study.items import TestItems
 from backend.views.groups import Overview, RunGroup
+from backend.views.items import items_of
 from backend.views.state import ViewState
 from backend.views.study import datasets, effect_rows, groups_of, score_frame
 
@@ -22,7 +24,7 @@ class StudyChoice:
     """What of a store the study shows, and what there is to choose from.
 
     No ``task`` means all of them, no ``metric`` each task's own; ``scores`` are those of dataset
-    and task.
+    and task, ``items`` how they change without each test sample.
     """
 
     groups: tuple[RunGroup, ...]
@@ -34,6 +36,7 @@ class StudyChoice:
     metrics: tuple[str, ...]
     metric: str | None
     baseline: str | None
+    items: TestItems
 
     @property
     def placed(self) -> tuple[RunGroup, ...]:
@@ -56,7 +59,8 @@ class StudyChoice:
         """Scores of every placement or model, compared with the baseline where it has scores."""
         trained = self.scores.loc[~self.scores["released"], "placement"]
         held = self.baseline if self.baseline and trained.eq(self.baseline).any() else ""
-        return build_table(self.scores, metrics=[self.metric] if self.metric else [], baseline=held)
+        metrics = [self.metric] if self.metric else []
+        return build_table(self.scores, metrics=metrics, baseline=held, items=self.items)
 
 
 def choice_of(state: ViewState, overview: Overview) -> StudyChoice:
@@ -73,7 +77,10 @@ def choice_of(state: ViewState, overview: Overview) -> StudyChoice:
     metric = state.metric if state.metric in metrics else None
     placements = list(dict.fromkeys(group.name for group in groups if group.placed))
     baseline = state.baseline if state.baseline in placements else next(iter(placements), None)
-    return StudyChoice(groups, scores, names, dataset, tasks, task, metrics, metric, baseline)
+    items = items_of([run for group in groups for run in group.runs])
+    return StudyChoice(
+        groups, scores, names, dataset, tasks, task, metrics, metric, baseline, items
+    )
 
 
 def of_task(

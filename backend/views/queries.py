@@ -43,6 +43,7 @@ class Sample:
     """One sample as the detail card shows it.
 
     ``thumbnail`` is a WebP that can be decoded, or None; ``picture_note`` says why there is none.
+    ``group`` is the one that the data set gives it, "" where it gives none.
     """
 
     sample_id: str
@@ -51,6 +52,7 @@ class Sample:
     labels: tuple[tuple[str, str], ...]
     thumbnail: bytes | None
     picture_note: str = ""
+    group: str = ""
 
 
 def held_measures(run: RunAt, keys: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -101,7 +103,15 @@ def sample(run: RunAt, sample_id: str) -> Sample:
         for task in entry.manifest.tasks
     )
     picture, note = _picture(row["thumbnail"])
-    return Sample(str(row["sample_id"]), str(row["split"]), str(row["text"]), labels, picture, note)
+    return Sample(
+        str(row["sample_id"]),
+        str(row["split"]),
+        str(row["text"]),
+        labels,
+        picture,
+        note,
+        str(row["group"] or ""),
+    )
 
 
 def _picture(stored: object) -> tuple[bytes | None, str]:

@@ -23,10 +23,14 @@ from backend.study import (
 )
 from backend.study.examine import chosen
 from backend.study.formats import difference_grid, heads
+from backend.study.interventions import needs_of_a_fusion
 from backend.study.reference import published_beside
 from backend.study.runs import blocks
 from backend.views import questions, store_access
 from backend.views.groups import Overview, RunGroup, RunInfo
+from backend.views.interventions import interventions
+from backend.views.items import items_of
+from backend.views.trainings import curves_of
 from backend.words import literal
 
 MEASURES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.needs))
@@ -92,14 +96,31 @@ def claims_of(
     pooling: str,
     estimator: str,
     pair: Pair | None = None,
+    partners: pd.DataFrame | None = None,
 ) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
-    """The claims asked of one dataset's runs, and the points of alignment against score."""
-    known = tuple(one for one in described(runs) if one.dataset == dataset)
+    """The claims asked of one dataset's runs, and the points of alignment against score.
+
+    ``partners`` is what the runs were asked with other partners; None leaves that claim out.
+    """
+    own = [
+        (run, one) for run, one in zip(runs, described(runs), strict=True) if one.dataset == dataset
+    ]
+    known = tuple(one for _, one in own)
     scores = score_frame(runs)
     scores = scores[scores["dataset"].eq(dataset)]
     rows = chosen(measures, pooling, estimator)
     points = alignment_points(known, scores, rows, pair)
-    asked = examine(known, scores, rows, pooling=pooling, estimator=estimator, points=points)
+    asked = examine(
+        known,
+        scores,
+        rows,
+        pooling=pooling,
+        estimator=estimator,
+        points=points,
+        items=items_of([run for run, _ in own]),
+        curves=curves_of([run for run, _ in own]),
+        also=() if partners is None else (needs_of_a_fusion(known, partners, pooling),),
+    )
     return asked, points
 
 
@@ -130,12 +151,18 @@ def findings(
         raise InputError(
             f"no run has measures of {pooling!r} vectors", field="pooling", hint=f"Use {held}"
         )
+    partners = interventions(view, overview.groups).answer()
+    problems += partners.problems
+    known = described(overview.runs)
     asked = examine(
-        described(overview.runs),
+        known,
         score_frame(overview.runs),
         measures,
         pooling=pooling,
         estimator=estimator,
+        items=items_of(overview.runs),
+        curves=curves_of(overview.runs),
+        also=(needs_of_a_fusion(known, partners.frame, pooling),),
     )
     return asked, tuple(problems)
 

@@ -18,12 +18,13 @@ from PIL import Image
 
 from backend.capture.options import CaptureOptions
 from backend.capture.run import Batch, _LeftOut, rows_of_batches
-from backend.data.images import thumbnail
+from backend.data.images import image_digest, thumbnail
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.models.adapter import Inputs
 from backend.store import Store
+from backend.store.samples import Picture
 from backend.store.streams import StreamInfo
 from backend.train.predictions import FILE as PREDICTIONS_FILE
 from backend.train.predictions import predictions, write_predictions
@@ -83,6 +84,33 @@ def test_a_run_holds_every_layer_of_every_sample(
                                       "mushroom", "star", "umbrella")  # fmt: skip
     assert sample["label_irony"] in (0, 1)
     assert bytes(sample["thumbnail"])[8:12] == b"WEBP"
+    source = open_source("macros:test=20")
+    digests = [image_digest(pair.sample.images) for pair in source.pairs("test")]
+    assert run.samples(["image_digest"])["image_digest"].tolist() == digests
+    assert run.samples(["group"])["group"].isna().all() and len(set(digests)) == 20
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_run_knows_the_groups_that_its_data_set_gives(
+    request_for: Callable[..., CaptureRequest], tmp_path: Path, streaming: bool
+) -> None:
+    pairs = list(open_source("macros:test=20").pairs("test"))
+    rows = [{"id": "id", "image": "image", "text": "text", "split": "split", "group": "group"}]
+    for at, pair in enumerate(pairs):
+        pair.sample.images[0].save(tmp_path / f"{at // 2}.png")
+        group = "" if at == 7 else f"photo {at // 4}"
+        rows.append(
+            dict(zip(rows[0], (at, f"{at // 2}.png", f"t{at}", "test", group), strict=True))
+        )
+    lines = (",".join(map(str, row.values())) for row in rows)
+    (tmp_path / "captions.csv").write_text("\n".join(lines))
+    store = capture(request_for(data=f"folder:{tmp_path}", run_id="own", streaming=streaming))
+    run = store.run("own")
+    expected = ["7" if at == 7 else f"photo {at // 4}" for at in range(20)]
+    assert run.groups().tolist() == expected
+    assert run.grouping().holes == ("7",)
+    assert run.grouping().repeats.images == 2  # 6 is of the group that 7 is not in
+    assert run.samples(["image_digest"])["image_digest"].nunique() == 10
 
 
 def test_batches_and_parts_do_not_change_what_is_captured(
@@ -326,7 +354,7 @@ def test_what_a_model_did_not_take_is_said_of_each_stream(
     record = next(iter(open_source("macros").records("test", 1)))
     for words, patches in (([3, 0], [0, 0]), ([0, 2], [0, 7])):
         cut = {"text": np.array(words), "vision": np.array(patches), "audio": np.zeros(2, int)}
-        left_out.add(Batch([record] * 2, [None] * 2, Inputs({}, {}, cut=cut)))
+        left_out.add(Batch([record] * 2, [Picture()] * 2, Inputs({}, {}, cut=cut)))
     left_out.tell("model m")
     assert caplog.messages == [
         "the text of 2 of 4 samples has more than model m takes: 5 tokens were left out",

@@ -124,6 +124,7 @@ def test_every_tracked_pair_and_every_site_is_measured(whole: Run) -> None:
         for k in spec.fusion_layers:
             output = LayerRef(spec.name, k, "fusion")
             wanted |= {(spec.layers[k - 1], output), (output, spec.layers[k])}
+        wanted |= {(spec.layers[-1], ref) for ref in spec.refs if ref.site == "norm"}
     assert found == {(a.stream, a.layer, a.site, b.stream, b.layer, b.site) for a, b in wanted}
     assert len(rows) == len(wanted) * 4  # two poolings, two estimators
     assert set(rows["estimator"]) == {"biased", "debiased"}

@@ -46,7 +46,7 @@ def pooled(adapter: Adapter, inputs: Inputs, *changes: edits.Edit | edits.Cut) -
 def test_every_site_is_captured_in_stream_order(adapter: DualStream) -> None:
     vectors = pooled(adapter, adapter.inputs(tiny_batch()))
     labels = [ref.label for ref in adapter.points() if ref.stream == "vision"]
-    assert labels == ["0", "1", "2.fusion", "2", "3.fusion", "3", "4"]
+    assert labels == ["0", "1", "2.fusion", "2", "3.fusion", "3", "4", "4.norm"]
     assert {(LayerRef.parse("vision", label), "cls") for label in labels} < set(vectors)
     assert {v.shape for v in vectors.values()} == {(6, 16)}
     assert {v.dtype for v in vectors.values()} == {np.dtype("float32")}

@@ -344,3 +344,47 @@ def test_a_model_that_needs_images_says_which_sample_has_none(table):
     samples = [pair.sample for pair in open_source(f"folder:{root}").pairs("all")]
     with pytest.raises(InputError, match="sample 1 has no image, which clip models need"):
         tiny().adapter.encode(samples)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_column_group_says_what_belongs_together(table, kind):
+    groups = ["photo 1", "photo 1", None, 7, ""] if kind == "jsonl" else ["p", "p", None, "7", ""]
+    records, source = read(table([row(n, group=g) for n, g in enumerate(groups)], kind))
+    assert [r.group for r in records] == [groups[0], groups[0], "", "7", ""]
+    assert source.report.count == 0
+    other, _ = read(table([row(1, film="a")], kind), group_column="film")
+    assert [r.group for r in other] == ["a"]
+
+
+def test_a_group_that_is_no_name_is_a_problem_of_its_row(table):
+    values = [["a"], True, 1.5, "x" * 501, "a\0b"]
+    records, source = read(table([row(n, group=g) for n, g in enumerate(values)], "jsonl"))
+    assert not records
+    assert source.report.by_reason == {
+        "group is neither text nor a whole number": 3,
+        "group is longer than 500 characters": 1,
+        "NUL character in group": 1,
+    }
+
+
+def test_a_column_of_numbers_with_a_gap_names_groups_by_whole_numbers(table):
+    records, _ = read(table([row(1, group=3.0), row(2, group=None), row(3, group=3.0)], "parquet"))
+    assert [r.group for r in records] == ["3", "", "3"]
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_no_carved_split_cuts_a_group(table, split):
+    more = {} if split is None else {"split": split}
+    rows = [row(f"s{n}", group=f"g{n % 60}" if n % 10 else None, **more) for n in range(600)]
+    source = open_source(f"folder:{table(rows)}")
+    parts = {s: list(source.records(s)) for s in source.splits()}
+    assert sum(map(len, parts.values())) == 600 and all(parts.values())
+    of: dict[str, set[str]] = {}
+    for name, records in parts.items():
+        for record in records:
+            of.setdefault(record.group or record.sample_id, set()).add(name)
+    assert all(len(names) == 1 for names in of.values())
+    assert len(of) == 54 + 60
+    assert any("by group" in note for note in source.report.notes)
+    for record in source.records("all") if split is None else ():
+        assert record.split in of[record.group or record.sample_id]

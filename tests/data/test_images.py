@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from backend.data.images import DecodeError, decode, decode_file
+from backend.data.images import DecodeError, decode, decode_file, image_digest
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> io.BytesIO:
@@ -159,3 +161,18 @@ def test_damaged_bytes_give_an_image_or_a_decode_error_and_nothing_else(kind, da
     except DecodeError:
         return
     assert image.mode == "RGB"
+
+
+def test_a_digest_is_of_pixels_and_size_alone() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (700, 600, 3), dtype=np.uint8)  # of two strips
+    image = Image.fromarray(pixels)
+    digest = image_digest([image])
+    assert digest == image_digest([image.copy()]) and len(digest or "") == 16
+    state = hashlib.blake2b(b"600x700 " + pixels.tobytes(), digest_size=8)
+    assert digest == state.hexdigest()
+    turned = Image.fromarray(pixels.reshape(600, 700, 3))
+    pixels[-1, -1, 2] ^= 1
+    others = [image_digest([turned]), image_digest([Image.fromarray(pixels)])]
+    others += [image_digest([image, image]), image_digest([])]
+    assert len({digest, *others}) == 5 and others[-1] is None

@@ -31,6 +31,7 @@ def test_without_train_the_dev_file_is_divided_and_presentations_stay_together(s
     assert source.splits() == ("train", "dev", "test")
     groups = {s: {r.sample_id.split("-")[0] for r in source.records(s)} for s in ("train", "dev")}
     assert groups["train"] and groups["dev"] and not groups["train"] & groups["dev"]
+    assert all(r.group == r.sample_id.split("-")[0] for r in source.records("train"))
     assert sum(1 for s in ("train", "dev") for _ in source.records(s)) == 80
     assert any("no train.json" in note for note in source.report.notes)
 

@@ -10,13 +10,14 @@ from backend.figures import (
     Series,
     alignment_curves,
     dimension_curves,
+    layer_heatmap,
     placement_drawing,
     transition_curves,
 )
 from backend.figures.meets import fusion_at, fusion_of, losses_of
 from backend.figures.pairing import default_pair, paired, stream_pairs
 from backend.figures.placement import describe
-from backend.figures.sites import fusion_sites, named_sites
+from backend.figures.sites import fusion_sites, named_sites, norm_in_words
 from backend.figures.theme import STYLES, styles_of
 from backend.figures.transitions import fusion_points, partners, transition_points
 from backend.types import Meet, Site, StreamSpec, matched_layers
@@ -263,3 +264,37 @@ def test_named_sites_of_transitions_and_of_matching_layers_stand_beside_the_laye
     assert list(named.y) == [0.6]
     assert "vision 3.projected and text 2.projected" in named.hovertext[0]
     assert list(lines(across)[0].y) == [0.1]
+
+
+def test_the_last_layer_says_that_a_final_norm_follows_and_no_other_layer_does():
+    one = clip()
+    words = "before the final norm (2.norm is after it)"
+    assert norm_in_words(one.stream("vision")) == words
+    assert norm_in_words(VISION) == ""
+    frame = frame_of(
+        *((one, ("vision", a, "block"), ("vision", a + 1, "block"), 0.5, {}) for a in range(2)),
+        (one, ("vision", 2, "block"), ("vision", 2, "norm"), 0.7, {}),
+    )
+    figure = transition_curves(frame, [one], "vision")
+    (line,) = lines(figure)
+    assert [words in text for text in line.hovertext] == [False, True]
+    hovers = [text for trace in figure.data for text in trace.hovertext or ()]
+    assert any("vision 2 to 2.norm (after the final norm)" in text for text in hovers)
+    drawn = placement_drawing(one.streams)
+    assert any(words in text for trace in drawn.data for text in trace.hovertext)
+
+
+def test_a_heatmap_says_so_at_the_cells_of_the_last_layer():
+    one = clip()
+    vision, text = one.streams
+    frame = frame_of(
+        *(
+            (one, ("vision", a, "block"), ("text", b, "block"), 0.5, {})
+            for a in range(3)
+            for b in range(3)
+        )
+    )
+    hover = layer_heatmap(frame, [vision], [text]).data[0].hovertext
+    last = "vision before the final norm (2.norm is after it)"
+    assert [last in row[0] for row in hover] == [False, False, True]
+    assert ["text before the final norm" in cell for cell in hover[0]] == [False, False, True]

@@ -94,6 +94,7 @@ def test_a_mapping_says_all_that_names_do_not(store: Store, tmp_path: Path) -> N
         first_layer = 1
         sites = ["0-2", "2.head:7 pooled"]
         arrays = { head = "2.head cls" }
+        space = "shared"
         [streams.text]
         arrays = { emb = "0", out = "1" }
         fusion = [1]
@@ -107,6 +108,11 @@ def test_a_mapping_says_all_that_names_do_not(store: Store, tmp_path: Path) -> N
     assert image.modality == "vision" and image.width_of(LayerRef("image", 2, "head")) == 7
     assert image.poolings_of(LayerRef("image", 2, "head")) == ("cls",)
     assert text.meets == (Meet(1, "joint", "image", "1"),)
+    assert (image.space, text.space) == ("shared", "")
+    assert '"space": "shared"' in run.manifest.to_json()
+    run.export(tmp_path / "out")
+    again = Store.create(tmp_path / "again").add_run([tmp_path / "out"], run_id="again")
+    assert [spec.space for spec in again.streams] == ["shared", ""]
     np.testing.assert_array_equal(run.vectors("image", 2, "mean"), arrays["enc/v1"])
     np.testing.assert_array_equal(run.vectors("image", "2.head", "cls"), arrays["head"])
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from backend.data.images import image_digest
 from backend.errors import InputError
 from backend.store import Store
 from backend.types import LayerRef
@@ -190,3 +191,48 @@ def test_scores_come_with_the_run_and_need_their_columns(store: Store) -> None:
     assert run.scores()["value"].tolist() == [0.75]
     with pytest.raises(InputError, match="no column 'value'"):
         store.add_run(_rows(), scores=scores.drop(columns="value"), run_id="b")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_table_says_which_samples_belong_together(
+    ending: str, store: Store, tmp_path: Path
+) -> None:
+    path = _folder(tmp_path, "jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    frame = pd.DataFrame([row | {"group": g} for row, g in zip(rows, "xx y", strict=True)])
+    frame = frame.drop(columns=["label_topics"])
+    path = path.with_suffix(f".{ending}")
+    if ending == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif ending == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    run = store.add_run(_rows(), samples=path)
+    assert run.groups().tolist() == ["x", "x", "c", "y"]
+    assert run.grouping().holes == ("c",)
+    images = [Image.open(path.parent / "img" / f"{name}.png") for name in NAMED]
+    digests = [image_digest([image.convert("RGB")]) for image in images]
+    assert run.samples(["image_digest"])["image_digest"].tolist() == digests
+
+
+def test_images_that_are_the_same_are_found_in_an_import(store: Store, tmp_path: Path) -> None:
+    path = _folder(tmp_path, "csv")
+    path.write_text(path.read_text().replace("img/d.png", "img/a.png"))
+    assert store.add_run(_rows(), samples=path).groups().tolist() == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("group", 1.5, "group is neither text nor a whole number"),
+        ("image_digest", "../x", "image_digest is not 16 hex digits"),
+        ("image_digest", 7, "image_digest is not 16 hex digits"),
+    ],
+)
+def test_a_group_or_a_digest_that_is_none_is_refused(
+    column: str, value: object, problem: str, store: Store
+) -> None:
+    table = pd.DataFrame({"id": NAMED, column: [value] * 4})
+    with pytest.raises(InputError, match=problem):
+        store.add_run(_rows(), samples=table)

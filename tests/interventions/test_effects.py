@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -12,8 +13,10 @@ import torch
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.interventions.effects import effects, score_effects, transitions
-from backend.interventions.partners import PARTNERS, Passes, passes
-from backend.interventions.run import COLUMNS, Options, Subject, intervene
+from backend.interventions.partners import Draw, Passes, passes
+from backend.interventions.question import Options, Question
+from backend.interventions.run import Subject, intervene
+from backend.interventions.table import COLUMNS, PARTNERS
 from backend.interventions.weights import with_weights
 from backend.models.dual_stream.adapter import DualStream
 from backend.train.build import build
@@ -42,7 +45,7 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
 def test_cka_at_a_fusion_is_that_of_a_plain_forward() -> None:
     adapter = tiny_adapter((2,), (2,))
     samples = [pair.sample for pair in SOURCE.pairs("test", 12)]
-    read = passes(adapter, samples, "true", poolings=("cls",), partners=np.arange(12))
+    read = passes(adapter, samples, "true", poolings=("cls",), drawn=Draw(np.arange(12), 0))
     caught = []
     model = adapter.model
     hooks = [
@@ -62,18 +65,29 @@ def test_cka_at_a_fusion_is_that_of_a_plain_forward() -> None:
     )
     assert cell.crossing and cell.n == 12 and cell.estimator == "debiased"
     assert cell.value == pytest.approx(debiased_cka(before, after), abs=1e-5)
-    (change,) = (
-        one
-        for one in effects(read, adapter.streams, "cls")
-        if (one.stream, one.layer, one.transition) == ("vision", 2, "k-1 to k.fusion")
-        and one.measure == "dimension_change"
-    )
 
-    def dimension(x: np.ndarray) -> int:
-        shares = np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2
-        return int(np.searchsorted(np.cumsum(shares) / shares.sum(), 0.95) + 1)
 
-    assert change.value == pytest.approx(math.log(dimension(after) / dimension(before)))
+def test_the_change_of_dimension_is_that_after_over_that_before() -> None:
+    rng = np.random.default_rng(0)
+    sizes = {"0": 2, "1.fusion": 8, "1": 4}
+    specs = [
+        StreamSpec.of(name, name, 1, 8, (1,), reads=other)
+        for name, other in (("vision", "text"), ("text", "vision"))
+    ]
+    vectors = {}
+    for spec in specs:
+        for ref in spec.refs:  # directions of equal variance: so many are 95 % of it
+            own = rng.normal(size=(40, sizes[ref.label]))
+            vectors[ref, "cls"] = np.linalg.qr(own - own.mean(axis=0))[0]
+    changes = {
+        (one.stream, one.transition): one.value
+        for one in effects(Passes(vectors, {}), specs, "cls")
+        if one.measure == "dimension_change"
+    }
+    for name in ("vision", "text"):
+        assert changes[name, "k-1 to k.fusion"] == pytest.approx(math.log(8 / 2))
+        assert changes[name, "k.fusion to k"] == pytest.approx(math.log(4 / 8))
+        assert changes[name, "k-1 to k"] == pytest.approx(math.log(4 / 2))
 
 
 def test_fusion_that_lets_nothing_in_has_no_effect_of_the_partner() -> None:
@@ -83,11 +97,11 @@ def test_fusion_that_lets_nothing_in_has_no_effect_of_the_partner() -> None:
             torch.nn.init.zeros_(attention.project.weight)
             torch.nn.init.zeros_(attention.project.bias)
     samples = [pair.sample for pair in SOURCE.pairs("test", 10)]
-    partners = np.roll(np.arange(10), 3)
+    drawn = Draw(np.roll(np.arange(10), 3), 0)
     tables = [
         list(
             effects(
-                passes(adapter, samples, one, poolings=("cls", "mean"), partners=partners),
+                passes(adapter, samples, one, poolings=("cls", "mean"), drawn=drawn),
                 adapter.streams,
                 "cls",
             )
@@ -109,13 +123,12 @@ def test_a_change_of_partner_shows_where_fusion_lets_it_in_and_not_before() -> N
         for attention in (fuse.text_from_vision, fuse.vision_from_text):
             attention.project.weight.data *= 40
     samples = [pair.sample for pair in SOURCE.pairs("test", 10)]
+    drawn = Draw(np.roll(np.arange(10), 3), 0)
     true, shuffled = (
         {
             (one.stream, one.layer, one.transition): one.value
             for one in effects(
-                passes(
-                    adapter, samples, which, poolings=("cls",), partners=np.roll(np.arange(10), 3)
-                ),
+                passes(adapter, samples, which, poolings=("cls",), drawn=drawn),
                 adapter.streams,
                 "cls",
             )
@@ -202,7 +215,6 @@ def test_the_table_has_every_cell_and_what_failed_is_one_line_each() -> None:
         Subject("again", lambda: again),
         Subject("none", tiny_adapter),
         Subject("lost", lost),
-        Subject("elsewhere", from_scratch, "other data"),
         Subject("half", lambda: other),
     ]
     made = intervene(subjects, SOURCE, Options(samples=8, device="cpu"))
@@ -210,18 +222,20 @@ def test_the_table_has_every_cell_and_what_failed_is_one_line_each() -> None:
         "again: is the same model as early",
         "none: has no fusion: there is no partner to exchange",
         "lost: its checkpoint was not kept. Give it.",
-        "elsewhere: is a run on other data, not on macros",
         "half: untrained: which weights it began with is not known (its checkpoint has no "
         "training.json)",
     )
     table = made.table
     assert tuple(table.columns) == COLUMNS
-    own = table[table["run"].eq("early")]
+    own = table[table["run_id"].eq("early")]
     cells = own[~own["measure"].str.startswith("score:")].groupby(["weights", "partner"]).size()
     assert len(cells) == 9 and cells.eq(2 * (2 * 6 + 1)).all()
     assert set(own[own["measure"].str.startswith("score:")]["weights"]) == {"trained"}
-    assert set(table[table["run"].eq("half")]["weights"]) == {"trained", "fresh fusion"}
-    assert made.about["constant_sample"] == next(SOURCE.records("test")).sample_id
+    assert set(table[table["run_id"].eq("half")]["weights"]) == {"trained", "fresh fusion"}
+    question = Question.of(SOURCE, Options(samples=8))
+    told = {json.loads(text)["constant_sample"] for text in table["params"]}
+    assert told == {question.pairs[question.drawn(0).constant].record.sample_id}
+    assert set(table["key"]) == {question.key} and made.about["samples"] == 8
     assert made.about["models"]["early"]["seed"] == 0
     only = intervene(subjects, SOURCE, replace(Options(samples=8), seeds=(0,)))
     assert len(only.table) == len(table)

@@ -14,8 +14,10 @@ from backend.capture.tap import Tap
 from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.interventions.partners import (
+    Draw,
     check_partners,
     derangement,
+    draw,
     held,
     paired,
     passes,
@@ -65,7 +67,9 @@ def test_all_derangements_of_four_by_one_cycle_occur() -> None:
 def test_a_shuffled_stream_is_that_of_its_own_sample_with_the_partners_text() -> None:
     adapter, given = tiny_adapter((2, 3), (2, 3)), samples()
     partners = derangement(6, 1)
-    read = passes(adapter, given, "shuffled", poolings=("cls",), partners=partners, batch_size=4)
+    read = passes(
+        adapter, given, "shuffled", poolings=("cls",), drawn=Draw(partners, 0), batch_size=4
+    )
     for i in range(6):
         image_with = replace(given[i], text=given[partners[i]].text)
         whose = int(np.flatnonzero(partners == i)[0])
@@ -85,7 +89,8 @@ def test_a_shuffled_stream_is_that_of_its_own_sample_with_the_partners_text() ->
 
 def test_the_true_partner_is_the_plain_forward_pass() -> None:
     adapter, given = tiny_adapter((2,), (2,)), samples()
-    read = passes(adapter, given, "true", poolings=("cls",), partners=np.arange(6), batch_size=6)
+    drawn = Draw(np.arange(6), 0)
+    read = passes(adapter, given, "true", poolings=("cls",), drawn=drawn, batch_size=6)
     with torch.inference_mode():
         plain = adapter.model(**adapter.encode(given).tensors)
     np.testing.assert_allclose(
@@ -116,6 +121,46 @@ def test_a_constant_partner_is_the_same_wherever_the_stream_reads_it(
         tap(adapter.encode(paired(given, images, texts)))
     last = LayerRef(other, 4)  # without holding it the partner takes the stream in and varies
     assert float(loose.tokens[last].std(dim=0).max()) > 1e-3
+
+
+@pytest.mark.parametrize("constant", [0, 4])
+def test_a_stream_with_a_constant_partner_reads_that_samples_own_pass(constant: int) -> None:
+    adapter, given = tiny_adapter((2,), (2,)), samples()
+    drawn = Draw(derangement(6, 1), constant)
+    read = passes(adapter, given, "constant", poolings=("cls",), drawn=drawn, batch_size=4)
+    one = LayerRef("vision", 4)
+    for i in range(6):  # one fusion: nothing that the partner took in comes back
+        sink = TokenSink([one])
+        with Tap(adapter, sink) as tap:
+            tap(adapter.encode([replace(given[i], text=given[constant].text)]))
+        np.testing.assert_allclose(
+            read.vectors[one, "cls"][i], sink.tokens[one][0, 0], atol=1e-5, err_msg=str(i)
+        )
+
+
+def test_a_constant_partner_is_held_at_every_fusion_of_a_pass() -> None:
+    adapter, given = tiny_adapter((1, 2, 4), (1, 2, 4)), samples()
+    drawn = Draw(derangement(6, 1), 2)
+    read = passes(adapter, given, "constant", poolings=("cls",), drawn=drawn)
+    own, same, last = np.arange(6), np.full(6, 2), LayerRef("vision", 4)
+    for edits, alike in ((held(adapter, given[2], "text"), True), ((), False)):
+        sink = TokenSink([last])
+        with Tap(adapter, sink, edits) as tap:
+            tap(adapter.encode(paired(given, own, same)))
+        plain = sink.tokens[last][:, 0].numpy()
+        assert np.allclose(read.vectors[last, "cls"], plain, atol=1e-5) is alike
+
+
+def test_each_seed_of_a_model_has_its_own_draw_and_placements_of_a_seed_share_theirs() -> None:
+    groups = [row // 2 for row in range(20)]
+    draws = [draw(20, 0, seed, groups) for seed in range(8)]
+    assert len({tuple(one.partners.tolist()) for one in draws}) == 8
+    assert len({one.constant for one in draws}) > 3
+    again = draw(20, 0, 3, groups)
+    assert (again.partners == draws[3].partners).all() and again.constant == draws[3].constant
+    assert (draw(20, 1, 3, groups).partners != again.partners).any()
+    assert not any(groups[i] == groups[p] for one in draws for i, p in enumerate(one.partners))
+    assert (draw(20, 0, None).partners == draw(20, 0, 0).partners).all()
 
 
 def test_models_without_a_partner_to_exchange_are_refused() -> None:

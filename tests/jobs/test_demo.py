@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,33 @@ def test_a_cell_is_measured_after_every_epoch_while_it_is_trained(
     with pytest.raises(AskedError) as asked:
         demo.build_cell(demo.Cell("late", 1), tmp_path / "store", tmp_path)
     assert asked.value.args == ((1, tmp_path / "late"), {"observer": "every epoch"})
+
+
+@pytest.mark.parametrize("seed", demo.SEEDS)
+def test_every_cell_is_asked_with_other_partners_while_its_checkpoint_is_there(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+
+    class Opened:
+        adapter, source = "adapter", "source"
+
+    def run_capture(request: object, opened: object, **also: Any) -> None:
+        assert isinstance(opened, Opened) and also["keep_activations"] is (seed == demo.KEPT_SEED)
+        also["before_commit"]("writer")
+
+    monkeypatch.setattr("backend.train.loop.train_seed", lambda *given, **also: tmp_path / "one")
+    monkeypatch.setattr("backend.jobs.capture.open_request", lambda request: Opened())
+    monkeypatch.setattr("backend.jobs.capture.run_capture", run_capture)
+    monkeypatch.setattr(
+        "backend.jobs.capture.measure_and_project",
+        lambda writer, keep_probes: done.append((writer, keep_probes)),
+    )
+    monkeypatch.setattr(
+        "backend.interventions.run.add_interventions", lambda *given: done.append(given)
+    )
+    demo.build_cell(demo.Cell("late", seed), tmp_path / "store", tmp_path)
+    assert done == [("writer", seed == demo.KEPT_SEED), ("writer", "adapter", "source")]
 
 
 def test_a_checkpoint_finished_without_training_measures_is_trained_again_beside_it(

@@ -44,6 +44,19 @@ def orthogonal(d, seed=0):
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0]
 
 
+def names(count, m):
+    """The groups of ``count`` photos with ``m`` captions each."""
+    return np.repeat([f"photo {g}" for g in range(count)], m)
+
+
+def photos(count, m, d, seed, noise=0.0):
+    """Each row ``m`` times, with ``noise`` of its own."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, d))[np.arange(count * m) // m] + noise * rng.normal(
+        size=(count * m, d)
+    )
+
+
 @pytest.fixture(scope="session")
 def arrays():
     """The functions of this file."""
@@ -53,4 +66,6 @@ def arrays():
         u_centred=u_centred,
         related=related,
         orthogonal=orthogonal,
+        names=names,
+        photos=photos,
     )

@@ -1,4 +1,4 @@
-"""The permutation test: counts on explicit Grams, corrected for all cells, groups of layers."""
+"""The permutation test: counts on explicit Grams, corrected for all cells, batches of layers."""
 
 import numpy as np
 import pytest
@@ -69,11 +69,11 @@ def test_layers_of_one_list_are_each_pair_once_without_the_diagonal(arrays):
     np.testing.assert_array_equal(cross.p_values[0], result.p_values[0, 1:])
 
 
-def test_groups_and_blocks_do_not_change_the_counts(arrays, monkeypatch):
+def test_batches_and_blocks_do_not_change_the_counts(arrays, monkeypatch):
     layers = arrays.related(30, (3, 4, 50), noise=8.0)
     whole = permutation_test(layers, permutations=99)
-    monkeypatch.setattr("backend.measures.families.permutation._GROUP_BYTES", 1)
-    monkeypatch.setattr("backend.measures.families.permutation._ACCUMULATE", 100)
+    monkeypatch.setattr("backend.measures.chance.shuffles._BATCH_BYTES", 1)
+    monkeypatch.setattr("backend.measures.chance.shuffles._ACCUMULATE", 100)
     parts = permutation_test(layers, permutations=99)
     np.testing.assert_array_equal(whole.p_values, parts.p_values)
     np.testing.assert_array_equal(whole.p_corrected, parts.p_corrected)

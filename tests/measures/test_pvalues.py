@@ -7,8 +7,15 @@ import pytest
 from scipy.stats import binom, pearson3, skew
 
 from backend.errors import InputError
-from backend.measures import cka, cka_matrix, holm
-from backend.measures.chance.pvalues import null_skewness, p_values, third_moment, trace_cubes
+from backend.measures import cka, cka_matrix, holm, permutation_test
+from backend.measures.chance.inference import heavy_tailed
+from backend.measures.chance.pvalues import (
+    null_skewness,
+    p_of_shuffles,
+    p_values,
+    third_moment,
+    trace_cubes,
+)
 from backend.measures.chance.samples import sample_sums
 from backend.measures.core.base import prepare
 
@@ -153,6 +160,90 @@ def test_p_value_of_the_biased_estimator_is_refused(arrays):
                  lambda: cka_matrix([x, y], estimator="biased", p_value=True)):  # fmt: skip
         with pytest.raises(InputError, match="p_value: p-values are those of the debiased"):
             call()
+
+
+def test_p_of_shuffles_is_counted_where_ten_reach_and_fitted_beyond():
+    draws = np.random.default_rng(0).exponential(size=(999, 3))
+    ordered = np.sort(draws, axis=0)
+    # 0.5 lies among the draws: a plain count. Beyond them the tail is exp(-t).
+    p = p_of_shuffles(np.array([0.5, ordered[-30, 1], 12.0]), draws, 0.0)
+    assert p[0] == (1 + (draws[:, 0] >= 0.5).sum()) / 1000
+    assert p[1] == 31 / 1000
+    assert np.exp(-12) / 8 < p[2] < np.exp(-12) * 100
+    far = p_of_shuffles(np.full(3, 40.0), draws, 0.0)
+    assert (far > 0).all() and (far < 1e-6).all()
+    # Ties count, a few draws are only counted, and all draws there are give an exact share.
+    assert p_of_shuffles(np.array([1.0]), np.array([[1.0 - 1e-9], [0.0], [2.0]]), 1e-6) == 0.75
+    exact = p_of_shuffles(np.array([1.0]), np.array([[1.0], [0.0], [2.0]]), 0.0, every=True)
+    assert exact == pytest.approx(2 / 3)
+    assert p_of_shuffles(np.array([1.0]), np.zeros((999, 1)), 0.0) == 0.001
+
+
+def test_fitted_tail_is_right_at_one_in_a_thousand():
+    rng = np.random.default_rng(1)
+    for draw in (lambda size: rng.chisquare(1, size=size), lambda size: rng.pareto(4, size=size)):
+        p = p_of_shuffles(draw(4000), draw((499, 4000)), 0.0)
+        assert 0.0002 <= (p <= 0.001).mean() <= 0.0035
+        assert 0.04 < (p <= 0.05).mean() < 0.06
+
+
+def test_heavy_tailed_rows_are_told_from_others():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(5, 200, 20))
+    lengths = np.stack(
+        [np.ones(200), np.ones(200), np.exp(rng.normal(size=200)), rng.chisquare(2, 200) ** -0.5,
+         np.r_[30.0, np.ones(199)]]
+    )  # fmt: skip
+    z[1] *= np.r_[5.0, 5.0, np.ones(18)]
+    norms = [
+        prepare(x * length[:, None], "x").row_norms for x, length in zip(z, lengths, strict=True)
+    ]
+    heavy = heavy_tailed(np.stack(norms))
+    assert np.diag(heavy).tolist() == [False, False, True, True, True]
+    assert not heavy[:2, :2].any() and heavy[2:, 1:].sum() == 3 + 9
+    assert not heavy_tailed(np.zeros((1, 9))).any()
+
+
+def test_p_values_of_heavy_tailed_rows_are_counted_and_said_to_be():
+    rng = np.random.default_rng(2)
+    length = np.exp(rng.normal(size=(2, 60, 1)))
+    x, y = rng.normal(size=(2, 60, 8)) * length
+    plain = rng.normal(size=(60, 5))
+    layers = [x, y, plain, rng.normal(size=(60, 4))]
+    matrix = cka_matrix(layers, p_value=True)
+    counted = permutation_test([x], [y, plain], permutations=999).p_values
+    np.testing.assert_allclose(matrix.p_values[0, 1:3], counted[0], atol=0.05)
+    np.testing.assert_array_equal(matrix.p_values, matrix.p_values.T)
+    other = cka_matrix([plain, layers[3]], p_value=True).p_values[0, 1]
+    assert matrix.p_values[2, 3] == pytest.approx(other, rel=1e-8)
+    assert "over 999 random matchings" in str(cka(x, y, p_value=True).warnings)
+    assert not cka(plain, plain[::-1], p_value=True).warnings
+    related = cka(x, x + 0.1 * rng.normal(size=x.shape), p_value=True)
+    assert 0 < related.p_value < 1e-3
+
+
+def test_where_counting_takes_too_long_heavy_tails_are_said(monkeypatch):
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(2, 60, 8)) * np.exp(rng.normal(size=(2, 60, 1)))
+    counted = cka(x, y, p_value=True)
+    monkeypatch.setattr("backend.measures.chance.inference.SHUFFLE_WORK", 1e5)
+    told = cka(x, y, p_value=True)
+    assert counted.warnings.has("shuffled") and not counted.warnings.has("heavy_tails")
+    assert told.warnings.has("heavy_tails") and not told.warnings.has("shuffled")
+    assert np.isfinite(told.p_value) and told.p_value != counted.p_value
+
+
+def test_false_positives_of_heavy_tailed_rows_at_one_in_a_thousand():
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(6):
+        layers = [
+            rng.normal(size=(48, 12)) / np.sqrt(rng.chisquare(2, size=(48, 1))) for _ in range(24)
+        ]
+        p.append(cka_matrix(layers, p_value=True).p_values[np.triu_indices(24, 1)])
+    p = np.concatenate(p)  # 1656 pairs; from three moments .007 of them are below .001
+    assert (p < 0.001).mean() <= 0.004
+    assert 0.03 < (p < 0.05).mean() < 0.07
 
 
 def test_holm_by_hand():

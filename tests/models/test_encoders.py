@@ -127,6 +127,34 @@ def test_stepped_through_a_vision_encoder_gives_its_own_layers(name: str) -> Non
         torch.testing.assert_close(encoder.model.norm(layers[3]), layers[-1])
 
 
+PRE_NORM = {
+    *("megatron-bert", "roberta-prelayernorm", "xlm-roberta-xl", "modernbert", "t5"),
+    *("gpt2", "llama"),
+}
+
+
+@pytest.mark.parametrize("family", TEXT)
+def test_a_look_tells_a_final_norm_from_norms_at_the_end_of_every_block(family: str) -> None:
+    encoder = text_encoder(family)
+    facts = encoder.check(family)
+    assert (facts.final_norm is not None) == (family in PRE_NORM)
+    assert facts.normed == (family not in {*PRE_NORM, "mobilebert"})
+    if facts.final_norm is not None:
+        *_, last, end = blocks_of(encoder, **words())
+        with torch.no_grad():
+            torch.testing.assert_close(facts.final_norm(last), end)
+        assert not torch.allclose(last, end, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_the_final_norm_of_a_vision_encoder_is_timms_where_it_has_one(name: str) -> None:
+    encoder = build_vision(name, {"depth": 2, **VISION[name]}).eval()
+    has_none = isinstance(encoder.model.norm, nn.Identity)
+    assert has_none == name.startswith(("eva02", "beit"))
+    assert encoder.facts.final_norm is (None if has_none else encoder.model.norm)
+    assert not encoder.facts.normed
+
+
 @pytest.mark.parametrize("family", ["mpnet", "deberta", "roformer", "electra", "fnet", "llama"])
 def test_an_encoder_that_is_fused_sees_the_other_stream_and_without_fusion_is_itself(
     family: str,

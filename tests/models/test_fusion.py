@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from backend.errors import InputError
 from backend.models.dual_stream.adapter import DualStream
 from backend.models.dual_stream.model import FusionModel
 from backend.models.dual_stream.preprocess import Preprocessor, train_tokenizer
+from backend.types import LayerRef
 from tests.tiny import tiny_batch, tiny_config, tiny_model
 
 
@@ -40,7 +42,46 @@ def test_the_other_modality_enters_at_the_fusion_layer_and_not_before() -> None:
     assert seen == {"0": False, "1": False, "2": False, "3.fusion": True, "3": True, "4": True}
     shorter = {**batch, "input_ids": torch.where(batch["input_ids"] > 0, 7, 0)}
     seen = changed(layers_of(model, batch), layers_of(model, shorter), "vision")
-    assert seen == {"0": False, "1": False, "2.fusion": True, "2": True, "3": True, "4": True}
+    assert seen == {
+        "0": False,
+        "1": False,
+        "2.fusion": True,
+        "2": True,
+        "3": True,
+        "4": True,
+        "4.norm": True,
+    }
+
+
+def test_the_site_of_the_final_norm_is_what_timm_gives_pooled() -> None:
+    model, batch = tiny_model(), tiny_batch()
+    vectors = layers_of(model, batch)
+    with torch.inference_mode():
+        tokens = model.vision.model.forward_features(batch["pixel_values"])
+    at = LayerRef("vision", 4, "norm")
+    torch.testing.assert_close(torch.from_numpy(vectors[at, "mean"]), tokens[:, 1:].mean(dim=1))
+    assert not np.allclose(vectors[at, "mean"], vectors[LayerRef("vision", 4), "mean"], atol=1e-2)
+    vision, text = model.streams
+    assert [ref.label for ref in vision.refs[-3:]] == ["3", "4", "4.norm"]
+    assert vision.depth == 4 and not vision.note
+    assert text.refs == text.layers and "after its own LayerNorm" in text.note
+
+
+def test_the_site_of_the_final_norm_is_what_the_heads_read_after_a_fusion() -> None:
+    model, batch = tiny_model((4,), (4,)), tiny_batch()
+    vectors = layers_of(model, batch)
+    with torch.inference_mode():
+        read = model(**batch).vision
+    mean = torch.from_numpy(vectors[LayerRef("vision", 4, "norm"), "mean"])
+    torch.testing.assert_close(mean, read[:, 1:].mean(dim=1))
+
+
+def test_heads_that_read_no_final_norm_are_said_to() -> None:
+    config = tiny_config()
+    config.head["final_norm"] = False
+    vision, _ = FusionModel(config).eval().streams
+    assert vision.refs[-1] == LayerRef("vision", 4, "norm")
+    assert vision.note == "The heads read layer 4, before the final norm."
 
 
 def test_without_fusion_the_streams_never_meet() -> None:

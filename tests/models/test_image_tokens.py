@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModel, GPTNeoXConfig, LlamaConfig, PhiConfig, PreTrainedConfig
 
 from backend.capture.sinks import AttentionSink, PooledSink, TokenSink
 from backend.capture.tap import Tap
@@ -16,6 +17,7 @@ from backend.errors import InputError
 from backend.models import edits
 from backend.models.adapter import Adapter, AttentionKey
 from backend.models.families.llava import Llava
+from backend.models.families.stacks import stack
 from backend.models.roles import OWN, Role, has
 from backend.types import LayerRef
 from tests.models.families import blip2, idefics, llava, paligemma
@@ -230,3 +232,21 @@ def test_an_edit_of_the_latents_reaches_the_sums_that_come_after_and_stays_off_t
     own = has(adapter.encode(samples).roles["query"], OWN)
     torch.testing.assert_close(got[own], sums[0].reshape(got.shape)[own])
     assert torch.equal(resampler.latents, before)
+
+
+@pytest.mark.parametrize(
+    ("config", "norm"),
+    [
+        (LlamaConfig, "norm"),
+        (PhiConfig, "final_layernorm"),
+        (GPTNeoXConfig, "final_layer_norm"),
+    ],
+)
+def test_the_final_norm_of_a_language_model_is_found_by_any_of_its_names(
+    config: type[PreTrainedConfig], norm: str
+) -> None:
+    sizes = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
+    model = AutoModel.from_config(config(**sizes, intermediate_size=16, vocab_size=20))
+    found = stack(model, model.config)
+    assert found.depth == 2
+    assert found.norm is getattr(model, norm)

@@ -22,6 +22,7 @@ from backend.errors import InputError
 from backend.models.families.probing import is_chain
 from backend.models.families.vision_text_dual import VisionTextDual
 from backend.models.roles import Role
+from backend.types import LayerRef
 from tests.models.families import vision_text_dual_timm
 from tests.models.families.common import pictures
 from tests.models.families.vision_text_dual import SIZES, bert, bert_tokenizer, joined, vit
@@ -137,3 +138,28 @@ def test_encoders_that_do_not_fit_are_refused_by_name() -> None:
     )
     with pytest.raises(InputError, match="a clip_text_model model is read at padding"):
         with_text(at_padding)
+
+
+def test_the_norm_after_the_last_block_is_a_site_where_it_is_of_all_tokens() -> None:
+    towers = {
+        "vit": with_vision(ViTConfig(**TOWER)),
+        "clip": with_vision(CLIPVisionConfig(**TOWER)),  # norms its summary alone: that is `pooled`
+        "siglip": with_vision(SiglipVisionConfig(**TOWER)),
+    }
+    after = {
+        name: [ref.label for ref in adapter.stream("vision").refs[3:]]
+        for name, adapter in towers.items()
+    }
+    assert after == {
+        "vit": ["2.norm", "2.pooled", "2.projected"],
+        "clip": ["2.pooled", "2.projected"],
+        "siglip": ["2.norm", "2.pooled", "2.projected"],
+    }
+    points = towers["vit"].points()
+    norm = towers["vit"].model.vision_model.layernorm
+    assert points[LayerRef("vision", 2, "norm")].module is norm
+    text = with_text(bert(bert_tokenizer())).stream("text")
+    assert [ref.label for ref in text.refs[-2:]] == [
+        f"{text.depth}.pooled",
+        f"{text.depth}.projected",
+    ]

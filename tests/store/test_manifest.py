@@ -89,8 +89,8 @@ def test_a_missing_field_is_named(manifest: Manifest, tmp_path: Path, field: str
 def test_a_newer_schema_says_upgrade_whatever_else_changed(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    path = rewrite(manifest, tmp_path / "run.json", schema_version=4, seed=..., extra=1)
-    message = r"store written by a newer Fusionscope \(schema 4, this one reads 3\)\. Upgrade"
+    path = rewrite(manifest, tmp_path / "run.json", schema_version=5, seed=..., extra=1)
+    message = r"store written by a newer Fusionscope \(schema 5, this one reads 4\)\. Upgrade"
     with pytest.raises(InputError, match=message):
         Manifest.read(path)
 

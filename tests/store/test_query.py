@@ -15,6 +15,7 @@ from types import ModuleType
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from backend.errors import InputError
@@ -167,6 +168,14 @@ def test_unfinished_and_half_written_files_are_not_seen_and_finished_ones_are_at
     assert {view: len(store.query(f"SELECT * FROM {view}")) for view in VIEWS} == before
 
 
+def any_row(name: str) -> tuple[Kind, pd.DataFrame, str]:
+    """A row of a kind that names no layer."""
+    kind = next(kind for kind in kinds_of("run") if kind.name == name)
+    any_of = {pa.string(): "", pa.int32(): 1, pa.int64(): 1, pa.float64(): 0.5, pa.bool_(): True}
+    row = {field.name: any_of[field.type] for field in kind.schema}
+    return kind, pd.DataFrame([row]), "default" if kind.keyed else ""
+
+
 @pytest.mark.parametrize("name", ["samples", *(kind.name for kind in kinds_of("run"))])
 def test_a_flipped_bit_is_left_out_and_named_rather_than_read_as_another_number(
     tmp_path: Path, store_factory: ModuleType, flip: Callable[[Path], None], name: str
@@ -185,6 +194,9 @@ def test_a_flipped_bit_is_left_out_and_named_rather_than_read_as_another_number(
     if name in ("neighbours", "refits"):
         for run in (first, second):
             run.add(*map_rows(name, LayerRef("text", 2), run.sample_ids()), "default")
+    if name in ("training_scores", "interventions"):
+        for run in (first, second):
+            run.add(*any_row(name))
     whole = set(store.query(f"SELECT run_id FROM {name}")["run_id"])
     assert "late-seed0" in whole
     if name == "samples":

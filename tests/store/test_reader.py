@@ -75,7 +75,7 @@ def test_broken_runs_are_listed_and_the_others_read(
     runs = store.path / "runs"
     (runs / "late-seed0" / "run.json").write_text("{")
     raw = json.loads((runs / "none-seed0" / "run.json").read_text())
-    (runs / "none-seed0" / "run.json").write_text(json.dumps(raw | {"schema_version": 4}))
+    (runs / "none-seed0" / "run.json").write_text(json.dumps(raw | {"schema_version": 5}))
     shutil.copytree(runs / "late-seed1", runs / "renamed")
     (runs / "not-a-run").mkdir()
     flip(runs / "none-seed1" / "scores.parquet")

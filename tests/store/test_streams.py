@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -91,3 +93,14 @@ def test_a_summary_has_what_listings_promise() -> None:
         "width": 8,
         "fusion_layers": [2, 3],
     }
+
+
+def test_a_declared_space_is_written_and_no_space_leaves_no_trace() -> None:
+    alone = StreamInfo.of(StreamSpec.of("text", "text", 1, 8))
+    assert "space" not in alone.model_dump_json()
+    assert StreamInfo.model_validate_json(alone.model_dump_json()).spec.space == ""
+    shared = StreamInfo.of(replace(alone.spec, space="clip"))
+    assert '"space":"clip"' in shared.model_dump_json()
+    assert StreamInfo.model_validate_json(shared.model_dump_json()).spec == shared.spec
+    with pytest.raises(ValidationError, match="space"):
+        StreamInfo.model_validate(alone.model_dump() | {"space": "a b"})

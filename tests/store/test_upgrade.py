@@ -33,7 +33,7 @@ def test_a_run_of_version_1_has_the_streams_that_it_always_had(tmp_path: Path) -
     assert vision == StreamSpec.of("vision", "vision", 12, 48, (4, 5, 6), reads="text")
     assert text == StreamSpec.of("text", "text", 12, 48, (4, 5, 6), reads="vision")
     assert text.meets[0] == Meet(4, "co", "vision", "4.fusion")
-    assert (manifest.schema_version, manifest.label, manifest.seed) == (3, "early", 0)
+    assert (manifest.schema_version, manifest.label, manifest.seed) == (4, "early", 0)
     assert manifest.placement is not None and manifest.placement.text == (4, 5, 6)
     assert (manifest.model.digest, manifest.model.revision) == ("bc6c218cc9d08323", "")
     assert manifest.dataset.n == 256 and len(manifest.captures) == 2 * 2 * 16

@@ -133,7 +133,7 @@ def test_files_that_are_no_layers_are_found(store: Store) -> None:
 def test_a_manifest_that_disagrees_is_found(store: Store) -> None:
     runs = store.path / "runs"
     set_manifest(runs / "late-seed0" / "run.json", lambda raw: raw["dataset"].update(n=40))
-    set_manifest(runs / "none-seed0" / "run.json", lambda raw: raw.update(schema_version=4))
+    set_manifest(runs / "none-seed0" / "run.json", lambda raw: raw.update(schema_version=5))
     set_manifest(runs / "none-seed1" / "run.json", lambda raw: raw["dataset"]["tasks"].pop())
     found = findings(store)
     assert found["late-seed0", "samples/part-000000040.parquet"].startswith("8 rows")

@@ -69,6 +69,7 @@ def measure(
     estimator: str = "",
     site: str = "block",
     pooling: str = "cls",
+    n: int = 100_000,
 ) -> dict[str, object]:
     return {
         "run_id": run_id,
@@ -82,6 +83,7 @@ def measure(
         "pooling": pooling,
         "estimator": estimator,
         "value": value,
+        "n": n,
     }
 
 

@@ -17,7 +17,7 @@ from backend.study import (
     fusion_compresses_vision,
     late_wins,
 )
-from backend.study.findings import SCORES, TRANSITIONS, ClaimResult, combine
+from backend.study.findings import DIMENSION, SCORES, TRANSITIONS, ClaimResult, combine
 from backend.study.judging import judge
 from backend.study.transitions import contrast
 from backend.types import StreamSpec
@@ -69,7 +69,12 @@ def test_a_dataset_is_a_family_over_all_its_claims_and_models():
     found = judged(finding(0.03), finding(0.03, dataset="memes"), finding(0.03, setting="big"))
     assert [one.tested for one in found] == [2, 1, 2]
     assert [one.verdict for one in found] == ["underpowered", "supported", "underpowered"]
-    two = judge([ClaimResult(SCORES, (finding(0.03),)), ClaimResult(TRANSITIONS, (finding(0.04),))])
+    two = judge(
+        [
+            ClaimResult(SCORES, (finding(0.03),)),
+            ClaimResult(TRANSITIONS, (finding(0.04, claim="transitions"),)),
+        ]
+    )
     assert [one.findings[0].p_corrected for one in two] == pytest.approx([0.06, 0.06])
 
 
@@ -98,6 +103,19 @@ def test_the_smallest_effect_that_such_runs_would_show_stands_beside_the_verdict
     one = judged(*nine)[0]
     assert one.detectable == pytest.approx(0.0982, abs=1e-4)
     assert one.notes == ("Such runs would show +0.098 in 4 of 5 studies; +0.020 would matter.",)
+
+
+def test_what_no_runs_could_show_is_said_in_words():
+    one = judged(finding(0.2, value=0.3, se=0.5, freedom=2))[0]
+    assert one.detectable > 1
+    assert one.notes == (
+        "Even the largest possible effect would be found in fewer than 4 of 5 such studies.",
+    )
+    wide = finding(0.5, value=0.0, low=-0.9, high=9.0, expected=0, se=2.0, freedom=2)
+    text = judge([ClaimResult(DIMENSION, (wide,))])[0].findings[0]
+    assert text.notes == (
+        "Such runs would not even show that it stays within a factor of 10.",
+    )  # fmt: skip
 
 
 def test_without_an_interval_there_are_not_enough_runs_and_equal_values_decide_nothing():
@@ -235,9 +253,10 @@ def test_the_control_is_the_run_of_the_same_seed():
 
 def test_a_fusion_site_is_no_layer():
     rows = cka_rows(fused=[0.9, 0.9, 0.5], plain=[0.9, 0.9, 0.8])
-    sites = rows.assign(site_a="fusion", value=0.123)
-    found = drops_at_fusion(runs("none", "late"), pd.concat([rows, sites])).findings
-    assert found[0].value == pytest.approx(-0.41)
+    for side in ("site_a", "site_b"):
+        sites = rows.assign(value=0.123, **{side: "fusion"})
+        found = drops_at_fusion(runs("none", "late"), pd.concat([rows, sites])).findings
+        assert found[0].value == pytest.approx(-0.41)
     sizes = dimension_rows(0.2, 1.05)
     sites = sizes.assign(site_a="fusion", value=7777.0)
     found = fusion_compresses_vision(runs("none", "early"), pd.concat([sizes, sites])).findings
@@ -287,6 +306,17 @@ def test_a_rise_of_text_by_61_percent_is_not_unchanged():
     rows = dimension_rows(0.2, 1.61)
     text = asked(fusion_compresses_vision(runs("none", "early"), rows)).findings[1]
     assert text.verdict == "contradicted" and text.value > 0.6
+
+
+@pytest.mark.parametrize(
+    ("part", "verdict"),
+    # The seeds spread by 2 %, their interval by 5 %: that of 1.07 to 1.09 crosses 1.10.
+    [(1.04, "supported"), (1.07, "underpowered"), (1.14, "contradicted")],
+)
+def test_the_margin_of_unchanged_text_is_ten_percent(part, verdict):
+    rows = dimension_rows(0.2, part)
+    found = asked(fusion_compresses_vision(runs("none", "early"), rows)).findings[1]
+    assert found.verdict == verdict
 
 
 def test_text_that_hardly_changes_is_supported_though_it_does_not_differ_from_no_change():
@@ -531,6 +561,17 @@ def test_examine_asks_all_four_and_takes_one_pooling_and_one_estimator():
         "transitions", "dimension", "scores", "alignment",
     ]  # fmt: skip
     assert results[0].findings[0].value == pytest.approx(-0.41)
+
+
+def test_further_claims_of_a_page_are_judged_with_the_others():
+    other = ClaimResult(TRANSITIONS, (finding(0.03, claim="transitions"),))
+    table = scores({"late": [0.9, 0.91, 0.92], "early": [0.7, 0.72, 0.71]})
+    results = examine(runs("early", "late"), table, pd.DataFrame(), also=[other])
+    assert len(results) == 5
+    assert results[4].findings[0].p_corrected == pytest.approx(0.03)
+    assert results[4].findings[0].tested == results[2].findings[0].tested == 2
+    alone = examine(runs("early", "late"), table, pd.DataFrame())[2].findings[0]
+    assert results[2].findings[0].p_corrected == pytest.approx(2 * alone.p_corrected)
 
 
 def test_examine_without_anything_says_not_enough_runs_everywhere():

@@ -76,7 +76,7 @@ def test_models_are_told_apart_only_where_a_placement_was_run_with_several(tmp_p
 def test_the_store_is_asked_every_claim_with_the_measures_that_it_holds(path):
     results, problems = findings(path)
     assert [result.claim.key for result in results] == [
-        "transitions", "dimension", "scores", "alignment",
+        "transitions", "dimension", "scores", "alignment", "interventions",
     ]  # fmt: skip
     assert problems == ()
     transitions = results[0].findings

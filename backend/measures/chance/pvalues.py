@@ -39,6 +39,12 @@ from backend.measures.core.parallel import map_pieces
 NORMAL_BELOW = 1e-4
 """|skewness| below which the tail is the normal one: they differ by less than 1e-5."""
 
+COUNTED = 10
+"""Draws at least as high as the value from which on p is counted, and below which it is fitted."""
+
+TAIL = 100
+"""Highest draws to which the tail is fitted."""
+
 
 def null_skewness(sums: SampleSums, trace_cubes: ArrayLike) -> Float64:
     """Skewness (L, L) of debiased CKA under a random matching of the rows, exactly; n >= 4.
@@ -119,6 +125,39 @@ def cka_p_values(sums: SampleSums, cubes_of_traces: ArrayLike) -> Float64:
     statistics = sums.statistics
     _, sd = statistics.null("debiased")
     return p_values(statistics.debiased() / sd, null_skewness(sums, cubes_of_traces))
+
+
+def p_of_shuffles(true: Float64, draws: Float64, tie: float, *, every: bool = False) -> Float64:
+    """One-sided p-values (P,) of ``true`` values (P,) among ``draws`` (B, P) of random matchings.
+
+    They are (1 + c) / (1 + B) with c draws at least as high; below ``COUNTED`` of them the tail is
+    a generalised Pareto distribution fitted to the ``TAIL`` highest draws (Knijnenburg et al. 2009)
+    by L-moments (Hosking & Wallis 1987), so that a correction for many cells has something below
+    1 / (1 + B) to work with. Its shape is not taken below 0, an exponential tail: that of
+    sums of χ² variables, and with the shorter ones that short draws suggest p would be too small.
+    With ``every`` the draws are all matchings there are, and the share of them is p. Values within
+    ``tie`` are equal.
+    """
+    count = len(draws)
+    reached = (draws >= true - tie).sum(axis=0)
+    if every:
+        exact: Float64 = reached / count
+        return exact
+    counted: Float64 = (1 + reached) / (1 + count)
+    if count <= 2 * TAIL:
+        return counted
+    ordered = np.sort(draws, axis=0)
+    threshold = ordered[-TAIL - 1 : -TAIL + 1].mean(axis=0)
+    beyond = ordered[-TAIL:] - threshold
+    first = beyond.mean(axis=0)
+    second = (2 * np.arange(TAIL)[:, None] / (TAIL - 1) * beyond).mean(axis=0) - first
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shape = np.clip(2 - first / second, 0.0, 0.99)
+        scaled = np.maximum(true - threshold, 0.0) / (first * (1 - shape))
+        heavy = np.exp(-np.log1p(shape * scaled) / np.where(shape > 0, shape, 1.0))
+        fitted = TAIL / count * np.where(shape > 1e-6, heavy, np.exp(-scaled))
+    p: Float64 = np.where((reached < COUNTED) & (first > 0), fitted, counted)
+    return p
 
 
 def holm(p: ArrayLike) -> Float64:

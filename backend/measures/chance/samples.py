@@ -12,7 +12,8 @@ For layers i, j with centred Grams W_i, W_j and diagonals D_i, D_j, every sample
 
 and Σ_b A_i[a,b] A_j[a,b] (:meth:`SampleSums.terms`) sums to n(n-3) HSIC_1. ``cubes`` are Σ A³, for
 the skewness of the null (:mod:`.pvalues`). The delete-one values that the bootstrap needs are
-closed forms in these sums too (:mod:`.bootstrap`).
+closed forms in these sums too (:mod:`.bootstrap`). Of samples that belong together in groups
+:mod:`.grouped` adds what takes the place of the U-centred products.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InputError
+from backend.measures.chance.grams import HeldGrams, LinearGrams, Pair
 from backend.measures.core.base import Float64, FloatArray, Prepared
+from backend.measures.core.groups import Groups
 from backend.measures.core.hsic import (
     HsicStatistics,
     cross_product,
@@ -32,8 +35,6 @@ from backend.measures.core.hsic import (
     gram_statistics,
 )
 from backend.measures.core.parallel import map_pieces
-
-Pair = tuple[int, int]
 
 _BLOCK_BYTES = 32 << 20
 _ROWS = 4096
@@ -44,7 +45,8 @@ class SampleSums:
     """The sums of the module's docstring for L layers and P pairs of n samples.
 
     ``pairs`` starts with the L pairs of a layer with itself. ``rows`` and ``crossed`` are (n, P),
-    ``diagonals`` (L, n); ``cubes`` (L,) is NaN where it was not asked for.
+    ``diagonals`` (L, n); ``cubes`` (L,) is NaN where it was not asked for. With ``groups`` (n,)
+    ``between`` (n, P) are the terms of the Grams that are centred by group.
     """
 
     statistics: HsicStatistics
@@ -53,9 +55,14 @@ class SampleSums:
     crossed: Float64
     diagonals: Float64
     cubes: Float64
+    groups: Groups | None = None
+    between: Float64 | None = None
 
     def terms(self, columns: slice | NDArray[np.intp] = slice(None)) -> Float64:
         """(n, P): each sample's row of the U-centred products; a column sums to n(n-3) HSIC_1."""
+        if self.between is not None:
+            between: Float64 = self.between[:, columns]
+            return between
         n, traces = self.statistics.n, self.statistics.traces
         left, right = np.array(self.pairs)[columns].T
         d, e = self.diagonals[left].T, self.diagonals[right].T
@@ -105,34 +112,34 @@ def sample_sums(
         rows, off = _by_covariance(data, wanted, diagonals)
     traces = np.array([0.0 if layer.constant else 1.0 for layer in layers])
     statistics = HsicStatistics(n, traces, w, off, float(np.finfo(data[0].dtype).eps))
-    return SampleSums(
-        statistics=statistics,
-        pairs=wanted,
-        rows=rows,
-        crossed=_crossed_of(data, diagonals, wanted),
-        diagonals=diagonals,
-        cubes=cubed,
-    )
+    crossed = LinearGrams(data).crossings(diagonals, wanted)
+    crossed -= _own_crossings(diagonals, wanted)
+    return SampleSums(statistics, wanted, rows, crossed, diagonals, cubed)
 
 
 def sample_sums_of_grams(
     grams: Float64, diagonals: Float64, pairs: Sequence[Pair] | None = None
 ) -> SampleSums:
     """The same of explicit centred Grams (L, n, n) with emptied diagonals, kept (L, n)."""
-    size, n, _ = grams.shape
+    size, _, _ = grams.shape
     wanted = with_diagonal(size, pairs)
     shift = u_shift(diagonals)
     cubes = np.zeros(size)
-    products = np.empty((size, n, size))
     for layer, gram in enumerate(grams):
-        products[layer] = gram @ diagonals.T + (diagonals[layer] * diagonals).T
         centred = gram + shift[layer][:, None] + shift[layer]
         np.fill_diagonal(centred, 0)
         cubes[layer] = (centred * centred * centred).sum()
     rows = np.stack([np.einsum("ab,ab->a", grams[i], grams[j]) for i, j in wanted], axis=1)
-    left, right = np.array(wanted).T
-    crossed = np.ascontiguousarray(_both_ways(products, diagonals, left, right).T)
+    crossed = HeldGrams(grams, diagonals).crossings(diagonals, wanted)
+    crossed -= _own_crossings(diagonals, wanted)
     return SampleSums(gram_statistics(grams, diagonals), wanted, rows, crossed, diagonals, cubes)
+
+
+def _own_crossings(diagonals: Float64, pairs: Sequence[Pair]) -> Float64:
+    """What the diagonals themselves add to ``crossed`` (n, P), which leaves it out."""
+    left, right = np.array(pairs).T
+    own: Float64 = (2 * diagonals[left] * diagonals[right]).T
+    return own
 
 
 def with_diagonal(size: int, pairs: Sequence[Pair] | None) -> tuple[Pair, ...]:
@@ -146,35 +153,6 @@ def with_diagonal(size: int, pairs: Sequence[Pair] | None) -> tuple[Pair, ...]:
     if outside:
         raise InputError(f"pair {outside[0]} lies outside 0..{size - 1}", where="pairs")
     return (*((layer, layer) for layer in range(size)), *((int(i), int(j)) for i, j in pairs))
-
-
-def _crossed_of(data: Sequence[FloatArray], diagonals: Float64, pairs: Sequence[Pair]) -> Float64:
-    """``crossed`` (n, P), from the products W_i D_j = X_i (X_iᵀ D_j) of some samples at a time."""
-    size, n = diagonals.shape
-    vectors = diagonals.astype(data[0].dtype)
-    work = 2.0 * size * sum(x.size for x in data)
-    projected = map_pieces(lambda x: vectors @ x, data, work)
-    left, right = np.array(pairs).T
-    crossed = np.empty((n, len(pairs)))
-    step = int(np.clip(_BLOCK_BYTES // (16 * (size**2 + len(pairs))), 1, 256))
-
-    def take(start: int) -> None:
-        at = slice(start, start + step)
-        products = np.stack([x[at] @ p.T for x, p in zip(data, projected, strict=True)])
-        crossed[at] = _both_ways(products.astype(np.float64), diagonals[:, at], left, right).T
-
-    map_pieces(take, range(0, n, step), work)
-    return crossed
-
-
-def _both_ways(
-    products: Float64, diagonals: Float64, left: NDArray[np.intp], right: NDArray[np.intp]
-) -> Float64:
-    """``crossed`` (P, n) from products[i, :, j] = W_i D_j, diagonal of W_i included."""
-    both: Float64 = products[left, :, right]
-    both += products[right, :, left]
-    both -= 2 * diagonals[left] * diagonals[right]
-    return both
 
 
 def _by_covariance(

@@ -7,7 +7,7 @@ it leaves the other end where it was. So the interval is Student's on the scale 
 delta method, and both ends are brought back (Agresti 2013, §3.1.6). It always holds the mean that
 is shown. The t interval of the transformed *values* does not: it is about the mean of the logits,
 which is another number where values are skewed (coverage 0.88 to 0.95 for 10 values of a beta
-distribution; the one here 0.93 to 0.96 for 3, 5 and 10: ``benchmarks/inference_measures.py``).
+distribution; the one here 0.93 to 0.96 for 3, 5 and 10: ``benchmarks/inference.py``).
 """
 
 from __future__ import annotations

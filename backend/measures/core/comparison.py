@@ -36,11 +36,14 @@ class Layer(Generic[State]):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Values of L row layers against M column layers and their null, each (L, M)."""
+    """Values of L row layers against M column layers and their null, each (L, M), and what is to be
+    said of all of them.
+    """
 
     values: Float64
     null_means: Float64
     null_sds: Float64
+    warnings: Remarks = NOTHING
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,10 @@ def compare(comparison: Comparison[State], x: object, y: object) -> Result:
     """The measure of ``x`` (n, d_x) and ``y`` (n, d_y)."""
     n, (a, b) = _described(comparison, [x, y], ["x", "y"])
     value = mean = sd = float("nan")
+    warnings = NOTHING
     if a.state is not None and b.state is not None:
         scores = comparison.score([a.state], [b.state])
+        warnings = scores.warnings
         value, mean, sd = (
             float(m[0, 0]) for m in (scores.values, scores.null_means, scores.null_sds)
         )
@@ -78,7 +83,7 @@ def compare(comparison: Comparison[State], x: object, y: object) -> Result:
         params=comparison.params,
         null_mean=mean,
         null_sd=sd,
-        warnings=Remarks.of(a.warnings, b.warnings),
+        warnings=Remarks.of(a.warnings, b.warnings, warnings),
         reason=Remarks.of(a.reason, b.reason),
     )
 
@@ -99,11 +104,13 @@ def compare_all(
     at_left = [i for i, layer in enumerate(left) if layer.state is not None]
     at_right = [j for j, layer in enumerate(right) if layer.state is not None]
     values, means, sds = (np.full((len(left), len(right)), np.nan) for _ in range(3))
+    warnings = NOTHING
     if at_left and at_right:
         states = [layer.state for layer in left if layer.state is not None]
         same = right is left
         across = states if same else [layer.state for layer in right if layer.state is not None]
         scores = comparison.score(states, across)
+        warnings = scores.warnings
         at = np.ix_(at_left, at_right)
         values[at], means[at], sds[at] = scores.values, scores.null_means, scores.null_sds
     return MatrixResult(
@@ -116,7 +123,7 @@ def compare_all(
         params=comparison.params,
         null_means=means,
         null_sds=sds,
-        warnings=Remarks.of(*(layer.warnings for layer in described)),
+        warnings=Remarks.of(*(layer.warnings for layer in described), warnings),
         reasons={
             (i, j): reason
             for i, a in enumerate(left)

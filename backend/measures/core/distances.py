@@ -26,6 +26,7 @@ from backend.measures.core.base import (
     prepare,
     stored_eps,
 )
+from backend.measures.core.groups import Groups
 from backend.measures.core.parallel import worker_count
 from backend.remarks import NOTHING, Remarks, remark
 
@@ -55,11 +56,14 @@ class Unit:
     reason: Remarks = NOTHING
 
 
-def nearest(x: Prepared, k: int, values: FloatArray | None = None) -> Neighbours:
-    """The ``k`` < n samples nearest to each sample, itself excluded.
+def nearest(
+    x: Prepared, k: int, values: FloatArray | None = None, groups: Groups | None = None
+) -> Neighbours:
+    """The ``k`` samples nearest to each sample, itself and the others of its group excluded.
 
-    Ties at the k-th place are drawn by the rows of ``values`` (n, d), default the prepared ones.
-    The layer as it came is better: unlike its mean, it does not depend on the order of the rows.
+    There must be as many. Ties at the k-th place are drawn by the rows of ``values`` (n, d),
+    default the prepared ones. The layer as it came is better: unlike its mean, it does not depend
+    on the order of the rows.
     n²·d multiply-adds; memory: a few blocks of rows of the (n, n) distances.
     """
     n = x.n
@@ -69,7 +73,10 @@ def nearest(x: Prepared, k: int, values: FloatArray | None = None) -> Neighbours
     for start in range(0, n, b):
         block = squared_distances(x, start, min(start + b, n))
         here = np.arange(len(block))
-        block[here, start + here] = np.inf
+        if groups is None:
+            block[here, start + here] = np.inf
+        else:
+            block[groups[start : start + b, None] == groups] = np.inf
         kth = np.partition(block, k - 1, axis=1)[:, k - 1, None]
         slack = TIE * (x.row_norms[start : start + b, None] + kth)
         chosen = block <= kth + slack

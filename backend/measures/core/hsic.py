@@ -19,6 +19,9 @@ al. 1995; Josse et al. 2008 for the RV coefficient, which is biased linear CKA),
 and the variance below. HSIC_1 is the inner product of matrices that have zero rows sums *and* zero
 diagonals, so the same formula with T = S2 = 0 gives the null of debiased CKA: mean 0 and
 sd = √(2 / (n (n-3))), whatever the data.
+
+Both nulls take the samples as independent. Where they belong together in groups, HSIC_1 is that of
+:mod:`backend.measures.chance.grouped` (``between``), and the null is found by exchanging groups.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ class HsicStatistics:
 
     ``eps`` is the rounding unit of the products. ``no_bandwidth`` are the layers whose RBF kernel
     is undefined because their median distance is 0; their sums are 0, but they are not constant.
+    ``between`` (L, L), of samples in groups, takes the place of n(n-3) HSIC_1.
     All methods return (L, L) matrices.
     """
 
@@ -52,6 +56,7 @@ class HsicStatistics:
     off: Float64
     eps: float
     no_bandwidth: frozenset[int] = frozenset()
+    between: Float64 | None = None
 
     @property
     def constant(self) -> NDArray[np.bool_]:
@@ -71,10 +76,10 @@ class HsicStatistics:
         return _normalised(self._unbiased(), floor)
 
     def null(self, estimator: str) -> tuple[Float64, Float64]:
-        """Mean and sd of CKA under a random matching of the rows; NaN where n < 4."""
+        """Mean and sd of CKA under a random matching of the rows; NaN where n < 4 and in groups."""
         size = len(self.traces)
         blank = np.full((size, size), np.nan)
-        if self.n < 4:
+        if self.n < 4 or self.between is not None:
             return blank, blank.copy()
         if estimator == "debiased":
             known = np.isfinite(self.debiased())
@@ -88,6 +93,8 @@ class HsicStatistics:
         return self.biased() if estimator == "biased" else self.debiased()
 
     def _unbiased(self) -> Float64:
+        if self.between is not None:
+            return self.between
         n = self.n
         product = np.outer(self.traces, self.traces)
         unbiased: Float64 = self.off + product / ((n - 1) * (n - 2)) - 2 * self.w / (n - 2)

@@ -11,7 +11,7 @@ Extrapolation in 1/n from halves and quarters of the samples was tried on eight 
 n below twice the value it is wrong by factors of up to 6, so there is none here. Instead a value
 with fewer than ``PER_DIMENSION`` samples a dimension is "at least" that (:func:`is_resolved`), and
 :func:`order_is_known` says which orders can be trusted all the same
-(``benchmarks/inference_measures.py``).
+(``benchmarks/dimension.py``).
 """
 
 from __future__ import annotations

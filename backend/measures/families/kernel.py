@@ -17,6 +17,8 @@ import numpy as np
 
 from backend.errors import InputError
 from backend.measures.chance.bootstrap import Estimator, interval_level
+from backend.measures.chance.grams import Grams, LinearGrams
+from backend.measures.chance.grouped import by_group, groups_reason
 from backend.measures.chance.inference import infer
 from backend.measures.chance.pvalues import holm, trace_cubes
 from backend.measures.chance.samples import SampleSums, sample_sums
@@ -32,6 +34,7 @@ from backend.measures.core.base import (
     same_samples,
     working_dtype,
 )
+from backend.measures.core.groups import Groups, as_groups
 from backend.measures.core.hsic import HsicStatistics, all_pairs, multiply_adds
 from backend.measures.core.pairs import grid, layer_labels
 from backend.measures.core.result import NAN, MatrixResult, Result
@@ -56,6 +59,7 @@ def cka(
     bandwidth: float = 1.0,
     interval: float | bool = False,
     p_value: bool = False,
+    groups: object = None,
 ) -> Result:
     """CKA of two representations ``x`` (n, d_x) and ``y`` (n, d_y) of the same samples.
 
@@ -64,11 +68,17 @@ def cka(
     ``kernel="rbf"`` uses exp(-‖a-b‖² / (2 (bandwidth · m)²)) with m² the median squared distance of
     each side; ``bandwidth`` is ignored by the linear kernel. The null's mean and sd are exact.
     ``interval=0.95`` (or True) adds the bootstrap interval over samples (:mod:`.bootstrap`),
-    ``p_value=True`` the one-sided probability of such a debiased value by chance (:mod:`.pvalues`).
+    ``p_value=True`` the one-sided probability of such a debiased value by chance (:mod:`.pvalues`;
+    with heavy-tailed rows counted over random matchings: :mod:`.inference`).
+    ``groups`` (n names) say which samples belong together, as five captions of a photo. Debiased
+    CKA then counts no pair inside a group (:mod:`.grouped`), intervals draw whole groups, and
+    ``p_value=True`` gives p and the null by exchanging groups of one size; else the null is NaN, as
+    is that of the biased estimator.
     Cost: n·d_x·d_y or ½n²(d_x+d_y) multiply-adds, whichever is less (a p-value always takes the
     Gram); rbf n² memory, and n³ with either addition.
     NaN with a reason if a side is constant or, for rbf, has median distance 0 (up to rounding: 1e-6
-    of the root mean square). InputError for unusable arrays, when debiased n < 4, and for a p-value
+    of the root mean square); debiased also for fewer than 4 groups and for a group of half of all
+    samples. InputError for unusable arrays, when debiased n < 4, and for a p-value
     of the biased estimator.
     """
     check_choice(estimator, Estimator, "estimator")
@@ -87,20 +97,26 @@ def cka(
     params: dict[str, object] = {"kernel": kernel}
     if kernel == "rbf":
         params["bandwidth"] = bandwidth
-    low = high = p = NAN
-    if (level or p_value) and n >= 4:
-        sums, cubed = (
-            rbf_sums(prepared, bandwidth) if kernel == "rbf" else _linear_sums(prepared, p_value)
+    together = as_groups(groups, n)
+    chance = None
+    if (level or p_value or together is not None) and n >= 4:
+        sums, grams, cubed = (
+            rbf_sums(prepared, bandwidth, together)
+            if kernel == "rbf"
+            else _linear_sums(prepared, p_value, groups=together)
         )
         statistics = sums.statistics
-        chance = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
-        low, high, p = (float(matrix[0, 1]) for matrix in (chance.low, chance.high, chance.p))
+        held = grams if p_value else None
+        chance = infer(sums, estimator, level=level, grams=held, cubed_traces=cubed)
     elif kernel == "rbf":
         statistics = rbf_statistics(prepared, bandwidth)
     else:
         statistics = all_pairs(prepared)
     value = float(statistics.cka(estimator)[0, 1])
-    mean, sd = (float(m[0, 1]) for m in statistics.null(estimator))
+    null = (chance.means, chance.sds) if chance else statistics.null(estimator)
+    mean, sd = (float(m[0, 1]) for m in null)
+    ends = (chance.low, chance.high, chance.p) if chance else ()
+    low, high, p = (float(m[0, 1]) for m in ends) if ends else (NAN, NAN, NAN)
     reasons = layer_reasons(statistics, names)
     return Result(
         measure="cka",
@@ -114,8 +130,10 @@ def cka(
         null_mean=mean,
         null_sd=sd,
         p_value=p,
-        warnings=cka_warnings(prepared, names, estimator, mean),
-        reason=cka_reason(reasons) if np.isnan(value) else NOTHING,
+        warnings=Remarks.of(
+            cka_warnings(prepared, names, estimator, mean), chance.of_pair(0, 1) if chance else None
+        ),
+        reason=cka_reason(reasons, together) if np.isnan(value) else NOTHING,
     )
 
 
@@ -130,6 +148,7 @@ def cka_matrix(
     p_value: bool = False,
     kernel: Kernel = "linear",
     bandwidth: float = 1.0,
+    groups: object = None,
 ) -> MatrixResult:
     """CKA of every layer with every other: ``layers`` L arrays (n, d_l) -> (L, L).
 
@@ -141,7 +160,8 @@ def cka_matrix(
     ``interval=0.95`` (or True) adds bootstrap intervals over samples, ``p_value=True`` one-sided
     p-values, and Holm's correction of them over all cells, each unordered pair once, a layer with
     itself left out (NaN). Either adds n²(L+M)² multiply-adds, p-values always take the Grams.
-    ``kernel="rbf"`` is that of :func:`cka`: (L+M) n² numbers of memory, no interval and no p-value.
+    ``groups`` are those of :func:`cka`, and so is ``kernel="rbf"``: (L+M) n² numbers of memory, no
+    interval and no p-value.
     """
     check_choice(estimator, Estimator, "estimator")
     check_choice(kernel, Kernel, "kernel")
@@ -160,26 +180,35 @@ def cka_matrix(
     split = len(cells.rows)
     columns_at = slice(0, split) if cells.square else slice(split, None)
     chance = None
-    if level or p_value:
+    together = as_groups(groups, prepared[0].n)
+    if (level or p_value or together is not None) and prepared[0].n >= 4:
         cross = [(i, j) for i in range(split) for j in range(split, len(both))]
-        sums, cubed = _linear_sums(prepared, p_value, cross if not cells.square else None)
-        chance = infer(sums, estimator, level=level, cubed_traces=cubed if p_value else None)
+        sums, grams, cubed = (
+            rbf_sums(prepared, bandwidth, together)
+            if kernel == "rbf"
+            else _linear_sums(prepared, p_value, None if cells.square else cross, together)
+        )
+        held = grams if p_value else None
+        chance = infer(sums, estimator, level=level, grams=held, cubed_traces=cubed)
         statistics = sums.statistics
     elif kernel == "rbf":
         statistics = rbf_statistics(prepared, bandwidth)
     else:
         statistics = all_pairs(prepared)
     at = (slice(0, split), columns_at)
-    result = matrix_result(statistics, [p.d for p in prepared], estimator, names, *at)
+    result = matrix_result(statistics, [p.d for p in prepared], estimator, names, *at, together)
     if kernel == "rbf":
         result = replace(result, params={"kernel": kernel, "bandwidth": bandwidth})
     if chance is not None:
         result = replace(
             result,
+            null_means=chance.means[at],
+            null_sds=chance.sds[at],
             ci_lows=chance.low[at] if level else None,
             ci_highs=chance.high[at] if level else None,
             p_values=chance.p[at] if p_value else None,
             p_corrected=holm_of_matrix(chance.p[at], cells.square) if p_value else None,
+            warnings=Remarks.of(result.warnings, chance.of_all),
         )
     copies = map(duplicate_warning, prepared, names)
     return replace(result, warnings=Remarks.of(result.warnings, *copies))
@@ -192,6 +221,7 @@ def matrix_result(
     labels: Sequence[str] | None = None,
     rows_at: slice = slice(None),
     columns_at: slice = slice(None),
+    groups: Groups | None = None,
 ) -> MatrixResult:
     """The labelled CKA matrix, or a part of it, of finished HSIC sums."""
     names = layer_labels(widths, labels, "layers", "labels")
@@ -205,7 +235,7 @@ def matrix_result(
     reasons: dict[tuple[int, int], Remarks] = {}
     for i, j in np.argwhere(~defined):
         sides = (left[i], right[j])
-        reasons[int(i), int(j)] = cka_reason(sides) if tracked[i, j] else UNTRACKED
+        reasons[int(i), int(j)] = cka_reason(sides, groups) if tracked[i, j] else UNTRACKED
     return MatrixResult(
         measure="cka",
         values=values,
@@ -261,10 +291,16 @@ def prepare_layers(
 
 
 def _linear_sums(
-    prepared: Sequence[Prepared], p_value: bool, pairs: Sequence[tuple[int, int]] | None = None
-) -> tuple[SampleSums, Float64 | None]:
+    prepared: Sequence[Prepared],
+    p_value: bool,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    groups: Groups | None = None,
+) -> tuple[SampleSums, Grams, Float64 | None]:
+    grams = LinearGrams([layer.data for layer in prepared])
+    if groups is not None:
+        return by_group(sample_sums(prepared, pairs), grams, groups), grams, None
     sums = sample_sums(prepared, pairs, cubes=p_value)
-    return sums, trace_cubes(prepared) if p_value else None
+    return sums, grams, trace_cubes(prepared) if p_value else None
 
 
 def holm_of_matrix(p: Float64, symmetric: bool) -> Float64:
@@ -300,9 +336,10 @@ def layer_reasons(statistics: HsicStatistics, names: Sequence[str]) -> list[Rema
     ]
 
 
-def cka_reason(sides: Iterable[Remark | None]) -> Remarks:
+def cka_reason(sides: Iterable[Remark | None], groups: Groups | None = None) -> Remarks:
     """Why CKA is NaN, from what :func:`layer_reasons` says of each side."""
-    return Remarks.of(*sides) or Remarks.of(EQUIDISTANT)
+    of_groups = groups_reason(groups) if groups is not None else None
+    return Remarks.of(*sides) or Remarks.of(of_groups or EQUIDISTANT)
 
 
 def inflation_warning(

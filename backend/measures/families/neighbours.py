@@ -24,12 +24,14 @@ from backend.measures.core.comparison import (
     Scores,
     cell_by_cell,
     compare,
-    compare_all,
+    matrix_form,
 )
 from backend.measures.core.distances import Neighbours, nearest, prepared_for
+from backend.measures.core.groups import Groups, as_groups
 from backend.measures.core.matching import MatchingSums, matching_null, matching_sums
-from backend.measures.core.result import MatrixResult, Result
+from backend.measures.core.result import Result
 from backend.measures.families.kernel import check_choice
+from backend.measures.families.neighbour_null import Edges, exchanged_null
 from backend.remarks import Remarks, remark
 
 Metric = Literal["euclidean", "cosine"]
@@ -39,17 +41,28 @@ _MERGE_WORK = 100.0  # multiply-adds that merging one neighbour is worth
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A layer's neighbours, the weight of each edge (n·k,) and what its null needs."""
+    """A layer's neighbours, the weight of each edge (n·k,), what its null needs, and the groups of
+    the samples, where some belong together: those of one are not each other's neighbours.
+    """
 
     neighbours: Neighbours
     weights: Float64
     sums: MatchingSums
+    groups: Groups | None = None
+
+    @property
+    def edges(self) -> Edges:
+        """From whom to whom, and the weights."""
+        n = self.neighbours.n
+        return Edges(self.neighbours.codes // n, self.neighbours.codes % n, self.weights)
 
 
 Scorer = Callable[[Sequence[Graph], Sequence[Graph]], Scores]
 
 
-def mutual_knn(x: object, y: object, k: int = 10, *, metric: Metric = "euclidean") -> Result:
+def mutual_knn(
+    x: object, y: object, k: int = 10, *, metric: Metric = "euclidean", groups: object = None
+) -> Result:
     """Share of the ``k`` nearest neighbours that ``x`` (n, d_x) and ``y`` (n, d_y) have in common.
 
     Mean over samples of |N_k(x) ∩ N_k(y)| / k; a sample is not its own neighbour. Range 0..1.
@@ -61,55 +74,29 @@ def mutual_knn(x: object, y: object, k: int = 10, *, metric: Metric = "euclidean
     equal arrays draw alike, a shifted, rotated or scaled copy draws anew, and so does a permuted
     one if rows are copies (tied rows that differ keep their draw). Then the value is one draw, and
     its z is still that of the two graphs: independent layers do not agree because they are tied.
+    ``groups`` (n names) say which samples belong together, as five captions of a photo: neighbours
+    are then sought in other groups, and the null is that of exchanging whole groups of one size
+    (:mod:`.neighbour_null`).
     Cost: n²(d_x + d_y) multiply-adds in float64; memory blocks of 64 MB. NaN with a reason if a
-    side is constant, or has a zero row under cosine. InputError naming ``k`` unless 1 <= k < n.
-    (Huh et al. 2024.)
+    side is constant or has a zero row under cosine, or if a group leaves fewer than k others.
+    InputError naming ``k`` unless 1 <= k < n. (Huh et al. 2024.)
     """
-    return compare(_knn("mutual_knn", k, metric, _mutual_scores), x, y)
+    return compare(_mutual(k, metric=metric, groups=groups), x, y)
 
 
-def mutual_knn_matrix(
-    layers: Sequence[object],
-    others: Sequence[object] | None = None,
-    *,
-    k: int = 10,
-    metric: Metric = "euclidean",
-    labels: Sequence[str] | None = None,
-    other_labels: Sequence[str] | None = None,
-) -> MatrixResult:
-    """:func:`mutual_knn` of L layers (n, d_l): each with each, (L, L), or with M others, (L, M).
-
-    Each layer's neighbours are found once: n²Σd multiply-adds, then n·k comparisons a pair.
-    """
-    comparison = _knn("mutual_knn", k, metric, _mutual_scores)
-    return compare_all(comparison, layers, others, labels, other_labels)
-
-
-def jaccard_knn(x: object, y: object, k: int = 10, *, metric: Metric = "euclidean") -> Result:
+def jaccard_knn(
+    x: object, y: object, k: int = 10, *, metric: Metric = "euclidean", groups: object = None
+) -> Result:
     """Mean over samples of |N_k(x) ∩ N_k(y)| / |N_k(x) ∪ N_k(y)|, ``x`` (n, d_x), ``y`` (n, d_y).
 
     Range 0..1. Under a random matching each intersection is hypergeometric, which gives the exact
     null mean; the sd depends on how the rows' intersections go together and is left NaN.
     Everything else as for :func:`mutual_knn`.
     """
-    return compare(_knn("jaccard_knn", k, metric, _jaccard_scores), x, y)
+    return compare(_jaccard(k, metric=metric, groups=groups), x, y)
 
 
-def jaccard_knn_matrix(
-    layers: Sequence[object],
-    others: Sequence[object] | None = None,
-    *,
-    k: int = 10,
-    metric: Metric = "euclidean",
-    labels: Sequence[str] | None = None,
-    other_labels: Sequence[str] | None = None,
-) -> MatrixResult:
-    """:func:`jaccard_knn` of every layer with every other; as :func:`mutual_knn_matrix`."""
-    comparison = _knn("jaccard_knn", k, metric, _jaccard_scores)
-    return compare_all(comparison, layers, others, labels, other_labels)
-
-
-def cknna(x: object, y: object, k: int = 10) -> Result:
+def cknna(x: object, y: object, k: int = 10, *, groups: object = None) -> Result:
     """CKA restricted to mutual nearest neighbours, of ``x`` (n, d_x) and ``y`` (n, d_y).
 
     With the centred Grams K = Xc Xcᵀ, L = Yc Ycᵀ and α(a, b) = 1 where b is among the ``k`` nearest
@@ -117,22 +104,10 @@ def cknna(x: object, y: object, k: int = 10) -> Result:
     the paper's text, with the mean over the samples removed from both sides and neighbours by
     Euclidean distance; the authors' program differs: neighbours by inner product, and a debiased
     HSIC of the masked, un-centred Grams. k = n - 1 is biased CKA without the diagonals.
-    Range -1..1, 1 for x with itself. Invariances, null (exact mean and sd), ties, cost and failures
-    as for :func:`mutual_knn` with the Euclidean metric. (Huh et al. 2024.)
+    Range -1..1, 1 for x with itself. Invariances, null (exact mean and sd), groups, ties, cost and
+    failures as for :func:`mutual_knn` with the Euclidean metric. (Huh et al. 2024.)
     """
-    return compare(_cknna(k), x, y)
-
-
-def cknna_matrix(
-    layers: Sequence[object],
-    others: Sequence[object] | None = None,
-    *,
-    k: int = 10,
-    labels: Sequence[str] | None = None,
-    other_labels: Sequence[str] | None = None,
-) -> MatrixResult:
-    """:func:`cknna` of every layer with every other; as :func:`mutual_knn_matrix`."""
-    return compare_all(_cknna(k), layers, others, labels, other_labels)
+    return compare(_cknna(k, groups=groups), x, y)
 
 
 def check_k(k: int, n: int | None = None) -> None:
@@ -151,29 +126,36 @@ def check_k(k: int, n: int | None = None) -> None:
         )
 
 
-def _knn(
-    measure: str,
-    k: int,
-    metric: Metric,
-    score: Scorer,
+def _mutual(
+    k: int = 10, *, metric: Metric = "euclidean", groups: object = None
 ) -> Comparison[Graph]:
+    return _knn("mutual_knn", k, metric, _mutual_scores, groups)
+
+
+def _jaccard(
+    k: int = 10, *, metric: Metric = "euclidean", groups: object = None
+) -> Comparison[Graph]:
+    return _knn("jaccard_knn", k, metric, _jaccard_scores, groups)
+
+
+def _knn(measure: str, k: int, metric: Metric, score: Scorer, groups: object) -> Comparison[Graph]:
     check_choice(metric, Metric, "metric")
     check_k(k)
     return Comparison(
         measure=measure,
         params={"k": int(k), "metric": metric},
-        describe=partial(_describe, k=k, metric=metric, weighted=False),
+        describe=partial(_describe, k=k, metric=metric, weighted=False, groups=groups),
         score=score,
         work=_work,
     )
 
 
-def _cknna(k: int) -> Comparison[Graph]:
+def _cknna(k: int = 10, *, groups: object = None) -> Comparison[Graph]:
     check_k(k)
     return Comparison(
         measure="cknna",
         params={"k": int(k)},
-        describe=partial(_describe, k=k, metric="euclidean", weighted=True),
+        describe=partial(_describe, k=k, metric="euclidean", weighted=True, groups=groups),
         score=_cknna_scores,
         work=_work,
     )
@@ -183,13 +165,19 @@ def _work(n: int, d: int) -> float:
     return float(n) * n * (d + 10)
 
 
-def _describe(array: FloatArray, name: str, *, k: int, metric: str, weighted: bool) -> Layer[Graph]:
+def _describe(
+    array: FloatArray, name: str, *, k: int, metric: str, weighted: bool, groups: object
+) -> Layer[Graph]:
     n, d = array.shape
     check_k(k, n)
+    together = as_groups(groups, n)
+    others = n - 1 if together is None else n - int(np.bincount(together).max())
+    if others < k:
+        return Layer(name, d, None, Remarks.of(remark("few_other_groups", others=others, k=k)))
     prepared, reason = prepared_for(array, name, metric)
     if prepared is None:
         return Layer(name, d, None, reason)
-    neighbours = nearest(prepared, k, array)
+    neighbours = nearest(prepared, k, array, together)
     codes, weights = neighbours.codes, np.ones(n * k)
     if weighted:
         norms = prepared.row_norms
@@ -198,7 +186,7 @@ def _describe(array: FloatArray, name: str, *, k: int, metric: str, weighted: bo
         if size == 0:
             return Layer(name, d, None, Remarks.of(remark("orthogonal_neighbours", name)))
         weights = weights / size
-    graph = Graph(neighbours, weights, _sums(neighbours, weights))
+    graph = Graph(neighbours, weights, _sums(neighbours, weights), together)
     return Layer(name, d, graph, warnings=Remarks.of(duplicate_warning(prepared, name)))
 
 
@@ -232,6 +220,10 @@ def _mutual_scores(rows: Sequence[Graph], columns: Sequence[Graph]) -> Scores:
         return len(_shared(a.neighbours.codes, b.neighbours.codes)[0]) / edges
 
     values = cell_by_cell(rows, columns, cell, _MERGE_WORK * edges)
+    groups = rows[0].groups
+    if groups is not None:
+        shared = _in_groups(rows, columns, lambda _, common: float(common.sum()) / edges, groups)
+        return Scores(values, *shared)
     means, sds = matching_null([g.sums for g in rows], [g.sums for g in columns])
     return Scores(values, means / edges, sds / edges)
 
@@ -245,7 +237,14 @@ def _jaccard_scores(rows: Sequence[Graph], columns: Sequence[Graph]) -> Scores:
         here, _ = _shared(a.neighbours.codes, b.neighbours.codes)
         return float(jaccard[np.bincount(here // k, minlength=n)].mean())
 
+    def score(_: Edges, shared: Float64) -> float:
+        # The edges of a sample are beside each other.
+        return float(jaccard[shared.reshape(n, k).sum(axis=1).astype(np.intp)].mean())
+
     values = cell_by_cell(rows, columns, cell, _MERGE_WORK * n * k)
+    groups = rows[0].groups
+    if groups is not None:
+        return Scores(values, *_in_groups(rows, columns, score, groups))
     ways = [math.comb(k, h) * math.comb(n - 1 - k, k - h) for h in range(k + 1)]
     chance = sum(j * (w / math.comb(n - 1, k)) for j, w in zip(jaccard, ways, strict=True))
     return Scores(values, np.full_like(values, chance), np.full_like(values, np.nan))
@@ -257,5 +256,28 @@ def _cknna_scores(rows: Sequence[Graph], columns: Sequence[Graph]) -> Scores:
         return float(a.weights[here] @ b.weights[there])
 
     values = cell_by_cell(rows, columns, cell, _MERGE_WORK * len(rows[0].weights))
+    groups = rows[0].groups
+    if groups is not None:
+        products = _in_groups(rows, columns, lambda a, found: float(a.weights @ found), groups)
+        return Scores(values, *products)
     means, sds = matching_null([g.sums for g in rows], [g.sums for g in columns])
     return Scores(values, means, sds)
+
+
+def _in_groups(
+    rows: Sequence[Graph],
+    columns: Sequence[Graph],
+    score: Callable[[Edges, Float64], float],
+    groups: Groups,
+) -> tuple[Float64, Float64, Remarks]:
+    left = [graph.edges for graph in rows]
+    right = left if rows is columns else [graph.edges for graph in columns]
+    return exchanged_null(left, right, score, groups)
+
+
+mutual_knn_matrix = matrix_form(_mutual)
+"""Matrix form of :func:`mutual_knn`: each layer's neighbours are found once, n²Σd multiply-adds,
+then n·k comparisons a pair."""
+
+jaccard_knn_matrix = matrix_form(_jaccard)
+cknna_matrix = matrix_form(_cknna)

@@ -10,8 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from backend.errors import InputError
+from backend.measures.chance.grams import HeldGrams
+from backend.measures.chance.grouped import by_group
 from backend.measures.chance.samples import SampleSums, sample_sums_of_grams
 from backend.measures.core.base import Float64, Prepared
+from backend.measures.core.groups import Groups
 from backend.measures.core.hsic import HsicStatistics, gram_statistics
 
 _NO_DISTANCE = 1e-12
@@ -30,15 +33,20 @@ def rbf_statistics(layers: Sequence[Prepared], bandwidth: float) -> HsicStatisti
     return replace(gram_statistics(emptied, diagonals), no_bandwidth=no_bandwidth)
 
 
-def rbf_sums(layers: Sequence[Prepared], bandwidth: float) -> tuple[SampleSums, Float64]:
-    """The same with what each sample adds (n >= 4), and tr W³ (L,), which costs n³ a layer."""
+def rbf_sums(
+    layers: Sequence[Prepared], bandwidth: float, groups: Groups | None = None
+) -> tuple[SampleSums, HeldGrams, Float64]:
+    """The same with what each sample adds (n >= 4), in ``groups`` or not, the Grams, and tr W³
+    (L,), which costs n³ a layer.
+    """
     emptied, diagonals, no_bandwidth = _grams(layers, bandwidth)
     cubed = np.zeros(len(layers))
     for index, (gram, diagonal) in enumerate(zip(emptied, diagonals, strict=True)):
         whole = gram + np.diag(diagonal)
         cubed[index] = (whole @ whole).ravel() @ whole.ravel()
-    sums = sample_sums_of_grams(emptied, diagonals)
-    return replace(sums, statistics=replace(sums.statistics, no_bandwidth=no_bandwidth)), cubed
+    sums, grams = sample_sums_of_grams(emptied, diagonals), HeldGrams(emptied, diagonals)
+    sums = replace(sums, statistics=replace(sums.statistics, no_bandwidth=no_bandwidth))
+    return sums if groups is None else by_group(sums, grams, groups), grams, cubed
 
 
 def _grams(layers: Sequence[Prepared], bandwidth: float) -> tuple[Float64, Float64, frozenset[int]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from backend.measures.core.base import Float64, FloatArray, duplicate_warning
 from backend.measures.core.comparison import Comparison, Layer, Scores, compare, compare_all
 from backend.measures.core.distances import TIE, condensed, prepared_for
+from backend.measures.core.groups import as_groups
 from backend.measures.core.hsic import biased_null, sum_of
 from backend.measures.core.matching import MatchingSums, matching_null, matching_sums
 from backend.measures.core.parallel import map_pieces
@@ -50,6 +51,7 @@ def rsa(
     *,
     comparison: RdmComparison = "spearman",
     distance: Distance = "euclidean",
+    groups: object = None,
 ) -> Result:
     """Agreement of the RDMs of ``x`` (n, d_x) and ``y`` (n, d_y), n >= 3.
 
@@ -62,12 +64,14 @@ def rsa(
     Euclidean RSA is invariant to a common permutation of the rows, shifts, orthogonal maps and
     isotropic scale; with correlation distance, to scaling and shifting single rows instead.
     The null under a random matching of the rows is exact (Mantel 1967), its sd for n >= 4.
+    It takes the samples as independent: where ``groups`` (n names) say that some belong together
+    it is NaN with a warning.
     Distances are float64; ties are distances that differ by rounding only. Cost:
     ½n²(d_x + d_y) multiply-adds, for Spearman a sort of n²/2 numbers a side; memory about 30n²
     bytes a side. NaN with a reason for a constant side, equidistant samples (Spearman, Pearson) or,
     with correlation distance, a row that does not vary. InputError for unusable arrays and n < 3.
     """
-    return compare(_rsa(comparison, distance), x, y)
+    return compare(_rsa(comparison, distance, groups), x, y)
 
 
 def rsa_matrix(
@@ -76,6 +80,7 @@ def rsa_matrix(
     *,
     comparison: RdmComparison = "spearman",
     distance: Distance = "euclidean",
+    groups: object = None,
     labels: Sequence[str] | None = None,
     other_labels: Sequence[str] | None = None,
 ) -> MatrixResult:
@@ -84,7 +89,7 @@ def rsa_matrix(
     Distances and ranks are made once a layer and kept: ½n²Σd + ½L²n² multiply-adds, memory 2n²
     bytes a layer (4n² up to n = 1000) besides the 30n² of the layers in work.
     """
-    return compare_all(_rsa(comparison, distance), layers, others, labels, other_labels)
+    return compare_all(_rsa(comparison, distance, groups), layers, others, labels, other_labels)
 
 
 def ranks(values: Float64, tie: float = 0.0) -> Float64:
@@ -100,14 +105,14 @@ def ranks(values: Float64, tie: float = 0.0) -> Float64:
     return ranked
 
 
-def _rsa(comparison: RdmComparison, distance: Distance) -> Comparison[Rdm]:
+def _rsa(comparison: RdmComparison, distance: Distance, groups: object) -> Comparison[Rdm]:
     check_choice(comparison, RdmComparison, "comparison")
     check_choice(distance, Distance, "distance")
     return Comparison(
         measure="rsa",
         params={"comparison": comparison, "distance": distance},
         describe=partial(_describe, comparison=comparison, distance=distance),
-        score=partial(_score, whitened=comparison == "cosine_cov"),
+        score=partial(_score, whitened=comparison == "cosine_cov", groups=groups),
         work=lambda n, d: 0.5 * n * n * (d + 200),
         min_samples=3,
     )
@@ -171,7 +176,9 @@ def _rows_and_columns(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return starts, columns
 
 
-def _score(rows: Sequence[Rdm], columns: Sequence[Rdm], *, whitened: bool) -> Scores:
+def _score(
+    rows: Sequence[Rdm], columns: Sequence[Rdm], *, whitened: bool, groups: object
+) -> Scores:
     n, length = len(rows[0].diagonal), len(rows[0].upper)
     same = rows is columns
 
@@ -185,6 +192,9 @@ def _score(rows: Sequence[Rdm], columns: Sequence[Rdm], *, whitened: bool) -> Sc
     work = float(length) * len(rows) * len(columns)
     values = np.stack([r.diagonal for r in rows]) @ np.stack([c.diagonal for c in columns]).T
     values += 2 * sum_of(map_pieces(products, range(0, length, _ACCUMULATE), work))
+    if as_groups(groups, n) is not None:
+        unknown = np.full_like(values, np.nan)
+        return Scores(values, unknown, unknown, Remarks.of(remark("not_by_group")))
     if whitened:
         return Scores(values, *_whitened_null(n, rows, columns))
     return Scores(values, *matching_null([r.sums for r in rows], [c.sums for c in columns]))

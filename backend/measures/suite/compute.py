@@ -76,14 +76,15 @@ def measure_rows(measure: Measure, arguments: Arguments, layers: Layers) -> Iter
         )
         yield from (_undefined(measure, arguments, layers, refs, too_few) for refs in places)
         return
-    cell = _cells(measure, arguments, layers)
+    groups = {"groups": layers.groups} if measure.grouped and layers.groups is not None else {}
+    cell = _cells(measure, {**arguments, **groups}, layers)
     for refs in places:
-        if measure.shared_space and not in_shared_space(*refs):
+        if measure.shared_space and not in_shared_space(*refs, spaces=layers.spaces):
             yield _undefined(measure, arguments, layers, refs, remark("not_shared"))
             continue
         result = cell(refs)
         if result is None:
-            result = measure.of(*(layers.arrays[ref] for ref in refs), **arguments)
+            result = measure.of(*(layers.arrays[ref] for ref in refs), **arguments, **groups)
         yield row_of(layers, result, *refs)
 
 

@@ -35,7 +35,8 @@ def cross_cka(a: Layers, b: Layers, names: tuple[str, str] = ("a", "b")) -> pd.D
     ``b``.
 
     ``names`` are the models' in reasons and errors. Both must hold the same n >= 4 samples in the
-    same order and under the same pooling. Cost: two passes of :func:`cka_matrix` over all layers.
+    same order and under the same pooling; their groups are those of ``a``. Cost: two passes of
+    :func:`cka_matrix` over all layers.
     """
     if a.pooling != b.pooling:
         raise ValueError(f"{a.pooling} vectors cannot be compared with {b.pooling} vectors")
@@ -62,6 +63,7 @@ def _rows(a: Layers, b: Layers, names: tuple[str, str]) -> Iterator[Row]:
             other_labels=[str(place(ref, names[1])) for ref in right],
             interval=LEVEL,
             p_value=tested,
+            groups=a.groups,
         )
         if matrix.p_values is not None:
             matrix = replace(matrix, p_corrected=_by_streams(matrix.p_values, left, right))

@@ -123,7 +123,8 @@ def _rows(
 def _row(layers: Layers, target: Target, refs: tuple[LayerRef, ...], arguments: Arguments) -> Row:
     parts = [layers.arrays[ref][target.rows] for ref in refs]
     with _named(refs):
-        result = _probe(np.concatenate(parts, axis=1), target, arguments)
+        groups = None if layers.groups is None else layers.groups[target.rows]
+        result = _probe(np.concatenate(parts, axis=1), target, groups, arguments)
     together = {"x": tuple(map(place, refs))}
     reason = result.reason.at(together)
     result = replace(
@@ -138,12 +139,17 @@ def _row(layers: Layers, target: Target, refs: tuple[LayerRef, ...], arguments: 
     return tidy_row(result, *refs)
 
 
-def _probe(x: NDArray[np.floating], target: Target, arguments: Arguments) -> Result:
+def _probe(
+    x: NDArray[np.floating],
+    target: Target,
+    groups: NDArray[np.generic] | None,
+    arguments: Arguments,
+) -> Result:
     task = target.task
     if len(x) < 2:
         reason = Remarks.of(remark("unlabelled"))
         return Result("linear_probe", NAN, len(x), (), "", reason=reason)
-    return linear_probe(x, target.labels, task=task.kind, **arguments)
+    return linear_probe(x, target.labels, task=task.kind, groups=groups, **arguments)
 
 
 def _fits(layers: Layers, targets: list[Target], arguments: Arguments) -> Iterator[Row]:

@@ -25,6 +25,8 @@ class Layers:
     one. ``modalities`` maps stream names to modalities and defaults to the names. ``labels`` are
     those of the same samples by task, where they have any: (n,) class indices, or (n, classes) of 0
     and 1 if the task is multilabel; -1 where a sample has none. ``note`` goes with every row.
+    ``groups`` (n,) names the group of each sample, where some belong together.
+    ``spaces`` are those of :func:`backend.measures.suite.pairs.shared_spaces`.
     """
 
     arrays: Mapping[LayerRef, Array]
@@ -32,6 +34,8 @@ class Layers:
     modalities: Mapping[str, str] = field(default_factory=dict)
     note: Remark | None = None
     labels: Mapping[TaskSpec, Array] = field(default_factory=dict)
+    groups: Array | None = None
+    spaces: Mapping[LayerRef, str] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -79,6 +83,7 @@ class Layers:
             self,
             arrays={ref: x[rows] for ref, x in self.arrays.items()},
             labels={task: labels[rows] for task, labels in self.labels.items()},
+            groups=None if self.groups is None else self.groups[rows],
             note=remark("thinned", used=most, n=n),
         )
 

@@ -3,7 +3,7 @@
 Biased and debiased, with the exact null and the bootstrap interval of each, and of the debiased one
 the p-value (up to the size that :func:`cka_rows` names), corrected after Holm over all pairs of
 different sites of the same two streams (``p_corrected``); and the samples that carry the similarity
-of two streams.
+of two streams. Where samples belong together, all of it is by group.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.measures.chance.bootstrap import LEVEL, RESAMPLES, Estimator
+from backend.measures.chance.grams import LinearGrams
+from backend.measures.chance.grouped import by_group, groups_reason
 from backend.measures.chance.inference import Inference, infer
 from backend.measures.chance.pvalues import holm
 from backend.measures.chance.samples import SampleSums, sample_sums
 from backend.measures.core.base import Float64
+from backend.measures.core.groups import as_groups
 from backend.measures.core.hsic import HsicStatistics, largest_for_grams
 from backend.measures.core.result import NAN, Result
 from backend.measures.families.contributions import extremes, shares
@@ -59,6 +62,9 @@ ESTIMATORS: tuple[Estimator, ...] = ("biased", "debiased")
 def cka_rows(layers: Layers, asked: Mapping[str, Arguments] | None = None) -> Table:
     """CKA of the pairs of ``layers`` (n >= 4 samples), and what drives those of two streams.
 
+    With groups, debiased CKA counts no pair of samples inside a group, whole groups are drawn for
+    the intervals, and exchanged for the null and the p-values.
+
     ``asked`` may hold ``resamples`` of the bootstrap under ``"cka"``. InputError names the layer
     whose array cannot be used. Cost: ½n²Σd + L²n² multiply-adds, 1000 resamples of n numbers a pair
     and one eigen-decomposition a layer; memory the arrays again, centred, and 16n bytes a pair.
@@ -81,17 +87,30 @@ def cka_rows(layers: Layers, asked: Mapping[str, Arguments] | None = None) -> Ta
     )
     sites = site_facts(refs, prepared, layers.pooling, layers.modalities)
     compared = pairs(refs, layers.modalities)
+    groups = as_groups(layers.groups, layers.n)
     largest = largest_for_grams([layer.d for layer in prepared], P_VALUE_WORK)
     tested = prepared[0].n <= largest
     untested = None if tested else remark("no_p_values", largest=largest)
-    sums = sample_sums(prepared, compared, cubes=tested)
+    grams = LinearGrams([layer.data for layer in prepared])
+    analytic = tested and groups is None
+    sums = sample_sums(prepared, compared, cubes=analytic)
+    if groups is not None:
+        sums = by_group(sums, grams, groups)
     # tr W³: W has trace 1.
-    cubed = np.array([float((s**3).sum()) for s in spectra(prepared)]) if tested else None
+    cubed = np.array([float((s**3).sum()) for s in spectra(prepared)]) if analytic else None
 
     def uncertain(estimator: Estimator) -> Inference:
-        return infer(sums, estimator, level=LEVEL, cubed_traces=cubed, resamples=resamples)
+        return infer(
+            sums,
+            estimator,
+            level=LEVEL,
+            grams=grams if tested else None,
+            cubed_traces=cubed,
+            resamples=resamples,
+        )
 
-    rows = [*pair_rows(sites, sums.statistics, compared, uncertain, untested)]
+    of_groups = groups_reason(groups) if groups is not None else None
+    rows = [*pair_rows(sites, sums.statistics, compared, uncertain, untested, of_groups)]
     return Table(rows, _drivers(refs, sums))
 
 
@@ -101,20 +120,20 @@ def pair_rows(
     compared: Sequence[tuple[int, int]],
     uncertain: Callable[[Estimator], Inference] | None = None,
     untested: Remark | None = None,
+    of_groups: Remark | None = None,
 ) -> Iterator[Row]:
     """Rows of both estimators; without ``uncertain`` no intervals and p-values.
 
-    ``untested`` is the warning of each row that lacks a p-value it would otherwise have.
+    ``untested`` is the warning of each row that lacks a p-value it would otherwise have;
+    ``of_groups`` why the samples' groups leave no debiased CKA.
     """
     for estimator in ESTIMATORS:
         values = statistics.cka(estimator)
-        means, sds = statistics.null(estimator)
-        unknown = np.full(values.shape, NAN)
-        chance = uncertain(estimator) if uncertain else Inference(unknown, unknown, unknown)
+        chance = uncertain(estimator) if uncertain else Inference.of(statistics, estimator)
         corrected = _corrected([site.ref for site in sites], chance.p, compared)
         for i, j in compared:
             a, b = sites[i], sites[j]
-            value, mean = float(values[i, j]), float(means[i, j])
+            value, mean = float(values[i, j]), float(chance.means[i, j])
             defined = not math.isnan(value)
             named = {site.name: (place(site.ref),) for site in (a, b)}
             warnings = cka_warnings((a.facts, b.facts), (a.name, b.name), estimator, mean)
@@ -130,17 +149,19 @@ def pair_rows(
                 ci_low=float(chance.low[i, j]),
                 ci_high=float(chance.high[i, j]),
                 null_mean=mean if defined else NAN,
-                null_sd=float(sds[i, j]) if defined else NAN,
+                null_sd=float(chance.sds[i, j]) if defined else NAN,
                 p_value=float(chance.p[i, j]),
                 p_corrected=float(corrected[i, j]),
-                warnings=Remarks.of(warnings.at(named), untested if lacks_p else None),
-                reason=NOTHING if defined else _undefined(a, b),
+                warnings=Remarks.of(
+                    warnings.at(named), chance.of_pair(i, j), untested if lacks_p else None
+                ),
+                reason=NOTHING if defined else _undefined(a, b, of_groups),
             )
             yield tidy_row(result, a.ref, b.ref)
 
 
-def _undefined(a: SiteFacts, b: SiteFacts) -> Remarks:
-    return Remarks.of(a.reason, b.reason) or Remarks.of(EQUIDISTANT)
+def _undefined(a: SiteFacts, b: SiteFacts, of_groups: Remark | None) -> Remarks:
+    return Remarks.of(a.reason, b.reason) or Remarks.of(of_groups or EQUIDISTANT)
 
 
 def _corrected(

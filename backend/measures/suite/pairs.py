@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, combinations_with_replacement, pairwise, product, takewhile
 
-from backend.types import BLOCK, LayerRef
+from backend.types import BLOCK, LayerRef, StreamSpec
 
 PROJECTED = "projected"
 """The name of the site in the space that a model brings its streams to."""
@@ -73,13 +73,32 @@ def end_pairs(
     ]
 
 
-def in_shared_space(a: LayerRef, b: LayerRef) -> bool:
-    """Whether two sites lie in one space: the model projects both there to compare directions.
+def shared_spaces(streams: Iterable[StreamSpec]) -> dict[LayerRef, str]:
+    """{site: a name for its space} of the sites that lie in one that several streams may share.
 
-    Equal widths do not make one space: two encoders' layers of 768 have axes of their own, and even
-    a layer and its own rotation have a modality gap of about 0.9.
+    That is where the training loss compares a stream with another one, and every site of a stream
+    that declares a ``space``: its layers are in one, its named sites in one with their namesakes
+    (what a norm gives has other axes than what it takes).
     """
-    return a.site == b.site == PROJECTED
+    spaces: dict[LayerRef, str] = {}
+    for spec in streams:
+        compared = {meet.site for meet in spec.meets if meet.how == "loss"}
+        for ref in spec.refs:
+            if ref.label in compared:
+                spaces[ref] = PROJECTED
+            elif spec.space:
+                spaces[ref] = f"{spec.space}.{ref.site}"
+    return spaces
+
+
+def in_shared_space(a: LayerRef, b: LayerRef, *, spaces: Mapping[LayerRef, str]) -> bool:
+    """Whether two sites lie in one space, so that directions may be compared.
+
+    The model projects both there, or ``spaces`` (:func:`shared_spaces`) has them in one. Equal
+    widths do not make one space: two encoders' layers of 768 have axes of their own, and even a
+    layer and its own rotation have a modality gap of about 0.9.
+    """
+    return a.site == b.site == PROJECTED or (a in spaces and spaces[a] == spaces.get(b))
 
 
 def ends(refs: Sequence[LayerRef], stream: str) -> list[LayerRef]:

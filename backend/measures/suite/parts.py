@@ -26,7 +26,7 @@ _LAYERS: dict[str, dict[str, object]] = {
     "thesis": {"samples": THESIS_SAMPLES, "rows": "unit"},
 }
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same vectors would give other rows; part of every key."""
 
 _KEY = re.compile(r"([a-z]+)-([a-z0-9_]+)-([a-z]+)-[0-9a-f]{10}")

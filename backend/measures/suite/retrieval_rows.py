@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from backend.measures.core.groups import as_groups, half_of_groups
 from backend.measures.core.result import NAN, Result
 from backend.measures.families.retrieval import retrieval
 from backend.measures.registry import Arguments
@@ -21,11 +22,14 @@ def recall_rows(layers: Layers, asked: Mapping[str, Arguments]) -> Table:
 
 
 def _rows(layers: Layers, ks: Sequence[int], seed: int) -> Iterator[Row]:
-    gallery = layers.n // 2
+    together = as_groups(layers.groups, layers.n)
+    gallery = len(half_of_groups(together, layers.n, seed)[0])
     possible = [k for k in ks if k < gallery]
     for a, b in layers.crossing:
         both = (
-            retrieval(layers.arrays[a], layers.arrays[b], ks=possible, seed=seed)
+            retrieval(
+                layers.arrays[a], layers.arrays[b], ks=possible, seed=seed, groups=layers.groups
+            )
             if possible
             else None
         )

@@ -70,12 +70,14 @@ class DualStream(Adapter):
         return list(zip(fusions, self.model.placement.pairs, strict=True))
 
     def points(self) -> dict[LayerRef, Point]:
-        """What enters the first block, every block, and the co-attention's two outputs."""
+        """What enters the first block, every block, the co-attention's outputs, the final norms."""
         points: dict[LayerRef, Point] = {}
         for stream, encoder in self._encoders:
             points[LayerRef(stream, 0)] = Point(encoder.blocks[0], "input")
             for k, block in enumerate(encoder.blocks, start=1):
                 points[LayerRef(stream, k)] = Point(block)
+            if encoder.facts.final_norm is not None:
+                points[LayerRef(stream, k, "norm")] = Point(encoder.facts.final_norm)
         for fuse, (k_text, k_vision) in self._fusions():
             points[LayerRef("text", k_text, "fusion")] = Point(fuse, select=Item(0))
             points[LayerRef("vision", k_vision, "fusion")] = Point(fuse, select=Item(1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -27,10 +27,11 @@ from backend.models.dual_stream.encoders import (
 from backend.models.dual_stream.pretrained import build_text, build_vision
 from backend.models.dual_stream.stepping import leaving
 from backend.models.images import patch_roles
+from backend.models.norms import AFTER_OWN_NORM
 from backend.models.placement import Placement, check_placement, name_of
 from backend.models.roles import Role, has
 from backend.models.texts import text_roles
-from backend.types import POOLINGS, Pooling, StreamSpec, TaskSpec
+from backend.types import POOLINGS, Pooling, Site, StreamSpec, TaskSpec
 
 
 class FusionConfig(PreTrainedConfig):
@@ -197,23 +198,28 @@ class FusionModel(PreTrainedModel):
 
     @property
     def streams(self) -> tuple[StreamSpec, StreamSpec]:
-        """Vision and text, as the store describes them."""
-        placement = self.placement
-        poolings: dict[bool, tuple[Pooling, ...]] = {True: ("mean",), False: POOLINGS}
+        """Vision and text, as the store describes them; ``N.norm`` where there is a final norm."""
+        placement, heads_read = self.placement, self.config.head["final_norm"]
         return (
-            StreamSpec.of(
-                *("vision", "vision", len(self.vision.blocks), self.vision.width),
-                placement.vision,
-                reads="text",
-                poolings=poolings[self.vision.summary == "mean"],
-            ),
-            StreamSpec.of(
-                *("text", "text", len(self.text.blocks), self.text.width),
-                placement.text,
-                reads="vision",
-                poolings=poolings[self.config.text_summary == "mean"],
-            ),
+            self._stream("vision", placement.vision, "text", self.vision.summary, heads_read),
+            self._stream("text", placement.text, "vision", self.config.text_summary, True),
         )
+
+    def _stream(
+        self, name: str, fused: Sequence[int], reads: str, summary: Summary, heads_read: bool
+    ) -> StreamSpec:
+        """One of them; ``heads_read`` says whether the heads read what the final norm gives."""
+        encoder = self.encoder(name)
+        depth, width = len(encoder.blocks), encoder.width
+        poolings: tuple[Pooling, ...] = ("mean",) if summary == "mean" else POOLINGS
+        spec = StreamSpec.of(name, name, depth, width, fused, reads=reads, poolings=poolings)
+        facts = encoder.facts
+        note = AFTER_OWN_NORM if facts.normed else ""
+        if facts.final_norm is None:
+            return replace(spec, note=note)
+        if not heads_read:
+            note = f"The heads read layer {depth}, before the final norm."
+        return replace(spec, sites=(*spec.sites, Site(depth, width, "norm")), note=note)
 
     def encoder(self, stream: str) -> Encoder:
         """The encoder of ``"text"`` or ``"vision"``."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from backend.errors import InputError
 from backend.models.dual_stream.stepping import entering, leaving
+from backend.models.norms import watching_norms
 
 if TYPE_CHECKING:
     from backend.models.dual_stream.encoders import Encoder, TextEncoder, VisionEncoder
@@ -30,14 +31,17 @@ class Facts:
     """What is known of an encoder once a pass was looked at.
 
     ``tupled``: a block returns a tuple. ``resumable``: hidden states are all that it hands on.
-    ``ending``: the modules that run after the last block. ``causal``: a token sees
-    nothing of what comes after it. ``mixes_padding``: padding changes what it makes of a text (by
-    convolution, or for want of a mask), so that all texts must be padded to one length.
+    ``ending``: the modules that run after the last block; ``final_norm`` is the norm among them
+    that takes its tokens. ``normed``: what a block gives comes out of a norm. ``causal``: a token
+    sees nothing of what comes after it. ``mixes_padding``: padding changes what it makes of a text
+    (by convolution, or for want of a mask), so that all texts must be padded to one length.
     """
 
     tupled: bool
     resumable: bool
     ending: frozenset[nn.Module]
+    final_norm: nn.Module | None = None
+    normed: bool = False
     causal: bool = False
     mixes_padding: bool = False
 
@@ -180,7 +184,8 @@ def _watched(
     handles = [block.register_forward_hook(watch, with_kwargs=True) for block in set(blocks)]
     handles += [part.register_forward_pre_hook(note) for part in encoder.model.modules()]
     try:
-        last, states = encoder.run_with_states(**inputs)
+        with watching_norms(encoder.model, blocks[-1]) as norms:
+            last, states = encoder.run_with_states(**inputs)
     except Exception as error:  # of a class that we do not know, on inputs that we made up
         words = " ".join(str(error).split())[:160]
         why = f"it does not run on {' and '.join(inputs)} alone ({type(error).__name__}: {words})"
@@ -196,6 +201,8 @@ def _watched(
         resumable=not any(isinstance(part, Tensor) for part in rest),
         # What is never called may be read all the same (relative positions): it is no ending.
         ending=frozenset(late - early),
+        final_norm=norms.final,
+        normed=norms.within,
     )
     return seen, last, states, facts
 

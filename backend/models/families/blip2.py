@@ -11,6 +11,7 @@ from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import item, meets, self_attention, silenced
 from backend.models.families.image_tokens import ImageTokens, Parts
 from backend.models.images import patch_roles
+from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Argument, AttentionPoint, Point, Rewrite
 from backend.models.roles import Role
 from backend.models.texts import Prompted
@@ -69,7 +70,7 @@ class Blip2(ImageTokens):
             sites.append(Site(k, width))
         reading = [k for k, layer in enumerate(self.queries, 1) if layer.has_cross_attention]
         read = meets("cross", "vision", reading, "fusion")
-        return (StreamSpec("query", "query", tuple(sites), read, ("mean",)),)
+        return (StreamSpec("query", "query", tuple(sites), read, ("mean",), AFTER_OWN_NORM),)
 
     def between_points(self) -> dict[LayerRef, Point]:
         """``k.fusion`` is what the cross-attention gives, before the rest of layer k."""

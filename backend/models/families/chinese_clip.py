@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backend.models.families.dual_encoder import DualEncoder, Tower
+from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Point, Pooled
 from backend.types import Site
 
@@ -41,5 +42,6 @@ class ChineseClip(DualEncoder):
                         model.text_projection, select=Pooled()
                     ),
                 },
+                note=AFTER_OWN_NORM,
             ),
         }

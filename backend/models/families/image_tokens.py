@@ -43,6 +43,9 @@ from backend.models.texts import (
 )
 from backend.types import POOLINGS, LayerRef, Meet, Site, StreamSpec
 
+LANGUAGE_MODEL = "language-model"
+"""The space of the streams ``image`` and ``text``: the same blocks write both."""
+
 _TEXT = "\ue000"  # a private character stands for the text while a chat format is looked at
 
 
@@ -113,10 +116,15 @@ class ImageTokens(Released):
             sites,
             meets("joint", "text", both) if marks_after or self.bidirectional else (),
             poolings=("mean",),
+            space=LANGUAGE_MODEL,
         )
         reads_image = marks_before or self.bidirectional or after.rpartition(self.mark)[2]
         text = StreamSpec(
-            "text", "text", sites, meets("joint", "image", both) if reads_image else ()
+            "text",
+            "text",
+            sites,
+            meets("joint", "image", both) if reads_image else (),
+            space=LANGUAGE_MODEL,
         )
         self.streams = (vision, *self.between(), image, text)
 

@@ -25,6 +25,7 @@ from backend.models.families.base import (
     silenced,
 )
 from backend.models.loading import Checkpoint
+from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Argument, AttentionPoint, Item, Point, Pooled, Rewrite
 from backend.models.roles import Origins, Role, placed_boxes
 from backend.models.texts import special_ids, text_roles, tokenize
@@ -84,6 +85,7 @@ class Lxmert(Released):
                     fusion_sites(depth, width, crossed, *pooled),
                     meets("cross", half.reads, list(crossed), "fusion"),
                     poolings=POOLINGS if is_text else ("mean",),
+                    note=AFTER_OWN_NORM,
                 )
             )
         self.streams = tuple(streams)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from backend.errors import InputError
+from backend.models.norms import watching_norms
 from backend.models.weights import first_line
 
 
@@ -21,14 +22,17 @@ class Probed:
     """An encoder as a small batch has shown it.
 
     ``attention[k - 1]`` has the map of ``blocks[k - 1]`` as item ``index`` of its output (empty
-    where the blocks give none). ``reads`` (B, T): the tokens of the last block on which the pooled
-    vector depends.
+    where the blocks give none). ``norm`` is the norm of all tokens after the last block, if there
+    is one, and ``normed`` says whether what a block gives comes out of a norm. ``reads`` (B, T):
+    the tokens of the last block on which the pooled vector depends.
     """
 
     blocks: tuple[nn.Module, ...]
     attention: tuple[nn.Module, ...]
     index: int
     width: int
+    norm: nn.Module | None
+    normed: bool
     reads: Tensor
 
 
@@ -57,6 +61,7 @@ def probe(encoder: PreTrainedModel, tensors: dict[str, Tensor], where: str) -> P
         for part in blocks[0].modules():
             stack.callback(part.register_forward_hook(look).remove)
         stack.callback(blocks[-1].register_forward_hook(leaf).remove)
+        norms = stack.enter_context(watching_norms(encoder, blocks[-1]))
         pooled = getattr(encoder(**tensors, return_dict=True), "pooler_output", None)
         if pooled is None or pooled.ndim != 2:
             raise InputError(
@@ -71,6 +76,8 @@ def probe(encoder: PreTrainedModel, tensors: dict[str, Tensor], where: str) -> P
         () if path is None else tuple(block.get_submodule(path) for block in blocks),
         0 if path is None else maps[blocks[0].get_submodule(path)],
         last[0].shape[2],
+        norms.final,
+        norms.within,
         (slope != 0).any(dim=-1),
     )
 

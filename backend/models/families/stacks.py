@@ -17,7 +17,7 @@ from backend.models.roles import Role
 from backend.types import LayerRef
 
 _LISTS = ("layers", "layer", "block", "blocks", "h")
-_NORMS = ("norm", "final_layer_norm")
+_NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f", "norm_f")
 _CLASS_TOKENS = ("class_embedding", "cls_token")
 _REGISTERS = ("register_tokens",)
 

@@ -54,6 +54,7 @@ class Vilt(Released):
                 block_sites(depth, width, *ends[name]),
                 meets("joint", reads, range(1, depth + 1)),
                 note=notes.get(name, ""),
+                space="joint",
             )
             for name, reads in (("text", "vision"), ("vision", "text"))
         )

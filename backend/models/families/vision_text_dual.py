@@ -11,6 +11,7 @@ from PIL import Image
 from backend.errors import InputError
 from backend.models.families.dual_encoder import DualEncoder, Tower
 from backend.models.families.probing import Probed, probe
+from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Argument, Point, Pooled
 from backend.models.roles import Role
 from backend.types import POOLINGS, Site
@@ -27,7 +28,9 @@ class VisionTextDual(DualEncoder):
     model_class = "VisionTextDualEncoderModel"
 
     def towers(self) -> dict[str, Tower]:
-        """``pooled`` is what each encoder gives, ``projected`` the shared space."""
+        """``norm`` follows the last block, if a norm does; ``pooled`` is what each encoder gives,
+        ``projected`` the shared space.
+        """
         model = self.model
         with self.showing_attention():
             vision, text = self._probe_vision(), self._probe_text()
@@ -46,13 +49,14 @@ class VisionTextDual(DualEncoder):
         }
 
     def _tower(self, probed: Probed, projection: torch.nn.Linear, summary: bool) -> Tower:
-        depth = len(probed.blocks)
+        depth, norm = len(probed.blocks), probed.norm
         pooled = Pooled(Argument(0, "input"))
         return Tower(
             probed.blocks,
             probed.attention,
             probed.width,
             {
+                **({} if norm is None else {Site(depth, probed.width, "norm"): Point(norm)}),
                 Site(depth, projection.in_features, "pooled", pooled=True): Point(
                     projection, "input", select=pooled
                 ),
@@ -61,6 +65,7 @@ class VisionTextDual(DualEncoder):
                 ),
             },
             POOLINGS if summary else ("mean",),
+            AFTER_OWN_NORM if probed.normed else "",
             index=probed.index,
         )
 

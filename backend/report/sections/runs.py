@@ -11,7 +11,9 @@ from backend.report.asked import Asked, Part, figure, series_of
 from backend.report.document import Heading, Item, Missing, Table, Words
 from backend.views.groups import RunGroup, counted_groups, noun, nouns
 from backend.views.missing import missing_of
+from backend.views.questions import run_at
 from backend.views.scores import best_of, headline_metrics, score_rows, score_table
+from backend.views.together import together
 from backend.words import counted
 
 
@@ -37,18 +39,20 @@ def runs(asked: Asked) -> Part:
     for group in groups:
         streams = group.series.streams
         drawn = placement_drawing(streams)
-        items.append(figure(group.label, drawn, describe(streams), _about(group), half=True))
+        about = _about(asked, group)
+        items.append(figure(group.label, drawn, describe(streams), about, half=True))
     items.append(Table("Every run", _every_run(groups)))
     items += _missing(asked)
     return Part(tuple(items), tables={"scores": scores} if len(scores) else {})
 
 
-def _about(group: RunGroup) -> str:
+def _about(asked: Asked, group: RunGroup) -> str:
     data = group.manifest.dataset
     parts = [group.manifest.model.name, f"{data.name} ({data.split}), n = {data.n:,}"]
     parts += [group.seeds_in_words] if group.seeds else []
     notes = [f"{spec.name}: {spec.note}" for spec in group.series.streams if spec.note]
-    return "; ".join([*parts, *notes]) + "."
+    said = together(run_at(asked.store, group.runs[0].run_id))
+    return " ".join(["; ".join([*parts, *notes]) + ".", said.fact, *said.warnings]).rstrip()
 
 
 def _missing(asked: Asked) -> list[Item]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from backend.report.asked import Asked, Part, figure
 from backend.report.document import Heading, Item, Points, Table, Words
 from backend.study import ClaimResult, StudyTable
 from backend.study.formats import difference_grid, difference_method, heads
+from backend.study.interventions import INTERVENTIONS
 from backend.views import choices, questions
 from backend.views.claims import choice_of, effects, of_task
+from backend.views.interventions import condition_drawing, interventions
 from backend.views.study import MEASURES, claims_of, left_out
 
 LEAD = "Which one wins, by how much, and what these runs say of the thesis's claims."
@@ -42,9 +47,14 @@ def study(asked: Asked) -> Part:
         shown |= {"pooling": pooling, "pair": pair}
     else:
         items.append(asked.missing("measures for the claims on layers", "measure"))
-    claims, points = claims_of(runs, choice.dataset, measures, pooling, "debiased", pair)
+    partners = interventions(asked.store, choice.placed).answer().frame
+    claims, points = claims_of(runs, choice.dataset, measures, pooling, "debiased", pair, partners)
     for result in of_task(claims, points, choice.task)[0]:
-        items += _claim(result)
+        if result.claim is INTERVENTIONS:
+            draw = partial(condition_drawing, runs, choice.dataset, partners, pooling)
+        else:
+            draw = partial(effects, result.claim.key, result.findings)
+        items += _claim(result, draw)
     return Part(tuple(items), shown, tables)
 
 
@@ -65,12 +75,11 @@ def _tables(table: StudyTable) -> list[Item]:
     return items + [Words(note) for note in table.notes]
 
 
-def _claim(result: ClaimResult) -> list[Item]:
-    """What the claim says, its effects drawn, every finding in words, and how it was asked."""
+def _claim(result: ClaimResult, draw: Callable[[], go.Figure]) -> list[Item]:
+    """What the claim says, a drawing, every finding in words, and how it was asked."""
     items: list[Item] = [Heading(result.claim.title), Words(result.claim.statement)]
     if result.findings:
-        drawn = effects(result.claim.key, result.findings)
-        items.append(figure(result.claim.title, drawn, result.summary, result.claim.method))
+        items.append(figure(result.claim.title, draw(), result.summary, result.claim.method))
     lines = [f"{one.verdict}: {' '.join([one.sentence, *one.notes])}" for one in result.findings]
     items.append(Points(tuple(lines)))
     notes = [result.multiplicity] if result.findings else []

@@ -30,7 +30,9 @@ class StreamForm(_Form):
     of a stacked array, in order. ``sites``: every place in the order of the computation
     (``"0-3"``, ``"4.fusion"``, ``"4-12"``, each with ``:WIDTH`` if it has no array), where the
     usual order is not meant. ``fusion``: the layers that take ``reads`` in, by ``how``; ``meets``
-    says each for itself. ``no_fusion``: it is known to have none.
+    says each for itself. ``no_fusion``: it is known to have none. ``space``: the name of a space
+    that the stream shares with every other one that gives this name, so that directions may be
+    compared between them.
     """
 
     modality: Id | None = None
@@ -46,6 +48,7 @@ class StreamForm(_Form):
     how: How | None = None
     meets: Annotated[tuple[MeetInfo, ...], Tuple] | None = None
     note: str = ""
+    space: Id | None = None
 
 
 class ModelForm(_Form):

@@ -57,7 +57,7 @@ def streams_of(
             p for p in POOLINGS if any(place.pooling == p for place in own)
         )
         try:
-            out.append(StreamSpec(name, modality, sites, meets, poolings, note))
+            out.append(StreamSpec(name, modality, sites, meets, poolings, note, form.space or ""))
         except ValueError as error:
             raise InputError(str(error), where=f"stream {name}") from error
     return tuple(out)

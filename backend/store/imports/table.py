@@ -5,24 +5,27 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from backend.data.images import DecodeError, decode, decode_file, thumbnail
+from backend.data.images import DecodeError, decode, decode_file, image_digest, thumbnail
 from backend.data.labels import LabelColumn
 from backend.data.report import printable
 from backend.data.rooted import Rooted
-from backend.data.rows import Bad, RowError, check_id, check_text
+from backend.data.rows import Bad, RowError, check_group, check_id, check_text
 from backend.data.tables import TableRow, columns_of, table_rows
 from backend.errors import InputError
 from backend.store.imports.ids import require_distinct
+from backend.store.samples import Picture
 from backend.types import Label, Record, TaskSpec
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 _IDS = ("id", "sample_id")
 _TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,59}")
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 _MAX_THUMBNAIL_BYTES = 64 * 2**10
 _MAX_COLUMNS = 1_000
 
@@ -37,9 +40,17 @@ class Samples(Protocol):
         """Every sample in order."""
         ...
 
-    def picture(self, record: Record) -> bytes | None:
-        """Its small image, where it has one."""
+    def picture(self, record: Record) -> Picture:
+        """What is kept of its image, where it has one."""
         ...
+
+
+@dataclass(frozen=True)
+class Small:
+    """What a table holds of an image in place of its file: a thumbnail, the digest of the image."""
+
+    thumbnail: object
+    digest: str | None
 
 
 class RowNumbers:
@@ -57,9 +68,9 @@ class RowNumbers:
         for sample_id in self.ids:
             yield Record(sample_id, "", None, self._split, "")
 
-    def picture(self, record: Record) -> bytes | None:
-        """None."""
-        return None
+    def picture(self, record: Record) -> Picture:
+        """Nothing."""
+        return Picture()
 
 
 class SampleTable(Rooted):
@@ -188,29 +199,50 @@ class SampleTable(Rooted):
         return Record(
             sample_id=check_id(row.get(self._id)),
             text="" if text in (None, "") else check_text(text, "text"),
-            image=row.get("thumbnail") if image in (None, "") else self.locate(image),
+            image=_small_of(row) if image in (None, "") else self.locate(image),
             split=self._split or "all" if split in (None, "") else check_text(str(split), "split"),
             source=f"{self.where} row {number}",
             labels=labels,
+            group=check_group(row.get("group")),
         )
 
-    def picture(self, record: Record) -> bytes | None:
-        """A small WebP of the row's image; None where it has none, or none that can be decoded."""
+    def picture(self, record: Record) -> Picture:
+        """A small WebP of the row's image and the image's digest, where it can be decoded.
+
+        Of a row that has a thumbnail only, the digest is the one that its table names.
+        """
         source = record.image
-        if source is None:
-            return None
         try:
             if isinstance(source, Path):
-                return thumbnail(decode_file(source))
-            if not isinstance(source, bytes):
-                raise DecodeError("a thumbnail that is no binary value")
-            image = decode(io.BytesIO(source))
+                image = decode_file(source)
+                return Picture(thumbnail(image), image_digest([image]))
+            if isinstance(source, Small):
+                return Picture(_small(source.thumbnail), source.digest)
         except DecodeError as error:
             self.undecodable.append(f"{record.source}: {error}")
-            return None
-        # An export's own: WebP and small, so that it comes back as it is.
-        own = source[:4] == b"RIFF" and source[8:12] == b"WEBP"
-        return source if own and len(source) <= _MAX_THUMBNAIL_BYTES else thumbnail(image)
+        return Picture()
+
+
+def _small_of(row: dict[str, Any]) -> Small | None:
+    """The thumbnail of a row without an image file, and what it says of the image."""
+    small, digest = row.get("thumbnail"), row.get("image_digest")
+    if small is None and digest in (None, ""):
+        return None
+    if digest not in (None, "") and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        raise RowError(f"image_digest is not 16 hex digits: {str(digest)[:40]}")
+    return Small(small, digest or None)
+
+
+def _small(source: object) -> bytes | None:
+    """A thumbnail that a table holds, small and WebP; DecodeError for what is no image."""
+    if source is None:
+        return None
+    if not isinstance(source, bytes):
+        raise DecodeError("a thumbnail that is no binary value")
+    image = decode(io.BytesIO(source))
+    # An export's own: WebP and small, so that it comes back as it is.
+    own = source[:4] == b"RIFF" and source[8:12] == b"WEBP"
+    return source if own and len(source) <= _MAX_THUMBNAIL_BYTES else thumbnail(image)
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,72 @@
+"""The causal test on the Study page: the rows that a store keeps, their figure, and how to ask."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from backend.errors import InputError
+from backend.figures import condition_figure
+from backend.store import query, tables
+from backend.store.kinds import INTERVENTIONS
+from backend.store.source import Part
+from backend.study.conditions import condition_means, conditions
+from backend.study.runs import study_runs
+from backend.views import questions
+from backend.views.groups import RunGroup, RunInfo
+from backend.views.questions import Owned, Question, Table
+from backend.views.store_access import StoreView, opened
+
+
+@dataclass(frozen=True)
+class Interventions(Question):
+    """Everything that runs were asked with other partners, with ``run_id`` and ``key``."""
+
+    store: str
+    tables: tuple[Owned, ...]
+
+    def answer(self) -> Table:
+        """See :class:`Question`."""
+        parts = [Part(table.owner, key) for table in self.tables for key in table.keys]
+        try:
+            answer = query.every_row(opened(self.store).source, INTERVENTIONS, parts)
+        except InputError as error:
+            return Table(pd.DataFrame(), (str(error),))
+        return Table(tables.to_pandas(answer.table), answer.problems)
+
+
+def interventions(store: StoreView, groups: Sequence[RunGroup]) -> Interventions:
+    """What the groups' runs were asked with other partners."""
+    source = opened(store.path).source
+    run_ids = dict.fromkeys(run.run_id for group in groups for run in group.runs)
+    held = tuple(
+        Owned(run_id, source.version(run_id), questions.keys_of(store, INTERVENTIONS, run_id))
+        for run_id in run_ids
+    )
+    return Interventions(store.path, held)
+
+
+def conditions_of(
+    runs: Sequence[RunInfo], dataset: str, rows: pd.DataFrame, pooling: str
+) -> pd.DataFrame:
+    """CKA across fusions under each partner, a row a run of one dataset and state."""
+    known = [one for one in study_runs(run.manifest for run in runs) if one.dataset == dataset]
+    return conditions(known, rows, pooling)
+
+
+def condition_drawing(
+    runs: Sequence[RunInfo], dataset: str, rows: pd.DataFrame, pooling: str
+) -> go.Figure:
+    """The same as a figure, with the means over seeds."""
+    shown = conditions_of(runs, dataset, rows, pooling)
+    return condition_figure(shown, condition_means(shown))
+
+
+def intervene_command(store: str, runs: Sequence[RunInfo]) -> str:
+    """What asks the runs of a store with other partners, and keeps the answers in it."""
+    data = next((run.manifest.origin.data for run in runs if run.manifest.origin.data), "")
+    return shlex.join(["fusionscope", "intervene", store, "--data", data or "LAYOUT:PATH"])

@@ -1,0 +1,47 @@
+"""The scores of a store's runs without each test sample in turn, for verdicts on differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from backend.errors import InputError
+from backend.study.items import Jackknife, TestItems, jackknives
+from backend.views.groups import RunInfo
+from backend.views.questions import RunAt
+from backend.views.store_access import opened
+
+
+def items_of(runs: Sequence[RunInfo]) -> TestItems:
+    """Of all runs that keep predictions; one whose tables cannot be read is a problem.
+
+    Samples that the run captured are grouped as the run groups them; each other one is alone.
+    """
+    held: dict[tuple[str, str, str, str], Jackknife] = {}
+    problems: dict[str, str] = {}
+    for run in runs:
+        at = RunAt(str(run.source.path), run.run_id, run.source.version(run.run_id))
+        try:
+            found = _of_run(at)
+        except InputError as error:
+            problems[run.run_id] = f"predictions of run {run.run_id} cannot be read ({error})"
+            continue
+        held |= {(run.run_id, *key): one for key, one in found.items()}
+    return TestItems(held, problems)
+
+
+@lru_cache(maxsize=512)
+def _of_run(at: RunAt) -> Mapping[tuple[str, str, str], Jackknife]:
+    """{(task, split, metric): jackknife}."""
+    run = opened(at.store).run(at.run_id)
+    rows = run.predictions()
+    if rows.empty:
+        return {}
+    names = run.groups()
+    groups = {} if names is None else dict(zip(run.sample_ids(), names, strict=True))
+    return {
+        (task.name, str(split), metric): one
+        for task in run.manifest.tasks
+        for split, mine in rows[rows["task"].eq(task.name)].groupby("split", sort=False)
+        for metric, one in jackknives(mine, task, groups).items()
+    }
