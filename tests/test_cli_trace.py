@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from backend.cli import main
 from backend.data.sample import Sample
 from backend.inference.tracing import trace_batch
 from backend.inference.values import Trace
 from backend.models.registry import open_model
 from backend.paths import shipped_demo
 from backend.store import Store
+from tests.command_line import Run, runner
 
-Run = Callable[..., tuple[int, str, str]]
 RUN = "macros-late-s0"
 TEXT = "best day <b>ever</b>"
 
@@ -30,15 +28,7 @@ TEXT = "best day <b>ever</b>"
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setattr("backend.inference.memory.available_bytes", lambda: 2**32)
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fusionscope", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
-
-    return call
+    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
