@@ -103,7 +103,7 @@ def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
     assert taken.code == 0, taken.err
     first, last = taken.out.strip().splitlines()
     assert first == (
-        "streaming 14 layers and 21 pairs of mean vectors: 0.1 MiB of sums, however many samples"
+        "streaming 15 layers and 22 pairs of mean vectors: 0.1 MiB of sums, however many samples"
     )
     assert last.startswith("run lean: 12 samples in ")
     lean = Store(tmp_path / "s").run("lean")

@@ -96,9 +96,9 @@ def test_the_table_shows_sites_by_stream_and_percentiles_of_a_reference(
     heads = [line for line in lines if line[-4:] == ["norm", "%", "step", "%"]]
     assert [line[0] for line in heads] == ["vision", "text"]
     table = [line for line in lines if len(line) == 6 and line[1] == "cls"]
-    assert [line[0] for line in table].count("10.fusion") == 2 and len(table) == 32
+    assert [line[0] for line in table].count("10.fusion") == 2 and len(table) == 33
     run_of = Store(shipped_demo()).run(RUN)
-    (last,) = (line for line in table[:16] if line[0] == "12")
+    (last,) = (line for line in table[:17] if line[0] == "12")
     norms = np.linalg.norm(run_of.vectors("vision", 12, "cls").astype(float), axis=1)
     norm, percentile = float(last[2]), float(last[4])
     below = 100 * (norms < norm).mean()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend.data.base import PairSource, Report
-from backend.data.belonging import Belonging
-from backend.data.images import image_digest
 from backend.data.report import Problem
 
 
@@ -29,6 +27,9 @@ def check_all(source: PairSource, splits: Sequence[str] = ()) -> Report:
     belong together are said in ``report.together``, what is not declared in its notes. Memory: the
     ids, and two digests a sample.
     """
+    from backend.data.belonging import Belonging
+    from backend.data.images import image_digest
+
     first_in: dict[str, str] = {}
     belonging = Belonging()
     for split in splits or source.splits():

@@ -107,8 +107,9 @@ def test_the_shipped_checkpoint_gives_the_shipped_activations(store: Store, plac
         tap(adapter.encode([pair.sample for pair in pairs]))
     vectors = pooled.vectors()
     assert list(run.sample_ids()[:32]) == [p.record.sample_id for p in pairs]
-    for (ref, pooling), ours in vectors.items():
+    for ref, pooling in run.captured():
         theirs = run.vectors(ref.stream, ref.label, pooling)[:32]
+        ours = vectors[ref, pooling]
         assert np.allclose(ours, theirs, rtol=0.02, atol=0.02), (ref, pooling)
 
 
