@@ -68,10 +68,15 @@ def cards(samples: Mapping[str, Sample], steps: Mapping[str, Sequence[CardRow]])
 
 
 def _fused(spec: StreamSpec, ref: LayerRef) -> bool:
-    return ref.layer in spec.fusion_layers
+    """A fusion layer or what brings the other stream in; not the norm that comes after."""
+    return ref.layer in spec.fusion_layers and (ref.site == BLOCK or _meets(spec, ref))
+
+
+def _meets(spec: StreamSpec, ref: LayerRef) -> bool:
+    return any(meet.site == ref.label for meet in spec.meets)
 
 
 def _short(spec: StreamSpec, ref: LayerRef) -> str:
     if ref.site == BLOCK:
         return str(ref.layer)
-    return FUSION_MARK if any(meet.site == ref.label for meet in spec.meets) else f".{ref.site[0]}"
+    return FUSION_MARK if _meets(spec, ref) else f".{ref.site[0]}"
