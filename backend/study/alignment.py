@@ -15,6 +15,7 @@ from backend.study.effects import found
 from backend.study.findings import (
     ALIGNMENT,
     MIN_PLACEMENTS,
+    SCORES,
     ClaimResult,
     Finding,
     interval,
@@ -136,7 +137,7 @@ def _finding(
         where(dataset, setting),
     )
     notes: list[str] = []
-    robust = True
+    robust = judged = True
     if linear.n < MIN_PLACEMENTS:
         sentence = (
             f"On {on}, not enough runs to correlate {name} with {score}: it takes "
@@ -160,6 +161,13 @@ def _finding(
             weakest = min(left, key=lambda item: item[1] * np.sign(linear.value))
             notes.append(f"Without {names[weakest[0]]}, r = {weakest[1]:.2f}.")
             robust = robust and bool(np.sign(weakest[1]) == np.sign(linear.value))
+        spread = max(y) - min(y)
+        if spread < SCORES.negligible[1]:
+            judged = False
+            notes.append(
+                f"Not judged: the scores differ by {spread:.3f} at most, which is too little to "
+                "matter, so there is nothing that alignment could go with."
+            )
     one = found(
         ALIGNMENT,
         (dataset, setting),
@@ -171,6 +179,7 @@ def _finding(
         task=task,
         metric=metric,
         measure=measure,
+        judged=judged,
         robust=robust,
     )
     return replace(one, sentence=sentence, notes=tuple(notes))

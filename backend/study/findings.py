@@ -104,7 +104,8 @@ ALIGNMENT = Claim(
     "Over placements that fuse, each the mean over its seeds: correlation of the measure at the "
     "last matching layers with the score. No fusion is left out: it differs in both for reasons of "
     "its own. Pearson's r decides, if Spearman's ρ has its sign and no single placement turns it "
-    "round; a correlation does not say what causes what. Between -0.5 and 0.5 it counts as too "
+    "round, and if the scores differ by 0.02 or more; a correlation does not say what causes "
+    "what. Between -0.5 and 0.5 it counts as too "
     "weak to matter. " + _SAME,
     "correlation",
     (-0.5, 0.5),

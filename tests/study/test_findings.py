@@ -527,6 +527,15 @@ def test_ranks_that_say_the_opposite_keep_a_correlation_from_a_verdict():
     assert one.verdict == "underpowered"
 
 
+@pytest.mark.parametrize(("step", "verdict"), [(0.0049, "described"), (0.0051, "supported")])
+def test_scores_that_hardly_differ_are_not_correlated_for_a_verdict(step, verdict):
+    aligned = dict(zip(FIVE, (0.1, 0.3, 0.5, 0.7, 0.9), strict=True))
+    score = {name: 0.9 + step * at for at, name in enumerate(FIVE)}
+    (one,) = asked(alignment_tracks_score(points_of(aligned, score))).findings
+    assert one.value > 0.99 and one.verdict == verdict
+    assert any("Not judged" in note for note in one.notes) == (verdict == "described")
+
+
 def test_placements_without_fusion_are_left_out_of_a_correlation_and_named():
     aligned = dict(zip(FIVE, (0.1, 0.3, 0.5, 0.7, 0.9), strict=True)) | {"none": 0.0}
     score = dict(zip(FIVE, (0.50, 0.57, 0.66, 0.71, 0.80), strict=True)) | {"none": 0.99}
