@@ -55,3 +55,16 @@ def mean_sd(values: list[float], digits: int = 3) -> str:
 def with_sd(mean: float, sd: float, digits: int = 3) -> str:
     """``0.934 ± 0.012``, or only the mean where there is no sd (NaN)."""
     return f"{mean:.{digits}f}" if isnan(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "macro_f1": "macro-F1",
+    "accuracy": "accuracy",
+    "loss": "loss",
+}
+
+
+def metric_name(metric: str) -> str:
+    """How a metric is written for people."""
+    return METRIC_NAMES.get(metric, metric)

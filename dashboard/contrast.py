@@ -17,8 +17,8 @@ from backend.figures import (
 )
 from backend.figures.cross import named_cell, named_streams
 from backend.figures.heatmap import cell_mark
-from backend.figures.pairing import Pair, paired
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES
+from backend.pairing import Pair, paired
 from backend.views.cells import Block, cell_at, cell_view
 from backend.views.compare import (
     Differences,

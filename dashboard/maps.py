@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from backend.errors import InputError
-from backend.figures.pairing import Pair
 from backend.figures.projection import projection_ranges, sample_mark
+from backend.pairing import Pair
 from backend.store.commands import project_command
 from backend.types import LayerRef, StreamSpec
 from backend.views import questions

@@ -9,7 +9,7 @@ import streamlit as st
 from backend.errors import InputError
 from backend.figures import layer_heatmap
 from backend.figures.heatmap import cell_mark
-from backend.figures.pairing import Pair
+from backend.pairing import Pair
 from backend.types import LayerRef
 from backend.views.cells import Block, cell_at, cell_view, default_cell
 from backend.views.groups import RunGroup, RunInfo

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import streamlit as st
 
-from backend.figures.pairing import Pair, paired
 from backend.figures.scales import ESTIMATOR_NAMES, Scale, scale_for, scale_of
 from backend.figures.theme import FUSION_MARK
+from backend.pairing import Pair, paired
 from backend.types import LayerRef, StreamSpec
 from backend.views import questions
 from backend.views.choices import (

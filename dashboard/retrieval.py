@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from backend.figures import alignment_curves
-from backend.figures.pairing import Pair
 from backend.figures.scales import scale_of
 from backend.measures.registry import MEASURES
 from backend.measures.suite.parts import gallery_names
+from backend.pairing import Pair
 from backend.views import questions
 from backend.views.groups import RunGroup
 from backend.words import listed, literal

@@ -16,11 +16,11 @@ from backend.figures import (
     transition_panels,
 )
 from backend.figures.dimensionality import shared_span
-from backend.figures.pairing import Pair
 from backend.figures.placement import describe
 from backend.figures.small_multiples import LEAST_PANEL_PX
 from backend.figures.theme import FUSION_MARK
 from backend.measures.registry import MEASURES, one_layer
+from backend.pairing import Pair
 from backend.views import questions
 from backend.views.compare import holding
 from backend.views.groups import RunGroup, noun, nouns

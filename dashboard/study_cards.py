@@ -9,8 +9,7 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from backend.figures.pairing import Pair
-from backend.figures.scores import metric_name
+from backend.pairing import Pair
 from backend.store.commands import measure_command, train_command
 from backend.study import ClaimResult, Finding, StudyTable, published_table, render
 from backend.study.alignment import NAMES
@@ -21,7 +20,7 @@ from backend.study.reference import SOURCE, published_points
 from backend.views.claims import Placed, effects, placed_points
 from backend.views.groups import RunGroup
 from backend.views.study import markdown_differences, markdown_table
-from backend.words import counted, listed, literal
+from backend.words import counted, listed, literal, metric_name
 from dashboard import cache, session
 from dashboard.cache import Drawn
 from dashboard.chart import chart

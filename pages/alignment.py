@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from backend.figures import alignment_curves
-from backend.figures.pairing import paired
+from backend.pairing import paired
 from backend.views.cells import cross_blocks_of
 from backend.views.choices import ALIGNING
 from backend.views.tables import taken_away

@@ -5,7 +5,6 @@ import streamlit as st
 
 from backend.figures import placement_drawing
 from backend.figures.placement import describe
-from backend.figures.scores import metric_name
 from backend.views.groups import RunGroup, counted_groups, noun, nouns
 from backend.views.missing import missing_of, present_in_words
 from backend.views.scores import (
@@ -15,7 +14,7 @@ from backend.views.scores import (
     score_rows,
     scores_for_people,
 )
-from backend.words import counted, listed, literal, mean_sd
+from backend.words import counted, listed, literal, mean_sd, metric_name
 from dashboard import cache
 from dashboard.chart import chart
 from dashboard.context import context

@@ -4,7 +4,6 @@ from functools import partial
 
 import streamlit as st
 
-from backend.figures.scores import metric_name
 from backend.study import published_claims
 from backend.study.formats import tidy
 from backend.views import questions
@@ -13,7 +12,7 @@ from backend.views.claims import choice_of, of_task
 from backend.views.groups import noun
 from backend.views.interventions import interventions
 from backend.views.study import MEASURES, claims_of, layouts, left_out
-from backend.words import listed, literal
+from backend.words import listed, literal, metric_name
 from dashboard import cache, session
 from dashboard.context import context
 from dashboard.downloads import downloads

@@ -18,7 +18,6 @@ import plotly.graph_objects as go
 from backend.figures.curves import curve_figure
 from backend.figures.dimensionality import axis_words, dimension_points
 from backend.figures.heatmap import layer_heatmap
-from backend.figures.pairing import Pair
 from backend.figures.scales import SCALES, Scale, difference_scale
 from backend.figures.seeds import INTERVAL_BAND, turned
 from backend.figures.theme import Series, base_figure, escape
@@ -28,6 +27,7 @@ from backend.figures.transitions import (
     transition_points,
     y_title,
 )
+from backend.pairing import Pair
 from backend.remarks import merged
 from backend.types import StreamSpec, matched_layers
 

@@ -8,7 +8,6 @@ from itertools import combinations
 import plotly.graph_objects as go
 
 from backend.figures.meets import fusion_at, fusion_of, losses_of
-from backend.figures.pairing import TEXT_LIKE, VISION_LIKE
 from backend.figures.sites import norm_in_words
 from backend.figures.theme import (
     FUSION_MARK,
@@ -21,6 +20,7 @@ from backend.figures.theme import (
     rgba,
     styles_of,
 )
+from backend.pairing import TEXT_LIKE, VISION_LIKE
 from backend.types import StreamSpec
 
 _HALF = 0.4

@@ -8,12 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
-from backend.figures.pairing import Pair
 from backend.figures.scales import Scale
 from backend.figures.seeds import over_seeds
 from backend.figures.sites import layer_sites
 from backend.figures.theme import NEUTRAL, Series
 from backend.figures.transitions import alignment_curves
+from backend.pairing import Pair
 from backend.types import BLOCK
 
 MEASURE = "linear_probe"

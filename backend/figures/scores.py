@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.theme import Series, axis, base_figure, escape, rgba
+from backend.words import metric_name
 
 
 def score_strip(
@@ -91,16 +92,3 @@ def _range(values: pd.Series) -> list[float]:
     # Scores end at 1: what would lie above it is given to the other end.
     over = max(0.0, top - 1.0 - 0.03 * (top - bottom)) if high <= 1 else 0.0
     return [bottom - over, top - over]
-
-
-METRIC_NAMES = {
-    "auroc": "AUROC",
-    "macro_f1": "macro-F1",
-    "accuracy": "accuracy",
-    "loss": "loss",
-}
-
-
-def metric_name(metric: str) -> str:
-    """How a metric is written for people."""
-    return METRIC_NAMES.get(metric, metric)

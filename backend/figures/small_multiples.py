@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 
 from backend.figures.curves import Trace, series_traces, shading
 from backend.figures.dimensionality import Span, axis_words, dimension_points
-from backend.figures.pairing import Pair
 from backend.figures.scales import SCALES, Scale
 from backend.figures.theme import Series, Shape, axis, layout
 from backend.figures.transitions import (
@@ -25,6 +24,7 @@ from backend.figures.transitions import (
     y_range,
     y_title,
 )
+from backend.pairing import Pair
 from backend.types import StreamSpec, matched_layers
 
 HEIGHT_PX = 250

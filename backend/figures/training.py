@@ -18,7 +18,6 @@ from backend.figures.curves import Trace, curve_figure, series_traces
 from backend.figures.dimensionality import Span, axis_words, dimension_points, span_of
 from backend.figures.heatmap import gap_marks, layer_ticks
 from backend.figures.meets import fusion_at, marked
-from backend.figures.pairing import Pair
 from backend.figures.scales import SCALES, Scale
 from backend.figures.seeds import points_of, spread_in_words
 from backend.figures.theme import (
@@ -40,6 +39,7 @@ from backend.figures.transitions import (
     y_title,
 )
 from backend.measures.registry import MEASURES, one_layer
+from backend.pairing import Pair
 from backend.types import StreamSpec
 
 TRANSITIONS = "transitions"

@@ -9,7 +9,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.curves import curve_figure
-from backend.figures.pairing import Pair, default_pair, paired
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES, Scale
 from backend.figures.seeds import over_seeds, pairs
 from backend.figures.sites import (
@@ -20,6 +19,7 @@ from backend.figures.sites import (
     transition_sites,
 )
 from backend.figures.theme import Series, base_figure, escape
+from backend.pairing import Pair, default_pair, paired
 from backend.types import StreamSpec
 
 
@@ -111,7 +111,7 @@ def y_range(scale: Scale, points: pd.DataFrame) -> tuple[float, float]:
 def matched_streams(one: Series, pair: Pair | None = None) -> tuple[StreamSpec, StreamSpec] | None:
     """The deeper and the other stream of ``pair``; None where the model lacks one of them.
 
-    Without a pair, of the model's own :func:`backend.figures.pairing.default_pair`.
+    Without a pair, of the model's own :func:`backend.pairing.default_pair`.
     """
     both = paired(one.streams, pair)
     if both is None:

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.pairing import Pair
 from backend.figures.scales import Scale, scale_for
 from backend.figures.theme import Series
+from backend.pairing import Pair
 from backend.report.document import Figure, Item, Missing
 from backend.store.kinds import MEASURES
 from backend.views import choices, queries, questions

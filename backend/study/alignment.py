@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from backend.figures.pairing import Pair, paired
-from backend.figures.scores import metric_name
+from backend.pairing import Pair, paired
 from backend.study.effects import found
 from backend.study.findings import (
     ALIGNMENT,
@@ -22,6 +21,7 @@ from backend.study.findings import (
 )
 from backend.study.runs import StudyRun, blocks, placement_order, where
 from backend.study.statistics import leave_one_out, pearson, spearman
+from backend.words import metric_name
 
 NAMES = {
     "cka": "CKA",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from backend.figures.pairing import Pair
+from backend.pairing import Pair
 from backend.study.alignment import alignment_points, alignment_tracks_score
 from backend.study.convergence import NO_CURVES, DevCurve, Key
 from backend.study.dimensions import fusion_compresses_vision

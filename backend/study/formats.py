@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from backend.errors import InputError
-from backend.figures.scores import metric_name
 from backend.study.table import Cell, Column, Difference, Published, StudyTable
+from backend.words import metric_name
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.figures.scores import metric_name
 from backend.interventions.table import (
     ALIGNMENT,
     BLOCK,
@@ -19,6 +18,7 @@ from backend.interventions.table import (
 )
 from backend.study.findings import Part, interval, percent, signed
 from backend.study.statistics import Estimate
+from backend.words import metric_name
 
 _OTHERS = {
     "constant": "one partner that is the same for all samples",

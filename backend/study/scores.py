@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pandas as pd
 
-from backend.figures.scores import metric_name
 from backend.study.convergence import NO_CURVES, DevCurve, Key, what_was_compared
 from backend.study.effects import found
 from backend.study.findings import SCORES, ClaimResult, Finding, interval, signed
@@ -16,6 +15,7 @@ from backend.study.items import NO_ITEMS, TestItems
 from backend.study.paired import Paired, paired
 from backend.study.runs import where
 from backend.study.statistics import Estimate
+from backend.words import metric_name
 
 WINNER = "late"
 OTHERS = ("none", "early", "middle", "full")

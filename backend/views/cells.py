@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from backend.figures.heatmap import axis_refs, pair_in_words
-from backend.figures.pairing import Pair, paired
 from backend.figures.scales import Scale
 from backend.figures.seeds import in_order, over_seeds, pairs, points_of
+from backend.pairing import Pair, paired
 from backend.remarks import merged, sentences
 from backend.types import LayerRef, StreamSpec
 from backend.views.groups import RunGroup

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from backend.figures.pairing import Pair, default_pair, stream_pairs
 from backend.measures.registry import MEASURES, PRESETS, two_layers
+from backend.pairing import Pair, default_pair, stream_pairs
 from backend.types import POOLINGS
 from backend.views.groups import RunGroup
 from backend.views.state import ESTIMATORS, ViewState

@@ -9,8 +9,8 @@ import pandas as pd
 
 from backend.figures.difference import differences, paired_seeds, same_depth
 from backend.figures.heatmap import axis_refs
-from backend.figures.pairing import Pair, paired
 from backend.figures.theme import SERIES_COLOURS, Series
+from backend.pairing import Pair, paired
 from backend.store.commands import activations_command, compare_command
 from backend.types import LayerRef, StreamSpec, matched_layers
 from backend.views import questions

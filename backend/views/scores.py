@@ -8,9 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures import score_strip
-from backend.figures.scores import metric_name
 from backend.views.groups import RunGroup, noun
-from backend.words import listed, mean_sd
+from backend.words import listed, mean_sd, metric_name
 
 COLUMNS = ("series", "label", "run_id", "seed", "task", "metric", "split", "value")
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from backend.figures.pairing import Pair
 from backend.figures.scales import ESTIMATOR_NAMES
 from backend.figures.training import QUANTITIES
 from backend.measures.registry import PRESETS, one_layer, two_layers
+from backend.pairing import Pair
 from backend.types import POOLINGS, LayerRef
 
 ESTIMATORS = tuple(ESTIMATOR_NAMES)

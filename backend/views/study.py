@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from backend.errors import InputError
-from backend.figures.pairing import Pair
-from backend.figures.scores import metric_name
+from backend.pairing import Pair
 from backend.study import (
     CLAIMS,
     SCORE_COLUMNS,
@@ -31,7 +30,7 @@ from backend.views.groups import Overview, RunGroup, RunInfo
 from backend.views.interventions import interventions
 from backend.views.items import items_of
 from backend.views.trainings import curves_of
-from backend.words import literal
+from backend.words import literal, metric_name
 
 MEASURES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.needs))
 """What the claims need of a store."""

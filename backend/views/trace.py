@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backend.figures.pairing import Pair
 from backend.inference.difference import parting
 from backend.inference.neighbours import Neighbourhoods, Turn, neighbours
 from backend.inference.placing import placed
 from backend.inference.reference import Reference
 from backend.inference.standing import alone, standing
 from backend.inference.values import Trace
+from backend.pairing import Pair
 from backend.types import LayerRef, Pooling, StreamSpec
 from backend.views.layers import nearest_ref
 

@@ -15,11 +15,11 @@ from backend.figures import (
     transition_curves,
 )
 from backend.figures.meets import fusion_at, fusion_of, losses_of
-from backend.figures.pairing import default_pair, paired, stream_pairs
 from backend.figures.placement import describe
 from backend.figures.sites import fusion_sites, named_sites, norm_in_words
 from backend.figures.theme import STYLES, styles_of
 from backend.figures.transitions import fusion_points, partners, transition_points
+from backend.pairing import default_pair, paired, stream_pairs
 from backend.types import Meet, Site, StreamSpec, matched_layers
 from tests.figures.frames import LATE, cka_frame, dimension_frame, joins, row
 

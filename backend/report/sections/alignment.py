@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from backend.figures import alignment_curves
-from backend.figures.pairing import Pair, paired
 from backend.figures.scales import scale_of
 from backend.figures.transitions import matched
 from backend.measures.suite.parts import gallery_names
+from backend.pairing import Pair, paired
 from backend.report.asked import Asked, Part, figure, labels_of, pick, reading, series_of
 from backend.report.document import Heading, Item, Missing, Words
 from backend.report.sections.matrix import matrix, means_table

@@ -15,8 +15,8 @@ from backend.figures import (
     transition_panels,
 )
 from backend.figures.dimensionality import shared_span
-from backend.figures.pairing import paired
 from backend.measures.registry import one_layer
+from backend.pairing import paired
 from backend.report.asked import Asked, Part, Picked, figure, labels_of, pick, reading, series_of
 from backend.report.document import Heading, Item, Missing, Words
 from backend.views import questions

@@ -6,7 +6,6 @@ import pandas as pd
 
 from backend.figures import placement_drawing, score_strip
 from backend.figures.placement import describe
-from backend.figures.scores import metric_name
 from backend.report.asked import Asked, Part, figure, series_of
 from backend.report.document import Heading, Item, Missing, Table, Words
 from backend.views.groups import RunGroup, counted_groups, noun, nouns
@@ -14,7 +13,7 @@ from backend.views.missing import missing_of
 from backend.views.questions import run_at
 from backend.views.scores import best_of, headline_metrics, score_rows, score_table
 from backend.views.together import together
-from backend.words import counted
+from backend.words import counted, metric_name
 
 
 def runs(asked: Asked) -> Part:
