@@ -1,12 +1,14 @@
 """The dashboard: ``fusionscope serve --store DIR``, or ``streamlit run app.py -- --store DIR``.
 
-Streamlit's server imports this file for the routes beside its own, and runs it as the script of
-every visitor.
+Streamlit's server imports this file for what stands around its own routes and for those beside
+them, and runs it as the script of every visitor.
 """
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from dashboard.assets import ROUTES
+from dashboard.door import Door
 from dashboard.startup import lifespan
 
 if __name__ == "__main__":
@@ -14,4 +16,4 @@ if __name__ == "__main__":
 
     main()
 else:
-    app = st.App(__file__, routes=ROUTES, lifespan=lifespan)
+    app = st.App(__file__, routes=ROUTES, middleware=[Middleware(Door)], lifespan=lifespan)

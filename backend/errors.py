@@ -12,7 +12,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
+_LONGEST = 2_000
+_LONGEST_HINT = 100_000
+"""A hint may be a command, which must be whole."""
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 _SETTING = re.compile(r"`([a-z_]+)`")
+
+
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """Text of a stranger as it may be shown: nothing that a terminal obeys, and not too long.
+
+    What steers a terminal, turns the direction of writing, or is half a character (as a file name
+    that is not UTF-8 holds) stands as its escape: ``\\x1b``. Tabs and ends of lines stay.
+    """
+    if len(text) > longest:
+        rest = f" ... ({len(text):,} characters)"
+        text = text[: longest - len(rest)] + rest
+    return _HIDDEN.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class InputError(ValueError):
@@ -32,12 +49,12 @@ class InputError(ValueError):
         field: str | None = None,
         hint: str | None = None,
     ) -> None:
-        self.problem = problem
-        self.where = where
+        self.problem = printable(problem)
+        self.where = where and printable(where)
         self.field = field
-        self.hint = hint
-        text = ": ".join(part for part in (where, field, problem) if part)
-        super().__init__(" ".join((f"{text}. {hint}" if hint else text).split()))
+        self.hint = hint and printable(hint, _LONGEST_HINT)
+        text = ": ".join(part for part in (self.where, field, self.problem) if part)
+        super().__init__(" ".join((f"{text}. {self.hint}" if hint else text).split()))
 
     def within(self, place: str) -> Self:
         """The same error, said of something inside ``place`` (a run, a line of a file)."""

@@ -33,6 +33,7 @@ SENTENCES: dict[str, str] = {
     "constant": "{of} is constant: every sample has the same vector",
     "constant_input": "{of} is constant: the summary token does not depend on the {input} yet",
     "constant_direction": "{of} is constant: every sample has the same direction",
+    "not_finite": "{of} has NaN or infinite values in {rows} of {n} samples",
     "zero": "{of} is zero everywhere",
     "zero_rows": "{rows} of {n} rows of {of} is zero (first: row {first})",
     "unvarying_rows": "{rows} of {n} rows of {of} does not vary over the coordinates "
@@ -61,6 +62,8 @@ SENTENCES: dict[str, str] = {
     "carried_by_few": "no interval: a few samples carry all of the similarity",
     "biased_in_groups": "what chance gives this estimator is not known for samples in groups: see "
     "the debiased one",
+    "stream_in_groups": "samples that belong together count here as if they did not, and what "
+    "chance gives is not known: capture with the activations kept, and `measure` goes by group",
     "not_by_group": "what chance gives is not known for samples in groups",
     # Of one measure.
     "shuffled": "a few samples weigh far more than the others: p is counted over {permutations} "

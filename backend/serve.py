@@ -39,6 +39,8 @@ def serve(
         *("--server.port", str(port), "--server.address", address),
         *("--server.headless", "true", "--browser.gatherUsageStats", "false"),
         *("--server.fileWatcherType", "none", "--client.toolbarMode", "viewer"),
+        # Its own welcome asks the network for this machine's addresses.
+        *("--logger.hideWelcomeMessage", "true"),
         *("--", "--store", str(store.resolve()), *options),
     ]
     process = subprocess.Popen(command, env=os.environ.copy())

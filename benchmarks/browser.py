@@ -125,7 +125,7 @@ def scrolled(page: Page) -> None:
     for top in range(0, end + 600, 600):
         main.evaluate("(node, top) => node.scrollTo(0, top)", top)
         page.wait_for_timeout(60)
-    page.wait_for_function("bench.stands()", timeout=60_000)
+    page.wait_for_function("() => bench.stands()", timeout=60_000)
     page.wait_for_timeout(300)
 
 
@@ -185,7 +185,7 @@ def main() -> None:
         page.bring_to_front()
         page.add_init_script(WATCH)
         page.goto(f"{address}/study")
-        page.wait_for_function("bench.stands()", timeout=60_000)
+        page.wait_for_function("() => bench.stands()", timeout=60_000)
         rows = measure(page, bare, pid, options.rounds, options.page or list(PAGES))
         browser.close()
     if options.json:

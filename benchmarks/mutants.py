@@ -4,9 +4,11 @@
     uv run --with mutmut python benchmarks/mutants.py --sample 50 --only 'backend/study/*' --seed 1
 
 mutmut makes the faults (a sign, a comparison, a number, an argument left out) and knows which tests
-run a function; a random sample of them is tried in a copy of the checkout, since all would take a
-day. Left out are faults that change words alone. A fault that no test could notice, since the
-program does the same, is none: those that were looked at are in ``mutants.toml``, each with why.
+run a function; a random sample of them is tried in a copy of the checkout (``mutant_trials.py``),
+since all would take a day. With ``--work`` the copy is kept: the same command goes on where it was
+ended, and another ``--seed`` or a larger ``--sample`` tries more. Left out are faults that change
+words alone. A fault that no test could notice, since the program does the same, is none: those that
+were looked at are in ``mutants.toml``, each with why.
 Printed are what lived, as a diff, and the share that was killed; 1 is returned below ``--least``.
 """
 
@@ -25,6 +27,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,12 +128,31 @@ def mutants(work: Path) -> Iterator[Mutant]:
                 yield Mutant(name, module, sources[original], sources[short])
 
 
-def results(work: Path) -> dict[str, int | None]:
-    """{name: how pytest ended}, None where it did not run."""
-    out: dict[str, int | None] = {}
-    for meta in (work / "mutants").rglob("*.py.meta"):
-        out |= json.loads(meta.read_text())["exit_code_by_key"]
-    return out
+def tried(work: Path, names: Sequence[str], workers: int) -> dict[str, int]:
+    """{name: how its tests ended}; what was tried before is not tried again."""
+    ends, plan = (work / f"trials.{end}" for end in ("ends", "plan"))
+    before = _read(ends)
+    stats = json.loads((work / "mutants" / "mutmut-stats.json").read_text(encoding="utf-8"))
+    runs, lasts = stats["tests_by_mangled_function_name"], stats["duration_by_test"]
+    # A fault in what no test runs lives: it is tried on nothing.
+    todo = {
+        name: sorted(runs.get(name.rpartition("__mutmut_")[0], ()), key=lasts.__getitem__)
+        for name in names
+        if name not in before
+    }
+    if todo:
+        plan.write_text(json.dumps(todo), encoding="utf-8")
+        script = Path(__file__).with_name("mutant_trials.py")
+        subprocess.run(
+            [sys.executable, script, plan, ends, str(workers)],
+            cwd=work / "mutants", stdout=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    return {name: end for name, end in _read(ends).items() if name in set(names)}
+
+
+def _read(ends: Path) -> dict[str, int]:
+    lines = ends.read_text(encoding="utf-8").splitlines() if ends.is_file() else []
+    return dict(map(json.loads, lines))
 
 
 def is_known(mutant: Mutant, known: Sequence[dict[str, str]]) -> bool:
@@ -149,7 +171,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="files to put faults into, as a glob")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--work", help="an empty folder to work in, which is kept")
+    parser.add_argument("--work", help="a folder to work in, empty at first, which is kept")
     parser.add_argument("--least", type=float, default=0.95)
     given = parser.parse_args()
     known = tomllib.loads(KNOWN.read_text(encoding="utf-8"))["same"]
@@ -162,31 +184,29 @@ def main() -> int:
             if not (work / "mutants" / "mutmut-stats.json").is_file():
                 print(found.stdout[-2000:], found.stderr[-2000:])
                 return 1
-        every = {one.name: one for one in mutants(work) if not one.of_words}
-        names = sorted(every)
-        random.Random(given.seed).shuffle(names)
-        sample = names[: given.sample]
-        ran = mutmut(work, "run", "--max-children", str(given.workers), *sample)
-        ends = results(work)
-        tried = [every[name] for name in sample if ends.get(name) is not None]
-        if not tried:
-            print(ran.stdout[-2000:], ran.stderr[-2000:])
+        every = sorted(mutants(work), key=lambda one: one.name)
+        random.Random(given.seed).shuffle(every)
+        sample = [*islice((one for one in every if not one.of_words), given.sample)]
+        ends = tried(work, [one.name for one in sample], given.workers)
+        ran = [one for one in sample if one.name in ends]
+        if not ran:
+            print("no fault could be tried: see what pytest says of tests/measures and tests/study")
             return 1
-        lived = [one for one in tried if ends[one.name] == SURVIVED]
+        lived = [one for one in ran if ends[one.name] == SURVIVED]
         same = [one for one in lived if is_known(one, known)]
     for one in lived:
         if one not in same:
             gone, come = one.change
             print(one.name, *(f"  - {line}" for line in gone), *(f"  + {line}" for line in come),
                   sep="\n")  # fmt: skip
-    counted = len(tried) - len(same)
+    counted = len(ran) - len(same)
     share = 1 - (len(lived) - len(same)) / counted
     print(
-        f"{len(names):,} faults, {len(sample)} of them tried at random (seed {given.seed}), "
-        f"{len(sample) - len(tried)} not run, {len(same)} change nothing, "
+        f"{len(every):,} faults, {len(sample)} of them tried at random (seed {given.seed}), "
+        f"{len(sample) - len(ran)} not run, {len(same)} change nothing, "
         f"{len(lived) - len(same)} of {counted} lived: {share:.1%} killed"
     )
-    return int(share < given.least or len(tried) < len(sample))
+    return int(share < given.least or len(ran) < len(sample))
 
 
 if __name__ == "__main__":

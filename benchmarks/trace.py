@@ -237,7 +237,7 @@ def trace_page(store: Path, offer: Offer) -> Iterator[Page]:
         page = browser.new_context(viewport=SIZE).new_page()
         page.add_init_script(WATCH + MARKS)
         page.goto(f"{address}/trace?model={offer.key}")
-        page.wait_for_function("bench.stands()", timeout=180_000)
+        page.wait_for_function("() => bench.stands()", timeout=180_000)
         yield page
         browser.close()
 

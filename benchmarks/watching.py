@@ -59,19 +59,22 @@ def chromium() -> dict[str, Any]:
 
 
 @contextmanager
-def serving(store: Path, log: Path | None = None) -> Iterator[tuple[str, int]]:
-    """The dashboard on a free port: its address and its process id; ``log`` gets what it says."""
+def serving(store: Path, log: Path | None = None, root: Path = ROOT) -> Iterator[tuple[str, int]]:
+    """The dashboard on a free port: its address and its process id; ``log`` gets what it says.
+
+    ``root`` is the checkout whose dashboard it is.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")),
+        *(sys.executable, "-m", "streamlit", "run", str(root / "app.py")),
         *("--server.headless", "true", "--server.port", str(port)),
         *("--server.address", "127.0.0.1", "--server.fileWatcherType", "none"),
         *("--browser.gatherUsageStats", "false", "--", "--store", str(store)),
     ]
     with Path(log or os.devnull).open("w") as said:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said if log else None)
+        process = subprocess.Popen(command, cwd=root, stdout=said, stderr=said if log else None)
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -104,7 +107,7 @@ def waited_ms(page: Page, press: Callable[[], None]) -> float:
     page.evaluate("bench.pressed = 0")
     press()
     page.wait_for_function(
-        "bench.pressed && bench.changed > bench.pressed && bench.stands()",
+        "() => bench.pressed && bench.changed > bench.pressed && bench.stands()",
         timeout=180_000,
         polling=50,
     )

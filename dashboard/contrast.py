@@ -226,8 +226,7 @@ def _difference_matrix(
             f"{literal(scale.label)} of every layer with every other inside each run"
             f"{f' ({direction})' if direction else ''}, "
             f"subtracted cell by cell. Blue: higher in {literal(a.label)}; red: higher in "
-            f"{literal(b.label)}; white: the same. The colours reach as far up as down; the hover "
-            "has the interval over paired seeds."
+            f"{literal(b.label)}; white: the same. The hover has the interval over paired seeds."
         )
     return {f"{a.label} minus {b.label}": drawn}
 

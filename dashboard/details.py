@@ -17,9 +17,9 @@ from dashboard import session
 
 _COLUMNS = {
     "low": "low, high: 95 % interval over samples",
-    "chance": "chance: mean of the null",
-    "z": "z: distance from it in standard deviations of the null",
-    "p": "p: of a value this high by chance, corrected for all layers",
+    "chance": "chance: the mean where samples are matched at random",
+    "z": "z: how far the value lies above chance, in its standard deviations",
+    "p": "p: how often chance reaches the value, corrected for looking at all layers",
 }
 
 

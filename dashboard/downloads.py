@@ -12,6 +12,7 @@ import streamlit as st
 
 from backend.report.files import bundle, figures_html, file_name
 from backend.report.trace import Panel, Plot, still
+from backend.spreadsheet import harmless
 from backend.views.exports import to_csv, to_parquet
 from backend.views.groups import RunGroup
 from backend.views.provenance import Provenance, provenance, settled, view_record
@@ -156,14 +157,22 @@ def _menu(offer: Offer, label: str) -> None:
             _button("Whole page (HTML)", whole, file, "web", offer.name)
         for title in offer.rows:
             of = f"{literal(title)} " if len(offer.rows) > 1 else "Table "
-            for kind, make in (
-                ("CSV", lambda title=title: to_csv(offer.table(title))),
+            for kind, named, ending, make in (
+                ("CSV", title, "csv", lambda title=title: to_csv(offer.table(title))),
+                (
+                    "CSV for spreadsheets",
+                    f"{title} spreadsheet",
+                    "csv",
+                    lambda title=title: to_csv(harmless(offer.table(title))),
+                ),
                 (
                     "Parquet",
+                    title,
+                    "parquet",
                     lambda title=title: to_parquet(offer.table(title), offer.provenance),
                 ),
             ):
-                file = file_name(title, kind.lower())
+                file = file_name(named, ending)
                 _button(f"{of}({kind})", make, file, "table", offer.name)
         for file, write in offer.texts.items():
             _button(_LABELS[file.rpartition(".")[2]], write, file, "table", offer.name)

@@ -21,10 +21,18 @@ from backend.views.maps import (
     Ranges,
     Shown,
     best_method,
+    change_map,
     clicked_sample,
     map_points,
     of_kind,
     sample_map,
+)
+from backend.views.neighbourhoods import (
+    CHANGED,
+    NEIGHBOUR_COLOUR,
+    keeps_neighbours,
+    sides,
+    site_before,
 )
 from backend.words import literal
 from dashboard import cache, session
@@ -33,6 +41,7 @@ from dashboard.chart import Point, chart
 from dashboard.context import Context
 from dashboard.details import show_sample
 from dashboard.downloads import Part
+from dashboard.neighbourhoods import say_changes
 from dashboard.pick import step_layers
 from dashboard.say import problems
 from dashboard.side_by_side import MIN_COLUMN_PX
@@ -108,6 +117,8 @@ def show_maps(view: Context, maps: Sequence[Map], pair: Pair | None, part: Part)
     stream = view.state.stream if view.state.stream in names else first
     maps = [item for item in maps if any(spec.name == stream for spec in _streams(item))]
     colours = _colours(maps, labels.frame)
+    if any(keeps_neighbours(view.store, item.run.run_id) for item in maps):
+        colours[CHANGED.key] = CHANGED
     colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
     specs = {item.run.run_id: _spec(item, stream) for item in maps}
     deepest = max(specs.values(), key=lambda spec: spec.depth)
@@ -125,11 +136,14 @@ def show_maps(view: Context, maps: Sequence[Map], pair: Pair | None, part: Part)
     with st.grid(len(maps), min_column_width=MIN_COLUMN_PX):
         for at, item in enumerate(maps):
             spec = specs[item.run.run_id]
-            own = layer_for(ref, deepest, spec, refs_of(item.frame, spec))
+            held = refs_of(item.frame, spec)
+            own = layer_for(ref, deepest, spec, held)
             with st.container(border=True):
                 part.figures[f"{item.run.run_id} {stream} layer {own.label}"] = _show_map(
-                    view, item, maps[0].run, own, ranges, colour, sample_id, f"map-{at}"
+                    view, item, maps[0].run, own, held, ranges, colour, sample_id, f"map-{at}"
                 )
+                if colour.key == NEIGHBOUR_COLOUR:
+                    say_changes(view, item.run, item.pooling, held, own)
     with st.container(border=True, width=520):
         try:
             sample = cache.sample(view.store, maps[0].run.run_id, sample_id)
@@ -159,11 +173,46 @@ def pick_what(
     )
 
 
+def draw_map(
+    view: Context,
+    run: RunInfo,
+    labelled: RunInfo,
+    shown: Shown,
+    refs: Sequence[LayerRef],
+    ranges: Ranges,
+    *,
+    x_title: str,
+    y_title: str,
+    height: int = MAP_PX,
+) -> Drawn:
+    """The map of the sites ``shown``, of all ``refs`` of their stream; labels are ``labelled``'s.
+
+    Coloured by class, or by the neighbours that changed from the site before.
+    """
+    asked = _asked(view, run, labelled)
+    titles = {"x_title": x_title, "y_title": y_title, "height": height}
+    if shown.colour.key != NEIGHBOUR_COLOUR:
+        return cache.figure(sample_map, *asked, shown, ranges, **titles)
+    (ref,) = shown.refs
+    near = sides(view.store, run.run_id, shown.pooling, site_before(refs, ref), ref)
+    return cache.figure(change_map, *asked, shown, ranges, *near, **titles)
+
+
+def _asked(
+    view: Context, run: RunInfo, labelled: RunInfo
+) -> tuple[questions.Projections, questions.Samples]:
+    return (
+        questions.projections(view.store, run.run_id),
+        questions.samples(view.store, labelled.run_id),
+    )
+
+
 def _show_map(
     view: Context,
     item: Map,
     labelled: RunInfo,
     ref: LayerRef,
+    refs: Sequence[LayerRef],
     ranges: Ranges,
     colour: Colouring,
     sample_id: str,
@@ -171,23 +220,19 @@ def _show_map(
 ) -> Drawn:
     """One run's map; the labels are those of the run ``labelled``, which all of them share."""
     method = item.method.upper()
-    asked = (
-        questions.projections(view.store, item.run.run_id),
-        questions.samples(view.store, labelled.run_id),
-    )
     tasks = tuple(item.run.manifest.tasks)
     shown = Shown((ref,), item.pooling, item.method, colour, tasks)
-    drawn = cache.figure(
-        sample_map,
-        *asked,
+    drawn = draw_map(
+        view,
+        item.run,
+        labelled,
         shown,
+        refs,
         ranges,
         x_title=f"{item.group.label}: {ref.stream} layer {ref.label}, {method} 1",
         y_title=f"{method} 2",
-        height=MAP_PX,
     )
-
-    points = cache.value(map_points, *asked, shown)
+    points = cache.value(map_points, *_asked(view, item.run, labelled), shown)
 
     def clicked(point: Point) -> None:
         """A click on a point of this map marks its sample in all of them."""

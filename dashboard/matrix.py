@@ -140,10 +140,10 @@ def _show_drivers(
         st.caption("No driving samples are stored for this pair of layers.")
         return
     st.caption(
-        f"Shares of the debiased CKA between the two layers, in {literal(run.run_id)} alone; over "
-        f"all {run.n:,} samples they sum to 100 % (to -100 % where CKA is negative), an even share "
-        f"is {100 / run.n:.2f} %. A sample drives it if both layers place it, in the same way, far "
-        "from the others; a negative share means that they disagree about it."
+        f"How much of the debiased CKA each sample makes, in {literal(run.run_id)} alone. All "
+        f"{run.n:,} shares sum to 100 % (to -100 % where CKA is negative); an even share is "
+        f"{100 / run.n:.2f} %. Large: both layers place the sample far from the others, in the "
+        "same way. Negative: they disagree about it."
     )
     with st.grid(2, min_column_width=320):
         for title, sign in (("Largest shares", 1), ("Smallest shares", -1)):

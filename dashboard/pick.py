@@ -138,7 +138,7 @@ def pick_measure(
     table = cache.answer(ask)
     problems(table)
     if table.frame.empty:
-        nothing_yet(scale_of(measure).label, view, "measure")
+        nothing_yet(scale_of(measure).label, view, "measure", table)
     if len(choice.presets) > 1:
         with st.sidebar:
             st.segmented_control(

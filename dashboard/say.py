@@ -29,9 +29,21 @@ def problems(table: Table) -> None:
                 st.code(line, language=None, wrap_lines=True)
 
 
-def nothing_yet(what: str, view: Context, command: str) -> None:
-    """Say that the chosen runs lack something and which command makes it; ends the page."""
-    say_missing(what, view, command)
+def nothing_yet(what: str, view: Context, command: str, table: Table | None = None) -> None:
+    """Say that the chosen runs lack something and which command makes it; ends the page.
+
+    Where the ``table`` that was asked for has problems, these are why, and they stand above.
+    """
+    if table is not None and table.problems:
+        st.info(
+            f"There is no {what} to show of the chosen runs but what could not be read. Other runs "
+            "and pages work. This names every file that is damaged:",
+            icon=":material/build:",
+        )
+        line = shlex.join(["fusionscope", "verify", "--store", view.store.path])
+        st.code(line, language="bash", wrap_lines=True)
+    else:
+        say_missing(what, view, command)
     st.stop()
 
 

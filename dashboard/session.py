@@ -16,6 +16,7 @@ from typing import Any
 import streamlit as st
 
 from backend.views.state import Parsed, ViewState
+from dashboard import door
 
 _KEY = "fusionscope_view"
 _PAGE = "fusionscope_page"
@@ -25,6 +26,7 @@ def load(page: str) -> Parsed:
     """The state of this run of ``page``; notes say what of the URL could not be used."""
     moved = st.session_state.get(_PAGE) != page
     st.session_state[_PAGE] = page
+    door.enter(page)
     query = st.query_params.to_dict()
     ours = {key: value for key, value in query.items() if not key.startswith("embed")}
     if ours:

@@ -169,8 +169,11 @@ def show_dimensions(
 def legend_in_words(groups: Sequence[RunGroup]) -> str:
     """What line, band and shading of the panels are."""
     seeds = max(len(group.runs) for group in groups)
-    band = f"line: mean of {counted(seeds, 'seed')}, band: min to max; " if seeds > 1 else ""
-    return f"{band}shaded and larger marks ({FUSION_MARK}): fusion layers; one y axis a row."
+    line = f"the line is the mean of {counted(seeds, 'seed')}, the band min to max, and "
+    return (
+        f"In every panel {line if seeds > 1 else ''}fusion layers are shaded, with larger marks "
+        f"({FUSION_MARK}). One y axis a row."
+    )
 
 
 def _row(

@@ -1,20 +1,30 @@
-"""What the server does once, so that no visitor waits for it."""
+"""What the server does by itself: once, so that no visitor waits for it, and while it runs."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+from dashboard.door import sweep_for_ever
 
 
 @asynccontextmanager
 async def lifespan(_app: object) -> AsyncIterator[None]:
-    """Load in the background what pages import, while the first visitor's browser gets ready."""
+    """Load in the background what pages import, while the first visitor's browser gets ready.
+
+    Files of visitors who left are dropped for as long as the server runs.
+    """
     threading.Thread(target=_load, name="startup", daemon=True).start()
+    sweeping = asyncio.create_task(sweep_for_ever())
     yield
+    sweeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await sweeping
 
 
 def _load() -> None:

@@ -19,6 +19,7 @@ from backend.study.interventions import INTERVENTIONS
 from backend.study.reference import SOURCE, published_points
 from backend.views.claims import Placed, effects, placed_points
 from backend.views.groups import RunGroup
+from backend.views.needs import Need
 from backend.views.study import markdown_differences, markdown_table
 from backend.words import counted, listed, literal, metric_name
 from dashboard import cache, session
@@ -75,6 +76,16 @@ def typeset(table: StudyTable) -> dict[str, Callable[[], bytes]]:
 
 def _rendered(table: StudyTable, form: str) -> bytes:
     return f"{render(table, form)}\n".encode()
+
+
+def show_needs(needs: Sequence[Need]) -> None:
+    """What the runs lack for verdicts, and the commands that make it."""
+    for need in needs:
+        st.caption(f":material/build: {literal(need.sentence)}")
+    commands = dict.fromkeys(line for need in needs for line in need.commands)
+    if commands:
+        with st.expander("Commands that make it", icon=":material/terminal:"):
+            st.code("\n".join(commands), language="bash", wrap_lines=True)
 
 
 def no_scores(groups: Sequence[RunGroup]) -> None:
@@ -143,9 +154,11 @@ def _head(result: ClaimResult) -> None:
 
 
 def _lead(result: ClaimResult) -> None:
-    """The sentences of what is clear; else the first one."""
+    """The sentences of what is clear; else the first that is judged, else the first."""
     clear = [one for one in result.findings if one.verdict in ("supported", "contradicted")]
-    lines = [_sentence(one) for one in (clear or result.findings)[: _LEAD if clear else 1]]
+    judged = [one for one in result.findings if one.verdict != "described"]
+    shown = clear[:_LEAD] or (judged or list(result.findings))[:1]
+    lines = [_sentence(one) for one in shown]
     st.markdown("\n".join(f"- {line}" for line in lines) or literal(" ".join(result.notes)))
 
 

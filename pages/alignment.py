@@ -6,6 +6,7 @@ import streamlit as st
 
 from backend.figures import alignment_curves
 from backend.pairing import paired
+from backend.views import leads
 from backend.views.cells import cross_blocks_of
 from backend.views.choices import ALIGNING
 from backend.views.tables import taken_away
@@ -21,19 +22,12 @@ from dashboard.say import say_notes, say_pooling, say_together
 
 view = context()
 st.title("Alignment")
-st.caption(
-    "How alike two streams have become: the same samples in a layer of one and in a layer of the "
-    "other."
-)
+st.caption(leads.ALIGNMENT)
 chosen = averaged(view)
 pair = pick_streams(view, chosen)
 groups = tuple(group for group in chosen if pair and paired(group.series.streams, pair))
 if pair is None:
-    st.info(
-        "The chosen runs have one stream; alignment compares two: it takes a model that keeps two "
-        "apart, such as vision and text.",
-        icon=":material/info:",
-    )
+    st.info(leads.NO_PAIR, icon=":material/info:")
     st.stop()
 picked = pick_measure(view, groups, pair, ALIGNING)
 scale, pooling = picked.scale, picked.pooling

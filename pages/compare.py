@@ -65,7 +65,7 @@ if held & set(PAIRWISE):
     pooling = picked.pooling
     say_pooling(groups, streams, pooling)
     st.header("Transitions")
-    st.caption(f"{literal(picked.scale.meaning)} In every panel: {legend_in_words(groups)}")
+    st.caption(f"{literal(picked.scale.meaning)} {legend_in_words(groups)}")
     figures |= show_transitions(view, picked, streams)
     figures |= show_alignment(view, picked, pair)
     st.header("Dimensionality")
@@ -77,9 +77,8 @@ else:
 
 st.header("The same samples")
 st.caption(
-    "A click on a point marks its sample in every map. Each map is a fit of its own: compare which "
-    "samples lie together and which groups part, not positions or directions. The axes are the "
-    "same in all maps and hold still from layer to layer."
+    "A click on a point marks its sample in every map. Compare which samples lie together, not "
+    "where: each map is a fit of its own. All maps have the same axes at every layer."
 )
 maps = maps_of(view, groups)
 if maps:

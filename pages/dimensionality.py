@@ -7,7 +7,7 @@ import streamlit as st
 from backend.figures import dimension_curves
 from backend.figures.dimensionality import shared_span
 from backend.measures.registry import one_layer
-from backend.views import questions
+from backend.views import leads, questions
 from backend.views.choices import poolings_in
 from backend.views.exports import for_people
 from backend.views.tables import by_layer
@@ -21,10 +21,7 @@ from dashboard.say import nothing_yet, problems, say_notes, say_pooling
 
 view = context()
 st.title("Dimensionality")
-st.caption(
-    "How many directions the samples of a layer spread over. Where it falls, the layer compresses "
-    "or one direction takes over."
-)
+st.caption(leads.DIMENSIONALITY)
 groups = averaged(view)
 measures = one_layer()
 measured = cache.measure_names(view.store, groups).get(view.state.preset, ())
@@ -32,7 +29,7 @@ preset = view.state.preset if set(measured) & set(measures) else "default"
 table = cache.measures(view.store, groups, tuple(measures), preset)
 problems(table)
 if table.frame.empty or not table.frame["measure"].isin(list(measures)).any():
-    nothing_yet("measures of dimension", view, "measure")
+    nothing_yet("measures of dimension", view, "measure", table)
 rows = table.frame[table.frame["measure"].isin(list(measures))]
 pooling = pick_pooling(view, poolings_in(rows), groups, view.stream_names)
 rows = rows[rows["pooling"].eq(pooling)]

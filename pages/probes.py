@@ -5,12 +5,12 @@ from functools import partial
 import streamlit as st
 
 from backend.figures import probe_curves
-from backend.figures.probes import MEASURE, METRIC_NAMES
+from backend.figures.probes import MEASURE
 from backend.remarks import merged, sentences
-from backend.views import questions
+from backend.views import leads, questions
 from backend.views.choices import poolings_in
 from backend.views.tables import taken_away
-from backend.words import listed, literal
+from backend.words import listed, literal, metric_name
 from dashboard import cache, session
 from dashboard.chart import panel
 from dashboard.context import averaged, context, series_of
@@ -27,24 +27,20 @@ from dashboard.say import (
 
 view = context()
 st.title("Probes")
-st.caption(
-    "How much of a label a linear classifier reads from a layer: logistic regression on that "
-    "layer's vectors alone, cross-validated over the samples. Where it rises, the model has made "
-    "the label easier to read; chance is dotted."
-)
+st.caption(leads.PROBES)
 groups = averaged(view)
-kinds = {task.name: task.kind for group in groups for task in group.manifest.tasks}
-if not kinds:
-    st.info("The samples of the chosen runs have no labels to probe for.", icon=":material/info:")
+metrics = {task.name: task.metric for group in groups for task in group.manifest.tasks}
+if not metrics:
+    st.info(leads.NO_LABELS, icon=":material/info:")
     st.stop()
 table = cache.measures(view.store, groups, (MEASURE,))
 problems(table)
-if table.frame.empty or not table.frame["estimator"].isin(list(kinds)).any():
-    nothing_yet("linear probes", view, "measure")
+if table.frame.empty or not table.frame["estimator"].isin(list(metrics)).any():
+    nothing_yet("linear probes", view, "measure", table)
 poolings = poolings_in(table.frame)
 pooling = pick_pooling(view, poolings, groups, view.stream_names)
 rows = table.frame[table.frame["pooling"].eq(pooling)]
-held = [name for name in kinds if rows["estimator"].eq(name).any()]
+held = [name for name in metrics if rows["estimator"].eq(name).any()]
 task = view.state.task if view.state.task in held else held[0]
 say_ignored(view, task=task)
 if len(held) > 1:
@@ -60,7 +56,7 @@ if lacking:
         "them for runs that keep their activations."
     )
 
-metric = METRIC_NAMES[kinds[task]]
+metric = metric_name(metrics[task])
 ask = questions.measures(view.store, probed, (MEASURE,), pooling=pooling, estimator=task)
 names = listed(group.label for group in probed)
 panels = {stream: stream for stream in view.stream_names}

@@ -7,24 +7,16 @@ from backend.figures.projection import RASTER_ABOVE, projection_ranges, sample_m
 from backend.views import questions
 from backend.views.choices import only, poolings_in
 from backend.views.layers import MODALITY_COLOUR, colourings, nearest_ref, refs_of
-from backend.views.maps import (
-    Shown,
-    best_method,
-    change_map,
-    clicked_sample,
-    map_points,
-    of_kind,
-    sample_map,
-)
-from backend.views.neighbourhoods import NEIGHBOUR_COLOUR, site_before
+from backend.views.maps import Shown, best_method, clicked_sample, map_points, of_kind
+from backend.views.neighbourhoods import CHANGED, NEIGHBOUR_COLOUR, keeps_neighbours
 from backend.words import listed, literal
 from dashboard import cache, session
 from dashboard.chart import Point, chart
 from dashboard.context import Context, context
 from dashboard.details import show_sample
 from dashboard.downloads import Part, downloads
-from dashboard.maps import pick_what
-from dashboard.neighbourhoods import CHANGED, keeps_neighbours, show_changes, sides
+from dashboard.maps import draw_map, pick_what
+from dashboard.neighbourhoods import show_changes
 from dashboard.pick import pick_focus, pick_pooling, pick_streams, step_layers
 from dashboard.say import nothing_yet, problems, say_ignored, say_notes, say_pooling
 
@@ -54,8 +46,8 @@ st.caption(
     f"{literal(method.upper())} of {literal(run.run_id)}, n = {run.n:,}. The axes hold still from "
     "layer to layer"
     + (
-        ", and every map is turned onto the one before it. A point may move while its neighbours "
-        "stay, and stay while they change: colour by neighbours changed to see them."
+        ", and every map is turned onto the one before it. Whether a point moves does not say "
+        "whether its neighbours change: the colour “neighbours changed” does."
         if method == "umap"
         else "."
     )
@@ -76,7 +68,7 @@ def show(view: Context, part: Part) -> None:
     stream = view.state.stream if view.state.stream in by_name else first
     together = [spec for spec in streams if spec.name in {stream, *(pair or ())}]
     colours = colourings(tasks, together, group.series.streams)
-    if keeps_neighbours(view, run):
+    if keeps_neighbours(view.store, run.run_id):
         colours[CHANGED.key] = CHANGED
     colour = colours.get(view.state.colour or "") or next(iter(colours.values()))
     refs = refs_of(frame, by_name[stream])
@@ -105,12 +97,17 @@ def show(view: Context, part: Part) -> None:
     grid = st.grid(5, min_column_width=170)
     with grid.cell(column_span=3), st.container(border=True):
         where = f"{listed(shown_streams)} layer {ref.label}"
-        titles = {"x_title": f"{where}, {method.upper()} 1", "y_title": f"{method.upper()} 2"}
-        if colour.key == NEIGHBOUR_COLOUR:
-            near = sides(view, run, pooling, site_before(refs, ref), ref)
-            drawn = cache.figure(change_map, *asked, shown, ranges, *near, **titles)
-        else:
-            drawn = cache.figure(sample_map, *asked, shown, ranges, **titles)
+        drawn = draw_map(
+            view,
+            run,
+            run,
+            shown,
+            refs,
+            ranges,
+            x_title=f"{where}, {method.upper()} 1",
+            y_title=f"{method.upper()} 2",
+            height=600,
+        )
         chart(
             drawn,
             key="map",

@@ -11,6 +11,7 @@ from backend.views.choices import poolings_in
 from backend.views.claims import choice_of, of_task
 from backend.views.groups import noun
 from backend.views.interventions import interventions
+from backend.views.needs import needs_of
 from backend.views.study import MEASURES, claims_of, layouts, left_out
 from backend.words import listed, literal, metric_name
 from dashboard import cache, session
@@ -19,7 +20,14 @@ from dashboard.downloads import downloads
 from dashboard.partners_card import show_partners
 from dashboard.pick import pick_pooling, pick_streams
 from dashboard.say import problems, say_ignored
-from dashboard.study_cards import no_measures, no_scores, show_claims, show_table, typeset
+from dashboard.study_cards import (
+    no_measures,
+    no_scores,
+    show_claims,
+    show_needs,
+    show_table,
+    typeset,
+)
 
 ALL = "all"
 OWN = "own"
@@ -110,6 +118,7 @@ for note in left_out(runs, dataset):
 if len(placed) < len(groups):
     others = listed(group.label for group in groups if not group.placed)
     st.caption(literal(f"Released models take no part in the claims: {others}."))
+show_needs(needs_of(view.store, placed))
 pair = pick_streams(view, placed)
 ask = questions.measures(view.store, placed, MEASURES)
 loaded = cache.answer(ask)

@@ -7,7 +7,7 @@ import streamlit as st
 from backend.figures import training_curves, training_heatmap
 from backend.figures.dimensionality import shared_span
 from backend.figures.training import ALIGNMENT
-from backend.views import questions
+from backend.views import leads, questions
 from backend.views.choices import poolings_in
 from backend.views.exports import for_people
 from backend.views.training import quantity_figure, quantity_rows, remarks
@@ -29,10 +29,7 @@ from dashboard.training import (
 
 view = context()
 st.title("Training")
-st.caption(
-    "How the layers change while a model is trained: measured before training and then after "
-    "every epoch, or every few steps. Press Play, or drag the slider."
-)
+st.caption(f"{leads.TRAINING} Press Play, or drag the slider.")
 chosen = averaged(view)
 table = cache.training(view.store, chosen)
 problems(table)

@@ -5,6 +5,7 @@ from functools import partial
 import streamlit as st
 
 from backend.figures import transition_curves
+from backend.views import leads
 from backend.views.cells import blocks_of
 from backend.views.tables import taken_away
 from backend.words import listed, literal
@@ -18,11 +19,7 @@ from dashboard.say import say_notes, say_pooling
 
 view = context()
 st.title("Transitions")
-st.caption(
-    "How much each block changes its stream: the samples at layer k-1 against the same samples at "
-    "layer k. Transition k crosses a fusion where block k, or what comes before it, takes another "
-    "stream in."
-)
+st.caption(leads.TRANSITIONS)
 groups = averaged(view)
 pair = pick_streams(view, groups)
 picked = pick_measure(view, groups, view.stream_names)

@@ -1,14 +1,15 @@
 """From pairs to a run in the store: decode, run and pool, write, as three overlapping steps.
 
 Images are decoded ahead of the model by one thread and parts are written behind it by another.
-Both queues are bounded, so memory holds a few batches and two parts however long the data is.
+Both queues are bounded, and so are the pixels of a batch, of which only the model's inputs stay:
+memory holds a few batches and two parts however long the data is and however large its images are.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections import Counter, deque
+import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
+import torch
 
 from backend.capture.options import CaptureOptions
+from backend.capture.remarks import LeftOut, NotFinite
 from backend.capture.sinks import PooledSink, Vectors
 from backend.capture.tap import Tap
 from backend.data.base import Pair, PairSource
@@ -28,15 +31,16 @@ from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.models.adapter import Adapter, Inputs
 from backend.models.devices import choose_device
+from backend.models.weights import first_line
 from backend.progress import SILENT, Progress
 from backend.store import Manifest, RunWriter
 from backend.store.samples import Picture, samples_table
 from backend.store.vectors import part_rows
 from backend.types import LayerRef, Pooling, Record
 
-log = logging.getLogger(__name__)
-
 _AHEAD = 2  # batches that are decoded while the model runs
+_BATCH_PIXELS = 2**25
+"""With so many pixels a batch is full: memory is bounded whatever the images are."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,14 @@ def capture(
     manifest = writer.manifest
     device = choose_device(options.device)
     adapter.module.to(device)
-    records = _remaining(source, manifest.dataset.split, writer.last_sample_id)
+    # Under a limit samples come in another order, and what cannot be decoded is made up for.
+    order = None if options.limit is None else sys.maxsize
+    records = _remaining(source, manifest.dataset.split, order, writer.last_sample_id)
     problems = source.report.count
     left = None if options.limit is None else max(0, options.limit - writer.n_written)
     buffer = buffer or _PartBuffer(writer, rows_of_batches(manifest, options.batch_size))
     pooled = PooledSink(manifest.poolings, manifest.dtype)
-    left_out = _LeftOut()
+    left_out, not_finite = LeftOut(), NotFinite()
     progress.advance(writer.n_written, expected)
     with (
         ThreadPoolExecutor(1, "decode") as decoder,
@@ -106,13 +112,21 @@ def capture(
     ):
         usable = source.decoded(records)
         limited = usable if left is None else islice(usable, left)
-        for batch in _ahead(decoder, _batches(adapter, limited, options)):
-            tap(batch.inputs.to(device))
-            gathered.add(batch, pooled.vectors())
-            left_out.add(batch)
+        batches = _ahead(decoder, _batches(adapter, limited, options))
+        for number, batch in enumerate(batches):
+            inputs = batch.inputs.to(device)
+            if number:
+                tap(inputs)
+            else:
+                _first_pass(tap, inputs, adapter.name)
+            vectors = pooled.vectors()
+            gathered.add(batch, vectors)
+            left_out.add(batch.inputs)
+            not_finite.add(batch.records, vectors)
             progress.advance(writer.n_written + gathered.pending, expected)
         gathered.flush()
-    left_out.tell(adapter.name)
+    left_out.tell(adapter)
+    not_finite.tell(manifest.dtype)
     if source.report.count > problems:
         try:
             source.require_still_there(manifest.dataset.split, writer.n_written)
@@ -145,9 +159,11 @@ def read_scores(folder: Path) -> pd.DataFrame | None:
         raise InputError("scores.json is broken", where=str(folder)) from error
 
 
-def _remaining(source: PairSource, split: str, last: str | None) -> Iterator[Record]:
+def _remaining(
+    source: PairSource, split: str, limit: int | None, last: str | None
+) -> Iterator[Record]:
     """The split's records after sample ``last``."""
-    records = source.records(split)
+    records = source.records(split, limit)
     if last is None:
         return records
     for record in records:
@@ -160,45 +176,48 @@ def _remaining(source: PairSource, split: str, last: str | None) -> Iterator[Rec
     )
 
 
+def _first_pass(tap: Tap, inputs: Inputs, model: str) -> None:
+    """Run a batch; what a model says that does not fit its weights becomes an InputError."""
+    try:
+        tap(inputs)
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the model cannot read the first samples ({type(error).__name__}: "
+            f"{first_line(error)})",
+            where=f"model {model}",
+        ) from error
+
+
 def _batches(adapter: Adapter, pairs: Iterator[Pair], options: CaptureOptions) -> Iterator[Batch]:
-    while chunk := list(islice(pairs, options.batch_size)):
-        samples = [pair.sample for pair in chunk]
-        yield Batch(
-            [pair.record for pair in chunk],
-            [_picture(sample, options.thumbnail_px) for sample in samples],
-            adapter.encode(samples),
-        )
+    """Batches of as many samples as are asked for, or as fill the room for pixels."""
+    chunk: list[Pair] = []
+    pixels = 0
+    for pair in pairs:
+        chunk.append(pair)
+        pixels += sum(image.width * image.height for image in pair.sample.images)
+        if len(chunk) == options.batch_size or pixels >= _BATCH_PIXELS:
+            batch = _batch(adapter, chunk, options)
+            chunk, pixels = [], 0  # before the wait: images are held no longer than need be
+            yield batch
+    if chunk:
+        yield _batch(adapter, chunk, options)
+
+
+def _batch(adapter: Adapter, chunk: Sequence[Pair], options: CaptureOptions) -> Batch:
+    samples = [pair.sample for pair in chunk]
+    return Batch(
+        [pair.record for pair in chunk],
+        [_picture(sample, options.thumbnail_px) for sample in samples],
+        adapter.encode(samples),
+    )
 
 
 def _picture(sample: Sample, side: int) -> Picture:
     """What the run keeps of a sample's images: the first one small, and the digest of all."""
     small = thumbnail(sample.images[0], side) if sample.images else None
     return Picture(small, image_digest(sample.images))
-
-
-class _LeftOut:
-    """Counts what the model could not take whole, so that nothing is left out silently."""
-
-    def __init__(self) -> None:
-        self._of = 0
-        self._samples: Counter[str] = Counter()
-        self._tokens: Counter[str] = Counter()
-
-    def add(self, batch: Batch) -> None:
-        """Count one batch."""
-        self._of += len(batch.records)
-        for stream, cut in batch.inputs.cut.items():
-            self._samples[stream] += int((cut > 0).sum())
-            self._tokens[stream] += int(cut.sum())
-
-    def tell(self, model: str) -> None:
-        """Say how much was left out of each stream, if anything was."""
-        for stream, samples in self._samples.items():
-            if samples:
-                log.warning(
-                    "the %s of %d of %d samples has more than %s takes: %d tokens were left out",
-                    *(stream, samples, self._of, model, self._tokens[stream]),
-                )
 
 
 def _ahead(pool: ThreadPoolExecutor, batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.logging import RichHandler
@@ -24,8 +24,8 @@ from backend.cli import (  # each adds its commands
     trace,
     upkeep,
 )
-from backend.cli.base import app, err
-from backend.errors import InputError
+from backend.cli.base import Interrupted, app, err
+from backend.errors import InputError, printable
 
 __all__ = [
     "app",
@@ -64,13 +64,36 @@ def _common(
     )
 
 
+_WRONG_WORDS: tuple[type[Exception], ...] = tuple(
+    kind
+    for kind in typer.BadParameter.__mro__
+    if issubclass(kind, Exception) and kind.__name__ == "ClickException"
+)
+"""What typer raises for a word that no command takes, under whichever name it has it."""
+
+
 def main() -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
     try:
-        app()
+        sys.exit(app(prog_name="fusionscope", standalone_mode=False))
     except InputError as error:
-        print(f"fusionscope: {error}", file=sys.stderr)  # noqa: T201 -- not wrapped, for scripts
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("fusionscope: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        _end(str(error), 2)
+    except Interrupted:
+        _end("interrupted, give the command again to go on", 130)
+    except typer.Abort:
+        _end("nothing was done", 1)
+    except _WRONG_WORDS as error:
+        _end(_one_line(error), 2)
+
+
+def _one_line(error: Any) -> str:
+    """What is wrong with the words, and how to see which are right; "" after help was shown."""
+    said = " ".join(printable(error.format_message()).split())
+    command = error.ctx.command_path if error.ctx else "fusionscope"
+    return said and f"{said.removesuffix('.')}. See: {command} --help"
+
+
+def _end(line: str, code: int) -> NoReturn:
+    if line:  # not by rich, which would wrap it: scripts read it
+        print(f"fusionscope: {line}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)

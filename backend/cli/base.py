@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from typer.core import TyperGroup
 
-from backend.errors import InputError
+from backend.errors import InputError, printable
 
 if TYPE_CHECKING:
     from backend.data.base import PairSource
     from backend.store import Store
+
+
+class Interrupted(Exception):  # noqa: N818 -- the user wanted it
+    """Ctrl-C while a command ran."""
 
 
 class Commands(TyperGroup):
@@ -28,6 +33,8 @@ class Commands(TyperGroup):
         except InputError as error:
             command = self.commands.get(ctx.invoked_subcommand or "")
             raise error.named(_flags(command.params if command else ())) from error
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
 
 def _flags(params: Iterable[Any]) -> dict[str, str]:
@@ -48,8 +55,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
-err = Console(stderr=True)
+
+
+class Lines(Console):
+    """Prints words as they are: what a stranger named is no markup and steers no terminal."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What is printed, a piece at a time, whatever it is: a line, a table, a log record."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
+out = Lines()
+err = Lines(stderr=True)
+
+LARGEST = 2**32 - 1
+"""Of a seed, or a layer: what every generator of random numbers takes."""
+_DIGITS = len(str(LARGEST))
+_SHOWN = 60
 
 StoreOption = Annotated[
     Path, typer.Option("--store", help="Directory of the store, or a packed file.")
@@ -68,14 +96,30 @@ AddressOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")
 ]
+FollowLinksOption = Annotated[
+    bool,
+    typer.Option("--follow-links", help="Read files behind links that lead out of the data."),
+]
+PartialOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-partial-weights", help="Open weights that are not whole: the rest is random."
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
 
 
 def existing(path: Path) -> Store:
-    """A store that has runs, packed or not; InputError for any other folder."""
+    """A store that has runs, packed or not; InputError for any other folder.
+
+    What processes that were killed left in it is removed.
+    """
     from backend.store import Store
+    from backend.store.left import clear_left
 
     store = Store(path)
+    if path.is_dir():
+        clear_left(store.paths)
     if path.is_dir() and not store.paths.runs.is_dir():
         raise InputError(
             "is not a store (it has no folder runs)",
@@ -83,6 +127,27 @@ def existing(path: Path) -> Store:
             hint="fusionscope capture --store DIR makes one.",
         )
     return store
+
+
+def writable(path: Path) -> Store:
+    """The same, for a command that adds to it; InputError for a packed one."""
+    store = existing(path)
+    _ = store.paths  # says that it is packed
+    return store
+
+
+def say_failed(failed: Mapping[str, InputError], count: int) -> None:
+    """Say which runs (or pairs) out of ``count`` could not be done, and end with exit code 2.
+
+    Nothing where none failed; a single one that was asked for speaks for itself.
+    """
+    if count == 1:
+        for error in failed.values():
+            raise error
+    for name, error in failed.items():
+        say(str(error) if name in str(error) else f"{name}: {error}")
+    if failed:
+        raise InputError(f"{len(failed)} of {count} could not be done; the others are")
 
 
 def print_report(source: PairSource) -> None:
@@ -102,11 +167,24 @@ def words(text: str) -> list[str]:
 
 
 def numbers(field: str, text: str) -> list[int]:
-    """The whole numbers of a comma-separated option; InputError names the option."""
+    """The whole numbers of a comma-separated option, each at most :data:`LARGEST` and once.
+
+    InputError names the option.
+    """
     parts = words(text)
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise InputError(f"{text!r} is not a list of whole numbers", field=field)
+    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise InputError(f"{shown(text)} is not a list of whole numbers", field=field)
+    for at, part in enumerate(parts):
+        if len(part.lstrip("0")) > _DIGITS or int(part) > LARGEST:
+            raise InputError(f"{shown(part)} is more than {LARGEST}", field=field)
+        if part in parts[:at]:
+            raise InputError(f"{part} is given twice", field=field)
     return [int(part) for part in parts]
+
+
+def shown(text: str) -> str:
+    """A word of the user's in quotes, the beginning of a long one."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def check_devices(names: list[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from backend.cli.base import JsonOption, RevisionOption, app, out, say
+from backend.cli.base import JsonOption, PartialOption, RevisionOption, app, out, say
 from backend.errors import InputError
 from backend.progress import quiet_libraries
 from backend.words import counted, listed, size_text
@@ -33,6 +33,7 @@ def models(
         list[Path] | None,
         typer.Option("--models", help="List checkpoints in this directory, too; repeatable."),
     ] = None,
+    allow_partial_weights: PartialOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Families and what is at hand; or, of one MODEL, its streams, sites and what it supports."""
@@ -47,7 +48,9 @@ def models(
     from backend.models.describe import describe
     from backend.models.registry import open_model
 
-    description = describe(open_model(model, revision=revision))
+    description = describe(
+        open_model(model, revision=revision, allow_partial_weights=allow_partial_weights)
+    )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(description), indent=2))
     else:

@@ -21,6 +21,7 @@ from backend.cli.base import (
     print_report,
     say,
 )
+from backend.cli.results import require_new, tell
 from backend.errors import InputError
 from backend.progress import Bar, quiet_libraries
 from backend.types import POOLINGS
@@ -28,6 +29,7 @@ from backend.words import listed
 
 if TYPE_CHECKING:
     from backend.interventions.run import Interventions
+    from backend.study.findings import ClaimResult
 
 
 @app.command()
@@ -62,14 +64,15 @@ def intervene(
     """
     if pooling not in POOLINGS:
         raise InputError(f"{pooling!r} is not one of {listed(POOLINGS, 'or')}", field="pooling")
-    if out_dir is not None and out_dir.exists():
-        raise InputError("exists", where=str(out_dir), hint="Choose another folder for `out`.")
+    require_new(out_dir)
     wanted = tuple(numbers("seeds", seeds)) if seeds else ()
     from backend.data.registry import open_source
     from backend.interventions.files import values_of, write_interventions
     from backend.interventions.question import Options
     from backend.interventions.run import intervene as run
     from backend.interventions.run import subjects_of
+    from backend.study.report import as_json as as_json_text
+    from backend.views.interventions import findings_of_table
 
     quiet_libraries()
     source = open_source(data)
@@ -87,19 +90,21 @@ def intervene(
     print_report(source)
     for line in made.problems:
         say(line)
+    result = findings_of_table(made.table)
+    (claim,) = json.loads(as_json_text([result]))["claims"]
     if out_dir is not None:
-        write_interventions(made, out_dir)
-    if as_json:
-        typer.echo(json.dumps(values_of(made), indent=2, allow_nan=False))
-    else:
-        _show(made)
-        if out_dir is not None:
-            out.print(f"\n{out_dir}: {listed(sorted(p.name for p in out_dir.iterdir()))}")
+        write_interventions(made, claim, out_dir)
+    tell(
+        lambda: values_of(made, claim),
+        lambda: _show(made, result),
+        as_json=as_json,
+        folder=out_dir,
+    )
 
 
-def _show(made: Interventions) -> None:
+def _show(made: Interventions, result: ClaimResult) -> None:
     """CKA at fusions beside CKA elsewhere, a row a state; then the claim in sentences."""
-    from backend.interventions.summary import contrasts, findings, over_seeds
+    from backend.interventions.summary import contrasts, over_seeds
     from backend.study.report import as_text
     from backend.study.runs import placement_order
 
@@ -114,7 +119,7 @@ def _show(made: Interventions) -> None:
         table.add_row(str(stream), str(weights), str(partner), *values)
     out.print("CKA at transitions that cross a fusion minus that at the others", highlight=False)
     out.print(table, markup=False)
-    out.print(as_text([findings(made.table)]), markup=False, highlight=False, soft_wrap=True)
+    out.print(as_text([result]), markup=False, highlight=False, soft_wrap=True)
 
 
 def _cell(row: Mapping[Hashable, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.base import JsonOption, app, check_devices, cores, out, say, words
+from backend.cli.base import LARGEST, JsonOption, app, check_devices, cores, out, say, words
 from backend.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def search(
     ] = None,
     sampler: Annotated[str, typer.Option(help="tpe or random.")] = "",
     pruner: Annotated[str, typer.Option(help="median, halving or none.")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the search itself.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST, help="Of the search itself.")
+    ] = None,
     dataset: Annotated[str, typer.Option(help="Only the one of this name.")] = "",
     change: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. search.symmetric=true.")

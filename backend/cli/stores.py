@@ -13,7 +13,9 @@ from rich.table import Column, Table
 from backend.capture.options import CaptureOptions
 from backend.cli.base import (
     DataOption,
+    FollowLinksOption,
     JsonOption,
+    PartialOption,
     RevisionOption,
     StoreOption,
     StrictOption,
@@ -22,10 +24,13 @@ from backend.cli.base import (
     existing,
     out,
     print_report,
+    say_failed,
     words,
+    writable,
 )
 from backend.cli.options import with_settings
 from backend.errors import InputError
+from backend.models.encoders import Encoders, model_or
 from backend.progress import Bar, quiet_libraries
 from backend.words import counted, listed
 
@@ -44,9 +49,10 @@ _JSON_FIELDS = ("run_id", "model", "placement", "seed", "dataset", "n")
 @with_settings
 def capture(
     options: CaptureOptions,
-    model: Annotated[str, typer.Option(help="A checkpoint directory or a hub id.")],
+    encoders: Encoders,
     data: DataOption,
     store: StoreOption,
+    model: Annotated[str, typer.Option(help="A checkpoint directory or a hub id.")] = "",
     revision: RevisionOption = None,
     run_id: Annotated[
         str | None,
@@ -67,8 +73,13 @@ def capture(
         bool, typer.Option("--replace", help="Replace a run of the same id once this one is whole.")
     ] = False,
     strict: StrictOption = False,
+    follow_links: FollowLinksOption = False,
+    allow_partial_weights: PartialOption = False,
 ) -> None:
-    """Run a checkpoint over a split and store every layer; an interrupted capture goes on."""
+    """Run a checkpoint, or encoders side by side, over a split and store every layer.
+
+    An interrupted capture goes on.
+    """
     from backend.jobs.capture import CaptureRequest, measure_and_project, open_request, run_capture
 
     if streaming and no_activations:
@@ -79,13 +90,15 @@ def capture(
         )
     quiet_libraries()
     request = CaptureRequest(
-        model=model,
+        model=model_or(encoders, model),
         revision=revision,
         data=data,
         store=str(store),
         run_id=run_id,
         streaming=streaming,
         strict=strict,
+        follow_links=follow_links,
+        allow_partial_weights=allow_partial_weights,
         replace=replace,
         options=options,
     )
@@ -122,19 +135,29 @@ def measure(
     ] = None,
 ) -> None:
     """Compute the measures that the store's runs lack; an interrupted one goes on."""
-    from backend.jobs.measure import Task, missing_in_store, perform_all
+    from backend.jobs.measure import Task, check_preset, missing_in_store, perform_all
+    from backend.jobs.sources import check_poolings
 
-    opened = existing(store)
+    opened = writable(store)
     poolings = cast("list[Pooling] | None", words(pooling) or None)
-    done = missing_in_store(opened, run, preset=preset, poolings=poolings)
+    check_preset(preset)
+    check_poolings(poolings)
+    lacking: dict[str, list[Task]] = {}
+    failed: dict[str, InputError] = {}
+    wanted = tuple(dict.fromkeys(run or opened.run_ids()))
+    for run_id in wanted:
+        try:
+            lacking[run_id] = missing_in_store(opened, [run_id], preset=preset, poolings=poolings)
+        except InputError as error:
+            failed[run_id] = error
     with Bar("measure") as bar:
-        perform_all(opened, done, workers=workers, progress=bar)
-    counts: dict[str, list[Task]] = {run_id: [] for run_id in run or opened.run_ids()}
-    for task in done:
-        counts[task.run_id].append(task)
-    for run_id, tasks in counts.items():
-        parts = ", ".join(dict.fromkeys(task.part for task in tasks)) or "nothing to add"
-        out.print(f"{run_id}: {parts}", soft_wrap=True, highlight=False)
+        tasks = [task for own in lacking.values() for task in own]
+        failed |= perform_all(opened, tasks, workers=workers, progress=bar)
+    for run_id, own in lacking.items():
+        if run_id not in failed:
+            parts = ", ".join(dict.fromkeys(task.part for task in own)) or "nothing to add"
+            out.print(f"{run_id}: {parts}", soft_wrap=True)
+    say_failed(failed, len(wanted))
 
 
 @app.command()
@@ -144,17 +167,18 @@ def compare(
     pooling: Annotated[str, typer.Option(help="cls, mean; default: what both runs have.")] = "",
 ) -> None:
     """Compute the CKA of every layer of each run with every layer of the others."""
-    from backend.jobs.compare import compare_runs
-    from backend.store import Store
+    from backend.jobs.compare import compare_all
 
-    opened = Store(store)
+    opened = writable(store)
     poolings = cast("list[Pooling] | None", words(pooling) or None)
     with Bar("compare") as bar:
-        done = compare_runs(opened, runs, poolings=poolings, progress=bar)
+        done, failed = compare_all(opened, runs, poolings=poolings, progress=bar)
     for task in done:
-        out.print(str(task), soft_wrap=True, highlight=False)
-    if not done:
+        out.print(str(task), soft_wrap=True)
+    if not done and not failed:
         out.print("nothing to add")
+    count = len(set(runs))
+    say_failed(failed, count * (count - 1) // 2)
 
 
 @app.command()
@@ -164,8 +188,9 @@ def project(
     method: Annotated[str, typer.Option(help="umap or pca.")] = "umap",
 ) -> None:
     """Compute the maps, neighbours and movements of a second fit that the store's runs lack."""
-    from backend.jobs.project import project_run
+    from backend.jobs.project import checked_method, project_run
 
+    checked_method(method)
     _each_run(store, run, "project", lambda one: project_run(one, method=method))
 
 
@@ -179,23 +204,24 @@ def runs(store: StoreOption, as_json: JsonOption = False) -> None:
     else:
         _print_runs(listing)
     for broken in listing.broken:
-        err.print(f"broken: {broken.run_id}: {broken.reason}", markup=False, soft_wrap=True)
+        err.print(f"broken: {broken.run_id}: {broken.reason}", soft_wrap=True)
 
 
 def _each_run(
     store: Path, wanted: list[str] | None, what: str, work: Callable[[Run], list[str]]
 ) -> None:
-    opened = existing(store)
-    chosen = [opened.run(run_id) for run_id in wanted or opened.run_ids()]
+    opened = writable(store)
+    chosen = tuple(dict.fromkeys(wanted or opened.run_ids()))
+    failed: dict[str, InputError] = {}
     with Bar(what, len(chosen)) as bar:
-        for done, run in enumerate(chosen, start=1):
-            keys = work(run)
-            bar.advance(done, len(chosen), run.run_id)
-            out.print(
-                f"{run.run_id}: {', '.join(keys) if keys else 'nothing to add'}",
-                soft_wrap=True,
-                highlight=False,
-            )
+        for done, run_id in enumerate(chosen, start=1):
+            try:
+                keys = work(opened.run(run_id))
+                out.print(f"{run_id}: {', '.join(keys) or 'nothing to add'}", soft_wrap=True)
+            except InputError as error:
+                failed[run_id] = error
+            bar.advance(done, len(chosen), run_id)
+    say_failed(failed, len(chosen))
 
 
 def _print_runs(listing: Listing) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from backend.cli.base import DeviceOption, JsonOption, RevisionOption, app, existing, out, say
+from backend.cli.base import DeviceOption, JsonOption, RevisionOption, app, existing, say
+from backend.cli.results import require_new, tell
 from backend.errors import InputError
 from backend.progress import Bar, quiet_libraries
 from backend.types import POOLINGS, Pooling
@@ -75,8 +75,7 @@ def trace(
         raise InputError("belongs to a store", field="run", hint="Give `store`, too.")
     if pooling is not None and pooling not in POOLINGS:
         raise InputError(f"{pooling!r} is not one of {listed(POOLINGS, 'or')}", field="pooling")
-    if out_dir is not None and out_dir.exists():
-        raise InputError("exists", where=str(out_dir), hint="Choose another folder for `out`.")
+    require_new(out_dir)
     from backend.cli.trace_table import show
     from backend.inference.files import about, write_traced
     from backend.inference.notebook import picture_of
@@ -88,12 +87,7 @@ def trace(
     traced = _traced(model, picture, text, what, opened, reference, pooling, revision, device)
     if out_dir is not None:
         write_traced(traced, out_dir)
-    if as_json:
-        typer.echo(json.dumps(about(traced), indent=2, allow_nan=False))
-    else:
-        show(traced)
-        if out_dir is not None:
-            out.print(f"\n{out_dir}: {listed(sorted(p.name for p in out_dir.iterdir()))}")
+    tell(lambda: about(traced), lambda: show(traced), as_json=as_json, folder=out_dir)
 
 
 class _OneModel:

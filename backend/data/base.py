@@ -10,26 +10,21 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from backend.data.report import Problem, Report, printable
 from backend.data.sample import Sample
+from backend.data.splits import chosen
 from backend.errors import InputError
-from backend.types import Label, Record, TaskSpec
+from backend.types import Label, Record, TaskKind, TaskSpec
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Pair", "PairSource", "Problem", "Report", "UnreadableFile"]
-
-# What a user may call a split, and in which order the layouts' own names are preferred for it.
-SPLIT_NAMES: dict[str, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "dev": ("dev", "val", "valid", "validation", "dev_seen", "dev_unseen"),
-    "test": ("test", "testing", "test_seen", "test_unseen"),
-}
 
 
 class UnreadableFile(InputError):  # noqa: N818 (named like the other InputErrors a caller sees)
@@ -48,8 +43,9 @@ class PairSource(ABC):
     """Image-text pairs with labels, read from one dataset layout.
 
     Attributes: ``layout`` (the registry's name), ``name`` (what to call this dataset), ``tasks``
-    (what its labels predict), ``strict`` (stop at the first problem) and ``report`` (what was
-    skipped). A subclass sets ``layout``, ``name`` and ``tasks`` and writes :meth:`splits`,
+    (what its labels predict), ``refused`` (label columns that are no task, and why), ``strict``
+    (stop at the first problem) and ``report`` (what was skipped). A subclass sets ``layout``,
+    ``name`` and ``tasks`` and writes :meth:`splits`,
     :meth:`_records` and :meth:`image`; :meth:`sample` where it has more than text and image.
     """
 
@@ -60,6 +56,36 @@ class PairSource(ABC):
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
         self.report = Report(self.name, strict=strict)
+        self.refused: dict[str, str] = {}
+
+    def declare(self, task: str, kind: TaskKind, positive: str = "") -> None:
+        """Say of which kind a task is, and which class of a binary one is positive.
+
+        Raises InputError where the layout says so itself, or has no such task.
+        """
+        own = self.tasks.get(task)
+        if own is None:
+            hint = f"It has: {', '.join((*self.tasks, *self.refused)) or 'none'}."
+            raise InputError(
+                f"no task {task!r}", where=f"data {self.name}", field="task", hint=hint
+            )
+        if kind != own.kind or (positive and positive != own.classes[-1]):
+            problem = f"{task} is {own.kind} in the layout {self.layout}"
+            raise InputError(problem, where=f"data {self.name}", field="task")
+
+    def read_as(self, tasks: Iterable[TaskSpec]) -> None:
+        """Read labels as a checkpoint's tasks were, where their kind or positive class was said.
+
+        A task that cannot be read so stays as it is.
+        """
+        for task in tasks:
+            own = self.tasks.get(task.name)
+            if own == task or (own is None and task.name not in self.refused):
+                continue
+            flags = task.classes == (f"not {task.name}", task.name)
+            positive = task.classes[-1] if task.kind == "binary" and not flags else ""
+            with suppress(InputError):
+                self.declare(task.name, task.kind, positive)
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
@@ -83,19 +109,13 @@ class PairSource(ABC):
     def canonical(self, split: str) -> str:
         """The split of this dataset that a user means by ``split``.
 
-        The dataset's own name wins; otherwise "train", "dev" (or "val", "valid", "validation")
-        and "test" give the first that exists in the order of ``SPLIT_NAMES``: "dev" is
-        ``dev_seen`` before ``dev_unseen``. Raises InputError naming the splits that exist.
+        As :func:`backend.data.splits.chosen` says: its own name, or a word for train, dev or test.
+        Raises InputError naming the splits that exist.
         """
         there = self.splits()
-        if split in there:
-            return split
-        for names in SPLIT_NAMES.values():
-            # "dev_unseen" must never quietly become "dev_seen": only the general words are aliases.
-            if split in names and not split.endswith("seen"):
-                found = [name for name in names if name in there]
-                if found:
-                    return found[0]
+        found = chosen(split, there)
+        if found is not None:
+            return found
         known = printable(", ".join(there)) or "none"
         raise InputError(f"no split {split!r} in {self.name}", hint=f"There are: {known}.")
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from backend.data.groups import Codes, codes_of, crossing, examples_of, grouping
+from backend.data.images import image_digest
+from backend.data.looks import Look, look_of, looks_alike
 from backend.data.report import KEPT, Problem, Report, digest8, printable
+from backend.data.texts import cut_in_words, folded
 from backend.types import Record
 from backend.words import counted
 
@@ -14,7 +20,7 @@ from backend.words import counted
 class Belonging:
     """Collects, sample by sample, what shows that samples belong together; then tells a report.
 
-    Memory: some 200 bytes a sample.
+    Memory: a kilobyte a sample.
     """
 
     def __init__(self) -> None:
@@ -23,16 +29,27 @@ class Belonging:
         self._splits: list[str] = []
         self._given: list[str] = []
         self._images: list[str | None] = []
+        self._looks: list[Look | None] = []
         self._texts: list[bytes | None] = []
+        self._words: list[int] = []
 
-    def add(self, record: Record, split: str, digest: str | None) -> None:
-        """One usable sample of a split; ``digest`` is that of its image, None without one."""
+    def add(
+        self, record: Record, split: str, images: Sequence[Image.Image], same_as: int | None = None
+    ) -> None:
+        """One usable sample of a split with its images, or those of an earlier one (its number)."""
         self._ids.append(record.sample_id)
         self._sources.append(record.source)
         self._splits.append(split)
         self._given.append(record.group)
-        self._images.append(digest)
-        self._texts.append(digest8(record.text).to_bytes(8, "big") if record.text else None)
+        if same_as is None:
+            self._images.append(image_digest(images))
+            self._looks.append(look_of(images))
+        else:
+            self._images.append(self._images[same_as])
+            self._looks.append(self._looks[same_as])
+        plain = folded(record.text)
+        self._texts.append(digest8(plain).to_bytes(8, "big") if plain else None)
+        self._words.append(len(plain.split()))
 
     def tell(self, report: Report) -> None:
         """Say what belongs together in each split, and what stands in the way of asking by group.
@@ -68,8 +85,10 @@ class Belonging:
                     f"{counted(int(holes.sum()), 'sample')} without a group where others have "
                     f"one, such as {_shown(ids[holes][0])}: each counts as a group of its own"
                 )
-        for what, contents in (("image", images), ("text", texts)):
+        for what, contents in (("image", looks_alike(self._looks)), ("text", texts)):
             self._tell_of_repeats(report, what, contents, units, splits, ids)
+        if words := cut_in_words(self._words):
+            report.note(words)
 
     def _tell_of_parted_groups(self, report: Report, groups: Codes, splits: Codes) -> None:
         for first, other in examples_of(groups, splits, crossing(groups, splits), KEPT):
@@ -88,7 +107,7 @@ class Belonging:
         splits: Codes,
         ids: NDArray[np.object_],
     ) -> None:
-        """Images or texts that no group declares to be the same."""
+        """Images that look the same, or equal texts, that no group declares to be the same."""
         several = int(splits.max()) + 1
         here = np.where(contents < 0, -1, contents * several + splits)
         within = crossing(here, units)

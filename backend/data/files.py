@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from backend.data.base import PairSource, UnreadableFile
+from backend.data.base import Pair, PairSource
+from backend.data.carving import Joined, joined
+from backend.data.deeper import holder
+from backend.data.embedded import Embedded
+from backend.data.media import opened_image, with_files
 from backend.data.report import Problem, digest8, printable
 from backend.data.rooted import Rooted
 from backend.data.rows import Bad, RowError, check_group, check_id, check_text
 from backend.data.sample import Sample
+from backend.data.spellings import Respellings
+from backend.data.spread import spread, spread_by
+from backend.data.texts import captions_in
 from backend.errors import InputError
 from backend.types import Label, Record
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Row:
 
     ``image`` is a path relative to the dataset's folder; ``raw`` is what the layout's own
     methods read; ``group`` names the rows that belong together, which a carved split never parts.
+    A list of texts makes a sample of each. ``text_name`` "" says that the table has no texts.
     """
 
     row: int | str
@@ -43,9 +50,9 @@ class Row:
 class Part:
     """A split as a share of what a file holds: the rows whose hash lies in [low, high).
 
-    The hash is of the sample's group, or of the id of one that has none, and of nothing else: a
-    part cuts no group, and does not depend on the order of the rows, on the other rows or on the
-    machine.
+    The hash is of the name that a row shares with those it belongs with
+    (:mod:`backend.data.carving`), or of its id if it is alone: a part cuts no group, no image and
+    no text, and does not depend on the order of the rows or on the machine.
     """
 
     file: str
@@ -58,32 +65,51 @@ class Part:
         """Whether the part is everything in the file."""
         return self.low <= 0 and self.high >= 1
 
-    def has(self, sample_id: str, group: str) -> bool:
-        """Whether a sample belongs to the part; ``group`` is "" for one that has none."""
-        return self.whole or self.low <= digest8("split", group or sample_id) / 2**64 < self.high
+    def has(self, name: str) -> bool:
+        """Whether what is called ``name`` belongs to the part."""
+        return self.whole or self.low <= digest8("split", name) / 2**64 < self.high
 
 
 class FileSource(Rooted, PairSource):
-    """A dataset in a folder. A layout says which parts there are, their rows and their labels."""
+    """A dataset in a folder. A layout says which parts there are, their rows and their labels.
 
-    def __init__(self, path: str | Path, *, strict: bool = False) -> None:
+    ``marks`` are files of which a folder in the layout has one, relative to it (:meth:`holds`).
+    Where the folder that was named has none, but exactly one below it has, that is read.
+    """
+
+    marks: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, path: str | Path, *, strict: bool = False, follow_links: bool = False
+    ) -> None:
         try:
-            root = Path(path).expanduser().resolve()
-            is_folder = root.is_dir()
+            folder = Path(path).expanduser().resolve()
+            is_folder = folder.is_dir()
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"not a usable path: {error}", where=self.layout) from error
         if not is_folder:
             raise InputError(
-                "no such folder" if not root.exists() else "not a folder", where=str(path)
+                "no such folder" if not folder.exists() else "not a folder", where=str(path)
             )
-        Rooted.__init__(self, root)
-        self.name = root.name or self.layout
+        root = holder(folder, self.holds, self.layout)
+        Rooted.__init__(self, root, follow_links=follow_links, respelled=self._tell_of_spelling)
+        self.name = folder.name or self.layout
         PairSource.__init__(self, strict=strict)
+        self._joined: dict[tuple[str, str], Joined] = {}
+        self._respellings = Respellings()
+        if root != folder:
+            lies = printable(root.relative_to(folder).as_posix())
+            self.report.note(f"the data lies deeper, in {lies}, and is read there")
         self.parts = self._parts()
         if not self.parts:
             raise InputError(
                 f"nothing here in the layout {self.layout}", where=str(path), hint=self._expected()
             )
+
+    @classmethod
+    def holds(cls, folder: Path) -> bool:
+        """Whether a folder looks like the layout, by the names of the files in it."""
+        return any((folder / mark).is_file() for mark in cls.marks)
 
     @abstractmethod
     def _parts(self) -> dict[str, Part]:
@@ -101,7 +127,7 @@ class FileSource(Rooted, PairSource):
     def _labels(self, raw: Any) -> dict[str, Label]:
         """A row's labels; tasks without a label are absent. Raises RowError."""
 
-    def _files(self, row: Row) -> dict[str, Path]:
+    def _files(self, row: Row) -> Mapping[str, Path | Embedded]:
         """A row's files: of ``image``, ``audio`` and ``regions`` those it has. Raises RowError."""
         return {"image": self.locate(row.image)}
 
@@ -110,85 +136,124 @@ class FileSource(Rooted, PairSource):
         return tuple(self.parts)
 
     def missing_split(self, split: str, file: str) -> None:
-        """Report a split that the layout should have and this folder has not."""
-        self.report.add(Problem(file, "", "", f"missing split file: no split {split!r}"))
+        """Say that a split which the layout should have is not there."""
+        self.report.note(f"missing split file {file}: no split {split!r}")
+
+    def records(self, split: str, limit: int | None = None) -> Iterator[Record]:
+        """As for every source; under a limit they come in the order of ``spread``, and it is said.
+
+        So the first N of a file that is sorted by class are of all classes.
+        """
+        head = super().records(split, limit)  # refuses a split or a limit that there is not
+        return head if limit is None else islice(self._spread(split), limit)
+
+    def pairs(self, split: str, limit: int | None = None) -> Iterator[Pair]:
+        """As for every source, in the order of :meth:`records`."""
+        if limit is None:
+            return super().pairs(split)
+        super().pairs(split, limit)
+        return islice(self.decoded(self._spread(split)), limit)
+
+    def _spread(self, split: str) -> Iterator[Record]:
+        name = self.canonical(split)
+        by = spread_by(self.tasks)
+        if by is not None:
+            self.report.note(
+                f"a limit takes every class of {by} in its share, not the head of the file"
+            )
+        return spread(lambda: self._records(name), self.tasks)
 
     def image(self, record: Record) -> Image.Image:
         """Decode the record's image file to RGB, upright; see ``backend.data.images``."""
-        from backend.data.images import decode_file
+        from backend.data.images import decode
 
-        return self._read(record, "image", record.image, decode_file)
+        with opened_image(record, self.root) as stream:
+            return decode(stream)
 
     def sample(self, record: Record) -> Sample:
         """The record's text, and whatever of image, recording and regions it names."""
-        sample = super().sample(record)
-        if record.audio is not None:
-            from backend.data.audio import read_wav
-
-            sample = replace(sample, audio=self._read(record, "audio", record.audio, read_wav))
-        if record.regions is not None:
-            from backend.data.regions import read_regions
-
-            regions = self._read(record, "regions", record.regions, read_regions)
-            sample = replace(sample, regions=regions)
-        return sample
-
-    def _read(self, record: Record, what: str, path: object, read: Callable[[Path], Read]) -> Read:
-        """What a record's file holds; UnreadableFile names the file and says why not."""
-        from backend.data.images import DecodeError
-
-        if not isinstance(path, Path):
-            raise TypeError(f"{record.sample_id} has no {what} file")
-        try:
-            return read(path)
-        except DecodeError as error:
-            shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-            raise UnreadableFile(
-                f"unreadable {what}: {printable(shown.as_posix())}: {error}", where=record.source
-            ) from error
+        return with_files(super().sample(record), record, self.root)
 
     def _records(self, split: str) -> Iterator[Record]:
         part = self.parts[split]
-        file = part.file
+        together = Joined({}) if part.whole else self._together(part)
         seen: set[int] = set()
-        for row in self._rows(part):
+        for row in self._samples(part):
             if isinstance(row, Bad):
-                self.report.add(Problem(file, row.row, row.sample_id, row.reason))
+                self.report.add(Problem(part.file, row.row, row.sample_id, row.reason))
                 continue
             sample_id = ""
             try:
                 sample_id = check_id(row.sample_id)
-                group = check_group(row.group)
-                if not part.has(sample_id, group):
+                if not part.has(together.of(sample_id)):
                     continue
                 if digest8(sample_id) in seen:
                     raise RowError("duplicate id")
-                text, labels = check_text(row.text, row.text_name), self._labels(row.raw)
-                files = self._files(row)
-                record = Record(
-                    sample_id=sample_id,
-                    text=text,
-                    labels=labels,
-                    split=split,
-                    source=f"{file} row {row.row}",
-                    image=files.get("image"),
-                    audio=files.get("audio"),
-                    regions=files.get("regions"),
-                    group=group,
-                )
+                record = self._record(row, part.file, split)
             except RowError as error:
-                self.report.add(Problem(file, row.row, sample_id, error.reason))
+                self.report.add(Problem(part.file, row.row, sample_id, error.reason))
                 continue
             seen.add(digest8(sample_id))
             yield record
 
+    def _record(self, row: Row, file: str, split: str) -> Record:
+        """A row, checked. Raises RowError."""
+        text = check_text(row.text, row.text_name) if row.text_name else ""
+        labels, files = self._labels(row.raw), self._files(row)
+        return Record(
+            sample_id=check_id(row.sample_id),
+            text=text,
+            labels=labels,
+            split=split,
+            source=f"{file} row {row.row}",
+            image=files.get("image"),
+            audio=files.get("audio"),
+            regions=files.get("regions"),
+            group=check_group(row.group),
+        )
 
-def binary_label(value: object) -> int | None:
-    """0, 1 or None where there is no label; raises RowError for anything else."""
-    if value is None or value == "":
-        return None
-    if value in (0, 1) and isinstance(value, int | float):
-        return int(value)
-    if isinstance(value, str) and value in ("0", "1"):
-        return int(value)
-    raise RowError(f"label is neither 0 nor 1: {str(value)[:40]}")
+    def _samples(self, part: Part) -> Iterator[Row | Bad]:
+        """The rows of a part's file; one with several texts as a row for each, of one group."""
+        for row in self._rows(part):
+            if not isinstance(row, Bad) and (several := captions_in(row.text)):
+                self.report.note(
+                    f"texts such as {printable(str(row.text), 60)} are read as lists: each item is "
+                    "a caption of its own",
+                    key="lists",
+                )
+                row = replace(row, text=several)
+            if isinstance(row, Bad) or not isinstance(row.text, list):
+                yield row
+                continue
+            try:
+                sample_id, group = check_id(row.sample_id), check_group(row.group)
+            except RowError as error:
+                yield Bad(row.row, error.reason)
+                continue
+            if not row.text:
+                yield Bad(row.row, f"no {row.text_name}", sample_id)
+            for number, text in enumerate(row.text):
+                own, name = f"{sample_id}#{number}", group or sample_id
+                yield replace(row, sample_id=own, text=text, group=name)
+
+    def _together(self, part: Part) -> Joined:
+        """What a carved part's file holds that belongs together; read once, and said."""
+        key = (part.file, part.key)
+        if key not in self._joined:
+            self._joined[key] = joined(self._usable(part))
+            if words := self._joined[key].in_words:
+                self.report.note(f"{part.key or part.file}: {words}")
+        return self._joined[key]
+
+    def _usable(self, part: Part) -> Iterator[Record]:
+        """The usable rows of all of a part's file; the others are reported when they are read."""
+        for row in self._samples(part):
+            if not isinstance(row, Bad):
+                try:
+                    yield self._record(row, part.file, "")
+                except RowError:
+                    continue
+
+    def _tell_of_spelling(self, written: str, found: str) -> None:
+        self._respellings.add(written, found)
+        self.report.note(self._respellings.in_words, key="spelling")

@@ -18,42 +18,43 @@ Opening a folder reads the table through once (streamed) for its splits and clas
 Splits: the values of the ``split`` column; if it has a train split but no dev split, a tenth of
 train is set aside as "dev". Without the column, samples are divided into train, dev and test as
 8 : 1 : 1, and the split "all" gives everything. Both by a hash of the group, or of the id where a
-row has none: no group is cut, and the division is the same everywhere and does not depend on the
-order of the rows.
+row has none. Rows with the same group, image or text stay together (``backend.data.carving``), and
+the division is the same everywhere and does not depend on the order of the rows.
+
+A list of texts in a row makes a sample of each (``id#0``, ``id#1``, ...), all of one group.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend.data.base import SPLIT_NAMES
+from backend.data.captions import STEM, read_captions, table_in
+from backend.data.embedded import Embedded
 from backend.data.files import FileSource, Part, Row
 from backend.data.labels import LabelColumn
 from backend.data.rows import Bad
-from backend.data.tables import columns_of, table_rows
-from backend.errors import InputError
-from backend.types import Label, Record, TaskSpec
+from backend.data.splits import usual
+from backend.data.tables import SUFFIXES
+from backend.types import Label, Record, TaskKind, TaskSpec
 
-FILES = ("captions.csv", "captions.jsonl", "captions.parquet")
-MAX_SPLITS = 100
-MAX_COLUMNS = 1_000
-_TASK = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+_FILES = ("image", "audio", "regions")
 
 
 class Folder(FileSource):
     """Captioned images or recordings; its tasks are whatever its label columns hold."""
 
     layout = "folder"
+    marks = tuple(f"{STEM}{ending}{packed}" for ending in SUFFIXES for packed in ("", ".gz"))
 
     def __init__(
         self,
         path: str | Path,
         *,
         strict: bool = False,
+        follow_links: bool = False,
         id_column: str = "id",
         image_column: str = "image",
         text_column: str = "text",
@@ -63,49 +64,73 @@ class Folder(FileSource):
         group_column: str = "group",
         label_columns: Sequence[str] | None = None,
     ) -> None:
-        self._id, self._text, self._split = id_column, text_column, split_column
-        self._group = group_column
-        self._file_columns = {
+        self._asked = {
+            "id": id_column,
             "image": image_column,
+            "text": text_column,
             "audio": audio_column,
             "regions": regions_column,
+            "split": split_column,
+            "group": group_column,
         }
         self._wanted = label_columns
-        super().__init__(path, strict=strict)
+        super().__init__(path, strict=strict, follow_links=follow_links)
 
     def _parts(self) -> dict[str, Part]:
-        there = [name for name in FILES if (self.root / name).is_file()]
-        if len(there) > 1:
-            raise InputError(f"{' and '.join(there)}: which one?", where=str(self.root.name))
         self.tasks: dict[str, TaskSpec] = {}
-        if not there:
+        path = table_in(self.root)
+        if path is None:
             return {}
-        columns, splits = self._scan(self.root / there[0])
-        for column in self._labelled:
-            task = column.task()
-            if task is None:
-                self.report.note(f"the label column {column.column!r} is empty")
-            else:
-                self.tasks[task.name] = task
-        by = "group" if self._group in columns else "id"
-        if self._split not in columns:
-            self.report.note(f"no split column: train, dev and test are 8 : 1 : 1 by {by}")
+        file, note = path.name, self.report.note
+        self._table = read_captions(path, self._asked, self._wanted, note)
+        for column in self._table.labels:
+            self._take_labels(column)
+        of = self._table.columns.of
+        for what in ("image", "text"):
+            if what not in of:
+                note(f"no {what} column: {'texts' if 'text' in of else 'images'} alone")
+        by = "group" if "group" in of else "id"
+        if "split" not in of:
+            note(f"no split column: train, dev and test are 8 : 1 : 1 by {by}")
             return {
-                "train": Part(there[0], 0.2, 1.0),
-                "dev": Part(there[0], 0.1, 0.2),
-                "test": Part(there[0], 0.0, 0.1),
-                "all": Part(there[0]),
+                "train": Part(file, 0.2, 1.0),
+                "dev": Part(file, 0.1, 0.2),
+                "test": Part(file, 0.0, 0.1),
+                "all": Part(file),
             }
-        parts = {split: Part(there[0], key=split) for split in splits}
-        trains = [split for split in splits if split in SPLIT_NAMES["train"]]
-        if trains and not any(split in SPLIT_NAMES["dev"] for split in splits):
-            parts[trains[0]] = Part(there[0], 0.1, 1.0, key=trains[0])
-            parts["dev"] = Part(there[0], 0.0, 0.1, key=trains[0])
-            self.report.note(f"no dev split: a tenth of {trains[0]} is dev, by {by}")
+        parts = {split: Part(file, key=split) for split in self._table.splits.values()}
+        trains = [split for split in parts if usual(split) == "train"]
+        if trains and not any(usual(split) == "dev" for split in parts):
+            parts[trains[0]] = Part(file, 0.1, 1.0, key=trains[0])
+            parts["dev"] = Part(file, 0.0, 0.1, key=trains[0])
+            note(f"no dev split: a tenth of {trains[0]} is dev, by {by}")
         return parts
 
+    def _take_labels(
+        self, column: LabelColumn, kind: TaskKind | None = None, positive: str = ""
+    ) -> None:
+        """Fix what a label column predicts, and say how it is read."""
+        task = column.task(kind, positive)
+        self.tasks.pop(column.name, None)
+        self.refused.pop(column.name, None)
+        name, said = f"the label column {column.column!r}", list(column.remarks)
+        if task is not None:
+            self.tasks[task.name] = task
+        else:
+            self.refused[column.name] = column.refused
+            self.report.note(f"{name} {column.refused}", key=f"{name} refused")
+        if said:
+            self.report.note(f"{name}: {'; '.join(said)}", key=name)
+
+    def declare(self, task: str, kind: TaskKind, positive: str = "") -> None:
+        """Say of which kind a label column is, and which class of a binary one is positive."""
+        for column in self._table.labels:
+            if column.name == task:
+                return self._take_labels(column, kind, positive)
+        return super().declare(task, kind, positive)
+
     def _expected(self) -> str:
-        return f"It has {', '.join(FILES[:-1])} or {FILES[-1]} with id, image and text."
+        return f"It has {STEM}.csv, .tsv, .jsonl, .json or .parquet with id, image and text."
 
     def splits(self) -> tuple[str, ...]:
         """The splits that are there; "all" is extra, since it holds the others."""
@@ -120,104 +145,38 @@ class Folder(FileSource):
             if split in self.splits():
                 yield record
             else:
-                mine = (record.sample_id, record.group)
-                real = (name for name in self.splits() if self.parts[name].has(*mine))
-                yield replace(record, split=next(real))
+                yield replace(record, split=self._split_of(record.sample_id))
+
+    def _split_of(self, sample_id: str) -> str:
+        """The split that a sample of "all" is in."""
+        parts = ((name, self.parts[name]) for name in self.splits())
+        return next(n for n, part in parts if part.has(self._together(part).of(sample_id)))
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
-        for item in table_rows(self.root / part.file, self._needed):
+        table = self._table
+        text_name = "text" if "text" in table.columns.of else ""
+        for item in table.rows():
             if isinstance(item, Bad):
                 yield item
                 continue
             number, row = item
+            sample_id = table.get(number, row, "id")
             if part.key:
-                split = _split_name(row.get(self._split))
+                split = table.split_of(row)
                 if split is None:
-                    yield Bad(number, "no split", str(row.get(self._id) or ""))
+                    yield Bad(number, "no split", str(sample_id or ""))
                 if split != part.key:
                     continue
-            group = row.get(self._group)
-            yield Row(number, row.get(self._id), row.get(self._text), raw=row, group=group)
+            text, group = table.get(number, row, "text"), table.get(number, row, "group")
+            yield Row(number, sample_id, text, raw=row, group=group, text_name=text_name)
 
-    def _files(self, row: Row) -> dict[str, Path]:
-        return {what: self.locate(row.raw.get(c), what) for what, c in self._named_files.items()}
+    def _files(self, row: Row) -> dict[str, Path | Embedded]:
+        of = self._table.columns.of
+        return {what: self._file(row.raw.get(of[what]), what) for what in _FILES if what in of}
+
+    def _file(self, value: object, what: str) -> Path | Embedded:
+        return value if isinstance(value, Embedded) else self.locate(value, what)
 
     def _labels(self, raw: Any) -> dict[str, Label]:
-        labels = {c.name: c.label(raw.get(c.column)) for c in self._labelled}
+        labels = {c.name: c.label(raw.get(c.column)) for c in self._table.labels}
         return {name: label for name, label in labels.items() if label is not None}
-
-    def _scan(self, path: Path) -> tuple[dict[str, None], list[str]]:
-        """One pass: the columns, the splits in sorted order, and the label columns' values."""
-        columns = dict.fromkeys(columns_of(path) or ())
-        splits: dict[str, None] = {}
-        labelled: dict[str, LabelColumn] = {}
-        self._needed: set[str] | None = None
-        if columns:
-            self._require(columns, path)
-            labelled = {name: LabelColumn(name, t) for name, t in self._tasks_of(columns).items()}
-            files = self._file_columns.values()
-            own = (self._id, self._text, self._split, self._group)
-            self._needed = {*own, *files, *labelled}
-        fixed = bool(columns)
-        for item in table_rows(path, {self._split, *labelled} if fixed else None):
-            if isinstance(item, Bad):
-                continue  # reported when the rows are read
-            row = item[1]
-            if not fixed and not row.keys() <= columns.keys():
-                columns |= dict.fromkeys(row)
-                if len(columns) > MAX_COLUMNS:
-                    raise InputError(f"over {MAX_COLUMNS:,} columns", where=path.name)
-                for name, task in self._tasks_of(columns).items():
-                    labelled.setdefault(name, LabelColumn(name, task))
-            for name, column in labelled.items():
-                column.see(row.get(name))
-            split = _split_name(row.get(self._split))
-            if split is not None:
-                splits[split] = None
-            if len(splits) > MAX_SPLITS:
-                raise InputError(
-                    f"the column {self._split!r} has over {MAX_SPLITS} distinct values",
-                    where=path.name,
-                )
-        self._require(columns, path)
-        self._labelled = list(labelled.values())
-        self._named_files = {w: c for w, c in self._file_columns.items() if c in columns}
-        usual = [name for names in SPLIT_NAMES.values() for name in names if name in splits]
-        return columns, [*usual, *sorted(name for name in splits if name not in usual)]
-
-    def _require(self, columns: dict[str, None], path: Path) -> None:
-        """Refuse a table without the columns that it must have, naming those that it has."""
-        if not columns:
-            raise InputError("no rows", where=path.name)
-        files = self._file_columns
-        image_free = files["audio"] in columns and files["regions"] not in columns
-        images = [] if image_free else [files["image"]]
-        wanted = [self._id, *images, self._text, *(self._wanted or ())]
-        missing = [repr(name) for name in wanted if name not in columns]
-        if missing:
-            plural = "s" if len(missing) > 1 else ""
-            raise InputError(
-                f"no column{plural} {', '.join(missing)}",
-                where=path.name,
-                hint=f"The columns are: {', '.join(map(repr, columns))}.",
-            )
-
-    def _tasks_of(self, columns: dict[str, None]) -> dict[str, str]:
-        """Label columns and the tasks they are called."""
-        names = self._wanted
-        if names is None:
-            names = [c for c in columns if c == "label" or c.startswith("label_")]
-        tasks = {name: name.removeprefix("label_") for name in names}
-        for name, task in tasks.items():
-            if not _TASK.fullmatch(task):
-                hint = "A task's name has 1 to 60 letters, digits, '.', '-' or '_'."
-                raise InputError(f"the label column {name!r} gives no task name", hint=hint)
-        if len(set(tasks.values())) < len(tasks):
-            raise InputError(f"two label columns for one task: {', '.join(tasks)}")
-        return tasks
-
-
-def _split_name(value: object) -> str | None:
-    """A split's name as text; None where the row has none."""
-    text = "" if value is None else str(value).strip()
-    return text if text and text.isprintable() else None

@@ -7,6 +7,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from struct import error as struct_error
 from typing import BinaryIO
@@ -16,9 +17,14 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 50_000_000
+KEPT_PIXELS = 2**24
+"""More pixels than this are made fewer while an image is decoded; no model here takes as many."""
 THUMBNAIL_PX = 96
+MAX_THUMBNAIL_PX = 1024
+MAX_THUMBNAIL_BYTES = 2**18
 _THUMBNAIL_QUALITY = 60
 _STRIP_PIXELS = 1 << 18
+_WEBP_HEADER = 30
 
 # What Pillow's decoders raise on damaged files; anything else would be a fault to hear about.
 _DAMAGE = (
@@ -53,7 +59,8 @@ def decode(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode the first frame of an image to RGB, upright by its EXIF orientation, metadata dropped.
 
     The format must be one of ``FORMATS`` whatever the file is called, and width x height at most
-    ``max_pixels``, checked from the header before any pixel is decoded. Transparent images are
+    ``max_pixels``, checked from the header before any pixel is decoded. An image of more than
+    ``KEPT_PIXELS`` is made smaller by a whole number, its pixels averaged. Transparent images are
     put on white; 16 bits become 8; a colour profile is not applied. Raises :class:`DecodeError`.
     """
     return decode_with_remarks(stream, max_pixels=max_pixels).image
@@ -62,12 +69,16 @@ def decode(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def decode_with_remarks(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """:func:`decode`, and what cannot be told from the pixels any more."""
     try:
+        # The WebP decoder takes memory for its pixels as soon as it is opened.
+        claimed = webp_size(stream.read(_WEBP_HEADER))
+        stream.seek(0)
+        _check_size(claimed or (0, 0), max_pixels)
         with Image.open(stream, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise DecodeError(f"{width} x {height} pixels, at most {max_pixels:,} are read")
-            _shorten_key(image)
-            return plain(image)
+            _check_size(image.size, max_pixels)
+            if (factor := _factor(image.size)) > 1:
+                image.draft("RGB", (image.width // factor, image.height // factor))
+            low = _keyed_low_bytes(image, stream)
+            return _plain(image, _factor(image.size), low)
     except UnidentifiedImageError as error:
         raise DecodeError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
     except _DAMAGE as error:
@@ -80,20 +91,27 @@ def plain(image: Image.Image) -> Decoded:
     Raises :class:`DecodeError` where it cannot be read.
     """
     try:
-        image.load()
-        rgb, transparent = _rgb(image)
-        return Decoded(upright(rgb, image.getexif().get(ExifTags.Base.Orientation, 1)), transparent)
+        return _plain(image)
     except _DAMAGE as error:
         raise DecodeError(str(error) or type(error).__name__) from error
 
 
-def decode_file(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_file(path: Path) -> Image.Image:
     """:func:`decode` a file; it is closed afterwards."""
     try:
         with path.open("rb") as stream:
-            return decode(stream, max_pixels=max_pixels)
+            return decode(stream)
     except OSError as error:
         raise DecodeError(error.strerror or str(error)) from error
+
+
+def size_in_header(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height as a file has them, not turned. Raises :class:`DecodeError`."""
+    try:
+        with Image.open(stream, formats=FORMATS) as image:
+            return image.size
+    except _DAMAGE as error:
+        raise DecodeError(str(error) or type(error).__name__) from error
 
 
 def thumbnail(image: Image.Image, side: int = THUMBNAIL_PX) -> bytes:
@@ -103,6 +121,29 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_PX) -> bytes:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
     return out.getvalue()
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height as the first bytes of a WebP file claim them; None for another file.
+
+    Source: RFC 9649, sections 2.5 to 2.7.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < _WEBP_HEADER:
+        return None
+    kind, little = data[12:16], partial(int.from_bytes, byteorder="little")
+    if kind == b"VP8X":
+        return little(data[24:27]) + 1, little(data[27:30]) + 1
+    if kind == b"VP8L":
+        bits = little(data[21:25])
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return little(data[26:28]) & 0x3FFF, little(data[28:30]) & 0x3FFF
+
+
+def is_thumbnail(data: bytes) -> bool:
+    """Whether bytes from a store are a WebP file no larger than a thumbnail; nothing is decoded."""
+    size = webp_size(data)
+    small = len(data) <= MAX_THUMBNAIL_BYTES
+    return small and size is not None and min(size) > 0 and max(size) <= MAX_THUMBNAIL_PX
 
 
 def image_digest(images: Sequence[Image.Image]) -> str | None:
@@ -141,34 +182,90 @@ _TURNS = {
 }
 
 
-def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """(top row, rows from there on), from top to bottom: at most 2^18 pixels each, or one row."""
-    rows = max(1, _STRIP_PIXELS // image.width)
+def strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """(top row, rows from there on), from top to bottom: some 2^18 pixels each, or a few rows.
+
+    All but the last have a ``multiple`` of so many rows.
+    """
+    rows = max(1, _STRIP_PIXELS // image.width // multiple) * multiple
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """A new RGB image, and whether any pixel was not opaque. By strips: only it is held beside."""
-    plain = Image.new("RGB", image.size)
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise DecodeError(f"{width} x {height} pixels, at most {max_pixels:,} are read")
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """How many pixels across and down become one, so that ``KEPT_PIXELS`` are not exceeded."""
+    factor = 1
+    while -(-size[0] // factor) * -(-size[1] // factor) > KEPT_PIXELS:
+        factor += 1
+    return factor
+
+
+def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) -> Decoded:
+    """An opened image as upright RGB, by strips: only the result is held beside what Pillow holds.
+
+    ``low``: :func:`_keyed_low_bytes`.
+    """
+    image.load()
+    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     transparent = False
-    for top, strip in strips(image):
-        if image.mode.startswith("I;16"):
+    for top, strip in strips(image, factor):
+        if low is not None:
+            strip = _by_sixteen_bits(strip, low.crop((0, top, low.width, top + strip.height)))
+        elif image.mode.startswith("I;16"):
             strip = _eight_bits(strip)
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             transparent = transparent or strip.getchannel("A").getextrema() != (255, 255)
             white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
             strip = Image.alpha_composite(white, strip)
-        plain.paste(strip.convert("RGB"), (0, top))
-    return plain, transparent
+        strip = strip.convert("RGB")
+        small.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
+    turned = upright(small, image.getexif().get(ExifTags.Base.Orientation, 1))
+    return Decoded(turned, transparent)
 
 
-def _shorten_key(image: ImageFile.ImageFile) -> None:
-    """Of 16-bit RGB Pillow keeps 8 bits of the pixels, but 16 of the transparent colour."""
+def _keyed_low_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
+    """The low bytes of a 16-bit RGB image that has a transparent colour; None for another image.
+
+    Pillow keeps the high bytes of the pixels, but 16 bits of the colour. Where fewer than 8 bits
+    are stored a pixel it is the other way round: the pixels are scaled, the colour is not; mended
+    here in place.
+    """
     key = image.info.get("transparency")
-    if isinstance(key, tuple) and any(tile.args == "RGB;16B" for tile in image.tile):
-        image.info["transparency"] = tuple(value >> 8 for value in key)
+    if key is None or len(image.tile) != 1:
+        return None
+    stored = image.tile[0].args
+    if stored in _SCALED_BY and isinstance(key, int):
+        image.info["transparency"] = key * _SCALED_BY[stored]
+    if stored != "RGB;16B":
+        return None
+    at = stream.tell()
+    stream.seek(0)
+    with Image.open(stream, formats=("PNG",)) as again:
+        again.tile = [again.tile[0]._replace(args="RGB;16L")]  # of two bytes the other one
+        again.load()
+        low = again.copy()
+    stream.seek(at)
+    return low
+
+
+_SCALED_BY = {"L;2": 85, "L;4": 17}
+
+
+def _by_sixteen_bits(high: Image.Image, low: Image.Image) -> Image.Image:
+    """RGB with an alpha channel that is 0 where all 16 bits are those of the transparent colour."""
+    key = np.array(high.info["transparency"], dtype=np.uint16)
+    values = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
+    opaque = (values != key).any(axis=2).astype(np.uint8) * 255
+    out = Image.merge("RGB", high.split())
+    out.putalpha(Image.fromarray(opaque))
+    return out
 
 
 def _eight_bits(grey: Image.Image) -> Image.Image:

@@ -7,6 +7,10 @@
                                       where somebody has added one (the films of one series)
     <folder>/dataset/<id>.jpeg
 
+The posters may end in ``.jpg``. Ids that ``split.json`` has as whole numbers are padded to seven
+digits. The HDF5 form of the set (``multimodal_imdb.hdf5``) is refused: its plots are
+numbers of words, and which words is in a file that only Python's pickle can read.
+
 The text is the longest of the plots. The task ``genres`` has the 23 genres that are in use once
 "News" is dropped; any other genre (full-size sets hold a few "Adult", "Talk-Show", "Reality-TV")
 is left out of the labels and noted once. A film left with no genre keeps an empty label.
@@ -22,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from backend.data.files import FileSource, Part, Row
+from backend.data.jsonfile import read_json
 from backend.data.report import printable
-from backend.data.rows import Bad, RowError, read_json
+from backend.data.rows import Bad, RowError
+from backend.data.splits import in_order, renamed, split_names
 from backend.errors import InputError
 from backend.types import Label, TaskSpec
 
@@ -33,6 +39,8 @@ GENRES = (
     "Sci-Fi", "Short", "Sport", "Thriller", "War", "Western",
 )  # fmt: skip
 _INDEX = {genre: index for index, genre in enumerate(GENRES)}
+_HDF5 = "multimodal_imdb.hdf5"
+_DIGITS = 7
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -40,6 +48,7 @@ class MMIMDb(FileSource):
     """Film posters and plots with one multi-label task, ``genres``."""
 
     layout = "mmimdb"
+    marks = ("split.json", _HDF5)
 
     def _parts(self) -> dict[str, Part]:
         self.tasks = {"genres": TaskSpec("genres", "multilabel", GENRES)}
@@ -50,34 +59,53 @@ class MMIMDb(FileSource):
         return {split: Part("split.json", key=split) for split in self._ids}
 
     def _read_index(self, path: Path) -> dict[str, list[object]]:
+        if not path.exists() and (self.root / _HDF5).is_file():
+            raise InputError(
+                "its plots are numbers of words, and no file here that is safe to read says which",
+                where=_HDF5,
+                hint="Take the set's other form, mmimdb.tar.gz, with split.json and dataset/.",
+            )
         try:
             index = read_json(path)
         except RowError as error:
             raise InputError(error.reason, where="split.json", hint=self._expected()) from error
         if not isinstance(index, dict) or not all(isinstance(v, list) for v in index.values()):
             raise InputError("not an object of id lists", where="split.json")
-        usual = [split for split in ("train", "dev", "test") if split in index]
-        return {split: index[split] for split in [*usual, *(s for s in index if s not in usual)]}
+        names = split_names(index)
+        if said := renamed(names):
+            self.report.note(said)
+        ids: dict[str, list[object]] = {}
+        for written, own in index.items():
+            ids[names[written]] = ids.get(names[written], []) + own
+        return {split: ids[split] for split in in_order(ids)}
 
     def _expected(self) -> str:
         return "It has split.json with the ids of each split and a folder dataset."
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
-        for number, sample_id in enumerate(self._ids[part.key], start=1):
+        for number, written in enumerate(self._ids[part.key], start=1):
             row = f"{part.key} {number}"
-            if not isinstance(sample_id, str) or not _ID.fullmatch(sample_id):
-                shown = printable(str(sample_id), 40)
+            sample_id = self._id(written)
+            if sample_id is None:
+                shown = printable(str(written), 40)
                 yield Bad(row, f"id is not a file name of letters, digits, '.', '-', '_': {shown}")
                 continue
-            file = f"dataset/{sample_id}.json"
             try:
-                film = self._film(file)
+                film = self._film(f"dataset/{sample_id}.json")
             except RowError as error:
                 yield Bad(row, error.reason, sample_id)
                 continue
             image = f"dataset/{sample_id}.jpeg"
             plot, group = _longest(film.get("plot")), film.get("group")
             yield Row(row, sample_id, plot, image, film, group=group, text_name="plot")
+
+    def _id(self, written: object) -> str | None:
+        """An entry of ``split.json`` as an id, None for one that cannot be a file's name."""
+        if isinstance(written, int) and not isinstance(written, bool) and written >= 0:
+            self.report.note(f"ids are whole numbers: padded to {_DIGITS} digits")
+            return str(written).zfill(_DIGITS)
+        is_name = isinstance(written, str) and _ID.fullmatch(written)
+        return str(written) if is_name else None
 
     def _film(self, file: str) -> dict[str, Any]:
         path = self.locate(file, "sample file")

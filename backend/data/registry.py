@@ -20,11 +20,14 @@ LAYOUTS: dict[str, str] = {
 }
 
 
-def open_source(spec: str, *, strict: bool = False, **options: object) -> PairSource:
+def open_source(
+    spec: str, *, strict: bool = False, follow_links: bool = False, **options: object
+) -> PairSource:
     """Open ``"LAYOUT:PATH"``, e.g. ``"hateful_memes:data/hm"``, or ``"macros:n=4000,seed=7"``.
 
-    ``options`` are the layout's own (``folder`` has some). Raises InputError for an unknown layout
-    or option, a missing path, and what the layout finds wrong with its folder.
+    ``follow_links``: whether files may lie behind links that lead out of the folder. ``options``
+    are the layout's own (``folder`` has some). Raises InputError for an unknown layout or option, a
+    missing path, and what the layout finds wrong with its folder.
     """
     layout, _, rest = spec.partition(":")
     layout = layout.strip()
@@ -37,9 +40,11 @@ def open_source(spec: str, *, strict: bool = False, **options: object) -> PairSo
         raise InputError("no path", where=f"data {spec!r}", hint=f"Write {layout}:PATH.")
     make = cls.from_spec if layout == "macros" else cls
     parameters = inspect.signature(make).parameters.values()
-    allowed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"strict"}
+    allowed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"strict", "follow_links"}
     unknown = sorted(set(options) - allowed)
     if unknown:
         hint = f"It has: {', '.join(sorted(allowed))}." if allowed else "It has none."
         raise InputError(f"no option {unknown[0]!r} for the layout {layout}", hint=hint)
+    if layout != "macros":
+        options["follow_links"] = follow_links
     return cast(PairSource, make(rest, strict=strict, **options))

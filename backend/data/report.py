@@ -10,7 +10,7 @@ from backend.errors import InputError
 
 KEPT = 1_000
 COUNTED = 1_000_000
-NOTES = 10
+NOTES = 30
 _NOTE = 400
 
 
@@ -62,6 +62,7 @@ class Report:
     good: dict[str, int] = field(default_factory=dict)
     together: dict[str, str] = field(default_factory=dict)
     _seen: set[int] = field(default_factory=set, repr=False)
+    _keyed: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
@@ -82,10 +83,15 @@ class Report:
         if len(self.problems) < KEPT:
             self.problems.append(problem)
 
-    def note(self, text: str) -> None:
-        """Remember a remark once."""
-        if text not in self.notes and len(self.notes) < KEPT:
+    def note(self, text: str, key: str = "") -> None:
+        """Remember a remark once; one with a ``key`` takes the place of the earlier one of it."""
+        earlier = self._keyed.get(key) if key else None
+        if earlier in self.notes:
+            self.notes[self.notes.index(earlier)] = text
+        elif text not in self.notes and len(self.notes) < KEPT:
             self.notes.append(text)
+        if key:
+            self._keyed[key] = text
 
     def raise_if(self, strict: bool) -> None:
         """Raise InputError with the first problem if ``strict`` and there is one."""
@@ -107,6 +113,8 @@ class Report:
             if self.count > examples:
                 lines.append(f"  and {self.count - min(examples, len(self.problems)):,} more")
         lines += [f"note: {printable(note, _NOTE)}" for note in self.notes[:NOTES]]
+        if len(self.notes) > NOTES:
+            lines.append(f"and {len(self.notes) - NOTES:,} notes more")
         return "\n".join(lines)
 
 

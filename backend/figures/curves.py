@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from backend.figures.meets import fusion_at, fusion_of, losses_of, marked
 from backend.figures.seeds import BAND, points_of, spread_in_words
-from backend.figures.sites import norm_in_words
+from backend.figures.sites import norm_in_words, site_names
 from backend.figures.theme import (
     FUSION_MARK,
     LEGEND,
@@ -87,13 +87,22 @@ def curve_figure(
             shapes += blocks
     elif shown:
         shapes += shading(_spec(shown[0], stream), shown[0].styles[stream].colour)
-    settings = layout(height=total, legend=legend)
     # Without a legend it is one of several side by side, and narrow: half as many ticks.
     step = (1 if depth <= 16 else 2 if depth <= 32 else 4) * (1 if legend or depth <= 8 else 2)
     foot = track / (total - legend_px - 54)
-    settings |= {
+    places: dict[str, float] = {}
+    if len(beside):
+        mean = beside.groupby("label")["position"].mean()
+        places = {str(label): float(at) for label, at in mean.items()}
+    names = site_names(places)
+    settings = layout(height=total + names.px, legend=legend) | {
         "hovermode": "closest",
-        "margin": {"l": 60 if legend else 48, "r": 10, "t": 10 + legend_px, "b": 44},
+        "margin": {
+            "l": 60 if legend else 48,
+            "r": 24 if places else 10,
+            "t": 10 + legend_px,
+            "b": 44 + names.px,
+        },
         "legend": {
             **LEGEND,
             "yref": "container",
@@ -101,9 +110,11 @@ def curve_figure(
             "yanchor": "top",
         },
         "shapes": shapes,
+        "annotations": names.annotations,
         "xaxis": axis(
             x_title,
-            range=[first - 0.5, max([depth, *(beside["position"] if len(beside) else ())]) + 0.5],
+            below_px=names.px,
+            range=[first - 0.5, max([depth, *places.values()]) + 0.5],
             tickvals=list(range(-(-first // step) * step, depth + 1, step)),
             tickangle=0,
             fixedrange=True,
@@ -212,25 +223,20 @@ def series_traces(
 def _named(
     named: pd.DataFrame, one: Series, stream: str, *, overlay: bool, digits: int
 ) -> go.Scatter:
-    """Open markers at a series' named sites, each with its name beside it."""
+    """Open markers at a series' named sites; the axis names them."""
     rows = named[named["series"].eq(one.key)].sort_values("position")
     colour = one.colour if overlay else one.styles[stream].colour
     words = zip(rows["where"], points_of(rows), strict=True)
     return go.Scatter(
         x=rows["position"].to_numpy(),
         y=rows["mean"].to_numpy(),
-        mode="markers" if overlay else "markers+text",
+        mode="markers",
         marker={
             "symbol": f"{one.styles[stream].marker}-open",
             "size": 10,
             "color": colour,
             "line": {"width": 2},
         },
-        text=[escape(label.partition(".")[2]) for label in rows["label"]],
-        # by turns, so that names of neighbours do not lie on each other
-        textposition=["top center" if at % 2 == 0 else "bottom center" for at in range(len(rows))],
-        cliponaxis=False,
-        textfont={"color": NEUTRAL, "size": 11},
         name=escape(f"{one.label}, named sites"),
         legendgroup=one.key,
         showlegend=False,

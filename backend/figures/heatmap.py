@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -238,7 +239,7 @@ def cell_mark(
 
 def layer_ticks(
     streams: Sequence[StreamSpec], between: str = " ", *, first: int = 0
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Range and ticks of an axis over the layers ``first``..depth of each stream in turn.
 
     Fusion layers are always labelled and marked; ``between`` parts the number from the mark.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backend.figures.parts import Parts
 from backend.figures.theme import GRID, NEUTRAL, STYLES, axis, escape, layout
-from backend.figures.trace import along_layers, path_map
+from backend.figures.trace import along_layers, layer_in_words, path_map
 from backend.types import LayerRef, StreamSpec
 
 MOST_IN_CELL = 500
@@ -124,7 +124,7 @@ def _curve(points: pd.DataFrame, spec: StreamSpec, part: str, name: str) -> dict
         "name": escape(name),
         "meta": {"x": [*map(_label, points["layer"], points["site"])]},
         "hovertext": [
-            f"<b>{escape(name)}</b>, {_where(spec, layer, site)}<br>"
+            f"<b>{escape(name)}</b>, {layer_in_words(spec, layer, site)}<br>"
             f"{size:.3f} of the length of all that changes<br>moves the vector by {effect:.3g}"
             for layer, site, size, effect in points[columns].itertuples(index=False, name=None)
         ],
@@ -143,15 +143,11 @@ def _undefined(gaps: pd.DataFrame, spec: StreamSpec) -> dict[str, object]:
         "name": "undefined",
         "showlegend": False,
         "hovertext": [
-            f"{_where(spec, layer, site)}<br>undefined: {escape(reason)}"
+            f"{layer_in_words(spec, layer, site)}<br>undefined: {escape(reason)}"
             for layer, site, reason in gaps[columns].itertuples(index=False, name=None)
         ],
         "hoverinfo": "text",
     }
-
-
-def _where(spec: StreamSpec, layer: int, site: str) -> str:
-    return f"{escape(spec.name)} layer {_label(layer, site)}"
 
 
 def _label(layer: int, site: str) -> str:

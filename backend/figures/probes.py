@@ -18,9 +18,6 @@ from backend.types import BLOCK
 
 MEASURE = "linear_probe"
 
-METRIC_NAMES = {"binary": "AUROC", "multiclass": "accuracy", "multilabel": "macro-F1"}
-"""By which metric the probe of a task of each kind is scored."""
-
 
 def probe_points(frame: pd.DataFrame, stream: str) -> pd.DataFrame:
     """Mean and range over seeds of the probes of one stream alone, a row a series and layer."""

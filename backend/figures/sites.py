@@ -6,17 +6,20 @@ transition of its layer in two halves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from backend.figures.seeds import Point, in_order, over_seeds, pairs
-from backend.figures.theme import Series
+from backend.figures.theme import Series, escape
 from backend.types import BLOCK, LayerRef, StreamSpec
 
 NORM = "norm"
 """The name of the site after a stream's final norm."""
 
+_LINE_PX = 14
+_NUMBERS_PX = 18
 _COLUMNS = ["series", "label", "where", "position", *Point._fields]
 
 
@@ -46,6 +49,37 @@ def norm_in_words(spec: StreamSpec) -> str:
     return f"before the final norm ({after.label} is after it)" if after in spec.refs else ""
 
 
+def site_in_words(ref: LayerRef) -> str:
+    """A site for a hover or a title: ``4``, ``12.norm (after the final norm)``."""
+    return f"{ref.label} (after the final norm)" if ref.site == NORM else ref.label
+
+
+class SiteNames(NamedTuple):
+    """The names of sites below a layer axis: Plotly's annotations, and the room that they take."""
+
+    annotations: list[dict[str, object]]
+    px: int
+
+
+def site_names(named: Mapping[str, float]) -> SiteNames:
+    """Words below an axis at the places of named sites, ``after final norm`` for ``12.norm``.
+
+    ``named`` is {a site's label: its position}. Each name has lines of its own below the numbers,
+    so that neighbours do not lie on each other. They are no ticks of Plotly's: it leaves out
+    numbers beside a tick with a long name.
+    """
+    out: list[dict[str, object]] = []
+    px = 0
+    for label, position in sorted(named.items(), key=lambda item: item[1]):
+        site = LayerRef.parse("", label).site
+        words = "after<br>final norm" if site == NORM else escape(site)
+        place = {"x": position, "xref": "x", "yref": "paper", "y": 0, "yanchor": "top"}
+        below = {"yshift": -(_NUMBERS_PX + px), "showarrow": False, "borderpad": 0}
+        out.append({"text": words, "font": {"size": 11}, **place, **below})
+        px += _LINE_PX * (words.count("<br>") + 1)
+    return SiteNames(out, px)
+
+
 def layer_sites(
     frame: pd.DataFrame, series: Sequence[Series], stream: str, measure: str
 ) -> pd.DataFrame:
@@ -60,7 +94,7 @@ def layer_sites(
     for one, spec in having(series, stream):
         for ref in named_sites(spec):
             here = rows[rows["layer_a"].eq(ref.layer) & rows["site_a"].eq(ref.site)]
-            parts.append(_at(here, one, spec, ref, f"{stream} {_named(ref)}"))
+            parts.append(_at(here, one, spec, ref, f"{stream} {site_in_words(ref)}"))
     return _together(parts)
 
 
@@ -74,7 +108,7 @@ def transition_sites(
         for ref in named_sites(spec):
             before = spec.refs[spec.refs.index(ref) - 1]
             here = rows[between(rows, before, ref)]
-            words = f"{stream} {before.label} to {_named(ref)}"
+            words = f"{stream} {before.label} to {site_in_words(ref)}"
             parts.append(_at(here, one, spec, ref, words))
     return _together(parts)
 
@@ -96,7 +130,7 @@ def matching_sites(
         for ref in named_sites(deep):
             if partner := theirs.get(ref.site):
                 here = rows[between(rows, ref, partner)]
-                words = f"{deep.name} {ref.label} and {other.name} {_named(partner)}"
+                words = f"{deep.name} {ref.label} and {other.name} {site_in_words(partner)}"
                 parts.append(_at(here, one, deep, ref, words))
     return _together(parts)
 
@@ -111,10 +145,6 @@ def between(rows: pd.DataFrame, a: LayerRef, b: LayerRef) -> pd.Series:
         return ahead
     first, second = in_order(a, b)
     return _is(rows, "a", first) & _is(rows, "b", second)
-
-
-def _named(ref: LayerRef) -> str:
-    return f"{ref.label} (after the final norm)" if ref.site == NORM else ref.label
 
 
 def _is(rows: pd.DataFrame, side: str, ref: LayerRef) -> pd.Series:

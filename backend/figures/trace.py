@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backend.figures.curves import shading
 from backend.figures.marks import Marks
 from backend.figures.parts import Parts
+from backend.figures.sites import named_sites, site_in_words, site_names
 from backend.figures.theme import GRID, LEGEND, NEUTRAL, axis, escape, layout, rgba
 from backend.types import LayerRef, StreamSpec
 
@@ -22,6 +23,7 @@ _PATH_COLOURS = ("#E11D48", "#0F9D76", "#8B6CC9", "#A88B00")
 _PATH_DASHES = ("solid", "dash", "dot", "dashdot")
 _PATH_MARKERS = ("circle", "square", "diamond", "triangle-up")
 MOST_REFERENCES = 2_000
+_MOST_TICKS = 17
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def standing_curve(
                 "name": escape(name),
                 "meta": {"x": [*map(_label, rows["layer"], rows["site"])]},
                 "hovertext": [
-                    f"<b>{escape(name)}</b>, {escape(spec.name)} layer {_label(layer, site)}<br>"
+                    f"<b>{escape(name)}</b>, {layer_in_words(spec, layer, site)}<br>"
                     + _said(value, percentile, reason)
                     for layer, site, value, percentile, reason in rows[
                         ["layer", "site", "value", "percentile", "reason"]
@@ -210,13 +212,26 @@ def standing_curve(
 def along_layers(
     spec: StreamSpec, colour: str, within: tuple[float, float], height: int
 ) -> dict[str, object]:
-    """The layout of curves over a stream's layers, those that fuse shaded; without a y axis."""
-    return layout(height=height, legend=True) | {
+    """The layout of curves over a stream's layers, those that fuse shaded; without a y axis.
+
+    ``within`` are the first and the last position that are shown.
+    """
+    first, last = within
+    shown = [ref.layer for ref in spec.layers if first <= ref.layer <= last]
+    places = {ref.label: spec.position(ref) for ref in named_sites(spec)}
+    places = {label: at for label, at in places.items() if first <= at <= last}
+    names = site_names(places)
+    return layout(height=height + names.px, legend=True) | {
         "hovermode": "closest",
-        "margin": {"l": 56, "r": 10, "t": 52, "b": 40},
+        "margin": {"l": 56, "r": 24 if places else 10, "t": 52, "b": 40 + names.px},
         "shapes": shading(spec, colour),
+        "annotations": names.annotations,
         "xaxis": axis(
-            f"{spec.name} layer", range=[within[0] - 0.5, within[1] + 0.5], fixedrange=True
+            f"{spec.name} layer",
+            below_px=names.px,
+            range=[first - 0.5, last + 0.5],
+            tickvals=shown[:: -(-len(shown) // _MOST_TICKS) or 1],
+            fixedrange=True,
         ),
     }
 
@@ -232,6 +247,11 @@ def _said(value: float, percentile: float, reason: str) -> str:
         return f"undefined: {escape(reason)}"
     among = "" if np.isnan(percentile) else f", above {percentile:.0f} % of reference pairs"
     return f"{value:.3f}{among}"
+
+
+def layer_in_words(spec: StreamSpec, layer: int, site: str) -> str:
+    """A row's site for a hover, ``vision layer 12.norm (after the final norm)``, escaped."""
+    return escape(f"{spec.name} layer {site_in_words(LayerRef(spec.name, int(layer), str(site)))}")
 
 
 def _label(layer: int, site: str) -> str:

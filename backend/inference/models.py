@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 from backend.errors import InputError
 from backend.inference.memory import stored_bytes
+from backend.models.encoders import FAMILY
+from backend.store.commands import activations_command
 
 if TYPE_CHECKING:
     from backend.models.adapter import Adapter
@@ -290,6 +292,12 @@ class Catalogue:
             return (
                 "its model is of the hub and not among those that are allowed here",
                 f"Start with: {serve} --hub {manifest.origin.model or 'ID'}",
+            )
+        if entry.family == FAMILY:
+            again = activations_command(manifest, store)
+            return (
+                "its encoders were put together for the capture and not kept",
+                f"Capture it again with: {again} --with-checkpoint",
             )
         if not entry.digest:
             return "the store does not say which checkpoint it was made from", ""

@@ -1,9 +1,10 @@
 """Which reference pairs are near a pair, layer by layer, and where that changes.
 
-From site to site a pair's k neighbours change by 1 - |A ∩ B| / |A ∪ B| (Jaccard). The neighbours of
-every pair change, so each change stands beside those of the reference pairs. The **turn** is the
-site of the largest one. A largest value is large by selection, so it is compared with the largest
-change of each reference pair, not with what they do at that site.
+From site to site a share of a pair's k neighbours changes
+(:func:`backend.projection.changed_share`). The neighbours of every pair change, so each change
+stands beside those of the reference pairs. The **turn** is the site of the largest one. A largest
+value is large by selection, so it is compared with the largest change of each reference pair, not
+with what they do at that site.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from backend.inference.reference import (
 )
 from backend.inference.values import Trace
 from backend.measures.suite.layers import site_name
+from backend.projection.nearest import changed_share
 from backend.types import LayerRef, StreamSpec
 
 LISTED = (*PLACE, "rank", "sample_id", "distance")
@@ -36,8 +38,9 @@ _NAN = float("nan")
 class Turn:
     """The site of a stream at which most neighbours change, and who they were and are.
 
-    ``change`` (0..1) has its ``percentile`` (0..100) among the largest changes of the reference
-    pairs, wherever those have theirs; ``usual`` are the quantiles of those (``p05`` .. ``p95``).
+    ``change`` (0..1), a share of the neighbours, has its ``percentile`` (0..100) among the largest
+    changes of the reference pairs, wherever those have theirs; ``usual`` are the quantiles of those
+    (``p05`` .. ``p95``).
     ``before_ids`` and ``ids`` (k,) are nearest first.
     """
 
@@ -101,13 +104,6 @@ def neighbours(
     )
 
 
-def jaccard_change(before: Rows, after: Rows) -> Float64:
-    """1 - |A ∩ B| / |A ∪ B| of the neighbours in each row of ``before`` and ``after`` (m, k)."""
-    shared = (before[:, :, None] == after[:, None, :]).sum(axis=(1, 2))
-    change: Float64 = 1 - shared / (before.shape[1] + after.shape[1] - shared)
-    return change
-
-
 @dataclass(frozen=True, eq=False)
 class _Move:
     """From one site to the next: the change of the pair and those of the drawn pairs (m,)."""
@@ -128,7 +124,7 @@ def _moves(
         usual = _usual(reference, before, ref, k)
         change = _NAN
         if before is not None and not reason:
-            change = float(jaccard_change(near[before][None], near[ref][None])[0])
+            change = float(changed_share(near[before][None], near[ref][None])[0])
         moves.append(_Move(before, ref, change, usual, reason))
     return moves
 
@@ -138,7 +134,7 @@ def _usual(reference: Reference, before: LayerRef | None, ref: LayerRef, k: int)
     if before is None or reference.sites[before].constant or reference.sites[ref].constant:
         return np.empty(0)
     left, right = reference.sites[before].near[:, :k], reference.sites[ref].near[:, :k]
-    return reference.once(("change", before, ref, k), lambda: jaccard_change(left, right))
+    return reference.once(("change", before, ref, k), lambda: changed_share(left, right))
 
 
 def _no_change(

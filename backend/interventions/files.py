@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,16 +16,15 @@ import pyarrow.parquet as pq
 from backend import __version__
 from backend.errors import InputError
 from backend.interventions.run import Interventions
-from backend.interventions.summary import contrasts, findings, over_seeds
+from backend.interventions.summary import contrasts, over_seeds
 from backend.interventions.table import COLUMNS
-from backend.study.report import as_json
 
 TABLE, SUMMARY, ABOUT = "interventions.parquet", "contrasts.csv", "interventions.json"
 _KEY = b"fusionscope"
 
 
-def write_interventions(made: Interventions, folder: Path) -> None:
-    """Write the table with its provenance, the contrasts over seeds and the findings.
+def write_interventions(made: Interventions, claim: Mapping[str, Any], folder: Path) -> None:
+    """Write the table with its provenance, the contrasts over seeds and the ``claim`` on it.
 
     InputError where ``folder`` exists or cannot be made.
     """
@@ -41,7 +41,7 @@ def write_interventions(made: Interventions, folder: Path) -> None:
     pq.write_table(table.replace_schema_metadata(told), temporary)
     temporary.replace(folder / TABLE)
     over_seeds(contrasts(made.table)).to_csv(folder / SUMMARY, index=False)
-    text = json.dumps(values_of(made), indent=2, allow_nan=False)
+    text = json.dumps(values_of(made, claim), indent=2, allow_nan=False)
     (folder / ABOUT).write_text(text + "\n", encoding="utf-8")
 
 
@@ -59,13 +59,15 @@ def read_interventions(path: Path) -> Interventions:
     return Interventions(frame, tuple(about.pop("problems", ())), about)
 
 
-def values_of(made: Interventions) -> dict[str, Any]:
-    """What was found, for JSON: NaN is null. ``about``, ``claim`` and ``contrasts``."""
-    (claim,) = json.loads(as_json([findings(made.table)]))["claims"]
+def values_of(made: Interventions, claim: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found, for JSON: NaN is null. ``about``, ``claim`` and ``contrasts``.
+
+    ``claim`` are the findings, as :func:`backend.study.report.as_json` writes them.
+    """
     means = over_seeds(contrasts(made.table))
     return {
         "about": _provenance(made),
-        "claim": claim,
+        "claim": dict(claim),
         "contrasts": json.loads(means.to_json(orient="records", double_precision=15)),
     }
 

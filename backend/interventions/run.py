@@ -174,27 +174,32 @@ def subjects_of(paths: Sequence[Path], folders: Sequence[Path] = ()) -> Iterator
     from backend.models.registry import open_model
     from backend.models.weights import CONFIG
     from backend.store import Store
+    from backend.store.left import clear_left
 
     for path in paths:
         if (path / CONFIG).is_file():
             yield Subject(str(path), partial(open_model, str(path)))
             continue
         store = Store(path)
+        if path.is_dir():
+            clear_left(store.paths)
         if path.is_dir() and not store.paths.runs.is_dir():
             raise InputError("is neither a store nor a checkpoint", where=str(path))
         catalogue = Catalogue(store, Named(tuple(folders)))
         for run_id in store.run_ids():
-            offer = catalogue.run(run_id)
+            try:
+                run = store.run(run_id)
+                offer = catalogue.run(run_id)
+            except InputError as error:
+                yield Subject(run_id, partial(_fail, error))
+                continue
+            lost = InputError(offer.problem, hint="Give the directory that holds it as `models`.")
             opened = partial(catalogue.open, offer.key)
-            yield Subject(
-                run_id,
-                partial(_lost, offer.problem) if offer.problem else opened,
-                store.run(run_id),
-            )
+            yield Subject(run_id, partial(_fail, lost) if offer.problem else opened, run)
 
 
-def _lost(problem: str) -> Adapter:
-    raise InputError(problem, hint="Give the directory that holds it as `models`.")
+def _fail(error: InputError) -> Adapter:
+    raise error
 
 
 @dataclass(frozen=True)

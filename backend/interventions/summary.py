@@ -1,39 +1,13 @@
-"""What a table of interventions says: numbers to print, and the findings over seeds."""
+"""What a table of interventions says in numbers: contrasts, and their means over seeds."""
 
 from __future__ import annotations
-
-import json
 
 import pandas as pd
 
 from backend.interventions.table import CKA, WHOLE
-from backend.study.findings import ClaimResult
-from backend.study.interventions import needs_of_a_fusion
-from backend.study.judging import judge
-from backend.study.runs import StudyRun
-from backend.study.statistics import mean_estimate
-from backend.types import StreamSpec
+from backend.measures.chance.seeds import mean_over_seeds
 
 _KEYS = ["dataset", "placement", "stream", "weights", "partner"]
-
-
-def findings(table: pd.DataFrame) -> ClaimResult:
-    """The claim asked of the models of a table: p is corrected over its own questions."""
-    keys = ["run_id", "dataset", "placement", "seed"]
-    runs = []
-    for (run_id, dataset, placement, seed), own in table.groupby(keys, dropna=False, sort=False):
-        streams = tuple(_stream(str(s), rows) for s, rows in own.groupby("stream", sort=False))
-        number = None if seed is pd.NA else int(str(seed))
-        runs.append(StudyRun(str(run_id), str(dataset), "", str(placement), number, "", streams))
-    pooling = json.loads(table["params"].iloc[0])["pooling"]
-    (result,) = judge([needs_of_a_fusion(runs, table, pooling)])
-    return result
-
-
-def _stream(name: str, rows: pd.DataFrame) -> StreamSpec:
-    """Depth and fusion layers, which the rows tell."""
-    fused = sorted(set(rows[rows["crossing"]]["layer"]))
-    return StreamSpec.of(name, name, int(rows["layer"].max()), 1, fused, reads=name)
 
 
 def contrasts(table: pd.DataFrame) -> pd.DataFrame:
@@ -52,6 +26,6 @@ def over_seeds(values: pd.DataFrame) -> pd.DataFrame:
     """Mean, 95 % t interval and number of seeds of each dataset, placement, stream and so on."""
     rows = []
     for at, own in values.groupby(_KEYS, dropna=False, sort=False):
-        one = mean_estimate(own["value"].tolist())
-        rows.append((*at, one.value, one.low, one.high, one.n))
+        one = mean_over_seeds(own["value"].tolist())
+        rows.append((*at, one.mean, one.low, one.high, one.seeds))
     return pd.DataFrame(rows, columns=[*_KEYS, "value", "low", "high", "seeds"])

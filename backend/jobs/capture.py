@@ -34,6 +34,7 @@ from backend.store.manifest import (
     TaskInfo,
     utc_now,
 )
+from backend.store.paths import check_id
 from backend.store.streams import StreamInfo
 from backend.train.epochs import read_training_scores
 from backend.train.predictions import read_predictions
@@ -46,7 +47,10 @@ _PACKAGES = ("torch", "transformers", "timm", "numpy", "pyarrow")
 class CaptureRequest:
     """What to capture, from what, into which run. ``run_id`` defaults to what it is made of.
 
-    ``model`` is a checkpoint directory or, with an optional ``revision``, a model of the hub.
+    ``model`` is a checkpoint directory, encoders by name (:mod:`backend.models.encoders`) or, with
+    an optional ``revision``, a model of the hub. ``follow_links``: files behind links that lead out
+    of the data's folder are read. ``allow_partial_weights``: see
+    :func:`backend.models.registry.open_model`.
 
     ``streaming``: the layers are summed while the model runs and none is kept; see
     :mod:`backend.jobs.streaming`.
@@ -60,6 +64,8 @@ class CaptureRequest:
     streaming: bool = False
     strict: bool = False
     replace: bool = False
+    follow_links: bool = False
+    allow_partial_weights: bool = False
     options: CaptureOptions = field(default_factory=CaptureOptions)
 
 
@@ -82,15 +88,21 @@ def open_request(request: CaptureRequest) -> Opened:
     check_settings(options)
     if not options.pooling:
         raise InputError("must be at least one", field="pooling")
+    if request.run_id is not None:
+        check_id(request.run_id)
     if request.streaming and options.dtype != "float32":
         raise InputError(
             f"{options.dtype} is how vectors are kept, and a streaming capture keeps none",
             field="dtype",
             hint="Leave out one of `dtype` and `streaming`.",
         )
-    source = open_source(request.data, strict=request.strict)
+    source = open_source(request.data, strict=request.strict, follow_links=request.follow_links)
     split = source.canonical(options.split)
-    adapter = open_model(request.model, revision=request.revision)
+    adapter = open_model(
+        request.model,
+        revision=request.revision,
+        allow_partial_weights=request.allow_partial_weights,
+    )
     expected = sum(1 for _ in source.records(split, options.limit))
     if request.streaming and expected < LEAST_SAMPLES:
         raise InputError(

@@ -52,39 +52,65 @@ def compare_runs(
 ) -> list[Task]:
     """Add what the pairs among ``run_ids`` lack; the tasks that were done.
 
-    InputError, before anything is computed, for fewer than two runs, for runs whose samples differ
-    (naming ids), and for vectors that are missing (naming the command that makes them); later for
-    vectors that cannot be compared: what other tasks have finished is kept.
+    InputError for the first pair of :func:`compare_all` that failed, once everything else is done.
     """
-    tasks = missing_comparisons(store, run_ids, poolings=poolings)
-    for done, task in enumerate(tasks, 1):
-        _perform(store, task)
-        progress.advance(done, len(tasks), str(task))
-    return tasks
+    done, failed = compare_all(store, run_ids, poolings=poolings, progress=progress)
+    for error in failed.values():
+        raise error
+    return done
 
 
-def missing_comparisons(
-    store: Store, run_ids: Sequence[str], *, poolings: Sequence[Pooling] | None = None
-) -> list[Task]:
-    """What the pairs among ``run_ids`` lack; errors as in :func:`compare_runs`."""
+def compare_all(
+    store: Store,
+    run_ids: Sequence[str],
+    *,
+    poolings: Sequence[Pooling] | None = None,
+    progress: Progress = SILENT,
+) -> tuple[list[Task], dict[str, InputError]]:
+    """Add what the pairs among ``run_ids`` lack: the tasks that were done, {pair: why it was not}.
+
+    A pair cannot be compared where one of its runs cannot be read, its samples differ (naming ids),
+    or its vectors are missing (naming the command that makes them) or cannot be used; the others
+    are. InputError for fewer than two runs and for an unknown pooling.
+    """
     check_poolings(poolings)
-    runs = [store.run(run_id) for run_id in dict.fromkeys(run_ids)]
-    if len(runs) < 2:
+    ids = tuple(dict.fromkeys(run_ids))
+    if len(ids) < 2:
         raise InputError(
             "a comparison takes two or more different runs",
             hint="List them with: fusionscope runs --store DIR",
         )
-    assert_comparable(runs)
+    tasks: list[Task] = []
+    done: list[Task] = []
+    failed: dict[str, InputError] = {}
+    for a, b in combinations(ids, 2):
+        try:
+            tasks += _missing(store, a, b, poolings)
+        except InputError as error:
+            failed[f"{a} ~ {b}"] = error
+    for at, task in enumerate(tasks, 1):
+        try:
+            _perform(store, task)
+            done.append(task)
+        except InputError as error:
+            failed.setdefault(f"{task.run_a} ~ {task.run_b}", error)
+        progress.advance(at, len(tasks), str(task))
+    return done, failed
+
+
+def _missing(store: Store, a: str, b: str, poolings: Sequence[Pooling] | None) -> list[Task]:
+    """What a pair lacks; InputError where it cannot be compared."""
+    pair = store.pair(a, b)
+    assert_comparable([pair.a, pair.b])
+    present = pair.keys(kinds.COMPARISONS)
     tasks = [
-        Task(a.run_id, b.run_id, pooling)
-        for a, b in combinations(runs, 2)
-        for pooling in poolings or _shared_poolings(a, b)
-        if comparison_key(pooling) not in store.pair(a.run_id, b.run_id).keys(kinds.COMPARISONS)
+        Task(a, b, pooling)
+        for pooling in poolings or _shared_poolings(pair.a, pair.b)
+        if comparison_key(pooling) not in present
     ]
-    for run in runs:
-        for task in tasks:
-            if run.run_id in (task.run_a, task.run_b):
-                _require_layers(run, task.pooling)
+    for task in tasks:
+        for run in (pair.a, pair.b):
+            _require_layers(run, task.pooling)
     return tasks
 
 

@@ -25,6 +25,7 @@ from backend.store.commands import (
     project_command,
 )
 from backend.store.kinds import COMPARISONS, PROJECTIONS
+from backend.store.left import clear_left, clear_lost
 from backend.store.paths import DELETED_PREFIX, PARTIAL_PREFIX, WORK
 
 PACKAGE = "fusionscope"
@@ -121,15 +122,24 @@ def examine_store(path: Path) -> Iterator[Check]:
     listing = store.listing()
     yield Check("store", f"{path}: {len(listing.entries)} runs that can be read")
     if path.is_dir():
+        yield from _left(store)
         yield from _broken(store)
         yield from _unfinished(store)
         yield from _stale(store)
         yield from _missing(store)
 
 
+def _left(store: Store) -> Iterator[Check]:
+    """What killed processes left, which is removed, and what could not be removed."""
+    for path in (*clear_left(store.paths), *clear_lost(store.paths)):
+        name = os.path.relpath(path, store.path)
+        yield Check(name, "was left by a process that was killed, and is removed", "note")
+
+
 def _broken(store: Store) -> Iterator[Check]:
     for item in store.listing().broken:
-        mend = shlex.join(["rm", "-r", str(store.path / "runs" / item.run_id)])
+        words = ["chmod", "-R", "u+rX"] if item.closed else ["rm", "-r"]
+        mend = shlex.join([*words, str(store.path / "runs" / item.run_id)])
         yield Check(item.run_id, f"cannot be read: {item.reason}", "wrong", mend)
 
 

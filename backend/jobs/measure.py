@@ -8,11 +8,11 @@ its own part only.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -71,10 +71,11 @@ def measure_store(
     """Add what the runs (default: all) lack of a preset; the tasks that were done.
 
     InputError for an unknown run, preset or pooling, and for vectors that cannot be measured
-    (naming run, stream and layer): what other tasks have finished is kept.
+    (naming run, stream and layer), once everything else is done.
     """
     tasks = missing_in_store(store, run_ids, preset=preset, poolings=poolings)
-    perform_all(store, tasks, workers=workers, progress=progress)
+    for error in perform_all(store, tasks, workers=workers, progress=progress).values():
+        raise error
     return tasks
 
 
@@ -97,22 +98,32 @@ def perform_all(
     *,
     workers: int | None = None,
     progress: Progress = SILENT,
-) -> None:
-    """Do the tasks; ``progress`` is told their weights.
+) -> dict[str, InputError]:
+    """Do the tasks; ``progress`` is told their weights. {run: why one of its tasks failed first}.
 
-    ``workers`` processes of one thread each share the tasks of several runs (default: one a core);
-    a single run is measured in this process on all cores.
+    A task that cannot be done stops no other one. ``workers`` processes of one thread each share
+    the tasks of several runs (default: one a core); a single run is measured in this process on all
+    cores.
     """
     total = sum(task.weight for task in tasks)
     done = 0
+    failed: dict[str, InputError] = {}
+
+    def end(task: Task, work: Callable[[], None]) -> None:
+        nonlocal done
+        try:
+            work()
+        except InputError as error:
+            failed.setdefault(task.run_id, error)
+        done += task.weight
+        progress.advance(done, total, str(task))
+
     runs = {task.run_id for task in tasks}
     count = min(workers or worker_count(), len(runs))
     if count < 2:
         for task in tasks:
-            perform(str(store.path), task)
-            done += task.weight
-            progress.advance(done, total, str(task))
-        return
+            end(task, partial(perform, str(store.path), task))
+        return failed
     with (
         one_thread_each(),
         ProcessPoolExecutor(count, get_context("spawn")) as pool,
@@ -120,12 +131,11 @@ def perform_all(
         futures = {pool.submit(perform, str(store.path), task): task for task in tasks}
         try:
             for future in as_completed(futures):
-                future.result()
-                done += futures[future].weight
-                progress.advance(done, total, str(futures[future]))
+                end(futures[future], future.result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return failed
 
 
 def missing_tasks(

@@ -7,6 +7,7 @@ lacks of them is computed and added.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -34,6 +35,8 @@ from backend.store import Run, kinds
 from backend.store.kinds import Kind
 from backend.store.tables import to_pandas
 from backend.types import LayerRef, Pooling
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised whenever the same vectors would give other coordinates; part of every key."""
@@ -65,10 +68,10 @@ def project_run(
     All captured sites of a stream (layers and named sites, in order) share their axes; streams have
     axes of their own, and those that lack a pooling are left out of it. What is present is not
     computed again. A pooling without vectors is skipped with a warning that names the capture
-    command. InputError for an unknown method or pooling, and for vectors that cannot be projected
-    (naming run, stream and layer).
+    command, a layer that is not finite with one that names it. InputError for an unknown method or
+    pooling, and for vectors that cannot be projected (naming run, stream and layer).
     """
-    checked = _checked(method)
+    checked = checked_method(method)
     present = {kind: run.keys(kind) for kind in _KINDS}
 
     def lacking(pooling: Pooling) -> dict[Kind, str]:
@@ -104,7 +107,7 @@ def project_source(
     progress: Progress = SILENT,
 ) -> list[str]:
     """The same for a run that is still being written and holds no coordinates yet."""
-    checked = _checked(method)
+    checked = checked_method(method)
     todo = {pooling: _keys(checked, pooling, seed) for pooling in source_poolings(source, poolings)}
     return _add(source, checked, todo, seed, progress)
 
@@ -129,7 +132,8 @@ def _keys(method: Method, pooling: Pooling, seed: int) -> dict[Kind, str]:
     return keys | ({kinds.REFITS: key} if method == "umap" else {})
 
 
-def _checked(method: Method | str) -> Method:
+def checked_method(method: Method | str) -> Method:
+    """The method of that name; InputError lists those that there are."""
     for each in METHODS:
         if method == each:
             return each
@@ -158,7 +162,7 @@ def _add(
         for number, spec in enumerate(sink.streams):
             done = at * len(sink.streams) + number
             progress.advance(done, len(steps), f"{method} of {spec.name} {pooling} vectors")
-            arrays = stream_vectors(sink, spec.name, pooling)
+            arrays = _finite(stream_vectors(sink, spec.name, pooling), pooling)
             if not arrays:
                 continue
             maps: Maps = {}
@@ -175,6 +179,21 @@ def _add(
             written.append(key)
     progress.advance(len(steps), len(steps))
     return list(dict.fromkeys(written))
+
+
+def _finite(arrays: Arrays, pooling: Pooling) -> Arrays:
+    """The layers that can be projected: one with NaN or infinite values is left out, and named."""
+    out = {}
+    for ref, array in arrays.items():
+        bad = int((~np.isfinite(array)).any(axis=1).sum())
+        if bad:
+            log.warning(
+                "%s (%s) is left out of the maps: NaN or infinite values in %d of %d samples",
+                *(site_name(ref), pooling, bad, len(array)),
+            )
+        else:
+            out[ref] = array
+    return out
 
 
 def _empty(kind: Kind) -> pd.DataFrame:

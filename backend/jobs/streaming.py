@@ -35,7 +35,7 @@ from backend.types import LayerRef, Pooling, Record, StreamSpec
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same samples would give other rows; part of every key."""
 
 PRESET = "streaming"
@@ -141,10 +141,13 @@ class StreamBuffer:
     def add_measures(self) -> list[str]:
         """Add the measures of everything summed to the run, a key a pooling; the keys."""
         modalities = {spec.name: spec.modality for spec in self._writer.streams}
+        groups = self._writer.groups()
         keys = []
         for pooling, stream in self.streams.items():
             plan = self._plan.poolings[pooling]
-            rows = stream_suite(stream, plan.refs, plan.pairs, pooling, modalities=modalities)
+            rows = stream_suite(
+                stream, plan.refs, plan.pairs, pooling, modalities=modalities, groups=groups
+            )
             keys.append(streaming_key(pooling))
             self._writer.add(kinds.MEASURES, rows, keys[-1])
         return keys

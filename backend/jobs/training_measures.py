@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 
 from backend.capture.sinks import PooledSink
@@ -30,8 +29,8 @@ from backend.measures.streaming.stream_suite import (
 from backend.models.dual_stream.adapter import DualStream
 from backend.models.dual_stream.model import FusionModel
 from backend.models.dual_stream.preprocess import Preprocessor
-from backend.store import kinds, tables
-from backend.store.files import published
+from backend.store import kinds
+from backend.train.beside import read_beside, write_beside
 from backend.train.examples import Examples
 from backend.train.options import MeasureOptions
 from backend.types import Pooling
@@ -127,17 +126,12 @@ class TrainingMeasures:
         self._write(self._path)
 
     def _write(self, path: Path) -> None:
-        table = tables.checked(kinds.TRAINING_MEASURES, pd.concat(self._frames, ignore_index=True))
-        with published(path, replace=True) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        write_beside(kinds.TRAINING_MEASURES, self._frames, path)
 
 
 def read_training_measures(folder: Path) -> pd.DataFrame | None:
     """The rows that training left beside a checkpoint; InputError for a damaged file."""
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    return tables.to_pandas(tables.read_kind(path, kinds.TRAINING_MEASURES))
+    return read_beside(kinds.TRAINING_MEASURES, folder / FILE)
 
 
 def require_measured(checkpoint: Path) -> None:

@@ -81,6 +81,8 @@ class Adapter(ABC):
     digest: str = ""  # of weights and configuration
     revision: str = ""  # the hub's commit, where the model is from the hub
     folder: Path | None = None  # where its files are, if it was opened from files
+    notes: tuple[str, ...] = ()  # what was taken although the weights are not whole
+    handle: object | None = None  # keeps the folder, where that is a temporary one
     tokenizer: PreTrainedTokenizerBase | None = None  # what reads single tokens back
     unsupported: Mapping[str, str] = {}
     """{capability: why not}, of ``attention``, ``gates``, ``cut`` and the like."""
@@ -159,6 +161,14 @@ class Adapter(ABC):
                         f"sample {at + 1} has no {need}, which {self.family} models need",
                         where=f"model {self.name}",
                     )
+
+    def note(self, *sentences: str) -> None:
+        """Say of the weights what was taken although they are not whole; runs keep it."""
+        self.notes = (*self.notes, *sentences)
+        for sentence in sentences:
+            self.streams = tuple(
+                replace(spec, note=f"{spec.note} {sentence}".strip()) for spec in self.streams
+            )
 
     def to(self, device: torch.device) -> Self:
         """Move the model."""

@@ -13,12 +13,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from huggingface_hub import (
     HfApi,
     constants,
+    get_session,
+    hf_hub_download,
     scan_cache_dir,
     snapshot_download,
     try_to_load_from_cache,
@@ -46,6 +49,36 @@ _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 """Configuration, tokenizer and processor; never code or pickles."""
 
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+
+
+_CLOSED: ContextVar[bool] = ContextVar("closed", default=False)
+
+
+@contextmanager
+def closed_hub() -> Iterator[None]:
+    """Within it this thread asks the hub nothing: what tries to is an InputError.
+
+    For opening what lies here, whose files may name anything.
+    """
+    client: Any = get_session()
+    if _refuse not in client.event_hooks["request"]:
+        client.event_hooks = {
+            **client.event_hooks,
+            "request": [_refuse, *client.event_hooks["request"]],
+        }
+    token = _CLOSED.set(True)
+    try:
+        yield
+    finally:
+        _CLOSED.reset(token)
+
+
+def _refuse(request: object) -> None:
+    if _CLOSED.get():
+        raise InputError(
+            "names something on the hub that would be fetched",
+            hint="A model is opened from the files of its own directory only.",
+        )
 
 
 class CachedModel(NamedTuple):
@@ -136,6 +169,21 @@ def fetch_weights(model: HubModel) -> None:
             revision=model.revision,
             allow_patterns=[glob.escape(file) for file in wanted],
         )
+
+
+def fetch_file(what: str, name: str, file: str) -> Path:
+    """One file of a hub model, downloaded where it is not in the cache; InputError in one line."""
+    require_hub(what, name, file)
+    with _one_line_errors(name, None):
+        return Path(hf_hub_download(name, file))
+
+
+def hub_folder(what: str, name: str) -> Path:
+    """The small files of a hub model in one folder; InputError says of ``what`` it cannot be."""
+    try:
+        return find_model(name).folder
+    except InputError as error:
+        raise InputError(error.problem, where=f"{what} {name}", hint=error.hint) from error
 
 
 def cached_models() -> Iterator[CachedModel]:

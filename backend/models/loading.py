@@ -7,22 +7,28 @@ what its configuration asks for is bounded by the weights that are there.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import InputError
-from backend.models.hub import cached_models, fetch_weights, find_model
+from backend.models.configs import check_config, read_config, without_execution
+from backend.models.hub import cached_models, closed_hub, fetch_weights, find_model
+from backend.models.tokenizer_files import (
+    PROCESSOR_FILES,
+    TOKENIZER_FILES,
+    check_processor_files,
+    check_tokenizer_files,
+)
 from backend.models.weights import (
     CONFIG,
     StoredTensor,
     first_line,
     read_headers,
-    shortened,
+    require_plain,
     weight_files,
 )
 
@@ -30,46 +36,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-MAX_CONFIG_BYTES = 16 * 2**20
-
-_HOW_TO_RUN = frozenset(
-    {
-        "auto_map",
-        "custom_pipelines",
-        "custom_generate",
-        "experts_implementation",
-        "_experts_implementation",
-        "fusion_config",
-        "distributed_config",
-        "transformers_weights",
-        "_attn_implementation_internal",
-        "_attn_implementation_autoset",
-    }
-)
-"""Entries that say by whose code or from which files to run a model, not what it is: left out."""
-
-_ATTENTION = ("attn_implementation", "_attn_implementation")
-_ATTENTION_HERE = ("eager", "sdpa", None)  # any other name may be a kernel on the hub
-
-_TIMM_NAMES = ("architecture", "backbone")
-_TIMM_FILE = "checkpoint_path"  # timm would read whatever file it names
-
-_LAYER_COUNT = re.compile(r"(layers?|depths?|blocks|stages|experts)$")
-_FEW = 1024  # more layers than this must have weights
-_MOST_LABELS = 2**16
 _SHARED = 4  # tied weights are stored once and may stand in so many places
 _SMALL = 2**20
-
-_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
+_BUFFERS = 2**26  # numbers that a model may work out beside its weights
 
 
 @dataclass(frozen=True)
@@ -77,13 +46,17 @@ class Checkpoint:
     """A directory with config.json and safetensors, wherever it came from.
 
     ``name`` is what to call the model, ``config`` what config.json says, ``revision`` the hub's
-    commit (empty for a directory). Made by :func:`open_checkpoint`.
+    commit (empty for a directory). With ``allow_partial_weights`` weights are taken although
+    tensors are missing (they are then random, from seed 0), left over, of another shape, whole
+    numbers or not finite; ``notes`` says what was taken so. Made by :func:`open_checkpoint`.
     """
 
     name: str
     folder: Path
     config: dict[str, Any]
     revision: str = ""
+    allow_partial_weights: bool = False
+    notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def where(self) -> str:
@@ -122,72 +95,86 @@ class Checkpoint:
         ``model_class``: a class of transformers by name, or any other such class.
         ``ignored_keys``: patterns (searched for) of stored tensors that the model has no place for,
         or of its own that need not be stored. InputError names every other tensor that is missing,
-        unexpected, of another shape or not finite.
+        unexpected, of another shape, no real number or not finite. Names under a prefix that other
+        programs put before them are the model's own without it.
         """
         import torch
         import transformers
 
+        from backend.models.doors import Misfits, not_finite, other_types
+        from backend.models.reading import read_weights
+
         made: type[PreTrainedModel] = (
             getattr(transformers, model_class) if isinstance(model_class, str) else model_class
         )
+        ignored = re.compile("|".join(ignored_keys)) if ignored_keys else None
+
+        def judge(misfits: Misfits) -> None:
+            self.notes.extend(
+                misfits.judge(
+                    made.__name__,
+                    self.where,
+                    allow=self.allow_partial_weights,
+                    hint=f"It was saved as {self._saved_as}." if self._saved_as else "",
+                )
+            )
+
         config = self._model_config(made)
-        self._check_size(made, config)
-        model, info = self._guarded(
+        own = self._own_shapes(made, config)
+        wanted = {n: t for n, t in self.tensors.items() if not (ignored and ignored.search(n))}
+        judge(Misfits(types=other_types(wanted)))
+        model, misfits = self._guarded(
             "weights cannot be loaded",
-            lambda: made.from_pretrained(
-                self.folder,
-                config=config,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=dtype or torch.float32,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-                output_loading_info=True,
+            lambda: read_weights(
+                made,
+                config,
+                self.files,
+                own,
+                ignored,
+                dtype or torch.float32,
+                fill=self.allow_partial_weights,
             ),
         )
-        self._check_keys(made, info, re.compile("|".join(ignored_keys)) if ignored_keys else None)
-        broken = [name for name, p in model.named_parameters() if not bool(p.isfinite().all())]
-        if broken:
-            raise InputError(
-                f"weights are not finite in {shortened(broken)}",
-                where=self.where,
-                hint="The training that wrote them diverged, or the file is damaged.",
-            )
+        judge(misfits)
+        judge(Misfits(not_finite=not_finite(model)))
         loaded: PreTrainedModel = model.eval()
         return loaded
 
-    def processor(self) -> Any:
-        """The processor that was saved with it; InputError where there is none."""
+    def processor(self, processor_class: Any = None) -> Any:
+        """The processor that was saved with it; InputError where there is none.
+
+        ``processor_class``: a class of transformers; by default the one that the files name.
+        """
         from transformers import AutoProcessor, ProcessorMixin
 
-        self._require_file(_PROCESSOR_FILES, "processor")
-        self._require_file(_TOKENIZER_FILES, "tokenizer")
-        self._refuse_audio_tokenizer()
-        made = self._local("processor", AutoProcessor.from_pretrained)
+        _require_file(self.folder, PROCESSOR_FILES, "processor", self.where)
+        _require_file(self.folder, TOKENIZER_FILES, "tokenizer", self.where)
+        made = self._local("processor", (processor_class or AutoProcessor).from_pretrained)
         if not isinstance(made, ProcessorMixin):
             raise InputError(
                 f"{self.model_type} models need a processor, there is only a {type(made).__name__}",
                 where=self.where,
                 hint="Save the model's processor beside it with save_pretrained.",
             )
+        _require_words(made.tokenizer, self.where)
         return made
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that was saved with it; InputError where there is none."""
         from transformers import AutoTokenizer
 
-        self._require_file(_TOKENIZER_FILES, "tokenizer")
-        made: PreTrainedTokenizerBase = self._local("tokenizer", AutoTokenizer.from_pretrained)
-        return made
+        return local_tokenizer(self.folder, self.where, AutoTokenizer.from_pretrained)
 
     def image_processor(self) -> Any:
         """The image processor that was saved with it; InputError where there is none."""
         from transformers import AutoImageProcessor
 
-        self._require_file(_PROCESSOR_FILES, "image processor")
+        _require_file(self.folder, PROCESSOR_FILES, "image processor", self.where)
         return self._local("image processor", AutoImageProcessor.from_pretrained)
 
     def _local(self, what: str, load: Callable[..., Any]) -> Any:
+        check_processor_files(self.folder, self.where)
+        check_tokenizer_files(self.folder, self.where)
         return self._guarded(
             f"the {what} cannot be opened",
             lambda: load(str(self.folder), local_files_only=True, trust_remote_code=False),
@@ -195,29 +182,7 @@ class Checkpoint:
 
     def _guarded(self, problem: str, load: Callable[[], Any]) -> Any:
         """What ``load`` makes of the checkpoint's files; whatever it raises is the files' fault."""
-        try:
-            return load()
-        except InputError:
-            raise
-        except Exception as error:  # the libraries raise anything, tokenizers a bare Exception
-            raise InputError(
-                f"{problem} ({type(error).__name__}: {first_line(error)})", where=self.where
-            ) from error
-
-    def _require_file(self, names: Sequence[str], what: str) -> None:
-        if not any((self.folder / name).is_file() for name in names):
-            raise InputError(
-                f"has no {what}: none of {', '.join(names)} is there",
-                where=self.where,
-                hint=f"Save the model's {what} into the same directory with save_pretrained.",
-            )
-
-    def _refuse_audio_tokenizer(self) -> None:
-        """A processor may name another model as its audio tokenizer, which would be fetched."""
-        path = self.folder / _PROCESSOR_FILES[0]
-        named = path.is_file() and "audio_tokenizer" in _read_json(path, self.where)
-        if named or (self.folder / "audio_tokenizer_config.json").exists():
-            raise InputError("processors with an audio tokenizer are not opened", where=self.where)
+        return guarded(self.where, problem, load)
 
     def _model_config(self, model_class: type[PreTrainedModel]) -> PreTrainedConfig:
         config_class: Any = model_class.config_class
@@ -226,47 +191,34 @@ class Checkpoint:
             lambda: config_class.from_dict(without_execution(self.config)),
         )
 
-    def _check_size(self, model_class: type[PreTrainedModel], config: PreTrainedConfig) -> None:
-        """Refuse what the configuration would build beyond the weights; nothing is allocated."""
+    def _own_shapes(
+        self, model_class: type[PreTrainedModel], config: PreTrainedConfig
+    ) -> dict[str, tuple[int, ...]]:
+        """{name: shape} of what the configuration describes; nothing of it is allocated.
+
+        InputError where that is more than the weights hold.
+        """
         import torch
 
-        def parameters() -> int:
+        def described() -> torch.nn.Module:
             with torch.device("meta"):
-                return sum(p.numel() for p in model_class(config).parameters())
+                return model_class(config)
 
-        described = self._guarded(
-            f"{CONFIG} does not describe a {model_class.__name__}", parameters
-        )
+        model = self._guarded(f"{CONFIG} does not describe a {model_class.__name__}", described)
         stored = sum(tensor.count for tensor in self.tensors.values())
-        if described > _SHARED * stored + _SMALL:
-            raise InputError(
-                f"{CONFIG} describes a model of {described:,} numbers, the weights hold {stored:,}",
-                where=self.where,
-            )
-
-    def _check_keys(
-        self,
-        model_class: type[PreTrainedModel],
-        info: dict[str, Any],
-        ignored: re.Pattern[str] | None,
-    ) -> None:
-        name = model_class.__name__
-        shapes = {
-            f"{key} ({_shape(stored)} stored, {_shape(own)} in the model)"
-            for key, stored, own in info["mismatched_keys"]
-        }
-        for keys, problem in (
-            (info["missing_keys"], f"weights lack what a {name} needs: "),
-            (info["unexpected_keys"], f"weights hold what a {name} has no place for: "),
-            (shapes, f"weights do not have the shapes of a {name}: "),
+        parameters = sum(p.numel() for p in model.parameters())
+        buffers = sum(b.numel() for b in model.buffers())
+        for numbers, most in (
+            (parameters, _SHARED * stored + _SMALL),
+            (buffers, _SHARED * stored + _BUFFERS),
         ):
-            named = sorted(key for key in keys if not (ignored and ignored.search(key)))
-            if named:
+            if numbers > most:
                 raise InputError(
-                    f"{problem}{shortened(named)}",
+                    f"{CONFIG} describes a model of {numbers:,} numbers, the weights hold "
+                    f"{stored:,}",
                     where=self.where,
-                    hint=f"It was saved as {self._saved_as}." if self._saved_as else "",
                 )
+        return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
     @property
     def _saved_as(self) -> str:
@@ -279,12 +231,14 @@ def open_checkpoint(
     *,
     revision: str | None = None,
     accept: Callable[[str], object] | None = None,
+    allow_partial_weights: bool = False,
 ) -> Checkpoint:
     """The checkpoint of a directory or, at ``revision``, of a model hub id.
 
-    ``accept(model_type)`` may raise before any weights are looked at or downloaded. InputError
-    tells in one line what is wrong: that it cannot be reached, is no checkpoint, or has weights
-    that no safetensors file holds whole.
+    ``accept(model_type)`` may raise before any weights are looked at or downloaded.
+    ``allow_partial_weights``: see :class:`Checkpoint`. InputError tells in one line what is wrong:
+    that it cannot be reached, is no checkpoint, or has weights that no safetensors file holds
+    whole.
     """
     folder = Path(name)
     where = f"model {name}"
@@ -295,32 +249,22 @@ def open_checkpoint(
     if folder.is_file():
         raise InputError("is a file", where=where, hint="Give the directory with config.json.")
     if folder.is_dir():
-        checkpoint = Checkpoint(folder.resolve().name, folder, read_config(folder, name))
+        checkpoint = Checkpoint(
+            folder.resolve().name,
+            folder,
+            read_config(folder, name),
+            allow_partial_weights=allow_partial_weights,
+        )
         if accept is not None:
             accept(checkpoint.model_type)
         return _checked(checkpoint)
     model = find_model(name, revision)
-    checkpoint = Checkpoint(name, model.folder, read_config(model.folder, name), model.revision)
+    config = read_config(model.folder, name)
+    checkpoint = Checkpoint(name, model.folder, config, model.revision, allow_partial_weights)
     if accept is not None:
         accept(checkpoint.model_type)
     fetch_weights(model)
     return _checked(checkpoint)
-
-
-def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """What config.json of a checkpoint directory says; it has a ``model_type``."""
-    where = f"model {name}"
-    path = folder / CONFIG
-    if not path.is_file():
-        raise InputError(
-            f"is not a checkpoint directory (no {CONFIG} in it)",
-            where=where,
-            hint="Give a directory that `fusionscope train` or save_pretrained wrote, or a hub id.",
-        )
-    config = _read_json(path, where)
-    if not isinstance(config.get("model_type"), str):
-        raise InputError(f"{CONFIG} has no model_type", where=where)
-    return config
 
 
 def checkpoint_digest(folder: Path) -> str:
@@ -332,17 +276,57 @@ def checkpoint_digest(folder: Path) -> str:
     return _digest([folder / CONFIG, *weight_files(folder, f"model {folder}")])
 
 
-def without_execution(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without what says how to run the model, in all its parts.
+def guarded(where: str, problem: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` makes of untrusted files, with the hub closed.
 
-    Of attention implementations only those of torch and transformers themselves stay.
+    Whatever it raises is the files' fault, and an InputError.
     """
-    cleaned: dict[str, Any] = {}
-    for key, value in config.items():
-        if key in _HOW_TO_RUN or (key in _ATTENTION and value not in _ATTENTION_HERE):
-            continue
-        cleaned[key] = without_execution(value) if isinstance(value, dict) else value
-    return cleaned
+    try:
+        with closed_hub():
+            return load()
+    except InputError as error:
+        raise error if error.where else error.within(where) from error
+    except Exception as error:  # the libraries raise anything, tokenizers a bare Exception
+        raise InputError(
+            f"{problem} ({type(error).__name__}: {first_line(error)})", where=where
+        ) from error
+
+
+def local_tokenizer(folder: Path, where: str, load: Callable[..., Any]) -> PreTrainedTokenizerBase:
+    """What ``load`` (a ``from_pretrained``) makes of a directory's tokenizer.
+
+    InputError where the directory has none, where it knows no words, and for what
+    :mod:`backend.models.tokenizer_files` refuses.
+    """
+    require_plain(folder, where)
+    _require_file(folder, TOKENIZER_FILES, "tokenizer", where)
+    check_tokenizer_files(folder, where)
+    made: PreTrainedTokenizerBase = guarded(
+        where,
+        "the tokenizer cannot be opened",
+        lambda: load(str(folder), local_files_only=True, trust_remote_code=False),
+    )
+    _require_words(made, where)
+    return made
+
+
+def _require_words(tokenizer: Any, where: str) -> None:
+    """transformers makes up a tokenizer of special tokens alone where there is no vocabulary."""
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise InputError(
+            "its tokenizer knows no words, so that every text would read alike",
+            where=where,
+            hint="Save the tokenizer's vocabulary (tokenizer.json, vocab.txt) beside the weights.",
+        )
+
+
+def _require_file(folder: Path, names: Sequence[str], what: str, where: str) -> None:
+    if not any((folder / name).is_file() for name in names):
+        raise InputError(
+            f"has no {what}: none of {', '.join(names)} is there",
+            where=where,
+            hint=f"Save the model's {what} into the same directory with save_pretrained.",
+        )
 
 
 @dataclass(frozen=True)
@@ -396,63 +380,8 @@ def _at_hand(unread: Checkpoint) -> AtHand:
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
     """The same, once its files are whole and its configuration is of a size with them."""
-    if any(key == "quantization_config" and value for key, value in _entries(checkpoint.config)):
-        raise InputError(
-            "quantized weights are not opened",
-            where=checkpoint.where,
-            hint="Take the model they were made from.",
-        )
-    for key, value in _entries(checkpoint.config):
-        elsewhere = key in _TIMM_NAMES and isinstance(value, str) and ":" in value
-        if value and (elsewhere or key == _TIMM_FILE):
-            raise InputError(
-                f"{CONFIG} takes a part of the model from elsewhere ({key}: {str(value)[:80]!r})",
-                where=checkpoint.where,
-                hint="A model is opened from the files of its own directory only.",
-            )
-    most = max(_FEW, len(checkpoint.tensors))
-    for key, count in _counts(checkpoint.config):
-        limit = most if _LAYER_COUNT.search(key) else _MOST_LABELS
-        if count > limit:
-            raise InputError(
-                f"{CONFIG} asks for {key} = {count:,}, the weights hold "
-                f"{len(checkpoint.tensors):,} tensors",
-                where=checkpoint.where,
-            )
+    check_config(checkpoint.config, len(checkpoint.tensors), checkpoint.where)
     return checkpoint
-
-
-def _counts(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Every whole number by which modules or labels are multiplied, with its name."""
-    for key, value in _entries(config):
-        if key == "num_labels" or _LAYER_COUNT.search(key):
-            for count in value if isinstance(value, list) else [value]:
-                if isinstance(count, int | float) and count > 0:
-                    yield key, int(min(count, 10**18))
-
-
-def _entries(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every entry of a configuration and of its parts, however deep."""
-    waiting = [config]
-    while waiting:
-        for key, value in waiting.pop().items():
-            yield key, value
-            if isinstance(value, dict):
-                waiting.append(value)
-
-
-def _read_json(path: Path, where: str) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise InputError(f"{path.name} is larger than a configuration can be", where=where)
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except InputError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name} is broken ({first_line(error)})", where=where) from error
-    if not isinstance(read, dict):
-        raise InputError(f"{path.name} is broken (not a mapping)", where=where)
-    return read
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -461,7 +390,3 @@ def _digest(files: Sequence[Path]) -> str:
         with path.open("rb") as file:
             state.update(hashlib.file_digest(file, "sha256").digest())
     return state.hexdigest()[:16]
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape)) or "a number"

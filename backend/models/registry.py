@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Protocol, cast
 
 from backend.errors import InputError
+from backend.models.encoders import Encoders, named_encoders
 
 if TYPE_CHECKING:
     from backend.models.adapter import Adapter
@@ -50,6 +51,10 @@ FAMILIES: dict[str, Family] = {
         ".dual_stream.adapter:DualStream",
         "Our own: a text and a vision encoder with co-attention at chosen layers.",
     ),
+    "fusionscope-encoders": Family(
+        ".families.side_by_side:SideBySide",
+        "A text and a vision encoder side by side, or one of them alone; nothing joins them.",
+    ),
     "clip": Family(
         ".families.clip:Clip",
         "Two towers that meet in a contrastive loss.",
@@ -70,6 +75,10 @@ FAMILIES: dict[str, Family] = {
         ".families.chinese_clip:ChineseClip",
         "CLIP's image tower beside a Chinese BERT.",
     ),
+    "align": Family(
+        ".families.align:Align",
+        "A convolutional tower and a BERT that meet in a contrastive loss.",
+    ),
     "lxmert": Family(
         ".families.lxmert:Lxmert",
         "Text and image regions that meet in cross-attention modules which both share.",
@@ -77,6 +86,10 @@ FAMILIES: dict[str, Family] = {
     "vilt": Family(
         ".families.vilt:Vilt",
         "One transformer over words and patches together.",
+    ),
+    "visual_bert": Family(
+        ".families.visual_bert:VisualBert",
+        "One transformer over words and image regions together.",
     ),
     "idefics": Family(
         ".families.idefics:Idefics",
@@ -86,13 +99,61 @@ FAMILIES: dict[str, Family] = {
         ".families.blip2:Blip2",
         "Learned queries read the image and are handed to a language model.",
     ),
+    "instructblip": Family(
+        ".families.instructblip:InstructBlip",
+        "BLIP-2 whose queries read the text, too.",
+    ),
+    "blip": Family(
+        ".families.blip:Blip",
+        "A text that reads an image tower in every block, to match or to go on.",
+    ),
     "llava": Family(
         ".families.llava:Llava",
         "An image tower's tokens among the words of a language model.",
     ),
+    "llava_next": Family(
+        ".families.llava_next:LlavaNext",
+        "LLaVA with an overview and tiles of an image.",
+    ),
+    "llava_onevision": Family(
+        ".families.llava_next:LlavaOnevision",
+        "LLaVA with tiles of one image, or several images whole.",
+    ),
     "paligemma": Family(
         ".families.paligemma:PaliGemma",
         "Image tokens before a prompt, in a language model that reads both ways there.",
+    ),
+    "gemma3": Family(
+        ".families.gemma3:Gemma3",
+        "A tower's patches averaged into tokens that see each other both ways.",
+    ),
+    "qwen2_vl": Family(
+        ".families.qwen_vl:Qwen2VL",
+        "Images of any shape, a square of patches as a token of the language model.",
+    ),
+    "qwen2_5_vl": Family(
+        ".families.qwen_vl:Qwen25VL",
+        "Qwen2-VL with a tower that attends within windows.",
+    ),
+    "qwen3_vl": Family(
+        ".families.qwen_vl:Qwen3VL",
+        "Qwen-VL whose language model is given early layers of the tower, too.",
+    ),
+    "idefics3": Family(
+        ".families.shuffled:Idefics3",
+        "Tiles of an image, a square of patches as a token of the language model.",
+    ),
+    "smolvlm": Family(
+        ".families.shuffled:SmolVLM",
+        "Idefics 3 at a small size.",
+    ),
+    "internvl": Family(
+        ".families.shuffled:InternVL",
+        "Tiles and a thumbnail, a square of patches as a token of the language model.",
+    ),
+    "mllama": Family(
+        ".families.mllama:Mllama",
+        "Llama 3.2 Vision: gated cross-attention blocks among those of a language model.",
     ),
     "whisper": Family(
         ".families.whisper:Whisper",
@@ -120,7 +181,7 @@ def family_class(model_type: str, where: str) -> Loads:
     available = families()
     if model_type not in available:
         raise InputError(
-            f"models of type {model_type!r} are not supported",
+            f"models of type {model_type[:80]!r} are not supported",
             where=where,
             hint=f"Supported: {', '.join(available)}. A new family is one file and one line, here "
             f"or in a package of its own (entry point {GROUP}): docs/new-family.md.",
@@ -137,27 +198,61 @@ def family_class(model_type: str, where: str) -> Loads:
     return cast(Loads, made)
 
 
-def open_model(name: str, *, revision: str | None = None, device: str = "cpu") -> Adapter:
-    """Open a checkpoint directory or a model of the hub, on a device.
+def open_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    allow_partial_weights: bool = False,
+) -> Adapter:
+    """Open a checkpoint directory, a model of the hub, or encoders by name, on a device.
 
-    ``revision`` is a branch, tag or commit of the hub. InputError says in one line why it cannot
-    be opened.
+    ``revision`` is a branch, tag or commit of the hub; encoders by name are written as
+    :mod:`backend.models.encoders` says. ``allow_partial_weights``: see
+    :class:`backend.models.loading.Checkpoint`; what was taken is in the streams' notes. InputError
+    says in one line why it cannot be opened.
     """
     from backend.models.devices import choose_device
-    from backend.models.loading import open_checkpoint
+    from backend.models.loading import guarded, open_checkpoint
+    from backend.models.trial import take_sample
 
+    encoders = named_encoders(name)
+    if encoders is not None:
+        if revision is not None:
+            raise InputError(
+                "encoders that are named one by one have no revision",
+                where=f"model {name}",
+                hint="Leave out `revision`.",
+            )
+        return _side_by_side(encoders, device, allow_partial_weights)
     chosen = choose_device(device)
     where = f"model {name}"
     checkpoint = open_checkpoint(
-        name, revision=revision, accept=lambda model_type: family_class(model_type, where)
+        name,
+        revision=revision,
+        accept=lambda model_type: family_class(model_type, where),
+        allow_partial_weights=allow_partial_weights,
     )
     for model_type, sentence in shadowed().items():
         if model_type == checkpoint.model_type:
             _log.warning(sentence)
-    adapter = family_class(checkpoint.model_type, where).load(checkpoint)
+    family = family_class(checkpoint.model_type, where)
+    adapter: Adapter = guarded(where, "cannot be opened", lambda: family.load(checkpoint))
+    guarded(where, "cannot take a sample", lambda: take_sample(adapter))
     adapter.digest, adapter.revision = checkpoint.digest, checkpoint.revision
     adapter.folder = checkpoint.folder
+    adapter.note(*checkpoint.notes)
     return adapter.to(chosen)
+
+
+def _side_by_side(encoders: Encoders, device: str, allow_partial_weights: bool) -> Adapter:
+    """Released encoders as one model; their common checkpoint lies there as long as it does."""
+    from backend.models.families.side_by_side import open_encoders
+
+    folder, handle = open_encoders(encoders, allow_partial_weights=allow_partial_weights)
+    adapter = open_model(str(folder), device=device)
+    adapter.handle = handle
+    return adapter
 
 
 def _plugins() -> list[EntryPoint]:

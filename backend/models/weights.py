@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path, PurePosixPath
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from backend.errors import InputError
 
@@ -18,6 +20,12 @@ INDEX = "model.safetensors.index.json"
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 _LFS = b"version https://git-lfs.github.com/spec/"
+_PAGE = re.compile(rb"\s*<(!doctype|html|\?xml|head)", re.IGNORECASE)
+_PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+_BEGINNING = 512
+_LONGEST_NAME = 200
+_MOST_HEADER_BYTES = 100_000_000  # of the format itself
+_MOST_INDEX_BYTES = 64 * 2**20
 _HINT = "A checkpoint is what save_pretrained writes: config.json and model.safetensors."
 
 
@@ -34,12 +42,34 @@ class StoredTensor:
         return prod(self.shape)
 
 
+def require_plain(folder: Path, where: str) -> None:
+    """InputError where anything beside the weights is neither a file nor a directory.
+
+    Opening a pipe or a device would wait, or never end. Links are followed: the hub's cache is made
+    of them; one that leads nowhere is no file.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot be looked into ({error.strerror})", where=where) from error
+    for path in entries:
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{path.name} is a pipe, a socket or a device, no file", where=where)
+
+
 def weight_files(folder: Path, where: str) -> tuple[Path, ...]:
     """The safetensors files that make up the weights of a checkpoint directory.
 
     ``model.safetensors``, else the files that ``model.safetensors.index.json`` names. InputError
     where there are none, or one that is named is missing or is no plain name of this directory.
     """
+    for name in (SINGLE, INDEX):
+        if (folder / name).is_dir():
+            raise InputError(f"{name} is a directory, no file", where=where)
     if (folder / SINGLE).is_file():
         return (folder / SINGLE,)
     if not (folder / INDEX).is_file():
@@ -59,19 +89,23 @@ def weight_files(folder: Path, where: str) -> tuple[Path, ...]:
 def shard_names(index: Path, where: str) -> list[str]:
     """The files that an index names, each a plain name in the index's own directory."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if index.stat().st_size > _MOST_INDEX_BYTES:
+            raise InputError(f"{INDEX} is larger than an index can be", where=where)
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{INDEX} is broken or has no weight_map", where=where) from error
-    for name in names:
+    for name in named:
         plain = isinstance(name, str) and "\\" not in name and PurePosixPath(name).name == name
         if not plain or not name.endswith(".safetensors"):
             raise InputError(
                 f"{INDEX} names {str(name)[:80]!r}, which is no safetensors file of this directory",
                 where=where,
             )
-    if not names:
+    if not named:
         raise InputError(f"{INDEX} names no files", where=where)
-    return names
+    return sorted(set(named))
 
 
 def no_weights(names: Collection[str], where: str) -> InputError:
@@ -95,29 +129,30 @@ def no_weights(names: Collection[str], where: str) -> InputError:
 def read_headers(files: Collection[Path], where: str) -> dict[str, StoredTensor]:
     """{name: shape and type} of every tensor; nothing but the headers is read.
 
-    InputError names the file that is a git-lfs pointer, cut short, or otherwise no safetensors.
+    InputError names the file that is a git-lfs pointer, a page of the web, a pickle, empty, cut
+    short, or otherwise no safetensors, and a name that is stored twice.
     """
     tensors: dict[str, StoredTensor] = {}
     for path in files:
         try:
             with path.open("rb") as file:
-                pointer = file.read(len(_LFS)) == _LFS
+                begun = file.read(_BEGINNING)
         except OSError as error:
             raise InputError(
                 f"{path.name} cannot be read ({error.strerror})", where=where
             ) from error
-        if pointer:
-            raise InputError(
-                f"{path.name} is a git-lfs pointer, not the weights",
-                where=where,
-                hint="Run `git lfs pull` there, or give the hub id instead.",
-            )
+        _refuse_other(path.name, begun, where)
         try:
             with safe_open(path, "numpy") as stored:
                 for name in stored.keys():  # noqa: SIM118 -- not a mapping
+                    if name in tensors:
+                        raise InputError(f"{name[:80]} is stored in two files", where=where)
                     slices = stored.get_slice(name)
                     tensors[name] = StoredTensor(tuple(slices.get_shape()), slices.get_dtype())
-        except (SafetensorError, OSError) as error:
+            _refuse_twice(path, begun, where)
+        except InputError:
+            raise
+        except Exception as error:  # of the library's own kinds, and whatever its numbers overflow
             raise InputError(
                 f"{path.name} is cut short or no safetensors file ({first_line(error)})",
                 where=where,
@@ -128,9 +163,53 @@ def read_headers(files: Collection[Path], where: str) -> dict[str, StoredTensor]
     return tensors
 
 
+def _refuse_other(name: str, begun: bytes, where: str) -> None:
+    """InputError where a file's first bytes say that it is of another kind."""
+    if not begun:
+        raise InputError(f"{name} is empty", where=where, hint="Copy or download it again.")
+    if begun.startswith(_LFS):
+        raise InputError(
+            f"{name} is a git-lfs pointer, not the weights",
+            where=where,
+            hint="Run `git lfs pull` there, or give the hub id instead.",
+        )
+    if _PAGE.match(begun):
+        raise InputError(
+            f"{name} is a page of the web, not the weights",
+            where=where,
+            hint="Download the file itself: a page came instead, often one that asks to log in.",
+        )
+    if begun.startswith(_PICKLE) and begun[8:9] != b"{":  # a length may begin like one
+        raise InputError(
+            f"{name} is a pickle or zip file, which could run code when opened",
+            where=where,
+            hint="Convert it to safetensors where you trust it, then save_pretrained.",
+        )
+
+
+def _refuse_twice(path: Path, begun: bytes, where: str) -> None:
+    """InputError where a header names a tensor twice, of which readers take one or the other."""
+    length = int.from_bytes(begun[:8], "little")
+    with path.open("rb") as file:
+        file.seek(8)
+        header = file.read(min(length, _MOST_HEADER_BYTES))
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{path.name} names {twice[:80]} twice", where=where)
+        return dict(pairs)
+
+    json.loads(header, object_pairs_hook=once)
+
+
 def shortened(names: Collection[str], most: int = 3) -> str:
-    """``a, b, c and 12 more``."""
-    shown = ", ".join(list(names)[:most])
+    """``a, b, c and 12 more``; a name that is longer than any is cut, and says so."""
+    shown = ", ".join(
+        name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+        for name in list(names)[:most]
+    )
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 

@@ -26,3 +26,14 @@ def nearest_samples(vectors: object, k: int, name: str = "vectors") -> NDArray[n
     rows = (layer.data * np.sqrt(layer.n)).astype(np.float32)
     squares = np.einsum("ij,ij->i", rows, rows)
     return nearest_rows(rows, squares, rows, k, np.arange(layer.n))[0]
+
+
+def changed_share(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share of the k neighbours in each row of ``before`` that ``after`` lacks: (m,) in 0..1.
+
+    Both (m, k), no name twice in a row; their order does not count. 0.4 of 10 neighbours is that 4
+    of them are others than before.
+    """
+    shared = (before[:, :, None] == after[:, None, :]).sum(axis=(1, 2))
+    share: NDArray[np.float64] = (before.shape[1] - shared) / before.shape[1]
+    return share

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.data.base import SPLIT_NAMES
+from backend.data.splits import usual
 from backend.progress import SILENT, Progress
 from backend.search.pruning import Pruning, read_epochs
 from backend.search.trial import Outcome, SearchState, Trial
@@ -137,7 +137,7 @@ def split_score(run: Run, split: str) -> float:
     """
     metrics = {task.name: task.metric for task in run.manifest.tasks}
     rows = run.scores()
-    own = rows["metric"].eq(rows["task"].map(metrics)) & rows["split"].isin(SPLIT_NAMES[split])
+    own = rows["metric"].eq(rows["task"].map(metrics)) & rows["split"].map(usual).eq(split)
     values = rows["value"][own].dropna()
     return float(values.mean()) if len(values) else float("nan")
 

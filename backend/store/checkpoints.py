@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+
+from backend.store.wall import FAULTS, MAX_JSON_BYTES, parsed, regular
 
 
 def checkpoint_problems(directory: Path) -> Iterator[tuple[Path, str]]:
@@ -21,15 +22,17 @@ def checkpoint_problems(directory: Path) -> Iterator[tuple[Path, str]]:
 
 def _safetensors_problem(path: Path) -> str:
     """What is wrong with the file's layout: 8 bytes of header length, JSON header, then data."""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        if size < 8 or length > size - 8:
-            return "truncated safetensors header"
-        try:
-            header = json.loads(handle.read(length))
-        except ValueError:
+    try:
+        size = regular(path).st_size
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if size < 8 or length > size - 8:
+                return "truncated safetensors header"
+            header = parsed(handle.read(min(length, MAX_JSON_BYTES + 1)), str(path))
+        if not isinstance(header, dict):
             return "unreadable safetensors header"
-    tensors = [value for key, value in header.items() if key != "__metadata__"]
-    end = max((value["data_offsets"][1] for value in tensors), default=0)
+        tensors = [value for key, value in header.items() if key != "__metadata__"]
+        end = max((int(value["data_offsets"][1]) for value in tensors), default=0)
+    except (*FAULTS, LookupError, TypeError):
+        return "unreadable safetensors header"
     return "" if size == 8 + length + end else f"{size} bytes, expected {8 + length + end}"

@@ -59,7 +59,7 @@ class Connection:
         # file") for most faults, and for some the error of a wrong parameter with the file's name.
         return (
             type(error) is duckdb.Error
-            or isinstance(error, duckdb.IOException)
+            or isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException)
             or (isinstance(error, duckdb.InvalidInputException) and str(self.store) in str(error))
         )
 

@@ -25,8 +25,15 @@ class TableContents(Protocol):
         """Sorted keys of what is there; a table without a key that is there has the key ""."""
         ...
 
+    def place(self, kind: Kind, key: str) -> str:
+        """What an error names for the table of a key: its file, or its place in a packed one."""
+        ...
+
     def table(self, kind: Kind, key: str) -> pa.Table:
-        """All rows under a key, with exactly the kind's columns; InputError says what is wrong."""
+        """All rows under a key, with exactly the kind's columns; InputError says what is wrong.
+
+        What the rows say is not looked at; see :meth:`backend.store.holder.TableHolder.rows`.
+        """
         ...
 
     def add(self, kind: Kind, key: str, table: pa.Table) -> None:

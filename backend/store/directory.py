@@ -9,21 +9,22 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 
-from backend.errors import InputError
+from backend.errors import InputError, printable
 from backend.store import tables
+from backend.store.checks import Scope, row_faults, sample_faults
 from backend.store.compare import nearest
 from backend.store.connection import Connection, identifier, sql_type
 from backend.store.index import WORTH_WRITING, Entry, Identity, entry_of, read_index, write_index
-from backend.store.kinds import SCORES, Kind
+from backend.store.kinds import SCORES, Kind, kinds_of
+from backend.store.looked_through import File, LookedThrough, state_of
 from backend.store.manifest import Manifest
 from backend.store.pair import RunPair, stored_pairs
-from backend.store.paths import StorePaths, check_id, inside, parquet_keys
+from backend.store.paths import StorePaths, check_id, inside, is_id, names_in, parquet_keys
 from backend.store.run import Run
 from backend.store.run_files import RunFiles
 from backend.store.source import (
@@ -37,18 +38,10 @@ from backend.store.source import (
     no_rows,
 )
 from backend.store.table_files import PairTables
+from backend.store.wall import FAULTS
 
-_READERS = 4
 _SETTLED_NS = 1_000_000_000
 """How long after its last change a folder's time says that nothing has changed since."""
-
-
-class _File(NamedTuple):
-    """A file to ask from, the columns that it must have, and those to look through first."""
-
-    path: Path
-    schema: pa.Schema
-    looked_through: tuple[str, ...]
 
 
 class DirectorySource:
@@ -62,14 +55,16 @@ class DirectorySource:
         self._runs = self._resolved.root / "runs"
         self._lock = threading.Lock()
         self._listing: Listing | None = None
-        self._intact: set[str] = set()
+        self._looked_through = LookedThrough()
+        self._whole: set[str] = set()
+        self._scopes: dict[str, tuple[str, Scope]] = {}
         self._keys: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     # Runs
 
     def run_ids(self) -> tuple[str, ...]:
         """Sorted ids of all finished runs, the broken ones too."""
-        return tuple(sorted(self._identities()))
+        return tuple(sorted(filter(is_id, self._identities())))
 
     def run(self, run_id: str) -> Run:
         """Open one run; InputError names the near ids for one that does not exist."""
@@ -95,7 +90,7 @@ class DirectorySource:
 
     def version(self, run_id: str) -> str:
         """Identity of the run's run.json; empty where there is none."""
-        return _version(f"{self._runs}/{check_id(run_id)}/run.json")
+        return state_of(f"{self._runs}/{check_id(run_id)}/run.json")
 
     def listing(self) -> Listing:
         """Every run as it is now; the same object for as long as nothing changed."""
@@ -122,31 +117,31 @@ class DirectorySource:
                     entry = self._entry(run_id, identities[run_id])
                     fresh += 1
                 listed.append(entry)
-            except InputError as error:
-                if self.version(run_id):  # else it was deleted meanwhile
-                    broken.append(BrokenRun(run_id, str(error)))
+            except FAULTS as error:
+                if state_of(f"{self._runs}/{run_id}/run.json"):  # else it was deleted meanwhile
+                    closed = isinstance(error.__cause__ or error, PermissionError)
+                    broken.append(BrokenRun(printable(run_id), _reason(error), closed))
         if fresh >= WORTH_WRITING:
             write_index(self.path, listed)
         return Listing(tuple(listed), tuple(broken))
 
     def _identities(self) -> dict[str, Identity]:
         """Every directory that has a run.json: one without is work that is not finished."""
-        try:
-            directories = list(os.scandir(self.paths.runs))
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
         identities = {}
-        for entry in directories:
-            if entry.name.startswith(".") or not entry.is_dir():
-                continue
-            version = _version(f"{entry.path}/run.json")
+        folder = str(self.paths.runs)
+        for name in names_in(Path(folder)):
+            # A link that leads back to itself has a state, and is named where it is read.
+            version = "" if name.startswith(".") else state_of(f"{folder}/{name}/run.json")
             if version:
-                info = entry.stat()
-                identities[entry.name] = Identity(f"{info.st_ino}-{info.st_mtime_ns}", version)
+                inode, changed, _ = state_of(f"{folder}/{name}").rsplit("-", 2)
+                identities[name] = Identity(f"{inode}-{changed}", version)
         return identities
 
     def _entry(self, run_id: str, identity: Identity) -> Entry:
         run = self.run(run_id)
+        for kind in kinds_of("run"):
+            # Raises where a folder is closed, which nobody who asks for its tables is prepared for.
+            names_in(Path(f"{self._runs}/{run_id}/{kind.name}"))
         scores = run.table(SCORES)
         return entry_of(
             identity,
@@ -173,11 +168,11 @@ class DirectorySource:
         folder = f"{self._runs}/{check_id(owner)}/{kind.name}"
         if kind.keyed:
             return self._keys_in(folder)
-        return ("",) if os.path.exists(f"{folder}.parquet") else ()  # noqa: PTH110
+        return ("",) if os.path.lexists(f"{folder}.parquet") else ()
 
     def _keys_in(self, folder: str) -> tuple[str, ...]:
         """The keys in a folder, listed again only where it has changed."""
-        state = _version(folder)
+        state = state_of(folder)
         listed = self._keys.get(folder)
         if listed is not None and listed[0] == state:
             return listed[1]
@@ -189,10 +184,20 @@ class DirectorySource:
 
     def rows(self, kind: Kind, parts: Sequence[Part]) -> Rows:
         """The rows of some tables, owner by owner; what cannot be read is left out and named."""
-        files = [
-            _File(self._file(kind, part), kind.schema, tuple(kind.schema.names)) for part in parts
-        ]
-        usable, problems = self._usable(files)
+        files: list[File] = []
+        lost: list[str] = []
+        for part in parts:
+            try:
+                scope, about = self._scope(part.owner)
+                path = self._file(kind, part)
+            except InputError as error:
+                lost.append(str(error))
+                continue
+            faults = partial(row_faults, kind, scope=scope)
+            names = tuple(kind.schema.names)
+            files.append(File(path, kind.schema, names, faults, kind.whole, about))
+        usable, problems = self._looked_through.usable(files)
+        problems += lost
         if not usable:
             return no_rows(kind_columns(kind), problems)
         # .../<run>/<kind>/<key>.parquet, .../<run>/<kind>.parquet, comparisons/<pair>/<key>.parquet
@@ -208,7 +213,7 @@ class DirectorySource:
 
     def samples(self, entries: Iterable[Entry]) -> Rows:
         """The samples of runs; runs may have other tasks, and tasks of one name but other kinds."""
-        files: dict[tuple[bool, tuple[tuple[str, pa.DataType], ...]], list[_File]] = defaultdict(
+        files: dict[tuple[bool, tuple[tuple[str, pa.DataType], ...]], list[File]] = defaultdict(
             list
         )
         types: dict[str, set[pa.DataType]] = defaultdict(set)
@@ -217,31 +222,48 @@ class DirectorySource:
             schema = tables.stored_schema(entry.manifest)
             columns = tuple(name for name in schema.names if name != "thumbnail")
             labels = tuple((f.name, f.type) for f in schema if f.name.startswith("label_"))
+            faults = partial(sample_faults, schema, tasks=entry.manifest.tasks)
+            for name, kind in labels:
+                types[name].add(kind)
             run = RunFiles(self._resolved.run(entry.run_id), entry.manifest)
             try:
-                paths = run.sample_files()
+                own = [
+                    File(path, schema, columns, faults, about=entry.version)
+                    for path in run.sample_files()
+                ]
+                usable, lost = self._looked_through.usable(own)
+                problems += lost
+                state = " ".join(file.state for file in own)
+                if not lost and state not in self._whole:
+                    run.require_ids()
+                    self._whole.add(state)
             except InputError as error:  # the run was deleted since it was listed, or is broken
                 problems.append(str(error))
                 continue
-            files[entry.manifest.grouped, labels] += [
-                _File(path, schema, columns) for path in paths
-            ]
-            for name, kind in labels:
-                types[name].add(kind)
+            files[entry.manifest.grouped, labels] += usable
         selects: list[str] = []
         params: dict[str, list[str]] = {}
-        for (grouped, labels), own in files.items():
-            usable, faults = self._usable(own)
-            problems += faults
-            if usable:
+        for (grouped, labels), readable in files.items():
+            if readable:
                 name = f"files_samples_{len(params)}"
-                params[name] = [str(file.path) for file in usable]
+                params[name] = [str(file.path) for file in readable]
                 names = [label for label, _ in labels]
                 selects.append(_select_samples(names, types, name, grouped=grouped))
         if not selects:
             columns_of = {name: sql_type(min(kinds, key=str)) for name, kinds in types.items()}
             return no_rows(SAMPLE_COLUMNS | columns_of | {"thumbnail": "BLOB"}, problems)
         return Rows(f"({' UNION ALL BY NAME '.join(selects)})", params, tuple(problems))
+
+    def _scope(self, owner: str) -> tuple[Scope, str]:
+        """What the rows of a run, or of a pair, may speak of, and the identity of that."""
+        ids = owner.split("~")
+        version = " ".join(map(self.version, ids))
+        before = self._scopes.get(owner)
+        if before is None or before[0] != version:
+            runs = [self.run(run_id) for run_id in ids]
+            scope = runs[0].scope if len(runs) == 1 else self.pair(*runs).scope
+            before = self._scopes[owner] = (version, scope)
+        return before[1], version
 
     def _directory(self, kind: Kind, owner: str) -> Path:
         """The folder of a keyed kind; with ``.parquet`` the file of a single one."""
@@ -261,50 +283,12 @@ class DirectorySource:
         )
         return inside(directory.parent, file) if file.is_symlink() else file
 
-    def _usable(self, files: Sequence[_File]) -> tuple[list[_File], list[str]]:
-        """The files that are whole, and a line for each that is not.
 
-        DuckDB does not verify page checksums and turns flipped bits into other numbers, so every
-        page is read here first, once for as long as the file stays what it is.
-        """
-        states = [_state(file.path) for file in files]
-        unread = [at for at, state in enumerate(states) if state not in self._intact]
-        faults = [""] * len(files)
-        if unread:
-            with ThreadPoolExecutor(_READERS) as pool:
-                read = pool.map(_fault, [files[at] for at in unread])
-            for at, fault in zip(unread, read, strict=True):
-                faults[at] = fault
-                if not fault:
-                    self._intact.add(states[at])
-        usable = [file for file, fault in zip(files, faults, strict=True) if not fault]
-        return usable, [fault for fault in faults if fault]
-
-
-def _state(path: Path) -> str:
-    """The identity of a file; empty where there is none."""
-    return f"{path} {_version(str(path))}"
-
-
-def _fault(file: _File) -> str:
-    """Why a file cannot be asked from; empty if it is whole."""
-    try:
-        with tables.open_parquet(file.path) as opened:
-            schema = opened.schema_arrow
-        if schema.names != file.schema.names or schema.types != file.schema.types:
-            raise InputError("columns are not those of this version", where=str(file.path))
-        tables.verify_pages(file.path, file.looked_through)
-    except InputError as error:
+def _reason(error: BaseException) -> str:
+    """Why a run cannot be listed, in one line."""
+    if isinstance(error, InputError):
         return str(error)
-    return ""
-
-
-def _version(path: str) -> str:
-    try:
-        info = os.stat(path)  # noqa: PTH116 - thousands of them; a Path costs more than this
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    return f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
+    return str(InputError(f"cannot be read ({type(error).__name__}: {error})"))
 
 
 def _fit(entries: Mapping[str, Entry], identities: Mapping[str, Identity]) -> bool:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from backend.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
 
 # What file systems without hard links answer (exFAT, some network mounts).
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -41,51 +47,95 @@ def fsync_tree(root: Path) -> None:
         fsync_dir(Path(folder))
 
 
-_TEMPORARY = ".tmp-"
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}")
+_OLD_S = 3_600
+"""How old a file is whose writer is dead, where the system has no locks to tell."""
 
 
-def remove_leftovers(root: Path, before: float) -> None:
-    """Delete temporary files below ``root`` last written before a time: of writers that are dead.
+def remove_leftovers(folder: Path) -> tuple[Path, ...]:
+    """Delete the temporary files in a folder whose writers are dead; those that were deleted.
 
-    ``before`` in seconds since the epoch; a file is written in a moment, so that some seconds ago
-    will do.
+    A writer that lives holds its file locked. What may not be deleted is left where it is.
     """
-    for path in root.rglob(f"{_TEMPORARY}*"):
-        with contextlib.suppress(FileNotFoundError):  # its writer lives, and was faster
-            if path.stat().st_mtime < before:
-                path.unlink()
+    removed = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - thousands of them
+            if _TEMPORARY.match(name) and _is_left(folder / name):
+                with contextlib.suppress(FileNotFoundError):  # its writer lives, and was faster
+                    (folder / name).unlink()
+                    removed.append(folder / name)
+    return tuple(removed)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether nobody writes a temporary file, or what was made beside it, any more."""
+    own = path.with_name(path.name[: len(".tmp-") + 32])
+    if not own.exists():
+        return True
+    if sys.platform == "win32":
+        return own.stat().st_mtime < time.time() - _OLD_S
+    descriptor = os.open(own, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return own.stat().st_mtime < time.time() - _OLD_S
+    finally:
+        os.close(descriptor)
+    return True
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[Path]:
+    """Make a temporary file in a folder and hold it locked; it is gone afterwards."""
+    while True:
+        path = folder / f".tmp-{uuid.uuid4().hex}"
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.exists():  # else somebody took it for left over before it was locked
+            break
+        os.close(descriptor)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @contextmanager
 def published(final: Path, *, replace: bool = False, flush_name: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside ``final``; on success flush it and give it the final name.
+    """Yield a temporary file beside ``final``; on success flush it and give it the final name.
 
-    Readers skip the temporary name because it starts with a dot. Without ``replace`` an existing
-    ``final`` raises FileExistsError, also when another process makes it meanwhile. On an exception
-    the temporary file is removed and ``final`` is untouched. Without ``flush_name`` the content is
-    on disk but a power cut may take the name: for those who look whether it is there. What the
-    system refuses (a full disk, a missing permission) is an InputError that names ``final``.
+    The file is there and empty. Readers skip its name because it starts with a dot. Without
+    ``replace`` an existing ``final`` raises FileExistsError, also when another process makes it
+    meanwhile. On an exception the temporary file is removed and ``final`` is untouched; those of
+    writers that are dead are removed with it. Without ``flush_name`` the content is on disk but a
+    power cut may take the name, and dead ones stay: for those who look whether it is there. What
+    the system refuses (a full disk, a missing permission) is an InputError that names ``final``.
     """
-    temporary = final.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
         # Not the parents: a run that was deleted meanwhile must not come back as an empty one.
         final.parent.mkdir(exist_ok=True)
-        yield temporary
-        fsync_file(temporary)
-        if replace:
-            temporary.replace(final)
-        else:
-            _name_once(temporary, final)
         if flush_name:
-            fsync_dir(final.parent)
+            remove_leftovers(final.parent)
+        with _owned(final.parent) as temporary:
+            yield temporary
+            fsync_file(temporary)
+            if replace:
+                temporary.replace(final)
+            else:
+                _name_once(temporary, final)
+            if flush_name:
+                fsync_dir(final.parent)
     except FileExistsError:
         raise
     except OSError as error:
         raise InputError(
             f"cannot be written ({error.strerror or error})", where=str(final)
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _name_once(temporary: Path, final: Path) -> None:

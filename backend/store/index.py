@@ -28,8 +28,10 @@ from backend import __version__
 from backend.errors import InputError
 from backend.store.files import published
 from backend.store.manifest import Manifest
+from backend.store.pages import sizes
 from backend.store.scores import Score, own_scores, summary
 from backend.store.streams import StreamInfo, stream_summary
+from backend.store.wall import FAULTS, require_size
 from backend.types import StreamSpec
 
 log = logging.getLogger(__name__)
@@ -212,14 +214,15 @@ def _values(column: pa.Array) -> list[object]:
 def read_index(store: Path) -> Mapping[str, Entry]:
     """The entries of the store's index by run id; none where there is no index that fits."""
     try:
+        require_size(sizes(store / INDEX_NAME).decoded, (store / INDEX_NAME).stat().st_size, "")
         table = pq.read_table(store / INDEX_NAME, memory_map=False)
-    except (OSError, pa.ArrowException):
+        table.validate(full=True)
+        made_by = (table.schema.metadata or {}).get(b"fusionscope")
+        if made_by != __version__.encode() or not table.schema.equals(SCHEMA, check_metadata=False):
+            return {}
+        return {entry.run_id: entry for entry in entries_in(table)}
+    except (pa.ArrowException, *FAULTS):
         return {}  # missing or damaged: every run is read, and the index written anew
-    if not table.schema.equals(SCHEMA, check_metadata=False) or (
-        (table.schema.metadata or {}).get(b"fusionscope") != __version__.encode()
-    ):
-        return {}
-    return {entry.run_id: entry for entry in entries_in(table)}
 
 
 def write_index(store: Path, entries: Sequence[Entry]) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backend.types import LayerRef
 
@@ -21,6 +22,10 @@ Owner = Literal["run", "pair"]
 Side = Literal["", "_a", "_b"]
 Place = tuple[str, int, str]
 """Stream, layer and site as the tables write them."""
+
+MAX_EPOCH = 100_000
+MAX_STEP = 10**12
+MAX_LAYER = 9_999
 
 NOWHERE: Place = ("", -1, "")
 """The second place of a measure of one layer."""
@@ -42,7 +47,8 @@ class Kind:
     ``optional`` those that may be :data:`NOWHERE`. ``samples`` are the columns that hold sample
     ids, ``counts`` those that hold numbers of samples, ``wide`` those that hold as many numbers as
     the place is wide, with the bytes of a number. ``check`` raises ValueError for rows that
-    the schema allows and the kind does not.
+    the schema allows and the kind does not; it may be asked of any rows, of all together where
+    they are to be ``whole``.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Kind:
     counts: tuple[str, ...] = ()
     wide: tuple[tuple[str, int], ...] = ()
     check: Callable[[pa.Table], None] = _nothing_more
+    whole: bool = False
 
     def place_columns(self, side: Side) -> tuple[str, str, str]:
         """The three columns of one side: ``("stream_a", "layer_a", "site_a")``."""
@@ -80,7 +87,7 @@ def _place(side: Side) -> list[tuple[str, pa.DataType]]:
 def _reasoned(table: pa.Table) -> None:
     """A NaN value has a reason and a value has none; a confidence interval may be missing."""
     undefined = np.isnan(table["value"].to_numpy())
-    reasoned = np.array([bool(text) for text in table["reason"].to_pylist()], dtype=bool)
+    reasoned = pc.not_equal(table["reason"], "").to_numpy()
     if (undefined != reasoned).any():
         row = int(np.flatnonzero(undefined != reasoned)[0])
         raise ValueError(f"row {row} must have a reason exactly when its value is NaN")
@@ -91,6 +98,24 @@ def _finite(*columns: str) -> Callable[[pa.Table], None]:
         for name in columns:
             if not np.isfinite(table[name].to_numpy()).all():
                 raise ValueError(f"column {name} holds NaN or infinite values")
+
+    return check
+
+
+def _within(column: str, least: int, most: int) -> Callable[[pa.Table], None]:
+    def check(table: pa.Table) -> None:
+        ends = pc.min_max(table[column]).as_py()
+        for value in ends.values():
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"column {column} holds {value}, outside {least}..{most}")
+
+    return check
+
+
+def _all(*checks: Callable[[pa.Table], None]) -> Callable[[pa.Table], None]:
+    def check(table: pa.Table) -> None:
+        for each in checks:
+            each(table)
 
     return check
 
@@ -218,12 +243,13 @@ TRAINING_MEASURES = Kind(
     keyed=False,
     sides=("_a", "_b"),
     optional=("_b",),
-    check=_reasoned,
+    check=_all(_within("epoch", 0, MAX_EPOCH), _within("step", 0, MAX_STEP), _reasoned),
 )
 
 
 def _whole_training(table: pa.Table) -> None:
     """Epochs 1..N, and one of them, the same for all metrics, is the one that was kept."""
+    _within("epoch", 1, MAX_EPOCH)(table)
     epochs = table["epoch"].to_numpy()
     if not np.array_equal(np.unique(epochs), np.arange(1, 1 + epochs.max(initial=0))):
         raise ValueError("column epoch does not count from 1 without gaps")
@@ -246,6 +272,7 @@ TRAINING_SCORES = Kind(
     "scores on the dev split after each epoch of training, and which epoch was kept",
     keyed=False,
     check=_whole_training,
+    whole=True,
 )
 PROBE_NUMBERS: dict[str, np.dtype] = {
     "mean": np.dtype("<f8"),
@@ -312,7 +339,7 @@ INTERVENTIONS = Kind(
         ("params", pa.string()),
     ),
     "what a stream makes of its own, of another sample's and of a constant partner, trained or not",
-    check=_reasoned,
+    check=_all(_within("layer", 0, MAX_LAYER), _reasoned),
 )
 COMPARISONS = Kind(
     "comparisons",

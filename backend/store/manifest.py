@@ -12,8 +12,18 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from backend.errors import InputError
 from backend.store.identity import model_label
 from backend.store.paths import layer_name
-from backend.store.streams import Form, Id, StreamInfo, captures
+from backend.store.streams import (
+    MAX_SITES,
+    MAX_STREAMS,
+    Form,
+    Id,
+    Name,
+    StreamInfo,
+    Words,
+    captures,
+)
 from backend.store.upgrade import upgraded
+from backend.store.wall import content, parsed
 from backend.types import LayerRef, Pooling, StreamSpec, TaskKind, TaskSpec
 
 SCHEMA_VERSION: Final = 4
@@ -21,7 +31,8 @@ SCHEMA_VERSION: Final = 4
 Dtype = Literal["float32", "float16"]
 OriginKind = Literal["capture", "import"]
 # Lists become tuples even in strict mode, so that callers may pass either.
-Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+Layers = Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_SITES)], ...], Field(strict=False)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 # Fields that stand in run.json only where they say something else.
@@ -35,17 +46,19 @@ class ModelInfo(Form):
     with another checkpoint of the same name; ``revision`` is the commit of a model from the hub.
     """
 
-    name: str
-    family: str
-    digest: str = ""
-    revision: str = ""
-    streams: Annotated[tuple[StreamInfo, ...], Field(strict=False, min_length=1)]
+    name: Name
+    family: Name
+    digest: Name = ""
+    revision: Name = ""
+    streams: Annotated[
+        tuple[StreamInfo, ...], Field(strict=False, min_length=1, max_length=MAX_STREAMS)
+    ]
 
 
 class PlacementInfo(Form):
     """Where we made the streams fuse: a name and the 1-based layers per stream."""
 
-    name: str
+    name: Name
     text: Layers = ()
     vision: Layers = ()
 
@@ -55,17 +68,17 @@ class TaskInfo(Form):
 
     name: Id
     kind: TaskKind
-    classes: Annotated[tuple[str, ...], Field(strict=False)]
+    classes: Annotated[tuple[Words, ...], Field(strict=False)]
 
 
 class DatasetInfo(Form):
     """Which samples. ``n`` is 0 until the run is committed."""
 
-    name: str
-    layout: str
-    split: str
-    fingerprint: str
-    n: int = Field(ge=0)
+    name: Name
+    layout: Name
+    split: Name
+    fingerprint: Name
+    n: int = Field(ge=0, lt=2**31)
     tasks: Annotated[tuple[TaskInfo, ...], Field(strict=False)] = ()
 
 
@@ -79,10 +92,10 @@ class OriginInfo(Form):
     """
 
     kind: OriginKind = "capture"
-    model: str = ""
-    data: str = ""
-    train: str = ""
-    command: str = ""
+    model: Words = ""
+    data: Words = ""
+    train: Words = ""
+    command: Words = ""
 
 
 class Manifest(Form):
@@ -102,16 +115,16 @@ class Manifest(Form):
     run_id: Id
     model: ModelInfo
     placement: PlacementInfo | None
-    seed: int | None
+    seed: Seed | None
     dataset: DatasetInfo
     poolings: Annotated[tuple[Pooling, ...], Field(strict=False)]
     dtype: Dtype
     streaming: bool = False
     parts: bool = True
     grouped: bool = True
-    absent: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    versions: dict[str, str]
-    created: str
+    absent: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    versions: dict[Name, Name]
+    created: Name
     origin: OriginInfo
 
     @field_validator("created")
@@ -130,6 +143,8 @@ class Manifest(Form):
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} holds a name twice: {names}")
+        if sum(len(spec.sites) for spec in self.streams) > MAX_SITES:
+            raise ValueError(f"model.streams holds more than {MAX_SITES} sites")
         if self.absent:
             declared = {layer_name(*item) for item in captures(self.streams, self.poolings)}
             if unknown := [name for name in self.absent if name not in declared]:
@@ -197,23 +212,16 @@ class Manifest(Form):
         return self.model_dump_json(indent=2, exclude=usual) + "\n"
 
     @classmethod
-    def from_json(cls, content: str | bytes, *, where: str) -> Manifest:
+    def from_json(cls, text: str | bytes, *, where: str) -> Manifest:
         """Parse and validate; InputError says what is wrong in one line."""
-        try:
-            raw = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"not valid JSON ({error.msg} at line {error.lineno})", where=where
-            ) from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"cannot be read ({error})", where=where) from error
+        raw = parsed(text, where)
         if not isinstance(raw, dict):
             raise InputError("not a run manifest: expected a JSON object", where=where)
         version = _checked_version(raw.get("schema_version"), where)
         try:
             if version < SCHEMA_VERSION:
-                content = json.dumps(upgraded(raw, version))
-            return cls.model_validate_json(content)
+                text = json.dumps(upgraded(raw, version))
+            return cls.model_validate_json(text)
         except ValidationError as error:
             within = "model.streams" if error.title != cls.__name__ else ""
             raise InputError(_describe(error, within), where=where) from error
@@ -229,11 +237,9 @@ class Manifest(Form):
     def content(path: Path) -> bytes:
         """The bytes of a run.json; InputError where it is missing or cannot be read."""
         try:
-            return path.read_bytes()
+            return content(path)
         except FileNotFoundError as error:
-            raise InputError("run.json is missing", where=str(path.parent)) from error
-        except OSError as error:
-            raise InputError(f"cannot be read ({error})", where=str(path)) from error
+            raise InputError(f"{path.name} is missing", where=str(path.parent)) from error
 
 
 def utc_now() -> str:

@@ -122,6 +122,10 @@ class NumbersOnly:
         keys = self._contents.keys(kind)
         return tuple(key for key in keys if kind is not MEASURES or len(self.table(kind, key)))
 
+    def place(self, kind: Kind, key: str) -> str:
+        """Where the run keeps the table."""
+        return self._contents.place(kind, key)
+
     def table(self, kind: Kind, key: str) -> pa.Table:
         """The rows, rounded."""
         table = self._contents.table(kind, key)

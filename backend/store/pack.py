@@ -17,8 +17,8 @@ from backend.errors import InputError
 from backend.progress import SILENT, Progress
 from backend.store import tables
 from backend.store.connection import PACKED, identifier, literal
-from backend.store.contents import TableContents
 from backend.store.files import published
+from backend.store.holder import TableHolder
 from backend.store.index import Entry, table_of
 from backend.store.kinds import Kind, kinds_of
 from backend.store.numbers import NumberedRuns
@@ -77,19 +77,23 @@ def pack(
         )
     try:
         with published(out, replace=replace) as temporary:
+            # DuckDB makes its file itself.
+            made = temporary.with_name(f"{temporary.name}.db")
             try:
-                with closing(_opened(temporary)) as connection:
+                with closing(_opened(made)) as connection:
                     numbered = NumberedRuns() if numbers else None
                     packer = _Packer(store, connection, activations, progress, numbered)
                     packer.pack(listing.entries)
                     connection.execute(f"CHECKPOINT {PACKED}")
                     connection.execute(f"DETACH {PACKED}")
+                made.replace(temporary)
             except duckdb.IOException as error:
                 raise InputError(
                     f"cannot be written ({str(error).splitlines()[0]})", where=str(out)
                 ) from error
             finally:
-                temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+                for path in (made, made.with_name(f"{made.name}.wal")):
+                    path.unlink(missing_ok=True)
     except FileExistsError as error:
         raise taken from error  # somebody made it meanwhile
     return packer.packed(out.stat().st_size)
@@ -148,7 +152,8 @@ class _Packer:
         for entry in entries:
             run = runs[entry.run_id]
             self._pack_samples(run)
-            self._pack_tables(kinds_of("run"), run.run_id, run.contents)
+            for kind in kinds_of("run"):
+                self._pack_tables(kind, run.run_id, run, run.contents.keys(kind))
             has_activations = self._n_captures(entry) > 0
             if has_activations:
                 self._pack_vectors(run)
@@ -163,8 +168,9 @@ class _Packer:
             for owner in self._store.source.owners(kind):
                 first, _, second = owner.partition("~")
                 if first in runs and second in runs:
-                    contents = self._store.source.pair(runs[first], runs[second]).contents
-                    self._pack_tables([kind], owner, contents)
+                    pair = self._store.source.pair(runs[first], runs[second])
+                    current = [pair.stored_key(key) for key in pair.keys(kind)]
+                    self._pack_tables(kind, owner, pair, current)
         self._flush()
 
     def _n_captures(self, entry: Entry) -> int:
@@ -189,19 +195,20 @@ class _Packer:
             self._samples += len(rows)
             self._advance(len(rows), f"{run.run_id}: samples")
 
-    def _pack_tables(self, kinds: Iterable[Kind], owner: str, contents: TableContents) -> None:
-        for kind in kinds:
-            for key in contents.keys(kind):
-                table = contents.table(kind, key)
-                names = {"part": self._parts, OWNER[kind.owner]: owner, "key": key}
-                columns = [name for name in names if name in COLUMNS[kind.name]]
-                for at, name in enumerate(columns):
-                    value = pa.scalar(names[name], pa.int32() if name == "part" else pa.string())
-                    table = table.add_column(at, name, pa.repeat(value, len(table)))
-                self._insert(kind.name, table)
-                part = {"part": [self._parts], "kind": [kind.name], "owner": [owner], "key": [key]}
-                self._insert("parts", pa.table(part))
-                self._parts += 1
+    def _pack_tables(
+        self, kind: Kind, owner: str, holder: TableHolder, keys: Iterable[str]
+    ) -> None:
+        for key in keys:
+            table = holder.rows(kind, key)
+            names = {"part": self._parts, OWNER[kind.owner]: owner, "key": key}
+            columns = [name for name in names if name in COLUMNS[kind.name]]
+            for at, name in enumerate(columns):
+                value = pa.scalar(names[name], pa.int32() if name == "part" else pa.string())
+                table = table.add_column(at, name, pa.repeat(value, len(table)))
+            self._insert(kind.name, table)
+            part = {"part": [self._parts], "kind": [kind.name], "owner": [owner], "key": [key]}
+            self._insert("parts", pa.table(part))
+            self._parts += 1
 
     def _pack_vectors(self, run: Run) -> None:
         dtype = np.dtype(run.manifest.dtype).newbyteorder("<")

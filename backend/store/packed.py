@@ -19,12 +19,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from backend.errors import InputError
+from backend.errors import InputError, printable
 from backend.store import tables
+from backend.store.checks import id_faults, row_faults, sample_faults
 from backend.store.compare import nearest
 from backend.store.connection import PACKED, Connection, identifier, literal, sql_type
-from backend.store.index import SCHEMA, Entry, entries_in
+from backend.store.index import SCHEMA, Entry, Identity, entry_of
 from backend.store.kinds import KINDS, Kind
+from backend.store.manifest import Manifest
 from backend.store.packed_run import PackedRun, PackedTables
 from backend.store.pair import RunPair
 from backend.store.paths import is_id
@@ -38,6 +40,7 @@ from backend.store.source import (
     kind_columns,
     no_rows,
 )
+from backend.store.wall import require_size
 
 PACK_VERSION = 2
 
@@ -80,11 +83,18 @@ class PackedSource:
         self.path = path
         self.connection = Connection(path)
         self._check()
+        self._checked: dict[tuple[str, int], str] = {}
+        self._checked_samples: dict[str, str] = {}
         self._listing = self._listed()
         self._entries = {entry.run_id: entry for entry in self._listing.entries}
+        self._of_part: dict[tuple[str, int], tuple[str, str]] = {}
         self._parts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-        for part, kind, owner, key in self._tuples(f"SELECT * FROM {PACKED}.parts ORDER BY part"):
+        self._require_size("parts", COLUMNS["parts"])
+        for part, kind, owner, key in self._tuples(
+            f"SELECT * FROM {PACKED}.parts WHERE part IS NOT NULL ORDER BY part"
+        ):
             self._parts[str(kind), str(owner)][str(key)] = int(str(part))
+            self._of_part[str(kind), int(str(part))] = (str(owner), str(key))
 
     # Whether it is one of ours
 
@@ -162,27 +172,49 @@ class PackedSource:
     def _listed(self) -> Listing:
         info = self.path.stat()
         identity = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
-        scores = (
-            "SELECT run_id, list({task: task, metric: metric, split: split, value: value}) AS rows "
-            f"FROM (SELECT * FROM {PACKED}.scores ORDER BY part, rowid) GROUP BY run_id"
-        )
-        columns = ", ".join(
-            {
-                "state": "$identity AS state",
-                "version": "$identity AS version",
-                "scores": "coalesce(s.rows, []) AS scores",
-            }.get(name, f"r.{name}")
-            for name in Entry._fields
-        )
-        joined = f"{PACKED}.runs r LEFT JOIN ({scores}) s USING (run_id)"
-        sql = f"SELECT {columns} FROM {joined} ORDER BY run_id"
+        self._require_size("runs", ENTRY_COLUMNS)
+        self._require_size("scores", COLUMNS["scores"])
+        scores: dict[str, list[tuple[str, str, str, float]]] = defaultdict(list)
+        for run_id, *score in self._tuples(
+            f"SELECT run_id, task, metric, split, value FROM {PACKED}.scores ORDER BY part, rowid"
+        ):
+            scores[str(run_id)].append(tuple(score))  # type: ignore[arg-type]
         entries, broken = [], []
-        for entry in entries_in(self.connection.rows(sql, {"identity": identity}).cast(SCHEMA)):
-            if is_id(entry.run_id):
-                entries.append(entry)
-            else:
-                broken.append(BrokenRun(entry.run_id, f"run id {entry.run_id!r} is not valid"))
+        for run_id, run_json, has_activations in self._tuples(
+            f"SELECT run_id, run_json, has_activations FROM {PACKED}.runs ORDER BY run_id"
+        ):
+            try:
+                if not isinstance(run_json, bytes) or not is_id(str(run_id)):
+                    raise InputError(f"run id {run_id!r} is not valid")
+                manifest = Manifest.from_json(run_json, where=f"run.json of {run_id}")
+                if manifest.run_id != run_id:
+                    raise InputError(f"its run.json says {manifest.run_id}")
+                entries.append(
+                    entry_of(
+                        Identity(identity, identity),
+                        run_json,
+                        manifest,
+                        scores[manifest.run_id],
+                        has_activations=bool(has_activations),
+                        has_checkpoint=False,
+                    )
+                )
+            except InputError as error:
+                broken.append(BrokenRun(printable(str(run_id)), str(error)))
         return Listing(tuple(entries), tuple(broken))
+
+    def _require_size(self, table: str, columns: Mapping[str, str], where: str = "true") -> int:
+        """The bytes of some rows in memory; InputError where they are too many for the file."""
+        texts = [name for name, kind in columns.items() if kind in ("VARCHAR", "BLOB")]
+        lengths = " + ".join(
+            f"coalesce(octet_length(CAST({identifier(name)} AS BLOB)), 0)" for name in texts
+        )
+        ((rows, nbytes),) = self._tuples(
+            f"SELECT count(*), coalesce(sum({lengths or 0}), 0) FROM {PACKED}.{table} WHERE {where}"
+        )
+        decoded = int(str(nbytes)) + 16 * len(columns) * int(str(rows))
+        require_size(decoded, self.path.stat().st_size, f"{self.path}: {table}")
+        return decoded
 
     def listing(self) -> Listing:
         """Every run; always the same."""
@@ -228,8 +260,10 @@ class PackedSource:
             for part in parts
             if (number := self._parts.get((kind.name, part.owner), {}).get(part.key)) is not None
         ]
+        problems = list(filter(None, (self._fault(kind, number) for number in numbers)))
+        numbers = [number for number in numbers if not self._fault(kind, number)]
         if not numbers:
-            return no_rows(kind_columns(kind))
+            return no_rows(kind_columns(kind), problems)
         name = f"parts_{kind.name}"
         # The bounds let DuckDB skip what lies before and behind; rows lie in order of part.
         sql = (
@@ -237,26 +271,74 @@ class PackedSource:
             f"WHERE part BETWEEN {min(numbers)} AND {max(numbers)} "
             f"AND list_contains(${name}, part))"
         )
-        return Rows(sql, {name: numbers})
+        return Rows(sql, {name: numbers}, tuple(problems))
+
+    def _fault(self, kind: Kind, number: int) -> str:
+        """Why the rows of a part cannot be used, empty if they can; looked at once."""
+        if (kind.name, number) not in self._checked:
+            self._checked[kind.name, number] = self._looked_through(kind, number)
+        return self._checked[kind.name, number]
+
+    def _looked_through(self, kind: Kind, number: int) -> str:
+        owner, key = self._of_part[kind.name, number]
+        where = f"{self.path}: {kind.name} {key} of {owner}"
+        try:
+            self._require_size(kind.name, COLUMNS[kind.name], f"part = {number}")
+            names = ", ".join(map(identifier, kind.schema.names))
+            table = self.connection.rows(
+                f"SELECT {names} FROM {PACKED}.{kind.name} WHERE part = $part", {"part": number}
+            )
+            runs = [self.run(run_id) for run_id in owner.split("~")]
+            scope = runs[0].scope if len(runs) == 1 else self.pair(*runs).scope
+            for fault in row_faults(kind, table, scope):
+                return f"{where}: {fault}"
+        except InputError as error:
+            return str(error)
+        return ""
 
     def samples(self, entries: Iterable[Entry]) -> Rows:
         """The samples of runs, their labels with the types of their tasks."""
         runs: dict[tuple[tuple[str, pa.DataType], ...], list[str]] = defaultdict(list)
         types: dict[str, set[pa.DataType]] = defaultdict(set)
+        problems = []
         for entry in entries:
             labels = tuple(
                 (f"label_{task.name}", tables.label_type(task)) for task in entry.manifest.tasks
             )
-            runs[labels].append(entry.run_id)
             for name, kind in labels:
                 types[name].add(kind)
+            if entry.run_id not in self._checked_samples:
+                self._checked_samples[entry.run_id] = self._sample_fault(entry)
+            if self._checked_samples[entry.run_id]:
+                problems.append(self._checked_samples[entry.run_id])
+            else:
+                runs[labels].append(entry.run_id)
         selects = [
             _select_samples(labels, types, f"runs_samples_{at}") for at, labels in enumerate(runs)
         ]
         params = {f"runs_samples_{at}": ids for at, ids in enumerate(runs.values())}
         if not selects:
-            return no_rows(SAMPLE_COLUMNS | {"thumbnail": "BLOB"})
-        return Rows(f"({' UNION ALL BY NAME '.join(selects)})", params)
+            columns_of = {name: sql_type(min(kinds, key=str)) for name, kinds in types.items()}
+            return no_rows(SAMPLE_COLUMNS | columns_of | {"thumbnail": "BLOB"}, problems)
+        return Rows(f"({' UNION ALL BY NAME '.join(selects)})", params, tuple(problems))
+
+    def _sample_fault(self, entry: Entry) -> str:
+        """Why the samples of a run cannot be used, empty if they can."""
+        where = f"{self.path}: samples of {entry.run_id}"
+        columns = {name: kind for name, kind in COLUMNS["samples"].items() if name != "thumbnail"}
+        tasks = entry.manifest.tasks
+        types = [(f"label_{task.name}", tables.label_type(task)) for task in tasks]
+        select = _select_samples(types, {name: {kind} for name, kind in types}, "ids")
+        try:
+            self._require_size("samples", columns, f"run_id = {literal(entry.run_id)}")
+            table = self.connection.rows(
+                f"SELECT * EXCLUDE (thumbnail) FROM ({select})", {"ids": [entry.run_id]}
+            )
+            schema = tables.samples_schema(entry.manifest)
+            faults = [*sample_faults(schema, table, tasks), *id_faults(table["sample_id"], entry.n)]
+        except InputError as error:
+            return str(error)
+        return f"{where}: {faults[0]}" if faults else ""
 
 
 def _select_samples(

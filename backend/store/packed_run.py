@@ -37,11 +37,17 @@ class PackedTables:
         """Sorted keys of the tables that are there."""
         return self.source.keys(kind, self.owner)
 
+    def place(self, kind: Kind, key: str) -> str:
+        """Where the table lies in the file."""
+        return f"{self.where}: {kind.name} {key} of {self.owner}"
+
     def table(self, kind: Kind, key: str) -> pa.Table:
         """All rows under a key; InputError where there is none."""
         if key not in self.keys(kind):
             raise InputError(f"{self.owner} has no {kind.name} {key!r}", where=self.where)
         answer = query.every_row(self.source, kind, [Part(self.owner, key)])
+        if answer.problems:
+            raise InputError(answer.problems[0])
         return answer.table.select(kind.schema.names).cast(kind.schema)
 
     def add(self, kind: Kind, key: str, table: pa.Table) -> NoReturn:

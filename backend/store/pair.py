@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backend.errors import InputError
+from backend.store.checks import Scope, pair_scope
 from backend.store.contents import TableContents
 from backend.store.holder import TableHolder
 from backend.store.kinds import COMPARISONS, PLACE_COLUMNS, Kind, kinds_of
@@ -65,6 +66,12 @@ class RunPair(TableHolder):
     def contents(self) -> TableContents:
         """Where the pair's tables lie, each under a key and the digests of the two runs."""
         return self._contents
+
+    @property
+    def scope(self) -> Scope:
+        """What the rows of the pair may speak of."""
+        first, second = self._ordered
+        return pair_scope(first.manifest, second.manifest)
 
     @cached_property
     def _digests(self) -> tuple[str, str]:

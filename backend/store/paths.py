@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import InputError
+from backend.store.wall import refused
 from backend.types import POOLINGS, LayerRef, Pooling
 
 ID_PATTERN = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}"
@@ -46,7 +47,8 @@ def inside(root: Path, path: Path) -> Path:
 
     Raises InputError otherwise, for example for a run that is a link out of the store.
     """
-    if not path.resolve().is_relative_to(root.resolve()):
+    # realpath, since a Path that is a loop of links cannot be resolved at all.
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise InputError("path leads out of the store", where=str(path))
     return path
 
@@ -136,6 +138,16 @@ def layer_name(ref: LayerRef, pooling: Pooling) -> str:
     return f"{check_id(ref.stream, 'stream name')}-{ref.label}-{check_pooling(pooling)}"
 
 
+def names_in(directory: Path) -> list[str]:
+    """The names in a directory, none where there is no such; InputError for one that is closed."""
+    try:
+        return os.listdir(directory)  # noqa: PTH208 - thousands of them; names are all it takes
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise refused(directory, error) from error
+
+
 def part_name(start: int) -> str:
     """The file of the part whose first row is ``start``; names sort as the parts do."""
     return f"part-{start:09d}.parquet"
@@ -143,18 +155,13 @@ def part_name(start: int) -> str:
 
 def part_starts(directory: Path) -> tuple[int, ...]:
     """First rows of the finished parts in ``directory``, sorted; empty if it is missing."""
-    try:
-        names = [entry.name for entry in os.scandir(directory)]
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    return tuple(sorted(int(match[1]) for match in map(_PART.fullmatch, names) if match))
+    return tuple(
+        sorted(int(match[1]) for match in map(_PART.fullmatch, names_in(directory)) if match)
+    )
 
 
 def parquet_keys(directory: Path) -> tuple[str, ...]:
     """Sorted stems of the finished Parquet files in ``directory`` (empty if it is missing)."""
-    try:
-        names = [entry.name for entry in directory.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    stems = (name.removesuffix(".parquet") for name in names if name.endswith(".parquet"))
+    names = (name for name in names_in(directory) if name.endswith(".parquet"))
+    stems = (name.removesuffix(".parquet") for name in names)
     return tuple(sorted(stem for stem in stems if _ID.fullmatch(stem)))

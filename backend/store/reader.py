@@ -6,11 +6,13 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from backend.errors import InputError
 from backend.store import query
@@ -18,9 +20,10 @@ from backend.store.compare import nearest
 from backend.store.directory import DirectorySource
 from backend.store.files import fsync_dir
 from backend.store.kinds import kinds_of
+from backend.store.left import remove_pairs
 from backend.store.manifest import Manifest
 from backend.store.packed import PackedSource
-from backend.store.pair import RunPair, stored_pairs
+from backend.store.pair import RunPair
 from backend.store.paths import DELETED_PREFIX, WORK, StorePaths, check_id
 from backend.store.run import Run
 from backend.store.source import BrokenRun, Listing, Source
@@ -164,10 +167,30 @@ class Store:
                 f"no run {run_id!r}", where=str(self.path), hint=nearest(run_id, self.run_ids())
             )
         grave = self.paths.runs / f"{DELETED_PREFIX}{check_id(run_id)}-{uuid.uuid4().hex[:8]}"
-        directory.rename(grave)
-        fsync_dir(self.paths.runs)
-        shutil.rmtree(grave)
-        for kind in kinds_of("pair"):
-            for pair in stored_pairs(self.paths, kind):
-                if run_id in pair:
-                    shutil.rmtree(self.paths.pair(kind.name, *pair))
+        try:
+            with self._alone(run_id):
+                directory.rename(grave)
+                fsync_dir(self.paths.runs)
+                shutil.rmtree(grave)
+                remove_pairs(self.paths, run_id)
+        except OSError as error:
+            raise InputError(
+                f"run {run_id} cannot be deleted ({error.strerror or error})", where=str(self.path)
+            ) from error
+
+    @contextmanager
+    def _alone(self, run_id: str) -> Iterator[None]:
+        """Hold the lock of a run; InputError where another process is writing it."""
+        lock = FileLock(self.paths.lock(run_id))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                f"another process is writing run {run_id}", where=str(self.path)
+            ) from error
+        try:
+            yield
+        finally:
+            if not self.paths.partial(run_id).exists():
+                self.paths.lock(run_id).unlink(missing_ok=True)
+            lock.release()

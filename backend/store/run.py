@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from backend.data.groups import Grouping
 from backend.errors import InputError
 from backend.store.absent import missing_vectors
+from backend.store.checks import Scope, run_scope
 from backend.store.contents import RunContents
 from backend.store.grouping import grouping_in
 from backend.store.holder import TableHolder
@@ -55,6 +56,11 @@ class Run(TableHolder):
     def contents(self) -> RunContents:
         """Where the run's rows lie: files, or a packed store."""
         return self._contents
+
+    @property
+    def scope(self) -> Scope:
+        """What the rows of the run may speak of."""
+        return run_scope(self.manifest, lambda: self.ids)
 
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}, n={self.n})"

@@ -7,7 +7,6 @@ one part.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +16,11 @@ import pyarrow as pa
 
 from backend.errors import InputError
 from backend.store import tables, vectors
+from backend.store.checks import id_faults, sample_faults
 from backend.store.manifest import Manifest
-from backend.store.paths import RunPaths, layer_name, part_name, part_starts
+from backend.store.paths import RunPaths, layer_name, names_in, part_name, part_starts
 from backend.store.table_files import RunTables
+from backend.store.wall import require_size
 from backend.types import LayerRef, Pooling, StreamSpec
 
 Capture = tuple[LayerRef, Pooling]
@@ -110,14 +111,40 @@ class RunFiles(RunTables):
     def _stored_samples(
         self, schema: pa.Schema, columns: Sequence[str], rows: np.ndarray | None
     ) -> pa.Table:
-        paths = self.sample_files()
+        paths, stored = self.sample_files(), tables.stored_schema(self._manifest)
         if rows is None:
-            return pa.concat_tables(tables.read_parquet(path, columns) for path in paths)
+            parts: list[pa.Table] = []
+            nbytes = on_disk = 0
+            for path in paths:
+                table = tables.read_parquet(path, columns, expected=stored)
+                nbytes, on_disk = nbytes + table.nbytes, on_disk + path.stat().st_size
+                require_size(nbytes, on_disk, str(path), len(parts) + 1)
+                self._require(sample_faults(stored, table, self._manifest.tasks), path)
+                # Files of strangers may allow nulls that they do not have.
+                ours = pa.schema([stored.field(name) for name in columns])
+                parts.append(pa.Table.from_arrays(table.columns, schema=ours))
+            whole = pa.concat_tables(parts)
+            if "sample_id" in columns:
+                faults = id_faults(whole["sample_id"], self._manifest.dataset.n)
+                self._require(faults, paths[0].parent)
+            return whole
         pieces, places = [schema.empty_table().select(list(columns))], [np.empty(0, np.int64)]
         for part, at in self._split(rows):
-            pieces.append(tables.take_rows(paths[part], columns, rows[at] - self.starts[part]))
+            path, inner = paths[part], rows[at] - self.starts[part]
+            table = tables.take_rows(path, columns, inner, expected=stored)
+            self._require(sample_faults(stored, table, self._manifest.tasks), path)
+            pieces.append(table)
             places.append(at)
         return pa.concat_tables(pieces).take(pa.array(np.argsort(np.concatenate(places))))
+
+    def _require(self, faults: Iterator[str], path: Path) -> None:
+        """InputError for the first of the faults."""
+        for fault in faults:
+            raise InputError(fault, where=str(path))
+
+    def require_ids(self) -> None:
+        """InputError unless there are as many sample ids as run.json says, and none twice."""
+        self.samples(tables.samples_schema(self._manifest), ["sample_id"], None)
 
     def vectors(
         self, spec: StreamSpec, ref: LayerRef, pooling: Pooling, rows: np.ndarray | None
@@ -125,6 +152,9 @@ class RunFiles(RunTables):
         """(rows, d) float32 of all samples in row order, or of ``rows`` in their order."""
         paths, width = self.vector_files(ref, pooling), spec.width_of(ref)
         n = self._manifest.dataset.n if rows is None else len(rows)
+        # What run.json says is not believed before the files are as large as that.
+        stored = sum(path.stat().st_size for path in paths if path.exists())
+        require_size(4 * n * width, stored, str(paths[0].parent))
         out = np.empty((n, width), dtype=np.float32)
         if rows is None:
             for path, part in zip(paths, self.ranges, strict=True):
@@ -154,11 +184,9 @@ def _name_in_whole(ref: LayerRef, pooling: Pooling) -> str:
 
 def _files_below(directory: Path, *, deeper: bool) -> Iterator[str]:
     """Names in a directory, or in the directories below it (``<directory>/<name>``)."""
-    try:
-        names = [entry.name for entry in os.scandir(directory) if not entry.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in names:
+    for name in names_in(directory):
+        if name.startswith("."):
+            continue
         if deeper:
             yield from (f"{name}/{inner}" for inner in _files_below(directory / name, deeper=False))
         else:

@@ -22,10 +22,14 @@ OWNER = {"run": "run_id", "pair": "pair"}
 
 @dataclass(frozen=True)
 class BrokenRun:
-    """A directory among the runs that cannot be read as one, and why, in one line."""
+    """A directory among the runs that cannot be read as one, and why, in one line.
+
+    ``run_id`` is its name as it may be shown. ``closed``: only the permission to read is missing.
+    """
 
     run_id: str
     reason: str
+    closed: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,16 @@ from backend.store.paths import ID_PATTERN
 from backend.types import BLOCK, How, LayerRef, Meet, Pooling, Site, StreamSpec
 
 Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+Name = Annotated[str, Field(max_length=1_000)]
+Words = Annotated[str, Field(max_length=100_000)]
+
+MAX_STREAMS = 64
+MAX_SITES = 1_024
+"""Of all streams of a model together; the deepest of today have a few hundred."""
 
 _SITES = re.compile(
     r"(?P<first>0|[1-9]\d{0,3})(-(?P<last>[1-9]\d{0,3})|\.(?P<name>[a-z][a-z0-9_]{0,31}))?"
-    r":(?P<width>[1-9]\d{0,8})(?P<pooled> pooled)?"
+    r":(?P<width>[1-9]\d{0,7})(?P<pooled> pooled)?"
 )
 
 
@@ -38,8 +44,8 @@ class MeetInfo(Form):
 
     layer: int = Field(ge=1)
     how: How
-    reads: str
-    site: str
+    reads: Name
+    site: Name
 
 
 class StreamInfo(Form):
@@ -56,7 +62,7 @@ class StreamInfo(Form):
     sites: Annotated[tuple[str, ...], Field(strict=False)]
     meets: Annotated[tuple[MeetInfo, ...], Field(strict=False)] = ()
     poolings: Annotated[tuple[Pooling, ...], Field(strict=False)]
-    note: str = ""
+    note: Words = ""
     space: Id | Literal[""] = ""
 
     @model_serializer(mode="wrap")
@@ -142,14 +148,17 @@ def written_sites(sites: Sequence[Site]) -> list[str]:
 
 
 def parsed_sites(written: Sequence[str]) -> tuple[Site, ...]:
-    """Inverse of :func:`written_sites`; ValueError names the entry that is none."""
+    """Inverse of :func:`written_sites`; ValueError names an entry that is none or too many."""
     sites: list[Site] = []
     for entry in written:
         match = _SITES.fullmatch(entry)
         if match is None:
             raise ValueError(f"{entry!r} is not a site; expected e.g. '0-12:768'")
         first, width, pooled = int(match["first"]), int(match["width"]), match["pooled"] is not None
-        for layer in range(first, int(match["last"] or first) + 1):
+        last = int(match["last"] or first)
+        if len(sites) + last - first >= MAX_SITES:
+            raise ValueError(f"more than {MAX_SITES} sites")
+        for layer in range(first, last + 1):
             sites.append(Site(layer, width, match["name"] or BLOCK, pooled))
     return tuple(sites)
 

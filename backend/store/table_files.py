@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -47,11 +48,15 @@ class TableFiles(ABC):
         if kind.keyed:
             return {key: self.file(kind, key) for key in parquet_keys(self.directory(kind))}
         path = self.file(kind)
-        return {"": path} if path.exists() else {}
+        return {"": path} if os.path.lexists(path) else {}
 
     def keys(self, kind: Kind) -> tuple[str, ...]:
         """Sorted keys of the tables that are there."""
         return tuple(self.files(kind))
+
+    def place(self, kind: Kind, key: str) -> str:
+        """The file."""
+        return str(self.file(kind, key))
 
     def table(self, kind: Kind, key: str) -> pa.Table:
         """All rows under a key; InputError names the file that is missing or wrong."""

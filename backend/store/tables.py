@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backend.errors import InputError
 from backend.store.files import published
 from backend.store.kinds import Kind, check_sites
 from backend.store.manifest import Manifest
+from backend.store.pages import sizes
+from backend.store.wall import FAULTS, refused, regular, require_size
 from backend.types import TaskSpec
 
 _LABEL_TYPES = {
@@ -143,23 +146,64 @@ def layers_beside(path: Path) -> int:
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a file of the store; InputError if it is missing or has no readable footer."""
+    """Open a file of the store whose content fits into memory, to be read by what follows here.
+
+    Columns of text come with their dictionaries, so that a value that is repeated does not cost
+    its length each time before :func:`read_open` has counted. InputError if the file is missing, is
+    no regular file, has no readable footer, or would become too large.
+    """
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True, memory_map=False)
+        texts = sizes(path).texts
+        return pq.ParquetFile(
+            path, read_dictionary=texts, page_checksum_verification=True, memory_map=False
+        )
     except FileNotFoundError as error:
         raise InputError(
             "file is missing", where=str(path), hint="See: fusionscope verify"
         ) from error
-    except (pa.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise refused(path, error) from error
+    except (pa.ArrowException, *FAULTS) as error:
         raise _corrupt(path, error) from error
 
 
+def schema_of(file: pq.ParquetFile, path: Path) -> pa.Schema:
+    """The columns of a file of :func:`open_parquet` as they are read; InputError names ``path``."""
+    try:
+        return pa.schema([item.with_type(_plain_type(item.type)) for item in file.schema_arrow])
+    except (pa.ArrowException, *FAULTS) as error:
+        raise _corrupt(path, error) from error
+
+
+def check_columns(columns: pa.Schema, expected: pa.Schema, path: Path) -> None:
+    """InputError, naming the first column that differs, unless names, order and types agree."""
+    missing = [name for name in expected.names if name not in columns.names]
+    unknown = [name for name in columns.names if name not in expected.names]
+    for words, names in (("lacks the column", missing), ("has the unknown column", unknown)):
+        if names:
+            raise InputError(f"{words} {names[0]}", where=str(path))
+    if columns.names != expected.names:
+        raise InputError(f"its columns are not in the order {expected.names}", where=str(path))
+    for item, wanted in zip(columns, expected, strict=True):
+        if item.type != wanted.type:
+            raise InputError(
+                f"column {item.name} is {item.type}, expected {wanted.type}", where=str(path)
+            )
+
+
 def read_parquet(
-    path: Path, columns: Sequence[str] | None = None, row_groups: Sequence[int] | None = None
+    path: Path, columns: Sequence[str], *, expected: pa.Schema | None = None
 ) -> pa.Table:
-    """Read a file (or some of its row groups) with page checksums verified; InputError names it."""
+    """Read columns of a file with page checksums verified; InputError names it.
+
+    ``expected``: the columns that the whole file must have, see :func:`check_columns`.
+    """
     with open_parquet(path) as file:
-        return read_open(file, path, columns, row_groups)
+        if expected is not None:
+            check_columns(schema_of(file, path), expected, path)
+        return read_open(file, path, columns)
 
 
 def read_open(
@@ -171,15 +215,23 @@ def read_open(
     """Read from a file that is open already; InputError names ``path``."""
     try:
         if row_groups is None:
-            return file.read(columns=columns)
-        return file.read_row_groups(list(row_groups), columns=columns)
-    except (pa.ArrowException, OSError) as error:
+            table = file.read(columns=columns)
+        else:
+            table = file.read_row_groups(list(row_groups), columns=columns)
+        return _plain(table, path)
+    except InputError:
+        raise
+    except (pa.ArrowException, *FAULTS) as error:
         raise _corrupt(path, error) from error
 
 
-def take_rows(path: Path, columns: Sequence[str], rows: np.ndarray) -> pa.Table:
+def take_rows(
+    path: Path, columns: Sequence[str], rows: np.ndarray, *, expected: pa.Schema | None = None
+) -> pa.Table:
     """The rows with these numbers, in their order, reading only the row groups that hold them."""
     with open_parquet(path) as file:
+        if expected is not None:
+            check_columns(schema_of(file, path), expected, path)
         metadata = file.metadata
         sizes = np.array([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
         if len(rows) and rows.max() >= metadata.num_rows:
@@ -198,19 +250,21 @@ def take_rows(path: Path, columns: Sequence[str], rows: np.ndarray) -> pa.Table:
 
 def read_kind(path: Path, kind: Kind) -> pa.Table:
     """Read a table whose columns must be those of ``kind``; InputError names the file."""
-    table = read_parquet(path)
-    if table.schema.names != kind.schema.names or table.schema.types != kind.schema.types:
-        differing = set(table.schema.names) ^ set(kind.schema.names) or "types"
-        raise InputError(f"columns are not those of this version ({differing})", where=str(path))
-    return table
+    with open_parquet(path) as file:
+        check_columns(schema_of(file, path), kind.schema, path)
+        return read_open(file, path)
 
 
 def iter_batches(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
     """Some columns of a file, at most ``rows`` rows at a time; InputError names the file."""
     with open_parquet(path) as file:
         try:
-            yield from file.iter_batches(batch_size=rows, columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
+            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+                table = _plain(pa.Table.from_batches([batch]), path).combine_chunks()
+                yield from table.to_batches()
+        except InputError:
+            raise
+        except (pa.ArrowException, *FAULTS) as error:
             raise _corrupt(path, error) from error
 
 
@@ -233,6 +287,42 @@ def _to_array(values: Any, kind: pa.DataType) -> pa.Array:
         )
     # pandas reads NaN as null unless told otherwise; in a float column NaN is a value here.
     return pa.array(values, type=kind, from_pandas=not pa.types.is_floating(kind))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type of values that come with a dictionary, by themselves."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    return kind
+
+
+def _plain(table: pa.Table, path: Path) -> pa.Table:
+    """A table without dictionaries and with valid text.
+
+    InputError, before anything is made, where repeated values would become too large.
+    """
+    stored = regular(path).st_size
+    require_size(table.nbytes + sum(map(_repeated_bytes, table.columns)), stored, str(path))
+    table.validate(full=True)
+    plain = [_plain_type(item.type) for item in table.schema]
+    if plain == table.schema.types:
+        return table
+    return table.cast(
+        pa.schema([i.with_type(kind) for i, kind in zip(table.schema, plain, strict=True)])
+    )
+
+
+def _repeated_bytes(column: pa.ChunkedArray) -> int:
+    """Bytes of text that a column has without its dictionary."""
+    total = 0
+    for chunk in column.chunks:
+        values = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
+        if pa.types.is_dictionary(values.type):
+            lengths = pc.binary_length(values.dictionary)
+            total += pc.sum(lengths.take(values.indices)).as_py() or 0
+    return total
 
 
 def _corrupt(path: Path, error: Exception) -> InputError:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from backend.store.streams import Form, Id, StreamInfo
+from backend.store.streams import MAX_SITES, MAX_STREAMS, Form, Id, StreamInfo
 from backend.types import StreamSpec
 
 _PLACED_FAMILY = "fusionscope-fusion"
@@ -21,12 +21,12 @@ class _Stream(Form):
 
     name: Id
     modality: Id
-    depth: int = Field(ge=0, lt=10_000)
-    width: int = Field(ge=1)
+    depth: int = Field(ge=0, lt=MAX_SITES)
+    width: int = Field(ge=1, lt=10**8)
     fusion_layers: Annotated[tuple[int, ...], Field(strict=False)] = ()
 
 
-_STREAMS = TypeAdapter(list[_Stream])
+_STREAMS = TypeAdapter(Annotated[list[_Stream], Field(max_length=MAX_STREAMS)])
 
 
 def from_version_1(raw: dict[str, Any]) -> dict[str, Any]:

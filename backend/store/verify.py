@@ -11,18 +11,20 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backend.errors import InputError
+from backend.errors import InputError, printable
 from backend.progress import SILENT, Progress
 from backend.store import tables, vectors
 from backend.store.checkpoints import checkpoint_problems
-from backend.store.kinds import NOWHERE, PLACE_COLUMNS, Kind, Place, kinds_of
+from backend.store.checks import Scope, row_faults, run_scope, sample_faults
+from backend.store.kinds import Kind, kinds_of
 from backend.store.pair import RunPair, stored_pairs
-from backend.store.paths import DELETED_PREFIX, PARTIAL_PREFIX, is_id
+from backend.store.paths import DELETED_PREFIX, PARTIAL_PREFIX, is_id, names_in
 from backend.store.reader import Store
 from backend.store.run import Run
 from backend.store.run_files import RunFiles
 from backend.store.table_files import PairTables, TableFiles
-from backend.types import BLOCK, LayerRef
+from backend.store.wall import FAULTS
+from backend.types import LayerRef
 
 _ROWS = 1024
 
@@ -54,38 +56,46 @@ def verify(store: Store, progress: Progress = SILENT) -> list[Finding]:
     run_ids = store.run_ids()
     for done, run_id in enumerate(run_ids):
         progress.advance(done, len(run_ids), run_id)
-        try:
-            run = store.run(run_id)
-        except InputError as error:
-            findings.append(Finding(run_id, "run.json", str(error)))
-            continue
-        files = RunFiles(store.paths.run(run_id))
-        for path, problem in _check_run(run, files):
-            name = path.relative_to(files.paths.dir).as_posix()
-            findings.append(Finding(run_id, name, problem))
+        own = list(_of_run(store, run_id))
+        if store.source.version(run_id):  # else it was deleted meanwhile
+            findings += own
     return [*findings, *_check_pairs(store)]
+
+
+def _of_run(store: Store, run_id: str) -> Iterator[Finding]:
+    """What is wrong with one run."""
+    try:
+        run = store.run(run_id)
+        files = RunFiles(store.paths.run(run_id), run.manifest)
+    except FAULTS as error:
+        yield Finding(run_id, "run.json", str(error))
+        return
+    try:
+        for path, problem in _check_run(run, files):
+            name = os.path.relpath(path, files.paths.dir)
+            yield Finding(run_id, printable(name), problem)
+    except OSError as error:
+        yield Finding(run_id, "", f"cannot be read ({error.strerror or error})")
 
 
 Problems = Iterator[tuple[Path, str]]
 
 
 def _check_run(run: Run, files: RunFiles) -> Problems:
-    ids = pa.array([], pa.string())
     try:
-        paths = files.sample_files()
-        for path in paths:
-            tables.verify_pages(path, ["thumbnail"])
-        ids = run.ids
+        parts = list(_ids(files, tables.stored_schema(run.manifest)))
     except InputError as error:
         # Without the samples nothing else can be judged.
         yield _blamed(error, files), str(error)
         return
-    yield from _check_samples(run, files, ids)
+    ids = pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string())
+    if pc.count_distinct(ids).as_py() != len(ids):
+        yield files.sample_files()[0].parent, "a sample id occurs twice"
+    yield from _check_samples(run, files)
     yield from _check_activations(run, files, ids)
+    scope = run_scope(run.manifest, lambda: ids)
     for kind in kinds_of("run"):
-        places = _places(run)
-        yield from _check_kind(kind, files, dict.fromkeys(kind.sides, places), run.n, ids)
-        yield from _check_widths(kind, files, run)
+        yield from _check_kind(kind, files, scope)
     if run.checkpoint is not None:
         yield from checkpoint_problems(run.checkpoint)
 
@@ -97,26 +107,34 @@ def _blamed(error: InputError, files: RunFiles) -> Path:
     return path if inside else files.paths.samples
 
 
-def _check_samples(run: Run, files: RunFiles, ids: pa.Array) -> Problems:
+def _ids(files: RunFiles, schema: pa.Schema) -> Iterator[pa.ChunkedArray]:
+    """The sample ids of each part, all of whose pictures were read."""
+    for path in files.sample_files():
+        tables.verify_pages(path, ["thumbnail"])
+        yield tables.read_parquet(path, ["sample_id"], expected=schema).column(0)
+
+
+def _check_samples(run: Run, files: RunFiles) -> Problems:
     schema = tables.stored_schema(run.manifest)
+    columns = [name for name in schema.names if name != "thumbnail"]
     for path, part in zip(files.sample_files(), files.ranges, strict=True):
         try:
-            tables.verify_pages(path, [n for n in schema.names if n not in ("thumbnail",)])
+            rows = 0
             with tables.open_parquet(path) as file:
-                names, types = file.schema_arrow.names, file.schema_arrow.types
-                rows = file.metadata.num_rows
-        except (InputError, ValueError) as error:
+                tables.check_columns(tables.schema_of(file, path), schema, path)
+            for batch in tables.iter_batches(path, columns, _ROWS):
+                rows += len(batch)
+                table = pa.Table.from_batches([batch])
+                for fault in sample_faults(schema, table, run.manifest.tasks):
+                    raise InputError(fault)
+        except InputError as error:
             yield path, str(error)
             continue
-        if names != schema.names or types != schema.types:
-            yield path, f"columns are {names}, run.json implies {schema.names}"
-        elif rows != len(part):
+        if rows != len(part):
             yield path, f"{rows} rows, run.json and the names of the parts imply {len(part)}"
-    if len(pc.unique(ids)) != len(ids):
-        yield files.sample_files()[0].parent, "a sample id occurs twice"
 
 
-def _check_activations(run: Run, files: RunFiles, ids: pa.Array) -> Problems:
+def _check_activations(run: Run, files: RunFiles, ids: pa.ChunkedArray) -> Problems:
     folder = files.paths.activations
     if not folder.is_dir():
         return
@@ -141,7 +159,7 @@ def _check_activations(run: Run, files: RunFiles, ids: pa.Array) -> Problems:
                 yield path, "no part of a layer that run.json names"
 
 
-def _check_vectors(run: Run, path: Path, ref: LayerRef, ids: pa.Array) -> str:
+def _check_vectors(run: Run, path: Path, ref: LayerRef, ids: pa.ChunkedArray) -> str:
     """What is wrong with the vectors of these samples; empty if nothing."""
     with tables.open_parquet(path) as file:
         names, types = file.schema_arrow.names, file.schema_arrow.types
@@ -157,7 +175,8 @@ def _check_vectors(run: Run, path: Path, ref: LayerRef, ids: pa.Array) -> str:
         return f"{rows} rows, its samples are {len(ids)}"
     at = 0
     for batch in tables.iter_batches(path, ["sample_id", "vector"], _ROWS):
-        column, wanted = batch.column("sample_id"), ids.slice(at, len(batch))
+        column = batch.column("sample_id")
+        wanted = ids.slice(at, len(batch)).combine_chunks()
         if not column.equals(wanted):
             row = next(i for i, (a, b) in enumerate(zip(column, wanted, strict=True)) if a != b)
             return f"row {at + row} is sample {column[row]}, the samples have {wanted[row]} there"
@@ -165,61 +184,19 @@ def _check_vectors(run: Run, path: Path, ref: LayerRef, ids: pa.Array) -> str:
     return ""
 
 
-Places = dict[str, frozenset[Place]]
-"""{side: the places that a run declares}."""
-
-
-def _places(run: Run) -> frozenset[Place]:
-    return frozenset((ref.stream, ref.layer, ref.site) for s in run.streams for ref in s.refs)
-
-
-def _check_kind(
-    kind: Kind, files: TableFiles, places: Places, n: int, ids: pa.Array | None
-) -> Problems:
+def _check_kind(kind: Kind, files: TableFiles, scope: Scope) -> Problems:
     """What is wrong with the tables of a kind: all that its entry among the kinds promises."""
-    for key, path in files.files(kind).items():
+    try:
+        present = files.files(kind)
+    except InputError as error:
+        yield files.directory(kind), str(error)
+        return
+    for key, path in present.items():
         try:
-            table = tables.checked(kind, files.table(kind, key))
-        except (InputError, ValueError) as error:
+            for fault in row_faults(kind, files.table(kind, key), scope):
+                yield path, fault
+        except InputError as error:
             yield path, str(error)
-            continue
-        for side in kind.sides:
-            declared = places[side] | ({NOWHERE} if side in kind.optional else set())
-            columns = list(kind.place_columns(side))
-            for row in table.group_by(columns).aggregate([]).select(columns).to_pylist():
-                if tuple(row.values()) not in declared:
-                    yield path, f"{_words(*row.values())} is not a layer of this run"
-        for column in kind.samples if ids is not None else ():
-            unknown = pc.sum(pc.invert(pc.is_in(table[column], value_set=ids))).as_py()
-            if unknown:
-                yield path, f"{unknown} rows of samples that the run does not have"
-        for column in kind.counts:
-            if len(table) and (most := pc.max(table[column]).as_py()) > n:
-                yield path, f"{column} = {most}, but the run has {n} samples"
-
-
-def _check_widths(kind: Kind, files: TableFiles, run: Run) -> Problems:
-    """Rows whose numbers are not as many as their place is wide, in tables that are whole."""
-    widths = {
-        (ref.stream, ref.layer, ref.site): spec.width_of(ref)
-        for spec in run.streams
-        for ref in spec.refs
-    }
-    for key, path in files.files(kind).items() if kind.wide else ():
-        try:
-            rows = tables.checked(kind, files.table(kind, key)).to_pylist()
-        except (InputError, ValueError):
-            continue
-        for row in rows:
-            place = tuple(row[name] for name in PLACE_COLUMNS)
-            wrong = [n for n, size in kind.wide if len(row[n]) != size * widths.get(place, -1)]
-            if wrong and place in widths:
-                yield path, f"{wrong[0]} of {_words(*place)} is not {widths[place]} numbers"
-                break
-
-
-def _words(stream: str, layer: int, site: str) -> str:
-    return f"{stream} layer {layer if site in (BLOCK, '') else f'{layer}.{site}'}"
 
 
 def _check_pairs(store: Store) -> Iterator[Finding]:
@@ -250,11 +227,9 @@ def _check_pair(pair: RunPair, files: PairTables, root: Path) -> Iterator[Findin
         path = files.file(item.kind, item.stored_key)
         problem = f"made from {' and '.join(item.replaced)} before it was replaced; can be removed"
         yield Finding("", path.relative_to(root).as_posix(), problem, "information")
-    first, second = sorted((pair.a, pair.b), key=lambda run: run.run_id)
-    places = {"_a": _places(first), "_b": _places(second)}
     for kind in kinds_of("pair"):
         current = {files.file(kind, pair.stored_key(key)) for key in pair.keys(kind)}
-        for path, problem in _check_kind(kind, files, places, min(first.n, second.n), None):
+        for path, problem in _check_kind(kind, files, pair.scope):
             if path in current:
                 yield Finding("", path.relative_to(root).as_posix(), problem)
 
@@ -270,18 +245,22 @@ def _readable(store: Store, run_id: str) -> bool:
 def _leftovers(store: Store) -> Iterator[Finding]:
     if not store.paths.runs.is_dir():
         return
-    for entry in sorted(os.scandir(store.paths.runs), key=lambda e: e.name):
-        name = entry.name
+    for name in sorted(names_in(store.paths.runs)):
+        entry = store.paths.runs / name
         if name.startswith(DELETED_PREFIX):
             yield Finding("", name, "rest of a deleted run; it can be removed", "information")
         elif name.startswith(PARTIAL_PREFIX) and entry.is_dir():
             run_id = name.removeprefix(PARTIAL_PREFIX)
-            if Path(entry.path, "replaced").is_dir() and run_id not in store.run_ids():
+            if (entry / "replaced").is_dir() and run_id not in store.run_ids():
                 problem = "a replacement was interrupted: the old run is in here, under replaced/"
                 yield Finding(run_id, name, problem)
                 continue
             problem = "unfinished work: being written, or interrupted; capture it again to go on"
             yield Finding(run_id, name, problem, "information")
-        elif is_id(name) and entry.is_dir() and not Path(entry.path, "run.json").exists():
+        elif name.startswith("."):
+            continue
+        elif not is_id(name):
+            yield Finding(printable(name), "", "its name is not valid as a run id")
+        elif entry.is_dir() and not os.path.lexists(entry / "run.json"):
             problem = "run.json is missing: unfinished work, or a copy that was cut short"
             yield Finding(name, "", problem)

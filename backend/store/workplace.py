@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from backend.errors import InputError
 from backend.store.files import fsync_dir, published
+from backend.store.left import clear_left, restore_replaced
 from backend.store.manifest import Manifest
 from backend.store.paths import WORK, RunPaths, StorePaths
 
@@ -45,6 +46,7 @@ class Workplace:
         InputError for a run that exists, unless it is to be replaced, and for one that another
         process is writing.
         """
+        clear_left(self._store)
         self._refuse_existing()
         lock = FileLock(self._store.lock(self.manifest.run_id))
         try:
@@ -110,9 +112,8 @@ class Workplace:
 
     def _restore(self) -> None:
         """Undo what a writer that died in the middle of publishing had begun."""
-        replaced, dropped = self._partial / "replaced", self._partial / "dropped"
-        if replaced.is_dir() and not self._final.dir.exists():
-            replaced.rename(self._final.dir)
+        restore_replaced(self._partial, self._final.dir)
+        dropped = self._partial / "dropped"
         if dropped.is_dir() and self.run.dir.is_dir():
             dropped.rename(self.run.activations)
 
@@ -143,21 +144,3 @@ class Workplace:
         except InputError as error:
             log.warning("unfinished work cannot be read: %s", error)
             return False
-
-
-def clear_finished(store: StorePaths, run_id: str) -> None:
-    """Remove what a writer that was killed just after its run appeared had no time to remove.
-
-    Nothing where the run is not there, or another process is writing it.
-    """
-    partial = store.partial(run_id)
-    if not store.run(run_id).dir.is_dir() or not partial.is_dir():
-        return
-    lock = FileLock(store.lock(run_id))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return
-    shutil.rmtree(partial)
-    store.lock(run_id).unlink(missing_ok=True)
-    lock.release()

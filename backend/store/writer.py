@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from backend.data.groups import Grouping
 from backend.errors import InputError
+from backend.store.checks import Scope, run_scope
 from backend.store.contents import TableContents
 from backend.store.files import fsync_tree, published
 from backend.store.grouping import GROUPING_COLUMNS, grouping_of
@@ -78,6 +79,12 @@ class RunWriter(TableHolder):
         """Where the tables of the run lie; ValueError outside the ``with`` block."""
         _ = self._parts
         return self._files
+
+    @property
+    def scope(self) -> Scope:
+        """What the rows of the run may speak of; their samples are those that were written."""
+        manifest = self.manifest.with_n(self.n_written)
+        return run_scope(manifest, lambda: pa.array(self.sample_ids(), pa.string()))
 
     @property
     def streams(self) -> tuple[StreamSpec, ...]:

@@ -185,7 +185,8 @@ class WrittenParts:
 
     def remove_orphans(self) -> None:
         """Delete layers that no samples count, and temporary files: of writers that are dead."""
-        remove_leftovers(self.paths.dir, float("inf"))
+        for folder, _, _ in os.walk(self.paths.dir):
+            remove_leftovers(Path(folder))
         for path in _files_below(self.paths.activations):
             if path.name not in {part_name(start) for start in self._parts}:
                 path.unlink()

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,8 +18,8 @@ from backend.errors import InputError
 from backend.progress import SILENT, Progress, Share
 from backend.store import Store
 from backend.store.files import published, remove_leftovers
+from backend.store.left import clear_left
 from backend.store.paths import StorePaths
-from backend.store.workplace import clear_finished
 
 if TYPE_CHECKING:
     from backend.capture.options import CaptureOptions
@@ -156,13 +155,13 @@ def run_cell(
     a checkpoint of the same name that was made with other options; TrainingStopped if the cell's
     observer ended the training.
     """
-    began = time.time()
     cell.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(cell.folder / "lock", timeout=_LOCK_S):
             _run(cell, device, progress)
-            for folder in (cell.folder, StorePaths(cell.store).run(cell.run_id).dir):
-                remove_leftovers(folder, began)
+            clear_left(StorePaths(cell.store))
+            for folder, _, _ in os.walk(cell.folder):
+                remove_leftovers(Path(folder))
             (cell.folder / ERROR_FILE).unlink(missing_ok=True)  # of an earlier failure
             write_status(cell, Status("done", "", cell.digest(), round(seconds(), 1)))
             if not cell.keep_checkpoint:
@@ -182,7 +181,7 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
     request = _request(cell, checkpoint, device)
     opened = open_request(request)
     if cell.run_id in store.run_ids():
-        clear_finished(store.paths, cell.run_id)
+        clear_left(store.paths)
         finished = store.run(cell.run_id)
         if not finished.manifest.same_work(opened.manifest.with_n(finished.n)):
             raise InputError(

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.dual_stream import pretrained
 from backend.models.dual_stream.adapter import DualStream
-from backend.models.dual_stream.encoders import Summary, TextEncoder, VisionEncoder
+from backend.models.dual_stream.encoders import TextEncoder, VisionEncoder
 from backend.models.dual_stream.model import FusionConfig, FusionModel
 from backend.models.dual_stream.preprocess import Preprocessor, load_tokenizer, train_tokenizer
 from backend.models.placement import parse_placement
@@ -38,7 +37,7 @@ def build(
     torch.manual_seed(seed)
     tokenizer, text = _text(recipe, source)
     vision, vision_config, normalisation = _vision(recipe)
-    _require_room(recipe, tokenizer, text)
+    pretrained.require_room(tokenizer, text, recipe.max_text_length, recipe.text_encoder)
     facts = text.check(_text_name(recipe))
     vision.check(_vision_name(recipe))
     placement = parse_placement(
@@ -56,7 +55,7 @@ def build(
         tasks=[{"name": t.name, "kind": t.kind, "classes": list(t.classes)} for t in tasks],
         image={"size": recipe.pixels, **normalisation},
         max_text_length=recipe.max_text_length,
-        text_summary=_summary(facts.causal, tokenizer),
+        text_summary=pretrained.text_summary(facts.causal, tokenizer),
         special_tokens=special_ids(tokenizer),
         pad_texts=facts.mixes_padding,
         trained_on={
@@ -65,6 +64,7 @@ def build(
             "seed": seed,
             "plan": recipe.digest(),
             **({"from_scratch": True} if recipe.from_scratch else {}),
+            **_noted(text.notes + vision.notes),
         },
     )
     model = FusionModel(config, text, vision)
@@ -74,33 +74,6 @@ def build(
     )
 
 
-def _require_room(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, text: TextEncoder) -> None:
-    """InputError where the encoder has no vector for a token or a position that will come."""
-    where = f"text encoder {recipe.text_encoder}"
-    words = int(text.model.config.vocab_size)
-    if len(tokenizer) > words:
-        raise InputError(
-            f"its tokenizer has {len(tokenizer):,} tokens, its weights know {words:,}",
-            where=where,
-            hint="Use the tokenizer that the weights were trained with.",
-        )
-    positions = getattr(text.model.config, "max_position_embeddings", None)
-    if positions and recipe.max_text_length > positions:
-        raise InputError(
-            f"texts of {recipe.max_text_length} tokens are more than the {positions} that it takes",
-            where=where,
-            field="max_text_length",
-            hint=f"Use {positions}.",
-        )
-
-
-def _summary(causal: bool, tokenizer: PreTrainedTokenizerBase) -> Summary:
-    """By which token texts are read: the last of a causal encoder, else CLS if there is one."""
-    if causal:
-        return "last"
-    return "mean" if tokenizer.cls_token_id is None else "first"
-
-
 def build_from(
     plan: TrainPlan, source: PairSource, tasks: tuple[TaskSpec, ...], seed: int
 ) -> tuple[FusionModel, Preprocessor]:
@@ -108,7 +81,7 @@ def build_from(
 
     InputError for a checkpoint of another placement: its co-attention was trained elsewhere.
     """
-    start = open_model(plan.pretrained)
+    start = open_model(plan.pretrained, allow_partial_weights=plan.allow_partial_weights)
     if not isinstance(start, DualStream):
         raise InputError(
             f"{plan.pretrained} is a {start.family} model, not one of ours", field="pretrained"
@@ -140,6 +113,7 @@ def build_from(
             "pretrained_on": before.get("dataset", ""),
             "pretrained_digest": start.digest,
             **({"from_scratch": True} if before.get("from_scratch") else {}),
+            **_noted(start.notes),
         },
     }
     torch.manual_seed(seed)
@@ -152,7 +126,10 @@ def build_from(
 
 def _text(recipe: Recipe, source: PairSource) -> tuple[Any, TextEncoder]:
     if kind_of(recipe.text_encoder) != "small":
-        return load_tokenizer(recipe.text_encoder), pretrained.load_text(recipe.text_encoder)
+        encoder = pretrained.load_text(
+            recipe.text_encoder, allow_partial_weights=recipe.allow_partial_weights
+        )
+        return load_tokenizer(recipe.text_encoder), encoder
     size = small_text(recipe)
     tokenizer = train_tokenizer(_texts(source))
     config = {
@@ -169,6 +146,11 @@ def _text(recipe: Recipe, source: PairSource) -> tuple[Any, TextEncoder]:
         "attention_probs_dropout_prob": recipe.dropout,
     }
     return tokenizer, pretrained.build_text(config)
+
+
+def _noted(notes: tuple[str, ...]) -> dict[str, list[str]]:
+    """What was taken although it is not whole, as a checkpoint records it."""
+    return {"notes": list(notes)} if notes else {}
 
 
 def _texts(source: PairSource) -> Iterator[str]:
@@ -193,7 +175,12 @@ def _vision(recipe: Recipe) -> tuple[VisionEncoder, dict[str, Any], dict[str, An
         described = {"name": base, "options": options}
         return pretrained.build_vision(base, options), described, {}
     options = {"img_size": recipe.pixels}
-    vision = pretrained.load_vision(name, options, Path(weights) if weights else None)
+    vision = pretrained.load_vision(
+        name,
+        options,
+        Path(weights) if weights else None,
+        allow_partial_weights=recipe.allow_partial_weights,
+    )
     card = cast(dict[str, Any], vision.model.pretrained_cfg)
     normalisation = {"mean": list(card["mean"]), "std": list(card["std"])}
     return vision, {"name": name, "options": options}, normalisation

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backend.errors import InputError, blamed_on
 from backend.models.dual_stream import pretrained
+from backend.models.dual_stream.vision_weights import check_weights
 from backend.train.recipe import Recipe, kind_of
 
 SMALL = {"depth": 12, "width": 48, "heads": 4}
@@ -81,5 +82,5 @@ def encoder_depths(recipe: Recipe) -> tuple[int, int]:
         return text, small_vision(recipe)["depth"]
     with blamed_on("vision_encoder"):
         if weights:
-            pretrained.check_weights(Path(weights))
+            check_weights(Path(weights))
         return text, pretrained.vision_depth(name)

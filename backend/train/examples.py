@@ -22,6 +22,7 @@ from backend.types import Label, TaskSpec
 log = logging.getLogger(__name__)
 
 _CACHE_BYTES = 2**30
+_TEXTS_AT_ONCE = 256
 MISSING = -100  # torch's own index for "no class here"
 
 
@@ -81,9 +82,10 @@ class Examples(Dataset[int]):
         }
         if limit is not None:
             self._tell_of_missing_classes(limit)
+        self._tell_of_cut_texts()
 
     def _tell_of_missing_classes(self, limit: int) -> None:
-        """A file sorted by class gives its first classes only: never without a word."""
+        """Few samples of many classes leave some out: never without a word."""
         for task in self.tasks:
             if task.kind == "multiclass":
                 labels = self.labels[task.name]
@@ -94,15 +96,28 @@ class Examples(Dataset[int]):
                         *(task.name, limit, self.split, present, len(task.classes)),
                     )
 
+    def _tell_of_cut_texts(self) -> None:
+        """How many texts are longer than what is taken of them, and what the encoder could take."""
+        cut = [0]
+        for start in range(0, len(self.records), _TEXTS_AT_ONCE):
+            texts = [record.text for record in self.records[start : start + _TEXTS_AT_ONCE]]
+            cut += self._pre.tokens(texts).cut.tolist()
+        longer = sum(1 for tokens in cut if tokens)
+        if not longer:
+            return
+        length, own = self._pre.max_text_length, self._pre.tokenizer.model_max_length
+        log.warning(
+            "%d of %d texts of split %s (%.0f %%) are cut at %d tokens, the longest has %d: "
+            "max_text_length takes more%s",
+            *(longer, len(self.records), self.split, 100 * longer / len(self.records)),
+            *(length, length + max(cut), f", this text encoder up to {own}" if own < 10**6 else ""),
+        )
+
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> int:
         return index
-
-    def has_labels(self, task: TaskSpec) -> bool:
-        """Whether any sample of this split has a label for ``task``."""
-        return bool(labelled(task, self.labels[task.name]).any())
 
     @property
     def image_size(self) -> int:

@@ -37,7 +37,7 @@ from backend.train.losses import class_weights, task_loss
 from backend.train.metrics import Score, primary, scores
 from backend.train.observe import Observer
 from backend.train.options import CacheOptions
-from backend.train.plan import chosen_tasks, identity
+from backend.train.plan import chosen_tasks, identity, require_classes
 from backend.train.predictions import predictions, write_predictions
 from backend.train.recipe import TrainPlan
 from backend.types import LayerRef
@@ -95,13 +95,8 @@ class _Training(Engine):
         self.dev = self._labelled("dev", None)
         for task in self.tasks:
             for part in (self.train, self.dev):
-                if not part.has_labels(task):
-                    raise InputError(
-                        f"split {part.split!r} has no labels for task {task.name!r}",
-                        where=f"data {plan.data}",
-                        field="tasks",
-                        hint="Choose another task or check the label column.",
-                    )
+                labels = [record.labels.get(task.name) for record in part.records]
+                require_classes(task, labels, part.split, f"data {plan.data}")
         self.weights = self._class_weights()
         self.adapter = DualStream(self.model, self.preprocessor, "")
         depths = len(self.model.text.blocks), len(self.model.vision.blocks)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backend.data.base import PairSource
+from backend.data.labels import parse_kinds
+from backend.data.splits import usual
 from backend.errors import InputError
 from backend.models.dual_stream.model import FusionConfig
 from backend.models.loading import checkpoint_digest
@@ -16,7 +18,7 @@ from backend.models.placement import Placement, parse_placement
 from backend.train.alignment import cka_layers
 from backend.train.encoders import encoder_depths, frozen_layers
 from backend.train.recipe import PretrainPlan, TrainPlan
-from backend.types import TaskSpec
+from backend.types import Label, TaskSpec
 
 
 def identity(plan: TrainPlan) -> str:
@@ -29,23 +31,72 @@ def identity(plan: TrainPlan) -> str:
 
 
 def chosen_tasks(plan: TrainPlan, source: PairSource) -> tuple[TaskSpec, ...]:
-    """The tasks to train: those named, or all of the dataset's."""
+    """The tasks to train: those named, or all of the dataset's.
+
+    A name may say of which kind its labels are: ``mood=multiclass``, ``mood=binary:sad``. Raises
+    InputError where there is nothing to train on.
+    """
+    where = f"data {plan.data}"
+    kinds = parse_kinds(plan.tasks)
+    for name, (kind, positive) in kinds.items():
+        if kind is not None:
+            source.declare(name, kind, positive)
+    for name in kinds or source.tasks or source.refused:
+        if name in source.refused:
+            problem = f"the labels of {name!r} cannot be trained: it {source.refused[name]}"
+            raise InputError(problem, where=where, field="tasks")
     offered = source.tasks
     if not offered:
         raise InputError(
             "has no labels to train on",
-            where=f"data {plan.data}",
+            where=where,
             hint="In a folder, a task is a column named label or label_<task>.",
         )
-    for name in plan.tasks:
+    for name in kinds:
         if name not in offered:
             raise InputError(
                 f"no task {name!r}",
-                where=f"data {plan.data}",
+                where=where,
                 field="tasks",
                 hint=f"It has: {', '.join(offered)}.",
             )
-    return tuple(offered[name] for name in (plan.tasks or offered))
+    _require_splits(source, where)
+    return tuple(offered[name] for name in (kinds or offered))
+
+
+def require_classes(task: TaskSpec, labels: Iterable[Label], split: str, where: str) -> None:
+    """InputError for a split in which a task has no labels, or only one class."""
+    present = {label for label in labels if label is not None}
+    if not present:
+        raise InputError(
+            f"split {split!r} has no labels for task {task.name!r}",
+            where=where,
+            field="tasks",
+            hint="Choose another task or check the label column.",
+        )
+    if len(present) == 1:
+        (label,) = present
+        several = label if isinstance(label, tuple) else (label,)
+        shown = ", ".join(task.classes[index] for index in several) or "none of them"
+        raise InputError(
+            f"all labels for task {task.name!r} in split {split!r} are {shown!r}: nothing can be "
+            "learned or scored",
+            where=where,
+            field="tasks",
+            hint="Choose another task or another split of the samples.",
+        )
+
+
+def _require_splits(source: PairSource, where: str) -> None:
+    """InputError for a data set without a split to train on or to choose the epoch by."""
+    there = source.splits()
+    for name in ("train", "dev"):
+        if not any(usual(split) == name for split in there):
+            raise InputError(
+                f"cannot be trained: it has no {name} split, only {', '.join(there)}",
+                where=where,
+                hint="It can be captured with a checkpoint that is there already.",
+            )
 
 
 def check_plan(plan: TrainPlan) -> Placement:

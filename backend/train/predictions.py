@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from scipy.special import expit, softmax
 
-from backend.store import kinds, tables
-from backend.store.files import published
+from backend.store import kinds
+from backend.train.beside import read_beside, write_beside
 from backend.types import TaskSpec
 
 FILE = "predictions.parquet"
@@ -50,14 +49,9 @@ def predictions(
 
 def write_predictions(frames: Sequence[pd.DataFrame], folder: Path) -> None:
     """Write the rows of all tasks into a checkpoint."""
-    table = tables.checked(kinds.PREDICTIONS, pd.concat(frames, ignore_index=True))
-    with published(folder / FILE, replace=True) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    write_beside(kinds.PREDICTIONS, frames, folder / FILE)
 
 
 def read_predictions(folder: Path) -> pd.DataFrame | None:
     """The rows that training left beside a checkpoint; InputError for a damaged file."""
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    return tables.to_pandas(tables.read_kind(path, kinds.PREDICTIONS))
+    return read_beside(kinds.PREDICTIONS, folder / FILE)

@@ -69,6 +69,9 @@ class Recipe:
         choices=("float32", "float16"),
     )
     device: str = setting("auto", "auto, cuda, mps or cpu.")
+    allow_partial_weights: bool = setting(
+        False, "Take encoders whose weights are not whole: what is missing is random."
+    )
     co_attention: dict[str, Any] = field(default_factory=dict)
     head: dict[str, Any] = field(default_factory=dict)
 
@@ -130,7 +133,10 @@ class TrainPlan(Recipe):
     COMMAND: ClassVar[str] = "train"
 
     tasks: tuple[str, ...] = setting(
-        (), "Comma-separated tasks of the dataset; default: all.", flag="task"
+        (),
+        "Comma-separated tasks of the dataset; default: all. What its labels are: NAME=multiclass, "
+        "NAME=multilabel, NAME=binary:POSITIVE_CLASS.",
+        flag="task",
     )
     patience: int = setting(3, "Epochs without a better dev score.", at_least=1)
     class_weights: str = setting("balanced", "balanced or none.", choices=("balanced", "none"))

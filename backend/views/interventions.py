@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,11 @@ from backend.store import query, tables
 from backend.store.kinds import INTERVENTIONS
 from backend.store.source import Part
 from backend.study.conditions import condition_means, conditions
-from backend.study.runs import study_runs
+from backend.study.findings import ClaimResult
+from backend.study.interventions import needs_of_a_fusion
+from backend.study.judging import judge
+from backend.study.runs import StudyRun, study_runs
+from backend.types import StreamSpec
 from backend.views import questions
 from backend.views.groups import RunGroup, RunInfo
 from backend.views.questions import Owned, Question, Table
@@ -70,3 +75,22 @@ def intervene_command(store: str, runs: Sequence[RunInfo]) -> str:
     """What asks the runs of a store with other partners, and keeps the answers in it."""
     data = next((run.manifest.origin.data for run in runs if run.manifest.origin.data), "")
     return shlex.join(["fusionscope", "intervene", store, "--data", data or "LAYOUT:PATH"])
+
+
+def findings_of_table(table: pd.DataFrame) -> ClaimResult:
+    """The claim asked of the models of a table: p is corrected over its own questions."""
+    keys = ["run_id", "dataset", "placement", "seed"]
+    runs = []
+    for (run_id, dataset, placement, seed), own in table.groupby(keys, dropna=False, sort=False):
+        streams = tuple(_stream(str(s), rows) for s, rows in own.groupby("stream", sort=False))
+        number = None if seed is pd.NA else int(str(seed))
+        runs.append(StudyRun(str(run_id), str(dataset), "", str(placement), number, "", streams))
+    pooling = json.loads(table["params"].iloc[0])["pooling"]
+    (result,) = judge([needs_of_a_fusion(runs, table, pooling)])
+    return result
+
+
+def _stream(name: str, rows: pd.DataFrame) -> StreamSpec:
+    """Depth and fusion layers, which the rows tell."""
+    fused = sorted(set(rows[rows["crossing"]]["layer"]))
+    return StreamSpec.of(name, name, int(rows["layer"].max()), 1, fused, reads=name)

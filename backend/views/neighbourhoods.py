@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backend.inference.neighbours import jaccard_change
 from backend.projection.geometry import movement
+from backend.projection.nearest import changed_share
+from backend.store.kinds import NEIGHBOURS
 from backend.types import LayerRef
-from backend.views.layers import points_at
+from backend.views import questions
+from backend.views.layers import Colouring, points_at
+from backend.views.questions import Neighbours
+from backend.views.store_access import StoreView
 
 NEIGHBOUR_COLOUR = "neighbours"
 """The colour of a map that shows whose neighbours changed."""
 
-Floats = NDArray[np.float64]
+CHANGED = Colouring(NEIGHBOUR_COLOUR, "neighbours changed", ())
+"""That colour in the menu; its scale is one of shares and has no classes."""
+
+MOST_LISTED = 8
+"""Samples in the table of those whose neighbours changed most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +79,19 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> Changes | None:
     return Changes(old.shape[1], frame, (float(low), float(middle), float(high)))
 
 
-def changed_share(before: NDArray[np.int64], after: NDArray[np.int64]) -> Floats:
-    """The share of the k neighbours in each row of ``before`` (m, k) that ``after`` lacks: 0..1.
+def keeps_neighbours(store: StoreView, run_id: str) -> bool:
+    """Whether a run's neighbours are stored."""
+    return bool(questions.keys_of(store, NEIGHBOURS, run_id))
 
-    With as many neighbours on both sides it follows from the Jaccard change J as J / (2 - J).
-    """
-    jaccard = jaccard_change(before, after)
-    k = before.shape[1]
-    share: Floats = np.rint(k * jaccard / (2 - jaccard)) / k
-    return share
+
+def sides(
+    store: StoreView, run_id: str, pooling: str, before: LayerRef | None, ref: LayerRef
+) -> tuple[Neighbours | None, Neighbours]:
+    """The questions for the neighbours before and after; None for before a first site."""
+    return (
+        None if before is None else questions.neighbours(store, run_id, pooling, before),
+        questions.neighbours(store, run_id, pooling, ref),
+    )
 
 
 def most_changed(found: Changes, count: int) -> pd.DataFrame:
@@ -143,6 +155,31 @@ def changes_in_words(found: Changes, before: LayerRef, ref: LayerRef) -> str:
         f"From layer {before.label} to layer {ref.label}, in the full space, {middle} of a "
         f"sample's {found.k} nearest neighbours change (median of all samples; of 90 % of them "
         f"{low} to {high})."
+    )
+
+
+def no_changes_in_words(before: LayerRef, ref: LayerRef) -> str:
+    """Why :func:`changes` gave nothing for two sites."""
+    return (
+        f"Layers {before.label} and {ref.label} cannot be compared: in one of them all samples "
+        "have the same vector, or its neighbours are not stored."
+    )
+
+
+def most_changed_table(
+    found: Changes, texts: Mapping[str, str], before: LayerRef, ref: LayerRef
+) -> pd.DataFrame:
+    """The samples whose neighbours changed most, as people read them; ``texts`` by sample."""
+    most = most_changed(found, MOST_LISTED)
+    words = [texts.get(str(name), "") for name in most["sample_id"]]
+    return pd.DataFrame(
+        {
+            "sample": most["sample_id"],
+            "text": [text if len(text) <= 80 else f"{text[:79]}…" for text in words],
+            "changed": [f"{round(found.k * share)} of {found.k}" for share in most["changed"]],
+            f"nearest in layer {before.label}": most["before"],
+            f"nearest in layer {ref.label}": most["after"],
+        }
     )
 
 

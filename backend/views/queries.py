@@ -10,6 +10,7 @@ from functools import lru_cache
 import pandas as pd
 from PIL import Image
 
+from backend.data.images import is_thumbnail
 from backend.errors import InputError
 from backend.measures.suite.parts import measures_of, preset_of
 from backend.store import assert_comparable, query
@@ -115,15 +116,21 @@ def sample(run: RunAt, sample_id: str) -> Sample:
 
 
 def _picture(stored: object) -> tuple[bytes | None, str]:
-    """A stored thumbnail if it is a WebP that decodes, else why not: stores are outside data."""
+    """A stored thumbnail if it is a WebP that decodes, else why not: stores are outside data.
+
+    What is larger than a thumbnail is not decoded: 34 bytes can hold 13,000 x 13,000 pixels.
+    """
     if not isinstance(stored, bytes | bytearray | memoryview):
         return None, "No picture was stored for this sample."
     raw = bytes(stored)
+    unusable = "The stored picture cannot be read, or is larger than a thumbnail."
+    if not is_thumbnail(raw):
+        return None, unusable
     try:
         with Image.open(io.BytesIO(raw), formats=["WEBP"]) as image:
             image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None, "The stored picture cannot be read."
+        return None, unusable
     return raw, ""
 
 

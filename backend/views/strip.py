@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from backend.figures.sites import NORM, site_in_words
 from backend.figures.theme import FUSION_MARK
 from backend.types import BLOCK, LayerRef, StreamSpec
 from backend.views.queries import Sample
@@ -45,7 +46,7 @@ def sites(spec: StreamSpec, refs: Sequence[LayerRef]) -> list[Site]:
         {
             "label": ref.label,
             "short": _short(spec, ref),
-            "title": f"{spec.name} layer {ref.label}"
+            "title": f"{spec.name} layer {site_in_words(ref)}"
             + (f" ({FUSION_MARK} fusion)" if _fused(spec, ref) else ""),
             "fused": _fused(spec, ref),
             "beside": ref.site != BLOCK,
@@ -79,4 +80,6 @@ def _meets(spec: StreamSpec, ref: LayerRef) -> bool:
 def _short(spec: StreamSpec, ref: LayerRef) -> str:
     if ref.site == BLOCK:
         return str(ref.layer)
-    return FUSION_MARK if _meets(spec, ref) else f".{ref.site[0]}"
+    if _meets(spec, ref):
+        return FUSION_MARK
+    return NORM if ref.site == NORM else f".{ref.site[0]}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from backend.data.groups import Grouping, Repeats
+from backend.data.groups import Grouping, Repeats, codes_of, crossing, examples_of
 from backend.views.questions import RunAt
 from backend.views.store_access import opened
 from backend.words import counted, listed
@@ -23,11 +24,37 @@ class Together:
 
 def together(run: RunAt) -> Together:
     """The groups of a run's samples in words; InputError where its samples cannot be read."""
-    return in_words(opened(run.store).run(run.run_id).grouping())
+    stored = opened(run.store).run(run.run_id)
+    splits = stored.samples(["split"])["split"].tolist()
+    return in_words(stored.grouping(), splits)
 
 
-def in_words(grouping: Grouping) -> Together:
-    """Groups for people."""
+def in_words(grouping: Grouping, splits: Sequence[str] = ()) -> Together:
+    """Groups for people; ``splits`` of the samples say which groups lie in more than one."""
+    said = _counted(grouping)
+    parted = _parted(grouping, splits)
+    return replace(said, warnings=(*said.warnings, parted)) if parted else said
+
+
+def _parted(grouping: Grouping, splits: Sequence[str]) -> str:
+    if grouping.names is None or len(set(splits)) < 2:
+        return ""
+    groups, places = codes_of(grouping.names), codes_of(splits)
+    crosses = crossing(groups, places)
+    if not crosses.any():
+        return ""
+    ((first, other),) = examples_of(groups, places, crosses, 1)
+    count = len(set(groups[crosses].tolist()))
+    lie = "group lies" if count == 1 else "groups lie"
+    return (
+        f"{count:,} {lie} in more than one split, such as {grouping.names[first]} "
+        f"({splits[first]} and {splits[other]}). What a model learned in one split is asked again "
+        "in the other, so its scores are too high. Put all samples of a group into one split, and "
+        "train again."
+    )
+
+
+def _counted(grouping: Grouping) -> Together:
     samples = counted(grouping.n, "sample")
     if grouping.how == "none":
         return Together()
@@ -52,7 +79,8 @@ def in_words(grouping: Grouping) -> Together:
     if grouping.holes:
         warnings.append(
             f"{counted(len(grouping.holes), 'sample')} without a group, such as "
-            f"{grouping.holes[0]}: each counts as a group of its own."
+            f"{grouping.holes[0]}: each counts as a group of its own. If it belongs to others, "
+            "give it their group in the column `group` of the data."
         )
     if grouping.repeats:
         warnings.append(_undeclared(grouping.repeats))

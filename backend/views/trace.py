@@ -192,11 +192,14 @@ def unsupported_in_words(trace: Trace) -> str:
 
 def turn_in_words(turn: Turn) -> str:
     """Where most neighbours change, against what the reference pairs do."""
-    usual = f"{100 * turn.usual['p25']:.0f} to {100 * turn.usual['p75']:.0f} %"
+    k = len(turn.ids)
+    low, high = (f"{k * turn.usual[name]:.3g}" for name in ("p25", "p75"))
+    usual = low if low == high else f"{low} to {high}"
     return (
         f"In {turn.stream} most neighbours change from layer {turn.before.label} to "
-        f"{turn.ref.label}, {100 * turn.change:.0f} % of them. The largest change of the reference "
-        f"pairs is {usual} for half of them; this one is above {turn.percentile:.0f} %."
+        f"{turn.ref.label}: {round(k * turn.change)} of {k} are others than before. At most "
+        f"{usual} change for the middle half of the reference pairs; this one changes more than "
+        f"{turn.percentile:.0f} % of them."
     )
 
 

@@ -11,6 +11,7 @@ from backend.figures.theme import Series
 from backend.figures.timeline import Lag, lags_of, moments_of
 from backend.figures.training import ALIGNMENT, QUANTITIES, TRANSITIONS, shown_moments
 from backend.measures.registry import one_layer
+from backend.views import leads
 from backend.views.groups import RunGroup
 from backend.words import counted, listed
 
@@ -60,7 +61,7 @@ def remarks(
     """What a reader must know of a quantity's rows, as plain text."""
     frame = quantity_rows(frame, quantity, pooling, estimator)
     counts = sorted({int(n) for n in frame["n"]})
-    out = [f"Measured on {counted(counts[0], 'sample')} of the dev split that training used."]
+    out = [f"Measured on {counted(counts[0], 'sample')} {leads.OF_DEV}"]
     if len(counts) > 1:
         out = [
             f"The runs were measured on different numbers of samples ({listed(counts)}): "

@@ -147,7 +147,7 @@ def settle(page) -> None:
     """Wait until the script ran, every chart on the screen is drawn, and nothing is an error."""
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.wait_for_function(
-        """[...document.querySelectorAll('.figure')].every(chart => {
+        """() => [...document.querySelectorAll('.figure')].every(chart => {
             const {top, bottom} = chart.getBoundingClientRect();
             return top > innerHeight || bottom < 0 || chart.querySelector('.main-svg');
         })"""

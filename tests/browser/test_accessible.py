@@ -173,7 +173,7 @@ def test_keys_reach_every_point_of_a_map(address, open_at):
         said.append(words.inner_text())
     assert len({line.split("\n")[0] for line in said}) == count
     page.keyboard.press(" ")
-    page.wait_for_function("location.search.includes('sample=')")
+    page.wait_for_function("() => location.search.includes('sample=')")
     assert parse_qs(urlsplit(page.url).query)["sample"] == [said[-1].split("\n")[0]]
 
 

@@ -55,7 +55,7 @@ def test_a_click_in_one_map_marks_the_sample_in_the_other_and_a_step_moves_both(
 
     places = {key: plot(page, key).evaluate(FIRST_X) for key in ("map-0", "map-1")}
     page.get_by_role("button", name="Next").click()
-    page.wait_for_function("location.search.includes('layer=6')")
+    page.wait_for_function("() => location.search.includes('layer=6')")
     page.get_by_text("late: vision layer 6, PCA 1").wait_for()
     page.get_by_text("early: vision layer 6, PCA 1").wait_for()
     settle(page)

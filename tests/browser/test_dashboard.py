@@ -68,7 +68,7 @@ def test_a_clicked_sample_stays_selected_while_stepping_through_the_layers(
         page.wait_for_function("before => location.href !== before", arg=before)
         settle(page)
         assert page.locator("[data-testid=stText]").first.inner_text() == text
-    page.wait_for_function("location.search.includes('layer=3')")
+    page.wait_for_function("() => location.search.includes('layer=3')")
     page.get_by_text("vision layer 3, PCA 1").wait_for()
     page.screenshot(path=pictures / "sample.png")
 
@@ -87,12 +87,12 @@ def test_a_link_opens_its_page_on_a_server_that_nobody_visited_yet(
 def test_the_choice_of_placements_and_the_back_button(address, open_at):
     page = open_at(f"{address}/transitions")
     page.get_by_role("button", name="full", exact=True).first.click()
-    page.wait_for_function("location.search.includes('runs=')")
+    page.wait_for_function("() => location.search.includes('runs=')")
     settle(page)
     assert "full" not in query(page)["runs"][0]
     page.get_by_role("link", name="Dimensionality").click()
     page.get_by_role("heading", name="Dimensionality", exact=True).wait_for()
-    page.wait_for_function("location.search.includes('runs=')")
+    page.wait_for_function("() => location.search.includes('runs=')")
     settle(page)
     # One step back may be the page's address before its link was filled in, not more.
     for _ in range(2):
@@ -104,7 +104,7 @@ def test_the_choice_of_placements_and_the_back_button(address, open_at):
     page.get_by_role("heading", name="Transitions", exact=True).wait_for()
     assert "full" not in query(page)["runs"][0]
     page.go_back()
-    page.wait_for_function("!location.search.includes('runs=')")
+    page.wait_for_function("() => !location.search.includes('runs=')")
     settle(page)
     assert page.url.endswith("/transitions")
 

@@ -39,11 +39,13 @@ def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_
     path.locator(".main-svg").first.wait_for()
     settle(page)
     page.get_by_text("<b>worst</b> day ever a fish", exact=True).wait_for()
-    assert strip.get_attribute("aria-valuetext") == "vision layer 12.norm"
+    assert (
+        strip.get_attribute("aria-valuetext") == "vision layer 12.norm (after the final norm)"
+    )
     strip.focus()
     page.keyboard.press("ArrowLeft")
     assert strip.get_attribute("aria-valuetext") == "vision layer 12 (◆ fusion)"
-    page.wait_for_function("location.search.includes('layer=12')")
+    page.wait_for_function("() => location.search.includes('layer=12')")
     settle(page)
     last, rows = path.evaluate(HEAD), page.locator(".st-key-trace-neighbours .cards-title")
     assert rows.all_text_contents() == ["vision, layer 12", "text, layer 12"]
@@ -51,7 +53,7 @@ def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_
     for _ in range(7):
         page.keyboard.press("ArrowLeft")
     assert strip.get_attribute("aria-valuetext") == "vision layer 8"
-    page.wait_for_function("location.search.includes('layer=8')")
+    page.wait_for_function("() => location.search.includes('layer=8')")
     assert rows.all_text_contents() == ["vision, layer 8", "text, layer 8"]
     assert path.evaluate(HEAD) != last
     page.locator(".st-key-trace-vision-norm").scroll_into_view_if_needed()

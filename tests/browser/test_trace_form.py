@@ -52,7 +52,7 @@ def uploading(page):
 
 def wait_for_picture(page, width):
     page.wait_for_function(
-        f"document.querySelector({SHOWN!r})?.naturalWidth === {width}", timeout=20_000
+        f"() => document.querySelector({SHOWN!r})?.naturalWidth === {width}", timeout=20_000
     )
 
 

@@ -31,7 +31,7 @@ def test_play_moves_the_curve_and_pause_holds_it(
         assert page.evaluate(SHOWN) == "epoch 4"
         page.screenshot(path=pictures / "training.png")
         plot.get_by_text("▶ Play").click()
-        page.wait_for_function(f"({SHOWN})() === 'epoch 1'")
+        page.wait_for_function(f"() => ({SHOWN})() === 'epoch 1'")
         page.wait_for_function(f"before => ({LINE})() !== before", arg=last)
         plot.get_by_text("❚❚ Pause").click()
         page.wait_for_timeout(1200)  # a frame that was under way may still be drawn

@@ -17,14 +17,12 @@ import pytest
 from PIL import Image
 
 from backend.capture.options import CaptureOptions
-from backend.capture.run import Batch, _LeftOut, rows_of_batches
+from backend.capture.run import rows_of_batches
 from backend.data.images import image_digest, thumbnail
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
-from backend.models.adapter import Inputs
 from backend.store import Store
-from backend.store.samples import Picture
 from backend.store.streams import StreamInfo
 from backend.train.predictions import FILE as PREDICTIONS_FILE
 from backend.train.predictions import predictions, write_predictions
@@ -345,18 +343,3 @@ def test_data_that_vanish_during_a_capture_make_no_run_and_are_captured_from_the
     assert Store(request.store).run_ids() == ()
     away.rename(data / "img")
     assert capture(request).run("r").n == 20
-
-
-def test_what_a_model_did_not_take_is_said_of_each_stream(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    left_out = _LeftOut()
-    record = next(iter(open_source("macros").records("test", 1)))
-    for words, patches in (([3, 0], [0, 0]), ([0, 2], [0, 7])):
-        cut = {"text": np.array(words), "vision": np.array(patches), "audio": np.zeros(2, int)}
-        left_out.add(Batch([record] * 2, [Picture()] * 2, Inputs({}, {}, cut=cut)))
-    left_out.tell("model m")
-    assert caplog.messages == [
-        "the text of 2 of 4 samples has more than model m takes: 5 tokens were left out",
-        "the vision of 1 of 4 samples has more than model m takes: 7 tokens were left out",
-    ]

@@ -114,6 +114,17 @@ def test_a_run_has_the_measures_of_its_vectors_and_no_vectors(
     assert verify(Store(whole.contents.paths.dir.parent.parent)) == []
 
 
+def test_samples_that_belong_together_are_told_to_the_measures(
+    request_for: Callable[..., CaptureRequest], whole: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = np.array([f"photo {at // 2}" for at in range(20)], dtype=object)
+    monkeypatch.setattr(RunWriter, "groups", lambda self: pairs)
+    rows = capture(request_for()).measures(["cka"])
+    assert whole.measures(["cka"])["null_mean"].notna().any()
+    assert rows["null_mean"].isna().all() and rows["value"].notna().any()
+    assert rows["warnings"].map(in_words).str.contains("samples that belong together").all()
+
+
 def test_every_tracked_pair_and_every_site_is_measured(whole: Run) -> None:
     rows = whole.measures(["cka"])
     found = set(rows[PLACES].itertuples(index=False, name=None))

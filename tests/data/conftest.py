@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
@@ -17,11 +18,12 @@ Draw = Callable[..., Path]
 
 @pytest.fixture
 def draw() -> Draw:
-    """Write a small picture; the file name's ending gives the format."""
+    """Write a small picture; the file name's ending gives the format, its name the colour."""
 
-    def write(path: Path, size: tuple[int, int] = (8, 6), colour: object = (200, 30, 30)) -> Path:
+    def write(path: Path, size: tuple[int, int] = (8, 6), colour: object = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size, colour).save(path)
+        own = tuple(zlib.crc32(path.name.encode()).to_bytes(4, "big")[:3])
+        Image.new("RGB", size, colour or own).save(path)
         return path
 
     return write

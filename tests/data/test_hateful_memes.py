@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from backend.data import UnreadableFile, check, open_source
-from backend.data import rows as rows_module
 from backend.errors import InputError
 
 
@@ -97,7 +96,8 @@ def test_zero_padded_ids_stay_as_they_are_and_whole_numbers_become_text(bad):
         ({"text": ""}, "no text"),
         ({"text": "  "}, "no text"),
         ({"text": "a\0b"}, "NUL character in text"),
-        ({"text": ["a"]}, "text is not text: ['a']"),
+        ({"text": []}, "no text"),
+        ({"text": {"raw": "a"}}, "text is not text: {'raw': 'a'}"),
         ({"id": ""}, "no id"),
         ({"id": None}, "no id"),
         ({"id": 1.5}, "id is neither text nor a whole number: 1.5"),
@@ -156,15 +156,11 @@ def test_strict_stops_at_the_first_problem_naming_file_row_and_reason(bad):
         bad(meme(7), meme(8, text=""), strict=True)
 
 
-def test_a_missing_split_file_is_reported_and_stops_a_strict_source(memes: Path):
+def test_a_missing_split_file_is_said_and_stops_nobody(memes: Path):
     (memes / "train.jsonl").unlink()
-    source = open_source(f"hateful_memes:{memes}")
-    assert [str(p) for p in source.report.problems] == [
-        "train.jsonl: missing split file: no split 'train'"
-    ]
+    source = open_source(f"hateful_memes:{memes}", strict=True)
+    assert source.report.notes == ["missing split file train.jsonl: no split 'train'"]
     assert len(list(source.records("dev"))) == 2
-    with pytest.raises(InputError, match=r"train\.jsonl: missing split file"):
-        open_source(f"hateful_memes:{memes}", strict=True)
 
 
 def test_an_unreadable_image_is_reported_and_made_up_for_by_the_next(memes: Path):
@@ -190,9 +186,12 @@ def test_strict_pairs_stop_at_an_unreadable_image(memes: Path):
         list(source.pairs("train"))
 
 
-def test_limit_counts_good_records_and_the_order_is_the_files(bad):
-    _, source = bad(meme(9), meme(8, text=""), meme(7), meme(6))
-    assert [record.sample_id for record in source.records("train", limit=2)] == ["9", "7"]
+def test_limit_counts_good_records_and_takes_every_class_in_its_share(bad):
+    labelled = [meme(9, label=1), meme(8, text=""), meme(7, label=1), meme(6), meme(5)]
+    _, source = bad(*labelled)
+    assert [record.sample_id for record in source.records("train", limit=2)] == ["9", "6"]
+    (note,) = source.report.notes
+    assert note == "a limit takes every class of hateful in its share, not the head of the file"
     assert list(source.records("train", limit=0)) == []
     with pytest.raises(InputError, match="limit of -1"):
         source.records("train", limit=-1)
@@ -232,25 +231,15 @@ def test_check_counts_the_good_and_names_the_bad(memes: Path):
     assert report.summary().startswith("train: 5 good\ndev_seen: 2 good\n1 problem in hm")
 
 
-def test_ten_records_of_a_hundred_thousand_are_not_the_whole_file(memes: Path, monkeypatch):
+def test_ten_records_of_many_are_not_all_of_them_in_memory(memes: Path):
     with (memes / "train.jsonl").open("w") as out:
-        out.writelines(json.dumps(meme(n, text="x" * 100)) + "\n" for n in range(100_000))
-    parsed = 0
-    parse = rows_module.parse_json
-
-    def counting(text: str):
-        nonlocal parsed
-        parsed += 1
-        return parse(text)
-
-    monkeypatch.setattr(rows_module, "parse_json", counting)
-    tracemalloc.start()
+        out.writelines(json.dumps(meme(n, text="x" * 5000)) + "\n" for n in range(2_000))
     source = open_source(f"hateful_memes:{memes}")
+    tracemalloc.start()
     assert len(list(source.records("train", limit=10))) == 10
-    assert parsed == 10
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2_000_000  # the file has 16 MB
+    assert peak < 4_000_000  # a block of 256 records; the file has 10 MB
 
 
 def test_a_folder_with_nothing_of_the_layout_says_what_it_expects(tmp_path: Path):

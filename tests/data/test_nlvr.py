@@ -82,7 +82,7 @@ def test_one_missing_image_of_two_is_a_problem_and_the_other_stays(scenes: Path,
         ({"identifier": 3}, "identifier is not of the form N-M", 1),
         ({"identifier": "0-1"}, "duplicate id", 1),
         ({"sentence": ""}, "no sentence", 2),
-        ({"label": "maybe"}, "label is neither true nor false: maybe", 2),
+        ({"label": "maybe"}, "label is neither 0 nor 1: maybe", 2),
         ({"directory": "../../.."}, "missing image", 2),
     ],
 )

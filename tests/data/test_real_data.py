@@ -11,8 +11,8 @@ from backend.data import open_source
 EXPECTED = [
     ("hateful_memes", "memotion_hm_layout", {"train": 5010, "dev_seen": 500, "test_seen": 1000}),
     ("mmimdb", "mmimdb_mini", {"train": 1198, "dev": 171, "test": 343}),
-    ("food101", "food10_upmc_layout", {"train": 3360, "dev": 390, "test": 1250}),
-    ("nlvr", "nlvr", {"train": 1560, "dev": 418, "test": 1980}),
+    ("food101", "food10_upmc_layout", {"train": 3345, "dev": 405, "test": 1250}),
+    ("nlvr", "nlvr", {"train": 1548, "dev": 430, "test": 1980}),
 ]
 
 

@@ -86,3 +86,18 @@ def test_notes_are_kept_once_and_never_stop():
     report.note("dev is a tenth of train")
     assert report.notes == ["dev is a tenth of train"]
     assert report.count == 0
+
+
+def test_a_note_with_a_key_takes_the_place_of_the_earlier_one_of_that_key():
+    report = Report("hm")
+    report.note("1 image under another name", key="spelling")
+    report.note("dev is a tenth of train")
+    report.note("2 images under another name", key="spelling")
+    assert report.notes == ["2 images under another name", "dev is a tenth of train"]
+
+
+def test_notes_that_are_not_shown_are_counted():
+    report = Report("hm")
+    for number in range(module.NOTES + 3):
+        report.note(f"note {number}")
+    assert report.summary().endswith("and 3 notes more")

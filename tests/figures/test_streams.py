@@ -12,6 +12,7 @@ from backend.figures import (
     dimension_curves,
     layer_heatmap,
     placement_drawing,
+    probe_curves,
     transition_curves,
 )
 from backend.figures.meets import fusion_at, fusion_of, losses_of
@@ -239,12 +240,43 @@ def test_a_named_site_stands_at_its_place_on_the_curve_of_a_dimension():
     named = next(t for t in figure.data if t.name == "clip, named sites")
     assert list(named.x) == pytest.approx([2 + 1 / 3, 2 + 2 / 3])
     assert list(named.y) == [4.0, 2.0]
-    assert list(named.text) == ["norm", "projected"]
-    assert len(set(named.textposition)) == 2  # else their names would lie on each other
-    assert not named.cliponaxis  # a name above the highest value is not cut
     assert "vision 2.projected" in named.hovertext[1]
     assert list(lines(figure)[0].y) == [5.0] * 3
     assert figure.layout.xaxis.range[1] > named.x[1]
+
+
+@pytest.mark.parametrize("drawn", ["dimension", "transitions", "matching", "probe", "several"])
+def test_the_axis_says_below_its_numbers_what_a_named_site_is(drawn):
+    one = clip(3)
+    other = replace(one, key="b", label="b")
+    frame = frame_of(
+        *(
+            (who, ("vision", 3, site), (stream, layer, site if stream else ""), 0.5, {"measure": m})
+            for who in (one, other)
+            for m, stream, layer in (
+                ("effective_dimension", "", -1),
+                ("linear_probe", "", -1),
+                ("cka", "text", 2),
+            )
+            for site in ("norm", "projected")
+        ),
+        (one, ("vision", 3, "block"), ("vision", 3, "norm"), 0.5, {}),
+        (one, ("vision", 3, "projected"), ("vision", 3, "norm"), 0.5, {}),
+    )
+    figure = {
+        "dimension": lambda: dimension_curves(frame, [one], "vision"),
+        "transitions": lambda: transition_curves(frame, [one], "vision"),
+        "matching": lambda: alignment_curves(frame, [one]),
+        "probe": lambda: probe_curves(frame, [one], "vision", metric="accuracy"),
+        "several": lambda: dimension_curves(frame, [one, other], "vision"),
+    }[drawn]()
+    norm, projected = figure.layout.annotations
+    assert (norm.text, projected.text) == ("after<br>final norm", "projected")
+    assert (norm.x, projected.x) == pytest.approx((3 + 1 / 3, 3 + 2 / 3))
+    # each below the numbers and below the other, above the axis' title
+    assert 0 > norm.yshift > projected.yshift + 2 * 12
+    assert figure.layout.xaxis.title.standoff > -projected.yshift
+    assert figure.layout.margin.b > -projected.yshift + 30
 
 
 def test_named_sites_of_transitions_and_of_matching_layers_stand_beside_the_layers():

@@ -99,7 +99,7 @@ def _folder(tmp_path: Path, ending: str) -> Path:
                 "split": "test",
                 "image": f"img/{name}.png",
                 "label": at % 2,
-                "label_object": ["cat", "dog", "cat", None][at],
+                "label_object": ["cat", "dog", "cow", None][at],
                 "label_topics": [["food", "work"], ["food"], [], None][at],
             }
         )
@@ -125,7 +125,7 @@ def test_a_table_gives_texts_splits_labels_and_thumbnails(
     rows = run.samples()
     assert rows["text"].tolist() == [f"text {name}" for name in NAMED]
     assert rows["label_label"].tolist() == [0, 1, 0, 1]
-    assert rows["label_object"].tolist()[:3] == ["cat", "dog", "cat"]
+    assert rows["label_object"].tolist()[:3] == ["cat", "dog", "cow"]
     assert rows["label_object"].isna().tolist()[3]
     assert list(rows["label_topics"][0]) == ["food", "work"]
     image = Image.open(io.BytesIO(run.sample("c")["thumbnail"]))

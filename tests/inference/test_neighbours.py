@@ -44,15 +44,13 @@ def nearest(x, vector, without=None):
 
 
 def changes(run, stream, pooling, row, vectors=None):
-    """1 - Jaccard from site to site of the sites that have neighbours, by sets."""
+    """The share of new neighbours from site to site of the sites that have any, by sets."""
     sets = {}
     for site in run.layers(stream, pooling):
         x = run.vectors(stream, site, pooling)
         vector = x[row] if vectors is None else vectors[site, pooling]
         sets[site] = {i for i, _ in nearest(x, vector.astype(float), row)}
-    return {
-        b: 1 - len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for a, b in itertools.pairwise(sets)
-    }
+    return {b: len(sets[b] - sets[a]) / K for a, b in itertools.pairwise(sets)}
 
 
 @pytest.mark.parametrize("row", [None, 30])

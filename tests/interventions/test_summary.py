@@ -12,7 +12,9 @@ import pytest
 from backend.errors import InputError
 from backend.interventions.files import read_interventions, write_interventions
 from backend.interventions.run import Interventions
-from backend.interventions.summary import contrasts, findings, over_seeds
+from backend.interventions.summary import contrasts, over_seeds
+from backend.study.report import as_json
+from backend.views.interventions import findings_of_table
 from tests.interventions.frames import FUSED, cka_table
 
 DROP = {"early": 0.10, "late": 0.20}
@@ -42,7 +44,7 @@ def test_contrasts_are_crossing_minus_others() -> None:
 
 
 def test_the_findings_of_a_table_need_nothing_else() -> None:
-    result = findings(cka_table(needs_any_partner))
+    result = findings_of_table(cka_table(needs_any_partner))
     assert [one.subject for one in result.findings] == [
         "vision CKA: a partner that varies",
         "vision CKA: the right partner",
@@ -50,13 +52,14 @@ def test_the_findings_of_a_table_need_nothing_else() -> None:
     ]
     assert result.findings[0].value == pytest.approx(-0.16)
     released = cka_table(needs_any_partner, seeds=(0,)).assign(seed=pd.NA)
-    assert not findings(released.astype({"seed": "Int64"})).findings
+    assert not findings_of_table(released.astype({"seed": "Int64"})).findings
 
 
 def test_a_table_comes_back_from_its_file_with_what_it_was_made_from(tmp_path: Path) -> None:
     table = cka_table(needs_any_partner)
     made = Interventions(table, ("x: is gone",), {"data": "macros", "samples": 64})
-    write_interventions(made, tmp_path / "out")
+    (claim,) = json.loads(as_json([findings_of_table(table)]))["claims"]
+    write_interventions(made, claim, tmp_path / "out")
     read = read_interventions(tmp_path / "out" / "interventions.parquet")
     pd.testing.assert_frame_equal(read.table, table, check_dtype=False)
     assert read.problems == made.problems and read.about["samples"] == 64
@@ -66,6 +69,6 @@ def test_a_table_comes_back_from_its_file_with_what_it_was_made_from(tmp_path: P
     assert told["claim"]["findings"][1]["p"] is None  # all seeds alike: no spread
     assert told["contrasts"][0]["seeds"] == 3
     with pytest.raises(InputError, match="cannot be made"):
-        write_interventions(made, tmp_path / "out")
+        write_interventions(made, claim, tmp_path / "out")
     with pytest.raises(InputError, match="not a table of interventions"):
         read_interventions(tmp_path / "out" / "contrasts.csv")

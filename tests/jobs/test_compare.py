@@ -11,7 +11,7 @@ import pytest
 
 from backend.errors import InputError
 from backend.jobs import compare as job
-from backend.jobs.compare import compare_runs, comparison_key, missing_comparisons
+from backend.jobs.compare import compare_all, compare_runs, comparison_key
 from backend.measures import cka_matrix
 from backend.measures.chance.pvalues import holm
 from backend.measures.suite.cross import cross_cka
@@ -130,7 +130,7 @@ def test_runs_of_different_samples_are_refused_with_the_ids(store, store_factory
     assert not (store.path / "comparisons").exists()
 
 
-def test_a_run_without_activations_names_the_capture_command_before_anything_is_done(
+def test_a_run_without_activations_names_the_capture_command_and_the_others_are_compared(
     store, store_factory
 ):
     store_factory.make_store(
@@ -138,7 +138,12 @@ def test_a_run_without_activations_names_the_capture_command_before_anything_is_
     )
     with pytest.raises(InputError, match=r"full-seed0 keeps no activations.*fusionscope capture"):
         compare_runs(store, [A, B, "full-seed0"])
-    assert not (store.path / "comparisons").exists()
+    done, failed = compare_all(store, ["gone", "full-seed0", A, B, C])
+    assert [str(task) for task in done] == [
+        f"{a} ~ {C}: {pooling}" for a in (A, B) for pooling in ("cls", "mean")
+    ]
+    assert len(failed) == 7 and "no run 'gone'" in str(failed["gone ~ full-seed0"])
+    assert store.pair(A, B).keys(kinds.COMPARISONS)
 
 
 def test_what_was_compared_needs_no_activations_any_more(store):
@@ -150,7 +155,7 @@ def test_what_was_compared_needs_no_activations_any_more(store):
 @pytest.mark.parametrize("names", [[], [A], [A, A]])
 def test_fewer_than_two_runs_are_refused(store, names):
     with pytest.raises(InputError, match="two or more different runs"):
-        missing_comparisons(store, names)
+        compare_runs(store, names)
 
 
 def test_unknown_runs_poolings_and_runs_without_a_common_pooling_are_refused(store, store_factory):
@@ -167,7 +172,7 @@ def test_unknown_runs_poolings_and_runs_without_a_common_pooling_are_refused(sto
         compare_runs(store, ["full-seed0", "middle-seed0"])
 
 
-def test_bad_values_name_the_run_and_the_layer(store, monkeypatch):
+def test_a_layer_that_is_not_finite_says_so_and_the_others_are_compared(store, monkeypatch):
     read = type(store.run(A)).vectors
 
     def with_nan(self, stream, layer, pooling="cls"):
@@ -177,8 +182,12 @@ def test_bad_values_name_the_run_and_the_layer(store, monkeypatch):
         return vectors
 
     monkeypatch.setattr(type(store.run(A)), "vectors", with_nan)
-    with pytest.raises(InputError, match=rf"layer 2 of text of {B}: NaN in 1 of 24 rows"):
-        compare_runs(store, [A, B], poolings=["mean"])
+    compare_runs(store, [A, B], poolings=["mean"])
+    rows = store.pair(A, B).measures()
+    bad = rows["stream_b"].eq("text") & rows["layer_b"].eq(2)
+    assert bad.any() and rows[bad]["value"].isna().all()
+    assert {r.code for text in rows[bad]["reason"] for r in read_text(text)} >= {"not_finite"}
+    assert rows[~bad]["value"].notna().any()
 
 
 def test_what_another_process_made_meanwhile_is_no_error(store, monkeypatch):

@@ -14,6 +14,7 @@ from backend.jobs.measure import (
     measure_frames,
     measure_source,
     measure_store,
+    missing_in_store,
     missing_tasks,
 )
 from backend.measures import (
@@ -39,6 +40,7 @@ DEFAULT = parts_of("default")
 
 
 SMALL = {"placements": ["early"], "seeds": [0], "n": 26, "depth": 3, "width": 6}
+SITE = ("stream", "layer", "site")
 BARE = {"measures": False, "projections": False}
 
 
@@ -254,6 +256,23 @@ def test_several_runs_are_shared_by_processes_with_the_same_numbers(bare, tmp_pa
     np.testing.assert_allclose(one_by_one["value"], shared["value"], atol=1e-7)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_cannot_be_measured_stops_no_other(bare, workers):
+    store = bare(placements=["early", "middle"], keep_activations="all")
+    paths = store.run("early-seed0").contents.paths
+    for path in paths.dir.rglob("part-*.parquet"):
+        if path.parent != paths.samples:
+            path.write_bytes(path.read_bytes()[:-40])
+    tasks = missing_in_store(store, poolings=["cls"])
+    told = Told()
+    failed = job.perform_all(store, tasks, workers=workers, progress=told)
+    assert list(failed) == ["early-seed0"] and "early-seed0" in str(failed["early-seed0"])
+    assert told.done == told.total
+    assert missing_tasks(store.run("middle-seed0"), poolings=["cls"]) == []
+    with pytest.raises(InputError, match="early-seed0"):
+        measure_store(store, poolings=["cls"])
+
+
 def test_other_parameters_or_another_version_have_other_keys(monkeypatch):
     before = measure_key("default", "cka", "cls")
     assert measure_key("thesis", "cka", "cls") != before != measure_key("default", "cka", "mean")
@@ -378,7 +397,7 @@ def test_frames_can_be_had_without_a_store_to_write_to(bare):
     assert run.keys(kinds.MEASURES) == ()
 
 
-def test_bad_values_are_named_with_run_stream_and_layer(bare, monkeypatch):
+def test_a_layer_that_is_not_finite_has_reasons_and_the_others_have_values(bare, once, monkeypatch):
     store = bare()
     run = store.run("early-seed0")
     read = type(run).vectors
@@ -391,10 +410,33 @@ def test_bad_values_are_named_with_run_stream_and_layer(bare, monkeypatch):
 
     monkeypatch.setattr(type(run), "vectors", with_nan)
     job._cached_layers.cache_clear()
-    with pytest.raises(InputError, match=r"run early-seed0: layer 2 of text: NaN in 2 of 26 rows"):
-        measure_store(store)
-    assert run.keys(kinds.MEASURES) == ()
+    measure_store(store, poolings=["cls"])
+    measure_store(store, poolings=["cls"], preset="thesis")
     job._cached_layers.cache_clear()
+    rows = run.measures()
+    broken = np.zeros(len(rows), dtype=bool)
+    for side in "ab":
+        block = rows[f"site_{side}"].eq("block") & rows[f"layer_{side}"].eq(2)
+        broken |= rows[f"stream_{side}"].eq("text") & block
+    assert 0 < broken.sum() < len(rows)
+    said = rows["reason"].map(in_words)
+    told = "layer 2 of text has NaN or infinite values in 2 of 26 samples"
+    assert said[broken].eq(told).all() and not said[~broken].eq(told).any()
+    assert rows.loc[broken, ["value", "ci_low", "null_mean", "p_value"]].isna().all(axis=None)
+    cell = ["measure", *(f"{what}_{side}" for side in "ab" for what in ("stream", "layer", "site"))]
+    whole = Store(once[0]).run("early-seed0").measures()
+    own, theirs = (
+        frame[frame["key"].str.startswith("default-") & frame["pooling"].eq("cls")]
+        for frame in (rows.assign(broken=broken), whole)
+    )
+    same = [*cell, "estimator", "params"]
+    both = own.merge(theirs, on=same, how="outer", suffixes=("", "_whole"), indicator=True)
+    assert both["_merge"].eq("both").all()
+    kept = both[~both["broken"]]
+    np.testing.assert_allclose(kept["value"], kept["value_whole"], atol=1e-6)
+    fitted = run.table(kinds.PROBES).to_pandas()
+    assert len(fitted)
+    assert ("text", 2, "block") not in set(zip(*(fitted[c] for c in SITE), strict=True))
 
 
 def test_unknown_presets_and_poolings_are_refused(bare):

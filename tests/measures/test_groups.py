@@ -1,6 +1,7 @@
 """Samples that belong together: CKA, its chance and intervals, neighbours, predictivity."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from backend.measures import (
     linear_predictivity,
     mutual_knn,
     rsa,
+    rsa_matrix,
 )
 from backend.measures.chance import inference
 from backend.measures.chance.bootstrap import _resampled, cka_intervals
@@ -29,6 +31,7 @@ from backend.measures.core.groups import (
     shuffled_orders,
 )
 from backend.measures.families import neighbour_null
+from backend.measures.families import rsa as family_of_rsa
 
 SIZES = (1, 2, 3, 5, 5, 1, 2, 4, 1)
 
@@ -253,24 +256,42 @@ def test_too_many_samples_in_groups_have_values_and_intervals_but_no_null(arrays
     assert result.warnings.has("many_exchanges")
     assert cka(x, y, groups=arrays.names(40, 2)).warnings.has("not_by_group")
     monkeypatch.setattr(neighbour_null, "LARGEST", 79)
-    near = mutual_knn(x, y, 3, groups=arrays.names(40, 2))
-    assert np.isfinite(float(near)) and np.isnan(near.null_sd)
-    assert near.warnings.has("many_exchanges")
+    monkeypatch.setattr(family_of_rsa, "LARGEST_IN_GROUPS", 79)
+    for one in (partial(mutual_knn, k=3), rsa, partial(cka, kernel="rbf")):
+        many = one(x, y, groups=arrays.names(40, 2))
+        assert np.isfinite(float(many)) and np.isnan([many.null_mean, many.null_sd]).all()
+        assert many.warnings.has("many_exchanges")
+        unequal = one(x, y, groups=np.repeat(np.arange(8), (2, 4, 6, 8, 10, 12, 15, 23)))
+        assert np.isfinite(float(unequal)) and np.isnan(unequal.null_sd)
+        assert unequal.warnings.has("few_exchanges")
 
 
-@pytest.mark.parametrize("measure", [mutual_knn, jaccard_knn, cknna])
+EXCHANGED = {
+    "mutual_knn": partial(mutual_knn, k=3),
+    "jaccard_knn": partial(jaccard_knn, k=3),
+    "cknna": partial(cknna, k=3),
+    "rsa spearman": rsa,
+    "rsa pearson": partial(rsa, comparison="pearson"),
+    "rsa cosine": partial(rsa, comparison="cosine", distance="correlation"),
+    "rsa whitened": partial(rsa, comparison="cosine_cov"),
+    "cka rbf": partial(cka, kernel="rbf"),
+}
+
+
+@pytest.mark.parametrize("measure", EXCHANGED.values(), ids=EXCHANGED)
 @pytest.mark.parametrize("sizes", [(2,) * 5, (3,) * 4, (2, 2, 2, 2, 1, 1, 4)])
-def test_null_of_neighbours_is_that_of_all_exchanges(measure, sizes):
+def test_null_in_groups_is_that_of_all_exchanges(measure, sizes):
     rng = np.random.default_rng(2)
     groups = np.repeat(np.arange(len(sizes)), sizes)
     x, y = (
         rng.normal(size=(len(sizes), d))[groups] + 0.4 * rng.normal(size=(len(groups), d))
         for d in (6, 5)
     )
-    result = measure(x, y, 3, groups=groups)
-    values = [float(measure(x, y[order], 3, groups=groups)) for order in all_exchanges(groups)]
-    assert result.null_mean == pytest.approx(np.mean(values), abs=1e-7)
-    assert result.null_sd == pytest.approx(np.std(values), abs=1e-7)
+    result = measure(x, y, groups=groups)
+    values = [float(measure(x, y[order], groups=groups)) for order in all_exchanges(groups)]
+    assert result.null_mean == pytest.approx(np.mean(values), abs=1e-6)
+    assert result.null_sd == pytest.approx(np.std(values), abs=1e-6)
+    assert np.isnan(result.p_value)
 
 
 def test_neighbours_are_sought_in_other_groups():
@@ -299,12 +320,30 @@ def test_predictivity_does_not_train_on_copies_of_what_it_predicts(arrays):
     assert "it takes 5 groups of samples: there are 3" in str(few.reason)
 
 
-def test_rsa_says_that_its_chance_is_not_known(arrays):
-    x, y = arrays.photos(20, 3, 4, 0), arrays.photos(20, 3, 4, 1)
-    result = rsa(x, y, groups=arrays.names(20, 3))
-    assert float(result) == float(rsa(x, y))
-    assert np.isnan([result.null_mean, result.null_sd]).all()
-    assert str(result.warnings).endswith("not known for samples in groups")
+MATRICES = {"rsa": (rsa, rsa_matrix, {}), "cka rbf": (cka, cka_matrix, {"kernel": "rbf"})}
+
+
+@pytest.mark.parametrize(("measure", "matrix", "more"), MATRICES.values(), ids=MATRICES)
+def test_null_of_a_matrix_in_groups_is_that_of_its_pairs(arrays, measure, matrix, more):
+    groups = arrays.names(20, 3)
+    layers = [arrays.photos(20, 3, 4, seed) for seed in range(10)]
+    whole = matrix(layers, groups=groups, **more)
+    across = matrix(layers[:2], layers[2:], groups=groups, **more)
+    for i, j in ((0, 2), (1, 9), (0, 5)):
+        single = measure(layers[i], layers[j], groups=groups, **more)
+        for result, at in ((whole, (i, j)), (whole, (j, i)), (across, (i, j - 2))):
+            assert result.null_means[at] == pytest.approx(single.null_mean, abs=1e-6)
+            assert result.null_sds[at] == pytest.approx(single.null_sd, abs=1e-6)
+
+
+def test_unrelated_layers_in_groups_are_as_alike_as_chance_says(arrays):
+    left = [arrays.photos(30, 4, 8, seed) for seed in range(6)]
+    right = [arrays.photos(30, 4, 8, 50 + seed, noise=0.5) for seed in range(6)]
+    groups = arrays.names(30, 4)
+    for _, matrix, more in MATRICES.values():
+        z = matrix(left, right, groups=groups, **more).z
+        assert abs(z.mean()) < 0.6 and 0.6 < z.std() < 1.5
+    assert rsa_matrix(left, right).z.mean() > 2
 
 
 def test_intervals_by_group_have_the_same_draws_every_time(arrays):

@@ -85,6 +85,34 @@ def test_rows_are_those_of_the_vectors(arrays, n):
     assert any(in_words(text).startswith("layer 0 of vision is") for text in both["reason"])
 
 
+TOGETHER = {
+    "each alone": (np.arange(30), False),
+    "two of thirty": (np.r_[0, np.arange(29)], True),
+    "five captions a photo": (np.arange(30) // 5, True),
+    "all in one": (np.zeros(30, dtype=int), True),
+}
+
+
+@pytest.mark.parametrize(("groups", "shared"), TOGETHER.values(), ids=TOGETHER)
+def test_samples_that_belong_together_leave_a_stream_no_null(arrays, groups, shared):
+    refs = [*TEXT.refs, *VISION.refs]
+    compared = streamed_pairs([TEXT, VISION], "cls")
+    stream = CKAStream(pairs=compared)
+    stream.update(arrays.related(30, [s.width for s in (TEXT, VISION) for _ in s.refs]))
+    alone = stream_suite(stream, refs, compared, "cls")
+    found = stream_suite(stream, refs, compared, "cls", groups=[f"photo {g}" for g in groups])
+    pd.testing.assert_series_equal(found["value"], alone["value"])
+    of_pairs = found["measure"].eq("cka")
+    null = ["null_mean", "null_sd", "p_value", "p_corrected"]
+    told = found["warnings"].map(in_words).str.contains("activations kept")
+    if shared:
+        assert found[null].isna().all(axis=None)
+        assert told.equals(of_pairs)
+        return
+    assert not told.any()
+    pd.testing.assert_frame_equal(found, alone)
+
+
 def test_three_samples_are_too_few(arrays):
     stream = CKAStream()
     stream.update(arrays.related(3, (4, 5)))

@@ -204,7 +204,7 @@ def test_an_identity_edit_changes_nothing_and_a_zero_edit_changes_what_follows(c
             for other, tokens in same.items():
                 torch.testing.assert_close(tokens, plain[other], **EXACT)
             zeroed = tokens_of(adapter, inputs, (edits.zero(ref),))
-            assert not zeroed[ref].any()
+            assert float(zeroed[ref].abs().max()) < 1e-12
             order = spec.refs.index(ref)
             for other in spec.refs[:order]:
                 torch.testing.assert_close(zeroed[other], plain[other], **EXACT)

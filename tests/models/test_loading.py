@@ -167,13 +167,8 @@ def test_a_git_lfs_pointer_says_how_to_get_the_weights(folder: Path) -> None:
 def test_weights_cut_short_are_one_line(folder: Path, keep: int) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:keep])
-    assert "cut short or no safetensors" in refused(folder).problem
-
-
-def test_a_header_of_an_absurd_length_is_one_line(folder: Path) -> None:
-    data = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes((2**62).to_bytes(8, "little") + data[8:])
-    assert "cut short or no safetensors" in refused(folder).problem
+    told = "cut short or no safetensors" if keep else "is empty"
+    assert told in refused(folder).problem
 
 
 @pytest.fixture
@@ -219,11 +214,6 @@ def test_missing_weights_are_named_and_counted(folder: Path) -> None:
     assert "and 13 more" in problem
 
 
-def test_weights_without_a_place_are_named(folder: Path) -> None:
-    rewrite_weights(folder, lambda t: t.update(extra_head=torch.zeros(3)))
-    assert "has no place for: extra_head" in refused(folder).problem
-
-
 def test_weights_of_another_shape_are_named_with_both_shapes(folder: Path) -> None:
     rewrite_weights(folder, lambda t: t.update({"text_projection.weight": torch.zeros(12, 15)}))
     problem = refused(folder).problem
@@ -240,12 +230,6 @@ def test_a_family_may_allow_keys_by_pattern(folder: Path) -> None:
     open_checkpoint(str(folder)).weights("CLIPModel", ignored_keys=allowed)
     with pytest.raises(InputError, match="logit_scale"):
         open_checkpoint(str(folder)).weights("CLIPModel", ignored_keys=allowed[:1])
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_named(folder: Path, value: float) -> None:
-    rewrite_weights(folder, lambda t: t["text_projection.weight"].view(-1)[0].fill_(value))
-    assert "not finite in text_projection.weight" in refused(folder).problem
 
 
 @pytest.mark.parametrize(
@@ -297,11 +281,6 @@ def test_a_part_of_the_model_from_elsewhere_is_refused(
 ) -> None:
     rewrite_config(folder, lambda c: c.update(vision_config=part))
     assert "from elsewhere" in refused(folder).problem
-
-
-def test_quantized_weights_are_refused(folder: Path) -> None:
-    rewrite_config(folder, lambda c: c.update(quantization_config={"quant_method": "gptq"}))
-    assert "quantized" in refused(folder).problem
 
 
 def test_nothing_that_a_checkpoint_names_is_run_or_fetched(folder: Path, no_network: None) -> None:
@@ -379,6 +358,6 @@ def test_checkpoints_at_hand_are_found_below_a_directory_with_what_is_wrong(
     (bad / WEIGHTS).write_bytes(b"")
     found = {c.folder: c.problem for c in checkpoints_below([folder.parent])}
     assert set(found) == {folder, bad}
-    assert found[folder] == "" and "cut short" in found[bad]
+    assert found[folder] == "" and "is empty" in found[bad]
     with pytest.raises(InputError, match="no such directory"):
         checkpoints_below([folder / "nowhere"])

@@ -19,6 +19,7 @@ from tests.models.saved import save_tiny, tiny
 
 MODULES = {
     "fusionscope-fusion": "dual_stream",
+    "fusionscope-encoders": "side_by_side",
     "vision-text-dual-encoder": "vision_text_dual",
     "blip-2": "blip2",
 }

@@ -292,6 +292,21 @@ def test_a_corrupt_table_is_named_and_the_other_runs_are_shown(
         assert charts(at)
 
 
+@pytest.mark.parametrize("page", ["transitions", "dimensionality"])
+def test_where_the_only_table_is_damaged_the_page_does_not_ask_to_make_it_and_others_work(
+    visit, tmp_path, store_factory, page
+):
+    store_factory.make_store(tmp_path / "s", placements=("late",), seeds=(0,), n=16, depth=4)
+    file = next((tmp_path / "s/runs/late-seed0/measures").glob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:200])
+    at = visit(tmp_path / "s", page)
+    assert not at.exception and "corrupt Parquet" in words(at)
+    assert f"fusionscope verify --store {tmp_path / 's'}" in words(at)
+    assert not any("yet. This makes them" in info.value for info in at.info)
+    other = visit(tmp_path / "s", "projection")
+    assert not other.exception and charts(other)
+
+
 def test_runs_with_different_samples_are_not_averaged_and_the_ids_are_named(
     visit, tmp_path, store_factory
 ):

@@ -1,13 +1,17 @@
 """The Projection page: what moves, what a second fit alone moves, whose neighbours change."""
 
+import html
+
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.jobs.project import project_run
+from backend.report.build import report
 from backend.store import Store, kinds
 from backend.types import LayerRef
-from backend.views.neighbourhoods import changes, most_changed
+from backend.views.neighbourhoods import changes, changes_in_words, most_changed
+from backend.views.state import ViewState
 from tests.pages.harness import APP, charts, tables
 
 PAGE = "pages/projection.py"
@@ -33,11 +37,11 @@ def whole(tmp_path_factory, store_factory):
 
 @pytest.fixture
 def visit(monkeypatch):
-    def go(store, **query):
+    def go(store, page=PAGE, **query):
         monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
         at = AppTest.from_file(str(APP), default_timeout=60)
         at.run()
-        at.switch_page(PAGE)
+        at.switch_page(page)
         for key, value in query.items():
             at.query_params[key] = value
         at.run()
@@ -103,3 +107,32 @@ def test_a_run_without_stored_neighbours_says_which_command_adds_them(visit, bar
     assert f"fusionscope project --store {bare} --run late-seed0" in words(at)
     assert "of the map's radius" in words(at)
     assert "neighbours changed" not in at.selectbox(key="view_colour").options
+
+
+def test_compare_offers_the_same_colour_and_says_how_many_change(visit, whole):
+    at = visit(whole, "pages/compare.py", colour="neighbours", stream="vision", layer="3")
+    found = stored_changes(whole, LayerRef("vision", 2), LayerRef("vision", 3))
+    (trace,) = charts(at)["map-0"]["data"]
+    assert trace["marker"]["colorscale"] and "neighbours changed" in trace["hovertemplate"]
+    assert changes_in_words(found, LayerRef("vision", 2), LayerRef("vision", 3)) in words(at)
+
+
+def test_compare_does_not_offer_what_no_run_keeps(visit, bare):
+    at = visit(bare, "pages/compare.py", stream="vision", layer="3")
+    assert "neighbours changed" not in at.selectbox(key="view_colour").options
+
+
+@pytest.mark.parametrize("colour", [None, "neighbours"])
+def test_a_report_says_what_changed_and_is_coloured_by_it_where_that_is_asked(whole, colour):
+    state = ViewState(stream="vision", layer="3", colour=colour)
+    text = html.unescape(report(str(whole), state, ["projection"]).to_html())
+    found = stored_changes(whole, LayerRef("vision", 2), LayerRef("vision", 3))
+    assert "vision: what changed from layer 2 to 3" in text
+    assert changes_in_words(found, LayerRef("vision", 2), LayerRef("vision", 3)) in text
+    assert "fitting layer 2 a second time, with nothing changed, moves it 0.12" in text
+    assert ("coloured by neighbours changed" in text) is (colour == "neighbours")
+
+
+def test_a_report_names_the_command_that_adds_neighbours(bare):
+    text = report(str(bare), ViewState(layer="3"), ["projection"]).to_html()
+    assert f"fusionscope project --store {bare} --run late-seed0" in text

@@ -1,6 +1,7 @@
 """The Study page in Streamlit's test harness: the demo, one run, and stores that lack something."""
 
 import json
+import shutil
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -112,6 +113,28 @@ def test_one_run_is_not_enough_and_says_so(visit, tmp_path, store_factory):
     for verdict in ("**supported**", "**contradicted**", "**no clear difference**"):
         assert verdict not in said
     assert "not enough runs" in said
+
+
+@pytest.mark.parametrize(("seeds", "keeps"), [((0, 1), True), ((0,), True), ((0, 1), False)])
+def test_what_would_make_verdicts_possible_is_said_with_its_command(
+    visit, tmp_path, store_factory, seeds, keeps
+):
+    path = tmp_path / "s"
+    store_factory.make_store(path, ("none",), seeds=(0, 1), n=16, depth=4, projections=False)
+    store_factory.make_store(path, ("late",), seeds=seeds, n=16, depth=4, projections=False)
+    if not keeps:
+        shutil.rmtree(path / "runs/late-seed1/predictions", ignore_errors=True)
+        (path / "runs/late-seed1/predictions.parquet").unlink(missing_ok=True)
+    at = visit(path)
+    said, commands = words(at), "\n".join(code.value for code in at.code)
+    lone = "late has one seed, so how much trainings differ by chance is not known"
+    old = "1 run without predictions (late-seed1)"
+    assert (lone in said) is (seeds == (0,))
+    assert (old in said) is not keeps
+    more = "fusionscope train --data macros --placement late --seeds 1,2 --out DIR"
+    assert (more in commands) is (seeds == (0,))
+    again = "fusionscope train --data macros --placement late --seeds 1 --out DIR"
+    assert (again in commands) is not keeps
 
 
 def test_without_scores_the_page_names_training_and_still_asks_what_it_can(

@@ -129,7 +129,7 @@ def test_a_run_of_the_present_version_that_lacks_the_columns_is_named(
     path.chmod(0o644)
     pq.write_table(table.drop_columns(["group"]), path, write_page_checksum=True)
     store = Store(tmp_path / "store")
-    assert any("columns are" in finding.problem for finding in verify(store))
-    with pytest.warns(UserWarning, match="columns are not those of this version"):
+    assert any("lacks the column group" in finding.problem for finding in verify(store))
+    with pytest.warns(UserWarning, match="lacks the column group"):
         rows = store.query("SELECT sample_id FROM samples")
     assert len(rows) == N - 5

@@ -183,7 +183,7 @@ def test_verify_reads_the_probes(store: Store) -> None:
     cut = table.set_column(short, table.schema.field(short), pa.array([bytes(88)] * 3))
     run.contents.add(kinds.PROBES, "cut", cut)
     assert {finding.file: finding.problem for finding in verify(store)} == {
-        "probes/cut.parquet": "probes: row 0 holds vectors of different widths: 11, 12",
+        "probes/cut.parquet": "row 0 holds vectors of different widths: 11, 12",
         "probes/deep.parquet": "text layer 9 is not a layer of this run",
         "probes/many.parquet": "n = 10000, but the run has 48 samples",
         "probes/narrow.parquet": "mean of text layer 2 is not 12 numbers",

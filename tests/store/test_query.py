@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from backend.errors import InputError
-from backend.store import Store, directory, query
+from backend.store import Store, looked_through, query
 from backend.store.kinds import (
     DRIVERS,
     KINDS,
@@ -64,12 +64,12 @@ def map_rows(name: str, ref: LayerRef, ids: np.ndarray) -> tuple[Kind, pd.DataFr
 
 
 def probe_rows(ref: LayerRef) -> pd.DataFrame:
-    """A probe of two classes on a layer of three numbers."""
+    """A probe of two classes on a layer of twelve numbers."""
     row = {
         "stream": ref.stream, "layer": ref.layer, "site": ref.site, "pooling": "cls",
         "task": "irony", "kind": "binary", "class": ["sincere", "ironic"], "n": 12,
-        "converged": True, "mean": np.array([0.5, 0.25, -1.0]).tobytes(),
-        "scale": np.ones(3).tobytes(), "coefficients": np.ones(3, dtype=np.float32).tobytes(),
+        "converged": True, "mean": np.linspace(0.5, -1.0, 12).tobytes(),
+        "scale": np.ones(12).tobytes(), "coefficients": np.ones(12, dtype=np.float32).tobytes(),
         "intercept": [0.0, 0.5],
     }  # fmt: skip
     return pd.DataFrame(row)
@@ -225,11 +225,11 @@ def test_a_broken_run_is_left_out_of_every_view(store: Store) -> None:
 def test_a_file_that_is_damaged_while_it_is_asked_is_one_line(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = store.run("late-seed0").contents.sample_files()[0]
+    path = store.run("late-seed0").contents.file(MEASURES, "default")
     path.write_bytes(bytes(path.stat().st_size))
-    monkeypatch.setattr(directory, "_fault", lambda file: "")
+    monkeypatch.setattr(looked_through, "_verdict", lambda file: ("", (0, 0)))
     with pytest.raises(InputError, match="a file of the store cannot be read") as caught:
-        store.query("SELECT text FROM samples")
+        store.query("SELECT reason FROM measures")
     assert "\n" not in str(caught.value)
 
 

@@ -112,7 +112,7 @@ def test_a_damaged_part_is_made_again_and_nothing_is_committed_before(
     samples, layer = parts_of(tmp_path)
     second = layer / part_name(5)
     second.write_bytes(second.read_bytes()[:-10])
-    (samples / ".tmp-rest").write_bytes(b"half")
+    (samples / f".tmp-{0:032x}").write_bytes(b"half")
     (layer / part_name(99)).write_bytes(b"of a part without samples")
     with caplog.at_level(logging.WARNING), store.writer(make.make_manifest()) as writer:
         assert writer.n_written == 5 and writer.part_ends == (5,)

@@ -157,7 +157,7 @@ def test_a_comparison_is_read_or_its_absence_explained(store):
     question, nothing = asked("late-seed0", "none-seed0")
     assert nothing.frame.empty and nothing.problems == () and question.replaced == ()
     rows = store.run("late-seed0").measures(["cka"]).drop(columns="key")
-    rows = rows[rows["stream_b"].eq("text") & rows["site_a"].eq("block")]
+    rows = rows[rows["stream_b"].eq("text") & (rows[["site_a", "site_b"]] == "block").all(axis=1)]
     pair = store.pair("late-seed0", "none-seed0")
     pair.add(kinds.COMPARISONS, rows, "cka-cls-1")
     assert len(asked("late-seed0", "none-seed0")[1].frame) == len(rows)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backend.projection import changed_share
 from backend.types import LayerRef
 from backend.views import neighbourhoods as views
 from backend.views.layers import CLASS_COLOURS, Colouring
@@ -43,9 +44,9 @@ def test_the_share_is_that_of_the_neighbours_that_are_no_longer_there():
 
 def test_another_order_of_the_same_neighbours_is_no_change_and_all_others_are_all():
     near = np.arange(1, 5)[None]
-    assert views.changed_share(near, near[:, ::-1]).tolist() == [0]
-    assert views.changed_share(near, near + 4).tolist() == [1]
-    assert views.changed_share(near, near + 1).tolist() == [0.25]
+    assert changed_share(near, near[:, ::-1]).tolist() == [0]
+    assert changed_share(near, near + 4).tolist() == [1]
+    assert changed_share(near, near + 1).tolist() == [0.25]
 
 
 def test_the_most_changed_come_first_and_ties_in_the_order_of_the_samples():

@@ -258,9 +258,18 @@ def test_a_layer_that_is_not_there_becomes_the_one_before_it():
     assert nearest_ref(refs, "12") == refs[4]
 
 
+def test_a_picture_larger_than_a_thumbnail_is_not_even_opened(monkeypatch):
+    monkeypatch.setattr(queries.Image, "open", lambda *_, **__: pytest.fail("was opened"))
+    size = (13_000 - 1).to_bytes(3, "little")
+    huge = b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + size + size + b"\0" * 4
+    picture, said = queries._picture(huge)
+    assert picture is None and "larger than a thumbnail" in said
+
+
 @pytest.mark.parametrize("stored", [b"", b"not a picture", b"RIFF\x10\x00\x00\x00WEBPVP8 cut"])
 def test_a_picture_that_cannot_be_read_is_said_and_not_shown(stored):
-    assert queries._picture(stored) == (None, "The stored picture cannot be read.")
+    said = "The stored picture cannot be read, or is larger than a thumbnail."
+    assert queries._picture(stored) == (None, said)
     assert queries._picture(None) == (None, "No picture was stored for this sample.")
 
 

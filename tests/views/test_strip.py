@@ -16,7 +16,7 @@ def test_what_comes_after_a_fusion_layer_is_no_fusion():
         "vision layer 1 (◆ fusion)",
         "vision layer 2.fusion (◆ fusion)",
         "vision layer 2 (◆ fusion)",
-        "vision layer 2.norm",
+        "vision layer 2.norm (after the final norm)",
     ]
-    assert [one["short"] for one in shown] == ["0", "◆", "1", "◆", "2", ".n"]
+    assert [one["short"] for one in shown] == ["0", "◆", "1", "◆", "2", "norm"]
     assert [one["fused"] for one in shown] == [False, True, True, True, True, False]

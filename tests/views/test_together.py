@@ -54,7 +54,8 @@ def test_samples_without_a_group_are_named() -> None:
     said_of = said([None, None, *["g"] * (N - 2)])
     assert said_of.fact == "12 samples in 3 groups (given), the largest of 10."
     assert said_of.warnings == (
-        "2 samples without a group, such as s0: each counts as a group of its own.",
+        "2 samples without a group, such as s0: each counts as a group of its own. If it belongs "
+        "to others, give it their group in the column `group` of the data.",
     )
 
 
@@ -66,3 +67,29 @@ def test_one_group_for_all_says_what_cannot_be_asked_and_what_would_make_it_poss
     assert one.fact == f"All 12 samples are one group ({how})."
     assert "nothing can be compared between groups" in one.warnings[0]
     assert "column `group`" in one.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "texts", "splits", "said"),
+    [
+        # given: g0 (s0 to s3) in both, the others in one
+        ([f"g{i // 4}" for i in range(N)], ALONE, ["train", *["test"] * 11],
+         "1 group lies in more than one split, such as g0 (train and test)."),
+        # found by equal texts, called like the first sample
+        ([None] * N, ALONE // 2, ["train", "test"] * 6,
+         "6 groups lie in more than one split, such as s0 (train and test)."),
+        ([f"g{i // 4}" for i in range(N)], ALONE, ["train"] * 4 + ["test"] * 8, ""),
+        ([f"g{i // 4}" for i in range(N)], ALONE, ["test"] * N, ""),
+        ([None] * N, ALONE, ["train", "test"] * 6, ""),
+    ],
+)  # fmt: skip
+def test_groups_that_cross_splits_are_named_with_what_to_do(
+    given: list[str | None], texts: np.ndarray, splits: list[str], said: str
+) -> None:
+    warnings = in_words(grouping(IDS, given, ALONE, texts), splits).warnings
+    if not said:
+        assert not warnings
+        return
+    (warning,) = warnings
+    assert warning.startswith(said)
+    assert "scores are too high" in warning and "into one split" in warning

@@ -77,7 +77,9 @@ def test_a_turn_is_told_against_what_reference_pairs_do(run, reference):
     (turn,) = (one for one in near.turns if one.stream == "vision")
     words = views.turn_in_words(turn)
     assert f"from layer {turn.before.label} to {turn.ref.label}" in words
-    assert f"above {turn.percentile:.0f} %" in words
+    gone = set(turn.before_ids) - set(turn.ids)
+    assert f": {len(gone)} of {len(turn.ids)} are others than before" in words
+    assert f"more than {turn.percentile:.0f} %" in words
 
 
 def test_the_strip_starts_where_the_address_says_else_at_the_end():

@@ -32,15 +32,9 @@ from backend.measures.chance.grams import Grams, Pair
 from backend.measures.chance.grouped import groups_reason
 from backend.measures.chance.pvalues import cka_p_values, p_of_shuffles
 from backend.measures.chance.samples import SampleSums
-from backend.measures.chance.shuffles import TIE, centred_unit, shuffled_cka
+from backend.measures.chance.shuffles import TIE, centred_unit, few_exchanges, shuffled_products
 from backend.measures.core.base import Float64, FloatArray
-from backend.measures.core.groups import (
-    LEAST_EXCHANGES,
-    Groups,
-    exchange_orders,
-    exchanges,
-    shuffled_orders,
-)
+from backend.measures.core.groups import Groups, exchange_orders, shuffled_orders
 from backend.measures.core.hsic import HsicStatistics
 from backend.remarks import NOTHING, Remarks, remark
 
@@ -117,12 +111,14 @@ def infer(
     grams: Grams | None = None,
     cubed_traces: Float64 | None = None,
     resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
 ) -> Inference:
     """The intervals of ``sums.pairs`` at ``level`` (0: none), and the p-values of all pairs.
 
     p-values need ``grams`` and, without groups, ``cubed_traces`` (tr W³ of each layer); they are
     those of the debiased estimator: for the biased one they are NaN. So are they between a layer
-    and itself, which tests nothing. In groups the null comes with the p-values.
+    and itself, which tests nothing. In groups the null comes with the p-values, both of
+    ``permutations`` exchanges at most.
     """
     groups = sums.groups
     chance = Inference.of(sums.statistics, estimator)
@@ -140,7 +136,7 @@ def infer(
     if estimator != "debiased":
         return chance
     if groups is not None:
-        return _by_exchanges(chance, sums, grams, groups)
+        return _by_exchanges(chance, sums, grams, groups, permutations)
     if grams is None or cubed_traces is None:
         return chance
     p = cka_p_values(sums, cubed_traces)
@@ -175,14 +171,18 @@ def _of_groups(groups: Groups, estimator: Estimator, level: float) -> Remarks:
 
 
 def _by_exchanges(
-    chance: Inference, sums: SampleSums, grams: Grams | None, groups: Groups
+    chance: Inference,
+    sums: SampleSums,
+    grams: Grams | None,
+    groups: Groups,
+    permutations: int,
 ) -> Inference:
     if groups_reason(groups) is not None:
         return chance
     if grams is None:
         return replace(chance, remarks=Remarks.of(chance.remarks, remark("not_by_group")))
     pairs = [(i, j) for i, j in sums.pairs if i != j]
-    shuffled = _shuffled(sums, grams, pairs, groups)
+    shuffled = _shuffled(sums, grams, pairs, groups, permutations)
     means, sds = chance.means.copy(), chance.sds.copy()
     found = (shuffled.p, shuffled.means, shuffled.sds)
     for matrix, values in zip((chance.p, means, sds), found, strict=True):
@@ -201,7 +201,7 @@ def _with_heavy_tails(chance: Inference, sums: SampleSums, grams: Grams) -> Infe
     ]
     if not pairs:
         return chance
-    shuffled = _shuffled(sums, grams, pairs, None)
+    shuffled = _shuffled(sums, grams, pairs, None, PERMUTATIONS)
     if shuffled.reason:
         return replace(chance, remarks=Remarks.of(remark("heavy_tails")))
     _fill(chance.p, pairs, shuffled.p)
@@ -218,19 +218,22 @@ def _fill(matrix: Float64, pairs: Sequence[Pair], values: Float64) -> None:
 
 
 def _shuffled(
-    sums: SampleSums, grams: Grams, pairs: Sequence[Pair], groups: Groups | None
+    sums: SampleSums,
+    grams: Grams,
+    pairs: Sequence[Pair],
+    groups: Groups | None,
+    most: int,
 ) -> _Shuffled:
-    """Chance of the ``pairs`` by shuffling samples, or whole groups."""
+    """Chance of the ``pairs`` by shuffling samples, or whole groups, ``most`` times."""
     n = sums.statistics.n
     unknown = np.full(len(pairs), np.nan)
     nothing = _Shuffled(unknown, unknown, unknown)
-    ways = exchanges(groups, n)
-    if ways < LEAST_EXCHANGES:
-        few = remark("few_exchanges", ways=int(ways), least=LEAST_EXCHANGES)
+    few = few_exchanges(groups, n)
+    if few is not None:
         return replace(nothing, reason=Remarks.of(few))
     left, right = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
     each = 0.5 * len(left) * len(right)
-    permutations = int(min(PERMUTATIONS, SHUFFLE_WORK / (each * n**2)))
+    permutations = int(min(most, SHUFFLE_WORK / (each * n**2)))
     if permutations < LEAST_PERMUTATIONS:
         largest = int((SHUFFLE_WORK / (each * LEAST_PERMUTATIONS)) ** 0.5)
         return replace(nothing, reason=Remarks.of(remark("many_exchanges", largest=largest)))
@@ -244,7 +247,7 @@ def _shuffled(
         return centred_unit(grams.whole(layer), groups)
 
     # The first order leaves all as it is: true and shuffled values share their rounding.
-    values = shuffled_cka(unit_gram, left, right, [np.arange(n), *orders])
+    values = shuffled_products(unit_gram, left, right, [np.arange(n), *orders])
     rows = [left.index(i) for i, _ in pairs]
     columns = [right.index(j) for _, j in pairs]
     true, draws = values[0, rows, columns], values[1:, rows, columns]

@@ -19,9 +19,10 @@ from backend.errors import InputError
 from backend.measures.chance.bootstrap import Estimator, interval_level
 from backend.measures.chance.grams import Grams, LinearGrams
 from backend.measures.chance.grouped import by_group, groups_reason
-from backend.measures.chance.inference import infer
+from backend.measures.chance.inference import PERMUTATIONS, Inference, infer
 from backend.measures.chance.pvalues import holm, trace_cubes
 from backend.measures.chance.samples import SampleSums, sample_sums
+from backend.measures.chance.shuffles import NULL_ORDERS
 from backend.measures.core.base import (
     Float64,
     LayerFacts,
@@ -72,8 +73,8 @@ def cka(
     with heavy-tailed rows counted over random matchings: :mod:`.inference`).
     ``groups`` (n names) say which samples belong together, as five captions of a photo. Debiased
     CKA then counts no pair inside a group (:mod:`.grouped`), intervals draw whole groups, and
-    ``p_value=True`` gives p and the null by exchanging groups of one size; else the null is NaN, as
-    is that of the biased estimator.
+    ``p_value=True`` gives p and the null by exchanging groups of one size; else the linear kernel's
+    null is NaN, as is that of the biased estimator.
     Cost: n·d_x·d_y or ½n²(d_x+d_y) multiply-adds, whichever is less (a p-value always takes the
     Gram); rbf n² memory, and n³ with either addition.
     NaN with a reason if a side is constant or, for rbf, has median distance 0 (up to rounding: 1e-6
@@ -106,8 +107,7 @@ def cka(
             else _linear_sums(prepared, p_value, groups=together)
         )
         statistics = sums.statistics
-        held = grams if p_value else None
-        chance = infer(sums, estimator, level=level, grams=held, cubed_traces=cubed)
+        chance = _chance(sums, grams, cubed, estimator, level, p_value, kernel)
     elif kernel == "rbf":
         statistics = rbf_statistics(prepared, bandwidth)
     else:
@@ -115,8 +115,7 @@ def cka(
     value = float(statistics.cka(estimator)[0, 1])
     null = (chance.means, chance.sds) if chance else statistics.null(estimator)
     mean, sd = (float(m[0, 1]) for m in null)
-    ends = (chance.low, chance.high, chance.p) if chance else ()
-    low, high, p = (float(m[0, 1]) for m in ends) if ends else (NAN, NAN, NAN)
+    low, high = (float(m[0, 1]) for m in (chance.low, chance.high)) if chance else (NAN, NAN)
     reasons = layer_reasons(statistics, names)
     return Result(
         measure="cka",
@@ -129,7 +128,7 @@ def cka(
         ci_high=high,
         null_mean=mean,
         null_sd=sd,
-        p_value=p,
+        p_value=float(chance.p[0, 1]) if chance and p_value else NAN,
         warnings=Remarks.of(
             cka_warnings(prepared, names, estimator, mean), chance.of_pair(0, 1) if chance else None
         ),
@@ -188,8 +187,7 @@ def cka_matrix(
             if kernel == "rbf"
             else _linear_sums(prepared, p_value, None if cells.square else cross, together)
         )
-        held = grams if p_value else None
-        chance = infer(sums, estimator, level=level, grams=held, cubed_traces=cubed)
+        chance = _chance(sums, grams, cubed, estimator, level, p_value, kernel)
         statistics = sums.statistics
     elif kernel == "rbf":
         statistics = rbf_statistics(prepared, bandwidth)
@@ -301,6 +299,27 @@ def _linear_sums(
         return by_group(sample_sums(prepared, pairs), grams, groups), grams, None
     sums = sample_sums(prepared, pairs, cubes=p_value)
     return sums, grams, trace_cubes(prepared) if p_value else None
+
+
+def _chance(
+    sums: SampleSums,
+    grams: Grams,
+    cubed: Float64 | None,
+    estimator: Estimator,
+    level: float,
+    p_value: bool,
+    kernel: Kernel,
+) -> Inference:
+    """What is asked for; of the rbf kernel, whose Grams are there, the null in groups always."""
+    shuffled = p_value or (kernel == "rbf" and sums.groups is not None)
+    return infer(
+        sums,
+        estimator,
+        level=level,
+        grams=grams if shuffled else None,
+        cubed_traces=cubed,
+        permutations=PERMUTATIONS if p_value else NULL_ORDERS,
+    )
 
 
 def holm_of_matrix(p: Float64, symmetric: bool) -> Float64:

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.measures.chance.shuffles import null_orders
 from backend.measures.core.base import Float64
-from backend.measures.core.groups import LEAST_EXCHANGES, Groups, exchange_orders, exchanges
+from backend.measures.core.groups import Groups
 from backend.measures.core.parallel import map_pieces
-from backend.remarks import NOTHING, Remarks, remark
-
-ORDERS = 199
-"""Random exchanges, which give the null's sd to 5 %."""
+from backend.remarks import NOTHING, Remark, Remarks
 
 LARGEST = 8_192
 """Samples above which the table, n² numbers, would be too large."""
@@ -45,17 +43,13 @@ def exchanged_null(
 
     ``score(a, weights)`` is that of ``a`` with a graph in which each edge of ``a`` has the weight
     given, 0 where it is not there. NaN with a remark where groups can be exchanged in fewer than
-    ``LEAST_EXCHANGES`` ways, and above ``LARGEST`` samples. ``ORDERS`` · L M E look-ups.
+    ``LEAST_EXCHANGES`` ways, and above ``LARGEST`` samples. ``NULL_ORDERS`` · L M E look-ups.
     """
     n = len(groups)
     means, sds = np.full((2, len(rows), len(columns)), np.nan)
-    ways = exchanges(groups, n)
-    if ways < LEAST_EXCHANGES:
-        few = remark("few_exchanges", ways=int(ways), least=LEAST_EXCHANGES)
-        return means, sds, Remarks.of(few)
-    if n > LARGEST:
-        return means, sds, Remarks.of(remark("many_exchanges", largest=LARGEST))
-    orders, _ = exchange_orders(groups, ORDERS)
+    orders = null_orders(groups, LARGEST)
+    if isinstance(orders, Remark):
+        return means, sds, Remarks.of(orders)
     same = rows is columns
 
     def of_column(at: int) -> Float64:

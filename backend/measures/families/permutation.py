@@ -16,7 +16,7 @@ import numpy as np
 
 from backend.errors import InputError
 from backend.measures.chance.grams import LinearGrams
-from backend.measures.chance.shuffles import TIE, centred_unit, shuffled_cka
+from backend.measures.chance.shuffles import TIE, centred_unit, shuffled_products
 from backend.measures.core.base import FloatArray
 from backend.measures.core.groups import shuffled_orders
 from backend.measures.core.hsic import all_pairs
@@ -43,8 +43,8 @@ def permutation_test(
     of each pair the later layer is shuffled, by the same permutations for all pairs, and a layer
     with itself is NaN and not among the cells. Undefined cells are NaN with a reason.
 
-    Cost and memory are those of :func:`~backend.measures.chance.shuffles.shuffled_cka`. InputError
-    for unusable arrays, n < 4, no permutations.
+    Cost and memory are those of :func:`~backend.measures.chance.shuffles.shuffled_products`.
+    InputError for unusable arrays, n < 4, no permutations.
     """
     if permutations < 1:
         raise InputError(f"needs at least 1, got {permutations}", where="permutations")
@@ -68,7 +68,7 @@ def permutation_test(
         return centred_unit(grams.whole(layer), None)
 
     every = range(len(prepared))
-    values = shuffled_cka(unit_gram, every[:split], every[right_at], orders)
+    values = shuffled_products(unit_gram, every[:split], every[right_at], orders)
     true, shuffled = values[0], values[1:]
     highest = np.where(tested, shuffled, -np.inf).max(axis=(1, 2), initial=-np.inf)
     raw = (1 + (shuffled >= true - TIE).sum(axis=0)) / (1 + permutations)

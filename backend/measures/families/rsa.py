@@ -14,22 +14,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.measures.chance.shuffles import null_orders, shuffled_products
 from backend.measures.core.base import Float64, FloatArray, duplicate_warning
 from backend.measures.core.comparison import Comparison, Layer, Scores, compare, compare_all
 from backend.measures.core.distances import TIE, condensed, prepared_for
-from backend.measures.core.groups import as_groups
+from backend.measures.core.groups import Groups, as_groups
 from backend.measures.core.hsic import biased_null, sum_of
 from backend.measures.core.matching import MatchingSums, matching_null, matching_sums
 from backend.measures.core.parallel import map_pieces
 from backend.measures.core.result import MatrixResult, Result
 from backend.measures.families.kernel import check_choice
-from backend.remarks import Remarks, remark
+from backend.remarks import NOTHING, Remark, Remarks, remark
 
 RdmComparison = Literal["spearman", "pearson", "cosine", "cosine_cov"]
 Distance = Literal["euclidean", "correlation"]
 
 FLOAT64_PAIRS = 500_000
 """Distances up to which an RDM is kept in float64 (n = 1000); longer ones are kept in float32."""
+
+LARGEST_IN_GROUPS = 8_192
+"""Samples in groups above which the null would take too long."""
 
 _ACCUMULATE = 1 << 17
 
@@ -64,12 +68,13 @@ def rsa(
     Euclidean RSA is invariant to a common permutation of the rows, shifts, orthogonal maps and
     isotropic scale; with correlation distance, to scaling and shifting single rows instead.
     The null under a random matching of the rows is exact (Mantel 1967), its sd for n >= 4.
-    It takes the samples as independent: where ``groups`` (n names) say that some belong together
-    it is NaN with a warning.
+    ``groups`` (n names) say which samples belong together, as five captions of a photo: the null is
+    then that of exchanging whole groups of one size, the distances inside a group with it.
     Distances are float64; ties are distances that differ by rounding only. Cost:
-    ½n²(d_x + d_y) multiply-adds, for Spearman a sort of n²/2 numbers a side; memory about 30n²
-    bytes a side. NaN with a reason for a constant side, equidistant samples (Spearman, Pearson) or,
-    with correlation distance, a row that does not vary. InputError for unusable arrays and n < 3.
+    ½n²(d_x + d_y) multiply-adds, for Spearman a sort of n²/2 numbers a side; with groups 100 n²
+    look-ups; memory about 30n² bytes a side. NaN with a reason for a constant side, equidistant
+    samples (Spearman, Pearson) or, with correlation distance, a row that does not vary. InputError
+    for unusable arrays and n < 3.
     """
     return compare(_rsa(comparison, distance, groups), x, y)
 
@@ -192,12 +197,45 @@ def _score(
     work = float(length) * len(rows) * len(columns)
     values = np.stack([r.diagonal for r in rows]) @ np.stack([c.diagonal for c in columns]).T
     values += 2 * sum_of(map_pieces(products, range(0, length, _ACCUMULATE), work))
-    if as_groups(groups, n) is not None:
-        unknown = np.full_like(values, np.nan)
-        return Scores(values, unknown, unknown, Remarks.of(remark("not_by_group")))
+    together = as_groups(groups, n)
+    if together is not None:
+        return Scores(values, *_exchanged_null(rows, columns, together))
     if whitened:
         return Scores(values, *_whitened_null(n, rows, columns))
     return Scores(values, *matching_null([r.sums for r in rows], [c.sums for c in columns]))
+
+
+def _exchanged_null(
+    rows: Sequence[Rdm], columns: Sequence[Rdm], groups: Groups
+) -> tuple[Float64, Float64, Remarks]:
+    """Mean and sd, each (L, M), when whole groups of one size of a column are exchanged.
+
+    NaN with a remark where there are too few exchanges or too many samples.
+    """
+    size, n = len(rows), len(groups)
+    orders = null_orders(groups, LARGEST_IN_GROUPS)
+    if isinstance(orders, Remark):
+        unknown = np.full((size, len(columns)), np.nan)
+        return unknown, unknown, Remarks.of(orders)
+    both = rows if rows is columns else [*rows, *columns]
+    above = np.triu(np.ones((n, n), dtype=bool), 1)
+
+    def unit(layer: int) -> FloatArray:
+        matrix = np.zeros((n, n), dtype=np.float32)
+        matrix[above] = both[layer].upper
+        matrix += matrix.T
+        return matrix
+
+    every = range(len(both))
+    right = every[:size] if rows is columns else every[size:]
+    scores = shuffled_products(unit, every[:size], right, orders)
+    own, other = (np.stack([r.diagonal for r in side]) for side in (rows, columns))
+    scores += np.stack([own @ other[:, order].T for order in orders])
+    means, sds = scores.mean(axis=0), scores.std(axis=0)
+    if rows is columns:
+        # Of each pair the later layer is exchanged.
+        means, sds = (np.triu(m) + np.triu(m, 1).T for m in (means, sds))
+    return means, sds, NOTHING
 
 
 def _whitened_null(n: int, rows: Sequence[Rdm], columns: Sequence[Rdm]) -> tuple[Float64, Float64]:

@@ -21,6 +21,7 @@ import numpy as np
 from backend.measures.core.base import as_representation
 from backend.measures.core.result import NAN, Result
 from backend.measures.registry import Arguments, Measure
+from backend.measures.suite.finite import explained_table, with_finite
 from backend.measures.suite.layers import Layers, site_name
 from backend.measures.suite.pairs import in_shared_space
 from backend.measures.suite.parts import THESIS_SAMPLES, Part
@@ -35,8 +36,14 @@ Asked = dict[str, Arguments]
 def compute(part: Part, layers: Layers) -> Table:
     """The rows of a part, what drives them, and the probes that it fits.
 
-    InputError names the layer whose array cannot be used.
+    Where a layer is not finite, the rows that it is in say so and hold nothing else. InputError
+    names the layer whose array cannot be used at all.
     """
+    finite, why = with_finite(layers)
+    return explained_table(_computed(part, finite), why)
+
+
+def _computed(part: Part, layers: Layers) -> Table:
     prepared = thesis_layers(layers) if part.preset == "thesis" else layers
     if not prepared.arrays:
         return Table([])

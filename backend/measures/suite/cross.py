@@ -17,6 +17,7 @@ from backend.measures.chance.bootstrap import LEVEL, RESAMPLES
 from backend.measures.chance.pvalues import holm
 from backend.measures.core.base import Float64
 from backend.measures.families.kernel import cka_matrix
+from backend.measures.suite.finite import explained_rows, with_finite
 from backend.measures.suite.layers import Layers, place
 from backend.measures.suite.linear_cka import ESTIMATORS
 from backend.measures.suite.rows import Row, explained, tidy_frame, tidy_row
@@ -35,12 +36,14 @@ def cross_cka(a: Layers, b: Layers, names: tuple[str, str] = ("a", "b")) -> pd.D
     ``b``.
 
     ``names`` are the models' in reasons and errors. Both must hold the same n >= 4 samples in the
-    same order and under the same pooling; their groups are those of ``a``. Cost: two passes of
-    :func:`cka_matrix` over all layers.
+    same order and under the same pooling; their groups are those of ``a``. Rows of a layer that is
+    not finite say so and hold nothing else. Cost: two passes of :func:`cka_matrix` over all layers.
     """
     if a.pooling != b.pooling:
         raise ValueError(f"{a.pooling} vectors cannot be compared with {b.pooling} vectors")
-    return tidy_frame(_rows(a, b, names))
+    finite = [with_finite(one, run) for one, run in zip((a, b), names, strict=True)]
+    (left, of_left), (right, of_right) = finite
+    return tidy_frame(explained_rows(_rows(left, right, names), of_left, of_right))
 
 
 def _rows(a: Layers, b: Layers, names: tuple[str, str]) -> Iterator[Row]:

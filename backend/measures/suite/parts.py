@@ -27,7 +27,10 @@ _LAYERS: dict[str, dict[str, object]] = {
 }
 
 VERSION = 4
-"""Raised whenever the same vectors would give other rows; part of every key."""
+"""Raised whenever the same vectors would give other rows of all parts; part of every key."""
+
+_REVISIONS = {"rsa": 1, "rbf": 1}
+"""The same of single parts since then: these got the null of samples in groups."""
 
 _KEY = re.compile(r"([a-z]+)-([a-z0-9_]+)-([a-z]+)-[0-9a-f]{10}")
 
@@ -125,6 +128,8 @@ def content_key(name: str, pooling: str, parameters: Mapping[str, object]) -> st
 def measure_key(preset: str, part: str, pooling: str) -> str:
     """The key under which a store keeps a part of a preset for a pooling: all that is passed."""
     parameters = {"version": VERSION, **part_of(preset, part).parameters}
+    if part in _REVISIONS:
+        parameters["revision"] = _REVISIONS[part]
     return content_key(f"{preset}-{part}", pooling, parameters)
 
 

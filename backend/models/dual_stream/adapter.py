@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from backend.data.sample import Sample
+from backend.errors import InputError
 from backend.models.adapter import Adapter, AttentionKey, Inputs
 from backend.models.dual_stream.coattention import CoAttention
 from backend.models.dual_stream.encoders import Encoder
 from backend.models.dual_stream.model import FusionConfig, FusionModel
 from backend.models.dual_stream.preprocess import Preprocessor, saved_tokenizer
+from backend.models.dual_stream.pretrained import require_room
 from backend.models.loading import Checkpoint
 from backend.models.points import AttentionPoint, Item, Point, Rewrite
 from backend.models.roles import Origins, grid_boxes, placed_boxes
@@ -36,9 +38,12 @@ class DualStream(Adapter):
         self.name = name
         self.streams = model.streams
         self.placement = replace(model.placement, name=model.placement_name)
-        self.seed = model.config.trained_on.get("seed")
+        recorded = model.config.trained_on
+        seed = recorded.get("seed")
+        self.seed = None if seed is None else int(seed)
         self.tasks = model.config.task_specs
-        self.trained_on = str(model.config.trained_on.get("dataset", ""))
+        self.trained_on = str(recorded.get("dataset", ""))
+        self.note(*map(str, recorded.get("notes", ())))
         if not model.config.special_tokens:  # of checkpoints from before it was recorded
             model.config.special_tokens = special_ids(preprocessor.tokenizer)
 
@@ -50,10 +55,13 @@ class DualStream(Adapter):
         model.text.check(config.text["model_type"])
         model.vision.check(config.vision["name"])
         tokenizer = saved_tokenizer(str(checkpoint.folder))
+        require_room(tokenizer, model.text, config.max_text_length, checkpoint.name)
+        _require_grid(model, checkpoint.where)
         preprocessor = Preprocessor(
             tokenizer, config.image, config.max_text_length, pad=config.pad_texts
         )
-        return cls(model.eval(), preprocessor, config.trained_on.get("model") or checkpoint.name)
+        named = config.trained_on.get("model")
+        return cls(model.eval(), preprocessor, str(named or checkpoint.name))
 
     @property
     def module(self) -> nn.Module:
@@ -162,6 +170,16 @@ class DualStream(Adapter):
         """Logits of every task."""
         logits: dict[str, Tensor] = self.model(**inputs.tensors).logits
         return logits
+
+
+def _require_grid(model: FusionModel, where: str) -> None:
+    """InputError where the images are not of the size that the vision encoder takes."""
+    size = model.config.image["size"]
+    taken = getattr(model.vision.embedding, "img_size", None)
+    if taken is not None and (size, size) != tuple(taken):
+        raise InputError(
+            f"config.json has images of {size} px, its vision encoder takes {taken[0]}", where=where
+        )
 
 
 def _itself(value: Any) -> Tensor:

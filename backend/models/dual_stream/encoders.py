@@ -35,6 +35,7 @@ class Encoder(nn.Module, ABC):
     """A model whose blocks run one after the other, with room for something on entry to each."""
 
     model: Any  # a module, whose attributes are its library's
+    notes: tuple[str, ...] = ()  # what was taken although it is not whole
 
     @property
     @abstractmethod

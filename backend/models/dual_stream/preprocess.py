@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from backend.models.dual_stream.pretrained import unreachable
-from backend.models.hub import require_hub
+from backend.models.hub import hub_folder
+from backend.models.loading import local_tokenizer
 from backend.models.texts import Tokens, tokenize
 
 _SPECIAL = {
@@ -70,13 +70,9 @@ class Preprocessor:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a local directory or of the hub."""
-    if not Path(name).is_dir():
-        require_hub("tokenizer", name, "tokenizer.json")
-    try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise unreachable("tokenizer", name, error) from error
+    """The tokenizer of a local directory or of the hub; InputError where there is none."""
+    folder = Path(name) if Path(name).is_dir() else hub_folder("tokenizer", name)
+    return local_tokenizer(folder, f"tokenizer {name}", AutoTokenizer.from_pretrained)
 
 
 def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
@@ -84,11 +80,8 @@ def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
 
     The class that the files name is not asked for: the tokenizer is data, whatever trained it.
     """
-    try:
-        found = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        return cast(PreTrainedTokenizerBase, found)
-    except (OSError, ValueError) as error:
-        raise unreachable("tokenizer", folder, error) from error
+    where = f"tokenizer {folder}"
+    return local_tokenizer(Path(folder), where, PreTrainedTokenizerFast.from_pretrained)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> PreTrainedTokenizerBase:

@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from backend.errors import InputError
-from backend.models.dual_stream.encoders import TextEncoder, VisionEncoder
-from backend.models.hub import require_hub
-from backend.models.loading import open_checkpoint
+from backend.models.configs import read_config, without_execution
+from backend.models.dual_stream.encoders import Summary, TextEncoder, VisionEncoder
+from backend.models.dual_stream.vision_weights import hub_weights, made_vision, read_vision
+from backend.models.hub import hub_folder
+from backend.models.loading import guarded, open_checkpoint
 
 
 def build_text(config: Mapping[str, Any]) -> TextEncoder:
@@ -36,17 +43,20 @@ _HEADS = (
 """Tensors beside an encoder that are no part of any layer: poolers, and heads of other tasks."""
 
 
-def load_text(name: str) -> TextEncoder:
+def load_text(name: str, *, allow_partial_weights: bool = False) -> TextEncoder:
     """A pretrained text encoder from a directory or the hub, in float32 whatever is stored.
 
-    InputError names weights that are missing, of another shape, broken or cut short.
+    InputError names weights that are missing, of another shape, broken or cut short;
+    ``allow_partial_weights`` takes them all the same and says so in the encoder's ``notes``.
     """
     try:
-        checkpoint = open_checkpoint(name)
+        checkpoint = open_checkpoint(name, allow_partial_weights=allow_partial_weights)
         model_class = _encoder_class(checkpoint.model_type)
-        return TextEncoder(checkpoint.weights(model_class, ignored_keys=_HEADS))
+        encoder = TextEncoder(checkpoint.weights(model_class, ignored_keys=_HEADS))
     except InputError as error:
         raise error.within(f"text encoder {name}") from error
+    encoder.notes = tuple(f"Text encoder: {note}" for note in checkpoint.notes)
+    return encoder
 
 
 def _encoder_class(model_type: str) -> type[PreTrainedModel]:
@@ -61,87 +71,92 @@ def _encoder_class(model_type: str) -> type[PreTrainedModel]:
 
 def text_depth(name: str) -> int:
     """The number of blocks of a pretrained text encoder, from its configuration alone."""
-    if not Path(name).is_dir():
-        require_hub("text encoder", name, "config.json")
-    try:
-        return int(AutoConfig.from_pretrained(name, trust_remote_code=False).num_hidden_layers)
-    except (OSError, ValueError, AttributeError) as error:
-        raise unreachable("text encoder", name, error) from error
+    where = f"text encoder {name}"
+    folder = Path(name) if Path(name).is_dir() else hub_folder("text encoder", name)
+    config = read_config(folder, name)
+
+    def depth() -> int:
+        return int(AutoConfig.for_model(**without_execution(config)).num_hidden_layers)
+
+    return int(guarded(where, "config.json does not describe a text encoder", depth))
 
 
 def vision_depth(name: str) -> int:
     """The number of blocks of timm's ViT; nothing is allocated or loaded."""
     with torch.device("meta"):
-        return len(_vision(name, {}, pretrained=False, file=None).blocks)
+        return len(build_vision(name, {}).blocks)
 
 
 def build_vision(name: str, options: Mapping[str, Any]) -> VisionEncoder:
     """A ViT with fresh weights: a timm name and its constructor's options."""
-    return _vision(name, dict(options), pretrained=False, file=None)
+    return VisionEncoder(made_vision(name, options), name)
 
 
-def load_vision(name: str, options: Mapping[str, Any], weights: Path | None) -> VisionEncoder:
+def load_vision(
+    name: str,
+    options: Mapping[str, Any],
+    weights: Path | None,
+    *,
+    allow_partial_weights: bool = False,
+) -> VisionEncoder:
     """A pretrained ViT: weights from a safetensors file, or from the hub when ``weights`` is None.
 
     Position embeddings are resampled by timm when ``img_size`` differs from the weights'.
+    InputError names weights that are not those of this model; ``allow_partial_weights`` takes them
+    all the same and says so in the encoder's ``notes``.
     """
     vision_depth(name)  # refuses what is no ViT before anything is loaded
-    if weights is None:
-        known = timm.get_pretrained_cfg(name)
-        repository = (known and known.hf_hub_id) or name
-        require_hub("vision encoder", repository, "model.safetensors")
-    else:
-        check_weights(weights)
-    return _vision(name, dict(options), pretrained=True, file=weights)
-
-
-def check_weights(file: Path) -> None:
-    """InputError unless it is a safetensors file; its tensors are not read."""
+    file = weights or hub_weights(name)
     where = f"vision weights {file}"
-    if not file.is_file():
-        raise InputError("no such file", where=where)
-    if file.suffix != ".safetensors":
-        raise InputError("weights are read from safetensors files only", where=where)
-    try:
-        with safe_open(file, "pt"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"cannot be read ({error})", where=where) from error
+    model, notes = read_vision(name, options, file, where, allow=allow_partial_weights)
+    encoder = VisionEncoder(model, name)
+    encoder.notes = tuple(f"Vision encoder: {note}" for note in notes)
+    return encoder
 
 
-def _vision(
-    name: str, options: dict[str, Any], *, pretrained: bool, file: Path | None
-) -> VisionEncoder:
-    if not timm.is_model(name.split(".")[0]):
+def text_summary(causal: bool, tokenizer: PreTrainedTokenizerBase) -> Summary:
+    """By which token texts are read: the last of a causal encoder, else CLS if there is one."""
+    if causal:
+        return "last"
+    return "mean" if tokenizer.cls_token_id is None else "first"
+
+
+def require_room(
+    tokenizer: PreTrainedTokenizerBase, encoder: TextEncoder, length: int, name: str
+) -> None:
+    """InputError where the encoder has no vector for a token, or for a position below ``length``.
+
+    ``name`` is what to call the encoder.
+    """
+    where = f"text encoder {name}"
+    words = int(encoder.model.config.vocab_size)
+    if len(tokenizer) > words:
         raise InputError(
-            f"timm has no model {name!r}",
-            where="vision encoder",
-            hint="`python -c \"import timm; print(timm.list_models('vit*'))\"` lists them.",
+            f"its tokenizer has {len(tokenizer):,} tokens, its weights know {words:,}",
+            where=where,
+            hint="Use the tokenizer that the weights were trained with.",
         )
-    overlay = {"file": str(file)} if file is not None else None
-    try:
-        model = timm.create_model(
-            name,
-            pretrained=pretrained,
-            pretrained_cfg_overlay=overlay,
-            num_classes=0,
-            **options,
+    positions = text_positions(encoder)
+    if positions and length > positions:
+        raise InputError(
+            f"texts of {length} tokens are more than the {positions} that it takes",
+            where=where,
+            field="max_text_length",
+            hint=f"Use {positions}.",
         )
-    except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise unreachable("vision encoder", name if file is None else str(file), error) from error
-    return VisionEncoder(model, name)
 
 
-def unreachable(what: str, name: str, error: Exception) -> InputError:
-    """One line for an encoder that cannot be had: a dead hub, a wrong folder, wrong weights."""
-    reason = (
-        str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    )
-    return InputError(
-        f"cannot be loaded ({reason})",
-        where=f"{what} {name}",
-        hint="Give a local directory or file, or check that the model hub can be reached.",
-    )
+def text_positions(encoder: TextEncoder) -> int | None:
+    """The most tokens that an encoder has positions for; None where it has no such limit.
+
+    RoBERTa and its kin leave out those up to the padding's.
+    """
+    positions = getattr(encoder.model.config, "max_position_embeddings", None)
+    if not positions:
+        return None
+    table = getattr(getattr(encoder.model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return int(positions) - (0 if padding is None else padding + 1)
 
 
 def describe_text(config: PreTrainedConfig) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import item, meets, self_attention, silenced
-from backend.models.families.image_tokens import ImageTokens, Parts
+from backend.models.families.image_tokens import Parts, SquareImages
 from backend.models.images import patch_roles
 from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Argument, AttentionPoint, Point, Rewrite
@@ -18,7 +19,7 @@ from backend.models.texts import Prompted
 from backend.types import LayerRef, Meet, Site, StreamSpec
 
 
-class Blip2(ImageTokens):
+class Blip2(SquareImages):
     """``query`` are the learned tokens in the Q-Former, ``image`` what becomes of them.
 
     The language model is a causal one (OPT) or the encoder of an encoder-decoder (T5), in which
@@ -101,9 +102,9 @@ class Blip2(ImageTokens):
         """None with an encoder: there a decoder with layers of its own goes on."""
         return None if self.bidirectional else super().unembedding()
 
-    def image_row(self, patches: int) -> list[Role]:
+    def row(self, tower: Sequence[Role], boxes: np.ndarray) -> tuple[list[Role], np.ndarray | None]:
         """As many as there are queries, whatever the image's size."""
-        return [Role.CONTENT] * self.model.config.num_query_tokens
+        return [Role.CONTENT] * self.model.config.num_query_tokens, None
 
     def positions(self, tokens: Prompted) -> dict[str, Tensor]:
         """A decoder needs a first token; OPT counts positions itself."""

@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.models.lxmert.modeling_lxmert import LxmertAttention
 
 from backend.data.sample import Sample
-from backend.errors import InputError
 from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import (
     Released,
@@ -24,10 +21,10 @@ from backend.models.families.base import (
     self_attention,
     silenced,
 )
+from backend.models.families.regions import region_batch
 from backend.models.loading import Checkpoint
 from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Argument, AttentionPoint, Item, Point, Pooled, Rewrite
-from backend.models.roles import Origins, Role, placed_boxes
 from backend.models.texts import special_ids, text_roles, tokenize
 from backend.types import POOLINGS, LayerRef, Meet, Site, StreamSpec
 
@@ -149,41 +146,22 @@ class Lxmert(Released):
         self.require(samples)
         config, tokenizer = self.model.config, self.processor
         texts = tokenize(tokenizer, [s.text for s in samples], config.max_position_embeddings)
-        regions = [sample.regions for sample in samples if sample.regions is not None]
-        longest = max(len(own.features) for own in regions)
-        features = torch.zeros(len(samples), longest, config.visual_feat_dim)
-        boxes = torch.zeros(len(samples), longest, 4)
-        mask = torch.zeros(len(samples), longest, dtype=torch.long)
-        for row, (sample, own) in enumerate(zip(samples, regions, strict=True)):
-            count, width = own.features.shape
-            if width != config.visual_feat_dim:
-                raise InputError(
-                    f"regions of sample {row + 1} have {width} features a region, "
-                    f"where the model takes {config.visual_feat_dim}",
-                    where=f"model {self.name}",
-                )
-            size = torch.tensor(sample.images[0].size * 2)
-            features[row, :count] = torch.as_tensor(own.features)
-            boxes[row, :count] = torch.as_tensor(own.boxes) / size
-            mask[row, :count] = 1
-        at = placed_boxes([own.boxes for own in regions], 0, longest)
+        regions = region_batch(samples, config.visual_feat_dim, f"model {self.name}")
         return Inputs(
             {
                 "input_ids": texts.ids,
                 "attention_mask": texts.mask,
-                "visual_feats": features,
-                "visual_pos": boxes,
-                "visual_attention_mask": mask,
+                "visual_feats": regions.features,
+                "visual_pos": regions.boxes,
+                "visual_attention_mask": regions.mask,
             },
             {
                 "text": text_roles(texts.ids, texts.mask, special_ids(tokenizer), "first"),
-                "vision": torch.where(mask.bool(), int(Role.CONTENT), int(Role.PADDING)).to(
-                    torch.int8
-                ),
+                "vision": regions.roles,
             },
             {
                 "text": texts.spans,
-                "vision": Origins("box", at, np.zeros(at.shape[:2], dtype=np.int32)),
+                "vision": regions.origins,
             },
             {"text": texts.cut},
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from backend.errors import InputError
 from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import MASK, block_points, self_attention
-from backend.models.points import Argument, AttentionPoint, PerImage, Point
+from backend.models.points import Argument, AttentionPoint, PerImage, Point, Select
 from backend.models.roles import Role
 from backend.types import LayerRef
 
@@ -24,17 +24,21 @@ _REGISTERS = ("register_tokens",)
 
 @dataclass(frozen=True)
 class AttentionNames:
-    """Where a kind of block keeps its self-attention: the module, its mask, its map's place."""
+    """Where a kind of block keeps its self-attention: the module, its mask, its map's place.
+
+    ``index`` None: the module hands out no map.
+    """
 
     module: str
     mask: Argument = MASK
-    index: int = 1
+    index: int | None = 1
 
 
 _ATTENTION = (
     AttentionNames("self_attn"),
     AttentionNames("layer.0.SelfAttention", Argument(1, "mask"), 2),  # T5
     AttentionNames("attention"),
+    AttentionNames("attn", index=None),  # Qwen's towers
 )
 
 
@@ -62,7 +66,7 @@ def stack(model: nn.Module, config: Any) -> Stack:
     for path, part in model.named_modules():
         if not isinstance(part, nn.ModuleList) or path.rpartition(".")[2] not in _LISTS:
             continue
-        if len(part) != config.num_hidden_layers:
+        if len(part) != (getattr(config, "num_hidden_layers", None) or config.depth):
             continue
         around = model.get_submodule(path.rpartition(".")[0])
         norms = (getattr(around, name, None) for name in _NORMS)
@@ -72,7 +76,8 @@ def stack(model: nn.Module, config: Any) -> Stack:
             except AttributeError:
                 continue
             norm = next((norm for norm in norms if norm is not None), None)
-            return Stack(tuple(part), attention, names, norm, config.hidden_size)
+            width = getattr(config, "embed_dim", config.hidden_size)
+            return Stack(tuple(part), attention, names, norm, width)
     raise InputError(
         f"no blocks were found in a {type(model).__name__}",
         where="opening the model",
@@ -90,16 +95,38 @@ def prefix_roles(tower: nn.Module) -> list[Role]:
     return prefix
 
 
-def tower_points(stream: str, blocks: tuple[nn.Module, ...]) -> dict[LayerRef, Point]:
-    """Layers of a tower that runs over images."""
+def tower_points(
+    stream: str, blocks: tuple[nn.Module, ...], packed: bool = False
+) -> dict[LayerRef, Point]:
+    """Layers of a tower that runs over images; ``packed``: over all patches of a batch at once."""
     return {
-        ref: replace(point, select=PerImage(stream, point.selection))
+        ref: replace(
+            point,
+            select=PerImage(stream, AsOneImage(point.selection) if packed else point.selection),
+        )
         for ref, point in block_points(stream, blocks).items()
     }
 
 
+@dataclass(frozen=True)
+class AsOneImage:
+    """(tokens, d), those of all images after one another, as (1, tokens, d)."""
+
+    inner: Select
+
+    def read(self, value: Any, inputs: Inputs) -> Tensor:
+        """The tokens as if they were of one image."""
+        return self.inner.read(value, inputs)[None]
+
+    def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
+        """The tokens as they were."""
+        return self.inner.write(value, tokens[0], inputs)
+
+
 def tower_attention(stream: str, tower: Stack) -> dict[AttentionKey, AttentionPoint]:
-    """Self-attention of a tower that runs over images."""
+    """Self-attention of a tower that runs over images; nothing where it hands out no maps."""
+    if tower.names.index is None:
+        return {}
     arrange = per_image(stream, (stream,))
     return {
         key: replace(point, arrange=arrange)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from backend.errors import InputError
+from backend.models.doors import Misfits, other_shapes
 from backend.models.dual_stream.model import FusionConfig, FusionModel
 from backend.models.imports.archive import read_archive, shown
 from backend.models.imports.thesis_config import HEADS, config_of
@@ -145,29 +146,21 @@ def _weights(
     names = {ours: _their_name(ours) for ours in wanted}
     copies = _copies(tensors, set(names.values()))
     known = {*names.values(), *copies}
-    strange = [key for key in tensors if key not in known and not _UNUSED.fullmatch(key)]
-    missing = [key for key in (*names.values(), *copies) if key not in tensors]
-    for what, keys in (("unexpected", strange), ("missing", missing)):
-        if keys:
-            raise InputError(f"{len(keys):,} {what} tensors: {shown(keys)}", where=where)
     shapes = {theirs: tuple(wanted[ours].shape) for ours, theirs in names.items()}
-    wrong = [
-        f"{key} {tuple(tensors[key].shape)} instead of {shape}"
-        for key, shape in shapes.items()
-        if tuple(tensors[key].shape) != shape
-    ]
-    if wrong:
-        raise InputError(f"{len(wrong):,} tensors of a wrong shape: {shown(wrong)}", where=where)
-    unreal = [
-        key
-        for key in shapes
-        if not tensors[key].is_floating_point() or not torch.isfinite(tensors[key]).all()
-    ]
-    if unreal:
-        raise InputError(
-            f"{len(unreal):,} tensors of other than finite real numbers: {shown(unreal)}",
-            where=where,
-        )
+    stored = {key: tuple(value.shape) for key, value in tensors.items()}
+    Misfits(
+        missing=[key for key in (*names.values(), *copies) if key not in tensors],
+        unexpected=[key for key in tensors if key not in known and not _UNUSED.fullmatch(key)],
+        shapes=other_shapes(stored, shapes),
+        types=[
+            f"{key} ({str(tensors[key].dtype).removeprefix('torch.')})"
+            for key in shapes
+            if key in tensors and not tensors[key].is_floating_point()
+        ],
+        not_finite=[
+            key for key in shapes if key in tensors and not bool(torch.isfinite(tensors[key]).all())
+        ],
+    ).judge("model of the thesis", where, allow=None)
     differing = [key for key, same in copies.items() if not _equal(tensors[key], tensors[same])]
     if differing:
         first = differing[0]

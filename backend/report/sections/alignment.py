@@ -10,16 +10,12 @@ from backend.pairing import Pair, paired
 from backend.report.asked import Asked, Part, figure, labels_of, pick, reading, series_of
 from backend.report.document import Heading, Item, Missing, Words
 from backend.report.sections.matrix import matrix, means_table
-from backend.views import questions
+from backend.views import leads, questions
 from backend.views.cells import cross_blocks_of
 from backend.views.choices import focus_of
 from backend.views.groups import RunGroup
 from backend.words import listed
 
-LEAD = (
-    "How alike two streams have become: the same samples in a layer of one and in a layer of the "
-    "other."
-)
 RECALL = "recall_at_5"
 
 
@@ -27,11 +23,11 @@ def alignment(asked: Asked) -> Part:
     """The curve of matching layers, its means, retrieval in both directions, and the matrix."""
     pair = asked.pair
     if pair is None:
-        return Part((Words("The chosen runs have one stream; alignment compares two."),))
+        return Part((Words(leads.NO_PAIR),))
     groups = tuple(group for group in asked.groups if paired(group.series.streams, pair))
     picked = pick(asked, groups, pair)
     if isinstance(picked, Missing):
-        return Part((Words(LEAD), picked))
+        return Part((Words(leads.ALIGNMENT), picked))
     series, streams = series_of(groups), listed(pair)
     across = picked.rows[
         picked.rows["stream_a"].isin(pair)
@@ -45,7 +41,7 @@ def alignment(asked: Asked) -> Part:
     how = reading(across, groups, "fusion layers")
     directed = both and picked.scale.directed(f"{both.stream} layer", f"{both.other} layer")
     items: list[Item] = [
-        Words(LEAD),
+        Words(leads.ALIGNMENT),
         Words(f"{picked.words}. {picked.scale.meaning}"),
         figure(
             f"Matching layers of {streams}",

@@ -7,13 +7,9 @@ from backend.figures.dimensionality import shared_span
 from backend.measures.registry import one_layer
 from backend.report.asked import Asked, Part, figure, labels_of, reading, series_of
 from backend.report.document import Heading, Item, Table, Words
-from backend.views import choices, questions
+from backend.views import choices, leads, questions
 from backend.views.tables import by_layer
 
-LEAD = (
-    "How many directions the samples of a layer spread over. Where it falls, the layer compresses "
-    "or one direction takes over."
-)
 SHOWN_FIRST = 2
 """So many of the measures are shown where the view names none."""
 
@@ -25,7 +21,8 @@ def dimensionality(asked: Asked) -> Part:
     ask = questions.measures(asked.store, asked.groups, tuple(measures), choice.preset)
     rows = ask.answer().frame
     if rows.empty:
-        return Part((Words(LEAD), asked.missing("measures of dimension", "measure")))
+        lacking = asked.missing("measures of dimension", "measure")
+        return Part((Words(leads.DIMENSIONALITY), lacking))
     available = choices.poolings_in(rows)
     pooling = choices.pooling_of(asked.state, available, asked.groups, asked.streams)
     rows = rows[rows["pooling"].eq(pooling)]
@@ -33,7 +30,7 @@ def dimensionality(asked: Asked) -> Part:
     wanted = [name for name in asked.state.dims if name in held]
     dims = tuple(wanted or held[:SHOWN_FIRST])
     rows = rows[rows["measure"].isin(dims)]
-    items: list[Item] = [Words(f"{LEAD} Of {pooling} vectors.")]
+    items: list[Item] = [Words(f"{leads.DIMENSIONALITY} Of {pooling} vectors.")]
     for name in dims:
         items += [Heading(measures[name].label), Words(measures[name].meaning)]
         span = shared_span(rows, asked.streams, name)

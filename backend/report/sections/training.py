@@ -11,10 +11,9 @@ from backend.measures.registry import one_layer
 from backend.report.asked import Asked, Part, figure, labels_of, reading, series_of
 from backend.report.document import Item, Missing, Words
 from backend.store.commands import measured_commands
-from backend.views import choices, questions
+from backend.views import choices, leads, questions
 from backend.views.training import held_quantities, quantity_figure, quantity_rows
 
-LEAD = "How the layers change while a model is trained: measured before training and at its steps."
 _LABELS = {TRANSITIONS: "CKA of consecutive layers", ALIGNMENT: "CKA of matching layers"}
 
 
@@ -22,7 +21,7 @@ def training(asked: Asked) -> Part:
     """The quantity that the view asks for, else the first that was measured."""
     frame = questions.training(asked.store, asked.groups).answer().frame
     if frame.empty:
-        return Part((Words(LEAD), _nothing(asked)))
+        return Part((Words(leads.TRAINING), _nothing(asked)))
     pooling = choices.pooling_of(asked.state, choices.poolings_in(frame))
     held = held_quantities(frame[frame["pooling"].eq(pooling)])
     quantity = asked.state.played if asked.state.played in held else held[0]
@@ -48,7 +47,7 @@ def training(asked: Asked) -> Part:
     curves = quantity_figure(training_curves, frame, series_of(groups), quantity, stream, **how)
     steps = quantity_figure(training_heatmap, frame, focus.series, quantity, stream, **how)
     items: tuple[Item, ...] = (
-        Words(f"{LEAD} Of {pooling} vectors of samples that training did not use."),
+        Words(f"{leads.TRAINING} Of {pooling} vectors {leads.OF_DEV}"),
         figure(
             f"{title}, played",
             curves,

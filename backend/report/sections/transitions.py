@@ -7,22 +7,17 @@ from backend.figures.transitions import transition_points
 from backend.report.asked import Asked, Part, figure, labels_of, pick, reading, series_of
 from backend.report.document import Item, Missing, Words
 from backend.report.sections.matrix import matrix, means_table
+from backend.views import leads
 from backend.views.cells import blocks_of
 from backend.views.choices import focus_of
-
-LEAD = (
-    "How much each block changes its stream: the samples at layer k-1 against the same samples at "
-    "layer k. Transition k crosses a fusion where block k, or what comes before it, takes another "
-    "stream in."
-)
 
 
 def transitions(asked: Asked) -> Part:
     """The curves of every stream, their means, and the matrix of one group."""
     picked = pick(asked, asked.groups, asked.streams)
     if isinstance(picked, Missing):
-        return Part((Words(LEAD), picked))
-    items: list[Item] = [Words(LEAD), Words(f"{picked.words}. {picked.scale.meaning}")]
+        return Part((Words(leads.TRANSITIONS), picked))
+    items: list[Item] = [Words(leads.TRANSITIONS), Words(f"{picked.words}. {picked.scale.meaning}")]
     directed = picked.scale.directed("layer k-1", "layer k")
     for stream in asked.streams:
         drawn = transition_curves(

@@ -178,6 +178,7 @@ def _rows(
         images = None if options.images is None else Path(options.images)
         samples = SampleTable(path, split=split, images=images, tasks=tasks)
         name = samples.where
+        notes += samples.notes
     elif with_ids:
         ids, name = with_ids[0].ids or (), with_ids[0].where
         samples = RowNumbers(ids, split or "all")

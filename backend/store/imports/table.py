@@ -16,13 +16,12 @@ from backend.data.labels import LabelColumn
 from backend.data.report import printable
 from backend.data.rooted import Rooted
 from backend.data.rows import Bad, RowError, check_group, check_id, check_text
-from backend.data.tables import TableRow, columns_of, table_rows
+from backend.data.tables import SUFFIXES, TableRow, columns_of, is_table, table_rows
 from backend.errors import InputError
 from backend.store.imports.ids import require_distinct
 from backend.store.samples import Picture
 from backend.types import Label, Record, TaskSpec
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
 _IDS = ("id", "sample_id")
 _TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,59}")
 _DIGEST = re.compile(r"[0-9a-f]{16}")
@@ -78,7 +77,8 @@ class SampleTable(Rooted):
 
     Unlike a data set's loader it skips nothing: a row that cannot be used is an InputError, because
     a row of activations belongs to it. An image that is there and cannot be decoded costs only the
-    thumbnail; :attr:`undecodable` names those.
+    thumbnail; :attr:`undecodable` names those. :attr:`notes` says how the table is read wherever it
+    could be read otherwise.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class SampleTable(Rooted):
         folder = images or (table.parent if isinstance(table, Path) else Path())
         super().__init__(folder.resolve())
         self.undecodable: list[str] = []
+        self.notes: list[str] = []
         self._declared = {task.name: task for task in tasks}
         self._labelled, self._id = self._scan()
         self.tasks = {c.name: c.spec for c in self._labelled if c.spec is not None}
@@ -116,15 +117,19 @@ class SampleTable(Rooted):
             for number, values in enumerate(self._table.itertuples(index=False, name=None)):
                 yield number, {k: _plain(v) for k, v in zip(names, values, strict=True)}
             return
-        for item in table_rows(self._table):
+        for item in table_rows(self._table, note=self._note):
             if isinstance(item, Bad):
                 raise InputError(printable(item.reason), where=f"{self.where} row {item.row}")
             yield item
 
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
     def _columns(self) -> dict[str, None]:
         if isinstance(self._table, pd.DataFrame):
             return dict.fromkeys(map(str, self._table.columns))
-        if self._table.suffix not in SUFFIXES:
+        if not is_table(self._table.name):
             raise InputError(
                 f"is no table that is read ({', '.join(SUFFIXES)})", where=str(self._table)
             )
@@ -169,8 +174,9 @@ class SampleTable(Rooted):
         for column in labelled:
             if column.name in self._declared:
                 column.declare(self._declared[column.name])
-            else:
-                column.task()
+            elif column.task() is None:
+                self.notes.append(f"{self.where}: the column {column.column!r} {column.refused}")
+            self.notes += [f"{self.where}: {column.column!r}: {each}" for each in column.remarks]
         return labelled, ids[0]
 
     def _checked_ids(self) -> Iterator[str]:

@@ -1,0 +1,163 @@
+"""Which column of a table is what: names in any case, common synonyms, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from backend.data.report import printable
+from backend.errors import InputError
+from backend.words import listed
+
+# Synonyms by role; those of a later group count only where none of an earlier one is there.
+SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "id": (("sample_id", "sampleid", "uid", "guid"),),
+    "image": (
+        ("img", "image_path", "img_path", "image_file", "image_name", "img_name", "file_name"),
+        ("filename", "picture", "photo", "image_filename"),
+        ("file", "filepath", "file_path", "path"),
+    ),
+    "text": (
+        ("caption", "captions", "texts"),
+        ("sentence", "sentences", "ocr_text"),
+        ("title", "description", "comment"),
+    ),
+    "audio": (("audio_path", "audio_file", "wav"),),
+    "regions": (),
+    "split": (("splits", "set", "subset", "partition"),),
+    "group": (("group_id", "groups"),),
+    "label": (("labels",), ("class", "target", "gold_label"), ("category", "y")),
+}
+_LIKE_LABELS = re.compile(
+    r"label|(^|_)(class(es)?|categor(y|ies)|genres?|topics?|tags?|sentiment|emotion|target|y)$"
+    r"|^(is|has)_"
+)
+_TASK = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+_SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Columns:
+    """``of`` has the column of each role that is there, ``labels`` the task of each label column.
+
+    ``unused`` are the others, ``remarks`` says what is not called as it should be.
+    """
+
+    of: Mapping[str, str]
+    labels: Mapping[str, str]
+    unused: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The columns that are read."""
+        return frozenset((*self.of.values(), *self.labels))
+
+
+def find_columns(
+    there: Iterable[str],
+    asked: Mapping[str, str],
+    wanted_labels: Sequence[str] | None = None,
+) -> Columns:
+    """The columns of a table by what they hold.
+
+    ``asked`` names the column of each role; one that is called like its role may stand under
+    another case or a synonym. ``wanted_labels`` are the label columns that the user names, else
+    ``label`` and ``label_<task>`` are. Raises InputError where two columns fit one role, for wanted
+    labels that are not there, and for labels that give no task.
+    """
+    names = list(dict.fromkeys(there))
+    of: dict[str, str] = {}
+    for role, name in asked.items():
+        free = [column for column in names if column not in of.values()]
+        synonyms = SYNONYMS.get(role, ()) if name == role else ()
+        column = _find(free, name, synonyms)
+        if column is not None:
+            of[role] = column
+    free = [column for column in names if column not in of.values()]
+    labels = _labels(free, names, wanted_labels)
+    changed = [
+        f"{column!r} is read as {asked[role]}"
+        for role, column in of.items()
+        if column != asked[role]
+    ] + [
+        f"{column!r} is read as the label {task!r}"
+        for column, task in labels.items()
+        if wanted_labels is None and column not in ("label", f"label_{task}")
+    ]
+    unused = tuple(column for column in free if column not in labels)
+    return Columns(of, labels, unused, (f"columns: {', '.join(changed)}",) if changed else ())
+
+
+def like_labels(column: str) -> bool:
+    """Whether a column is called as columns of labels are."""
+    return _LIKE_LABELS.search(_folded(column)) is not None
+
+
+def columns_in_words(columns: Iterable[str]) -> str:
+    """``'id', 'image', 'text'``, cut where there are many."""
+    names = [repr(printable(name, 40)) for name in columns]
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more or "none"
+
+
+def _find(names: Sequence[str], wanted: str, synonyms: Sequence[Sequence[str]]) -> str | None:
+    if wanted in names:
+        return wanted
+    for group in ((wanted,), *synonyms):
+        fitting = [name for name in names if _folded(name) in {_folded(each) for each in group}]
+        if len(fitting) > 1:
+            raise InputError(
+                f"{wanted} could be {listed(map(repr, fitting[:5]))}",
+                hint=f"Call the one that is meant {wanted!r}.",
+            )
+        if fitting:
+            return fitting[0]
+    return None
+
+
+def _labels(
+    free: Sequence[str], names: Sequence[str], wanted: Sequence[str] | None
+) -> dict[str, str]:
+    """{label column: task}."""
+    if wanted is None:
+        labels = {
+            c: _task_of(c) for c in free if re.fullmatch("label(_.*)?", _folded(c), re.DOTALL)
+        }
+        if not labels and (column := _find(free, "label", SYNONYMS["label"])):
+            folded = _folded(column)
+            labels = {column: "label" if folded == "labels" else folded}
+    else:
+        found = {name: _find(names, name, ()) for name in wanted}
+        missing = [name for name, column in found.items() if column is None]
+        if missing:
+            raise missing_columns(missing, names)
+        labels = {column: _task_of(column) for column in found.values() if column is not None}
+    for column, task in labels.items():
+        if not _TASK.fullmatch(task):
+            hint = "A task's name has 1 to 60 letters, digits, '.', '-' or '_'."
+            problem = f"the label column {printable(column, 60)!r} gives no task name"
+            raise InputError(problem, hint=hint)
+    if len(set(labels.values())) < len(labels):
+        raise InputError(f"two label columns for one task: {columns_in_words(labels)}")
+    return labels
+
+
+def missing_columns(missing: Sequence[str], there: Iterable[str]) -> InputError:
+    """The error for columns that a table must have."""
+    plural = "s" if len(missing) > 1 else ""
+    return InputError(
+        f"no column{plural} {', '.join(map(repr, missing))}",
+        hint=f"The columns are: {columns_in_words(there)}.",
+    )
+
+
+def _task_of(column: str) -> str:
+    """``label_mood`` and ``Label_mood`` are the task mood, ``Label`` is label."""
+    name = re.sub(r"^label[_ -]", "", column.strip(), flags=re.IGNORECASE)
+    return "label" if name.casefold() == "label" else name
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().casefold())

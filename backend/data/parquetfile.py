@@ -1,0 +1,197 @@
+"""Rows of a Parquet table, with bounds that are checked before anything is decoded.
+
+A picture inside the table, as the Hugging Face hub keeps it (a binary column, or a struct of
+``bytes`` and ``path``), can be an :class:`Embedded` value: where
+it lies, not the bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Set
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from backend.data.embedded import Embedded
+from backend.data.rows import Bad
+from backend.errors import InputError
+
+MAX_GROUP_BYTES = 2**30
+"""Of the columns that are read of one row group, decoded: the writer says it in the footer."""
+
+MAX_ROWS_A_BYTE, MAX_VALUES_A_BYTE = 4, 64
+"""Of the file. Samples have ids of their own, so a table of them cannot be packed more tightly."""
+
+_BATCH = 256
+_BATCH = 256
+_MAX_BATCH_BYTES = 2**28
+
+
+def picture_bytes(path: Path, column: str, row: int) -> bytes:
+    """The picture in a row (from 0). Raises InputError where there is none any more."""
+    ends = _group_ends(path)
+    group = next((at for at, end in enumerate(ends) if row < end), None)
+    if group is None:
+        raise InputError(f"has no row {row + 1} any more", where=path.name)
+    start = ends[group - 1] if group else 0
+    value = _column(path, column, group)[row - start].as_py()
+    if not isinstance(value, bytes):
+        raise InputError(f"has no picture in row {row + 1}", where=path.name)
+    return value
+
+
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """The table's columns. Raises InputError for what is no Parquet file."""
+    return tuple(_open(path).schema_arrow.names)
+
+
+def parquet_rows(
+    path: Path, columns: Set[str] | None, pictures: Set[str] = frozenset()
+) -> Iterator[tuple[int, dict[str, Any]] | Bad]:
+    """(row from 1, values by column); ``columns`` spares the others.
+
+    A column of ``pictures`` that holds them gives :class:`Embedded` values.
+    """
+    file = _open(path)
+    schema = file.schema_arrow
+    names = [name for name in schema.names if columns is None or name in columns]
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
+    if twice:
+        raise InputError(f"the column {twice[0][:60]!r} is there twice", where=path.name)
+    inside = {name for name in names if name in pictures and _holds(schema.field(name).type)}
+    plain = [name for name in names if name not in inside]
+    _check_sizes(file, path, plain)
+    decoded = plain + [f"{name}.path" for name in inside if _has_path(schema.field(name).type)]
+    texts = [
+        chunk.path_in_schema for chunk in _chunks(file, 0) if chunk.physical_type == "BYTE_ARRAY"
+    ]
+    packed = [path for path in texts if path.partition(".")[0] in plain]
+    number = 0
+    try:
+        for batch in _open(path, packed).iter_batches(batch_size=_BATCH, columns=decoded):
+            if _decoded_bytes(batch) > _MAX_BATCH_BYTES:
+                problem = f"{_BATCH} rows from row {number + 1} on take over 256 MiB"
+                raise InputError(problem, where=path.name, hint="It is no table of samples.")
+            for row in batch.to_pylist() or [{} for _ in range(batch.num_rows)]:
+                for name in inside:
+                    said = (row.pop(name, None) or {}).get("path")
+                    row[name] = Embedded(path, name, number, said if isinstance(said, str) else "")
+                number += 1
+                yield number, row
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, InputError):
+            raise
+        problem = f"broken Parquet after row {number}: {str(error)[:120]}"
+        raise InputError(problem, where=path.name) from error
+    if not number:
+        yield Bad(0, "empty file")
+
+
+def _open(path: Path, packed: list[str] | None = None) -> parquet.ParquetFile:
+    """The file; columns of texts in ``packed`` stay dictionaries, however often a text comes."""
+    try:
+        return parquet.ParquetFile(path, read_dictionary=packed)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"not a Parquet file: {str(error)[:120]}", where=path.name) from error
+
+
+def _chunks(file: parquet.ParquetFile, group: int) -> list[Any]:
+    """What the footer says of each column of a row group; nothing where there is none."""
+    if group >= file.metadata.num_row_groups:
+        return []
+    about = file.metadata.row_group(group)
+    return [about.column(at) for at in range(about.num_columns)]
+
+
+def _decoded_bytes(batch: pa.RecordBatch) -> int:
+    """How many bytes the values of a batch take as Python texts; dictionaries are not unpacked."""
+    total = 0
+    for column in batch.columns:
+        total += column.nbytes
+        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            column = column.flatten()
+        if pa.types.is_dictionary(column.type) and len(column.dictionary):
+            lengths = pc.binary_length(column.dictionary)
+            if (pc.max(lengths).as_py() or 0) * len(column) > _MAX_BATCH_BYTES:
+                total += pc.sum(pc.take(lengths, column.indices)).as_py() or 0
+    return total
+
+
+def _check_sizes(file: parquet.ParquetFile, path: Path, columns: list[str]) -> None:
+    """InputError for a footer that says more rows or bytes than a table of samples has."""
+    meta, size = file.metadata, path.stat().st_size
+    values = max(
+        (c.num_values for g in range(meta.num_row_groups) for c in _chunks(file, g)),
+        default=0,
+    )
+    rows_fit = meta.num_rows <= max(20_000, MAX_ROWS_A_BYTE * size)
+    if not rows_fit or values > max(1_000_000, MAX_VALUES_A_BYTE * size):
+        raise InputError(
+            f"says that {size:,} bytes hold {meta.num_rows:,} rows and {values:,} values a column",
+            where=path.name,
+            hint="Rows of samples are not all alike: it is no table of them.",
+        )
+    for group in range(meta.num_row_groups):
+        unpacked = sum(
+            chunk.total_uncompressed_size
+            for chunk in _chunks(file, group)
+            if chunk.path_in_schema.partition(".")[0] in columns
+        )
+        if unpacked > MAX_GROUP_BYTES:
+            raise InputError(
+                f"row group {group + 1} takes {unpacked / 2**30:,.1f} GiB when it is unpacked",
+                where=path.name,
+                hint="Write it in row groups of at most 1 GiB.",
+            )
+
+
+def _holds(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        names = [kind.field(at).name for at in range(kind.num_fields)]
+        return "bytes" in names and _is_binary(kind.field("bytes").type)
+    return _is_binary(kind)
+
+
+def _has_path(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind):
+        return False
+    at = kind.get_field_index("path")
+    return at >= 0 and _is_text(kind.field(at).type)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )
+
+
+@lru_cache(maxsize=8)
+def _group_ends(path: Path) -> tuple[int, ...]:
+    """The first row behind each row group."""
+    meta = _open(path).metadata
+    ends, total = [], 0
+    for group in range(meta.num_row_groups):
+        total += meta.row_group(group).num_rows
+        ends.append(total)
+    return tuple(ends)
+
+
+@lru_cache(maxsize=1)
+def _column(path: Path, column: str, group: int) -> pa.ChunkedArray:
+    """One row group of a column of pictures; the last one is kept, as rows are read in turn."""
+    file = _open(path)
+    _check_sizes(file, path, [column])
+    try:
+        values = file.read_row_group(group, columns=[column]).column(column)
+        return pc.struct_field(values, "bytes") if pa.types.is_struct(values.type) else values
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"broken Parquet: {str(error)[:120]}", where=path.name) from error

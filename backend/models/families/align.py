@@ -1,0 +1,147 @@
+"""ALIGN: a convolutional tower and a BERT that meet in the loss alone (Jia et al. 2021).
+
+Facts are from transformers 5.23: ``AlignVisionEncoder`` (an EfficientNet: its blocks give maps that
+shrink on the way), ``AlignVisionModel.forward`` (the last map's mean is the image's vector, without
+a projection), ``AlignModel.forward`` (the text's first token goes through a projection).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backend.data.sample import Sample
+from backend.models.adapter import Inputs
+from backend.models.families.dual_encoder import DualEncoder, Encoded, Tower
+from backend.models.images import patch_roles
+from backend.models.norms import AFTER_OWN_NORM
+from backend.models.points import Point, Pooled, Select
+from backend.types import LayerRef, Site
+
+_SHRINKS = 32  # pixels of the input along a side of the last map's cells
+
+
+class Align(DualEncoder):
+    """Every map is read as the same grid of cells, each the mean of what lies in it.
+
+    A cell sees more of the image than its box: convolutions overlap.
+    """
+
+    family = "align"
+    model_class = "AlignModel"
+
+    def towers(self) -> dict[str, Tower]:
+        """Maps of different widths; the text's first token in the shared space."""
+        model, config = self.model, self.model.config
+        blocks, words = model.vision_model.encoder.blocks, model.text_model.encoder.layer
+        self.unsupported = {"attention of vision": "A convolutional tower has no attention."}
+        size, shared = config.text_config.hidden_size, config.projection_dim
+        width = blocks[-1].projection.project_conv.out_channels
+        pooled = Point(model.vision_model.pooler, select=Pooled(_Flat()))
+        return {
+            "vision": Tower(
+                blocks,
+                (),
+                width,
+                {Site(len(blocks), width, "pooled", pooled=True): pooled},
+                ("mean",),
+            ),
+            "text": Tower(
+                words,
+                [layer.attention.self for layer in words],
+                size,
+                {
+                    Site(len(words), shared, "projected", pooled=True): Point(
+                        model.text_projection, select=Pooled()
+                    )
+                },
+                note=AFTER_OWN_NORM,
+            ),
+        }
+
+    def describe(self) -> None:
+        """Each block of the vision tower has a width of its own."""
+        super().describe()
+        vision, text = self.streams
+        model = self.model.vision_model
+        widths = [model.embeddings.out_dim]
+        widths += [block.projection.project_conv.out_channels for block in model.encoder.blocks]
+        plain = tuple(Site(k, width) for k, width in enumerate(widths))
+        self.streams = (replace(vision, sites=(*plain, *vision.sites[len(plain) :])), text)
+
+    def points(self) -> dict[LayerRef, Point]:
+        """Maps as cells."""
+        return {
+            ref: replace(point, select=Cells(point.selection))
+            if ref.stream == "vision" and ref.site == "block"
+            else point
+            for ref, point in super().points().items()
+        }
+
+    def encode_vision(self, samples: Sequence[Sample]) -> Encoded:
+        """As many cells as the last map has; smaller maps do not come before it."""
+        images = self.processor.image_processor
+        pixels = images([s.images[0] for s in samples], return_tensors="pt")["pixel_values"]
+        side = max(1, min(pixels.shape[2:]) // _SHRINKS)
+        return Encoded(
+            {"pixel_values": pixels},
+            patch_roles(len(samples), side * side),
+            self.image_boxes(samples, images, side, side, prefix=0),
+        )
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A map (B, d, rows, columns) as (B, T, d): means of a square grid of T cells, row by row.
+
+    What is written into a cell moves all that lies in it alike.
+    """
+
+    inner: Select
+
+    def read(self, value: Any, inputs: Inputs) -> Tensor:
+        """The cells' means."""
+        return self._means(self.inner.read(value, inputs), inputs)
+
+    def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
+        """The map with the difference added to every cell."""
+        maps = self.inner.read(value, inputs)
+        moved = (tokens - self._means(maps, inputs)).transpose(1, 2)
+        side = isqrt(tokens.shape[1])
+        rows, columns = (_cell_of(length, side, maps) for length in maps.shape[2:])
+        grid = moved.unflatten(2, (side, side))[:, :, rows][:, :, :, columns]
+        return self.inner.write(value, maps + grid, inputs)
+
+    def _means(self, maps: Tensor, inputs: Inputs) -> Tensor:
+        side = isqrt(inputs.roles["vision"].shape[1])
+        down, across = (_averaging(length, side, maps) for length in maps.shape[2:])
+        return torch.einsum("gh,bchw,kw->bgkc", down, maps, across).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """A map of one cell, (B, d, 1, 1), as (B, d)."""
+
+    def read(self, value: Any, inputs: Inputs) -> Tensor:
+        tokens: Tensor = value.flatten(1)
+        return tokens
+
+    def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
+        return tokens.reshape(value.shape)
+
+
+def _cell_of(length: int, side: int, like: Tensor) -> Tensor:
+    """(length,) in which of ``side`` cells each place along one side of a map lies."""
+    return torch.arange(length, device=like.device) * side // length
+
+
+def _averaging(length: int, side: int, like: Tensor) -> Tensor:
+    """(side, length): rows that sum to 1, each over the places of one cell."""
+    cells = _cell_of(length, side, like)
+    inside = (cells == torch.arange(side, device=like.device)[:, None]).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)

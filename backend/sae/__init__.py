@@ -1,0 +1,1 @@
+"""Sparse autoencoders: read what others trained, train one's own, read layers through them."""

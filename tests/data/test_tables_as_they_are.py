@@ -1,0 +1,753 @@
+"""Tables as people really have them: the same table means the same whatever file it is in."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from backend.data import check_all, open_source
+from backend.data.base import PairSource
+from backend.errors import InputError
+from tests.command_line import runner
+
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+N = 8
+Folder = Callable[[str, bytes | str], Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Write a table into a folder with the images 1.png to 8.png."""
+    for number in range(1, N + 1):
+        Image.new("RGB", (4, 4), (30 * number, 0, 0)).save(tmp_path / f"{number}.png")
+
+    def write(name: str, content: bytes | str) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path
+
+    return write
+
+
+def row(number: int, **more: object) -> dict[str, object]:
+    return {"id": f"s{number}", "image": f"{number}.png", "text": f"text no {number}", **more}
+
+
+def labelled(values: list[object]) -> list[dict[str, object]]:
+    return [row(at % N + 1, label=v) | {"id": f"s{at}"} for at, v in enumerate(values)]
+
+
+def encoded(rows: list[dict[str, object]], form: str) -> bytes:
+    """A table in one of the formats; cells of text formats as Python prints the values."""
+    if form == "parquet":
+        out = io.BytesIO()
+        parquet.write_table(pa.Table.from_pylist(rows), out)
+        return out.getvalue()
+    if form == "json":
+        return json.dumps(rows, indent=1).encode()
+    if form == "jsonl":
+        return "".join(json.dumps(each) + "\n" for each in rows).encode()
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t" if form == "tsv" else ",")
+    columns = list(dict.fromkeys(key for each in rows for key in each))
+    writer.writerow(columns)
+    writer.writerows([["" if r.get(c) is None else r[c] for c in columns] for r in rows])
+    return text.getvalue().encode()
+
+
+def reading(root: Path) -> tuple[object, ...]:
+    """All that a data set says, but for where its rows stand."""
+    source = open_source(f"folder:{root}")
+    names = [("all",) if "all" in source.parts else source.splits()][0]
+    records = [
+        (r.sample_id, r.text, r.split, tuple(sorted(r.labels.items())), r.group)
+        for name in names
+        for r in source.records(name)
+    ]
+    tasks = {t.name: (t.kind, t.classes) for t in source.tasks.values()}
+    return source.splits(), tasks, records, dict(source.report.by_reason), source.refused
+
+
+def only_label(source: PairSource) -> tuple[object, list[object]]:
+    labels = [record.labels.get("label") for record in source.records("all")]
+    task = source.tasks.get("label")
+    return (task.kind, task.classes) if task else None, labels
+
+
+NEITHER = ("not label", "label")
+
+# values, (kind, classes) or why it is no task, labels in order ("bad" rows are left out), a note
+LABELS: dict[str, tuple[list[object], object, list[object], str]] = {
+    "0 and 1": ([0, 1, 1], ("binary", NEITHER), [0, 1, 1], ""),
+    "0.0 and 1.0": ([0.0, 1.0], ("binary", NEITHER), [0, 1], ""),
+    "texts 0.0 and 1.0": (["0.0", "1.0"], ("binary", NEITHER), [0, 1], ""),
+    "1e0": (["1e0", "0e0", "1.", "+1", "-0"], ("binary", NEITHER), [1, 0, 1, 1, 0], ""),
+    "booleans": ([True, False], ("binary", NEITHER), [1, 0], ""),
+    "TRUE and False": (["TRUE", "False", "true"], ("binary", NEITHER), [1, 0, 1], ""),
+    "a gap in numbers": (
+        [0.0, None, 1.0],
+        ("binary", NEITHER),
+        [0, None, 1],
+        "1 of 3 rows have no",
+    ),
+    "nan and NA": (
+        ["0", "nan", "NA", "N/A", "null", " ", "1"],
+        ("binary", NEITHER),
+        [0, None, None, None, None, None, 1],
+        "5 of 7 rows have no label",
+    ),
+    "two texts": (["sad", "glad"], ("binary", ("glad", "sad")), [1, 0], "'sad' is the positive"),
+    "yes and no": (["yes", "no"], ("binary", ("no", "yes")), [1, 0], "--task label=binary:no"),
+    "-1 and 1": ([-1, 1], ("binary", ("-1", "1")), [0, 1], "two classes"),
+    "1 and 2": (["1.0", "2.0"], ("binary", ("1", "2")), [0, 1], "two classes"),
+    "three whole numbers": ([10, 9.0, 2], ("multiclass", ("2", "9", "10")), [2, 1, 0], ""),
+    "true among texts": (
+        ["true", "half-true", "FALSE"],
+        ("multiclass", ("false", "half-true", "true")),
+        [2, 1, 0],
+        "",
+    ),
+    "codes with zeros": (["01", "02", "10"], ("multiclass", ("01", "02", "10")), [0, 1, 2], ""),
+    "none is a class": (["none", "a", "b"], ("multiclass", ("a", "b", "none")), [2, 0, 1], ""),
+    "cat, Cat and cat with a space": (
+        ["cat", "Cat", "cat ", "dog"],
+        ("multiclass", ("Cat", "cat", "dog")),
+        [1, 0, 1, 2],
+        "'Cat' and 'cat' are 2 classes, but probably one",
+    ),
+    "hot dog and hot-dog": (
+        ["hot dog", "hot-dog", "pie"],
+        ("multiclass", ("hot dog", "hot-dog", "pie")),
+        [0, 1, 2],
+        "probably one",
+    ),
+    "composed letters": (
+        ["caf\u00e9", "cafe\u0301", "x"],
+        ("multiclass", ("cafe\u0301", "caf\u00e9", "x")),
+        [1, 0, 2],
+        "probably one",
+    ),
+    "a list and a name": ([["a"], "b"], ("multilabel", ("a", "b")), [(0,), (1,)], ""),
+    "bars": (["a|b", "b"], ("multilabel", ("a", "b")), [(0, 1), (1,)], ""),
+    "lists as Python prints": (
+        ["['a', 'b']", "['b']", "[]"],
+        ("multilabel", ("a", "b")),
+        [(0, 1), (1,), ()],
+        "are read as lists",
+    ),
+    "lists as numpy prints": (
+        ["['a' 'b']", "['b']"],
+        ("multilabel", ("a", "b")),
+        [(0, 1), (1,)],
+        "",
+    ),
+    "lists as JSON": (['["a"]', '["b"]'], ("multilabel", ("a", "b")), [(0,), (1,)], ""),
+    "multi-hot as text": (
+        ["[0, 1, 0]", "[0 0 0]", "[1. 1. 0.]"],
+        ("multilabel", ("0", "1", "2")),
+        [(1,), (), (0, 1)],
+        "read as multi-hot",
+    ),
+    "square brackets in a name": (
+        ["[CLS]", "[SEP]", "x"],
+        ("multiclass", ("[CLS]", "[SEP]", "x")),
+        [0, 1, 2],
+        "",
+    ),
+    "commas that may be several": (
+        ["drama, war", "war, love", "drama, love"],
+        ("multiclass", ("drama, love", "drama, war", "war, love")),
+        [1, 2, 0],
+        "--task label=multilabel",
+    ),
+    "one class": (["cat", "cat"], ("multiclass", ("cat",)), [0, 0], "every label is 'cat'"),
+    "one number": ([1, 1], ("binary", NEITHER), [1, 1], "every label is '1'"),
+    "scores": ([n / 24 for n in range(24)], "scores and no classes", [None] * 24, "24 numbers"),
+    "scores as text": ([f"{n / 9:.3f}" for n in range(9)], "with fractions", [None] * 9, ""),
+    "decimal commas": (["0,5", "0,7", "1"], "decimal comma", [None] * 3, ""),
+    "counts": ([n * n for n in range(24)], "counts or scores", [None] * 24, ""),
+    "free text": (
+        [f"a text {n} of its own" for n in range(30)],
+        "different texts",
+        [None] * 30,
+        "",
+    ),
+    "nothing": ([None, ""], "is empty", [None, None], "is empty"),
+    "one fraction": (["a", "b", 1.5, "a"], ("binary", ("a", "b")), [0, 1, 0], "two classes"),
+    "20 classes of one row": (
+        [f"c{n:02}" for n in range(20)],
+        ("multiclass", tuple(f"c{n:02}" for n in range(20))),
+        list(range(20)),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_mean_the_same_in_every_kind_of_file(folder: Folder, case: str, form: str) -> None:
+    values, expected, labels, note = LABELS[case]
+    if form == "parquet" and len({type(v) for v in values if v is not None}) > 1:
+        values = [None if v is None else str(v) for v in values]
+    source = open_source(f"folder:{folder(f'captions.{form}', encoded(labelled(values), form))}")
+    task, read = only_label(source)
+    if isinstance(expected, str):
+        assert task is None and expected in source.refused["label"]
+    else:
+        assert task == expected
+    assert read == labels
+    assert note in "\n".join(source.report.notes)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("values", "expected", "labels"),
+    [
+        ([[0, 1], [1, 0], [1, 1]], ("multilabel", ("0", "1")), [(1,), (0,), (0, 1)]),
+        ([[False, True], [False, False]], ("multilabel", ("0", "1")), [(1,), ()]),
+        ([["a"], ["b", "a"], []], ("multilabel", ("a", "b")), [(0,), (0, 1), ()]),
+        ([[3], [5, 3]], ("multilabel", ("3", "5")), [(0,), (0, 1)]),
+        ([["1"], ["0"]], ("multilabel", ("0", "1")), [(1,), (0,)]),
+    ],
+)
+def test_lists_of_labels(folder, values, expected, labels, form) -> None:
+    source = open_source(f"folder:{folder(f'captions.{form}', encoded(labelled(values), form))}")
+    assert only_label(source) == (expected, labels)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "positive", "expected", "labels"),
+    [
+        (["sad", "glad"], "binary", "glad", ("binary", ("sad", "glad")), [0, 1]),
+        (["sad", "glad"], "multiclass", "", ("multiclass", ("glad", "sad")), [1, 0]),
+        ([0, 1], "multiclass", "", ("multiclass", ("0", "1")), [0, 1]),
+        ([0.5, 1.5, 1], "multiclass", "", ("multiclass", ("0.5", "1", "1.5")), [0, 2, 1]),
+        (["a, b", "b"], "multilabel", "", ("multilabel", ("a", "b")), [(0, 1), (1,)]),
+        (["a;b", "c"], "multilabel", "", ("multilabel", ("a", "b", "c")), [(0, 1), (2,)]),
+    ],
+)
+def test_the_kind_of_a_task_can_be_said(folder, values, kind, positive, expected, labels) -> None:
+    source = open_source(f"folder:{folder('captions.jsonl', encoded(labelled(values), 'jsonl'))}")
+    source.declare("label", kind, positive)
+    assert only_label(source) == (expected, labels) and not source.refused
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "positive", "message"),
+    [
+        ([0, 1, 2], "binary", "", "has 3 classes, binary has two"),
+        (["a", "b"], "binary", "c", "has no class 'c', only 'a' and 'b'"),
+        (["a", "b", "c"], "multiclass", "a", "only a binary task has a positive class"),
+        ([["a"], ["b"]], "multiclass", "", "several classes in a row, so it is multilabel"),
+        ([0, 1], "binary", "0", "has 1 as its positive class"),
+    ],
+)
+def test_a_kind_that_does_not_fit_is_refused(folder, values, kind, positive, message) -> None:
+    source = open_source(f"folder:{folder('captions.jsonl', encoded(labelled(values), 'jsonl'))}")
+    with pytest.raises(InputError, match=message):
+        source.declare("label", kind, positive)
+
+
+def test_labels_are_read_as_a_checkpoint_was_trained_on_them(folder) -> None:
+    from backend.types import TaskSpec
+
+    rows = [row(n, label=["sad", "glad"][n % 2], label_score=n / 16) for n in range(1, 9)]
+    source = open_source(f"folder:{folder('captions.jsonl', encoded(rows, 'jsonl'))}")
+    scores = tuple(sorted(f"{n / 16:.4f}".rstrip("0") for n in range(1, 9)))
+    trained = (
+        TaskSpec("label", "binary", ("sad", "glad")),
+        TaskSpec("score", "multiclass", scores),
+        TaskSpec("another", "binary", ("no", "yes")),
+    )
+    source.read_as(trained)
+    assert tuple(source.tasks[name] for name in ("label", "score")) == trained[:2]
+    assert [r.labels["label"] for r in source.records("all")][:2] == [1, 0]
+
+
+def test_a_task_that_is_not_there_and_a_layout_that_says_its_kinds(folder, memes) -> None:
+    source = open_source(f"folder:{folder('captions.jsonl', encoded(labelled([0, 1]), 'jsonl'))}")
+    with pytest.raises(InputError, match=r"no task 'mood'.*It has: label"):
+        source.declare("mood", "binary")
+    with pytest.raises(InputError, match="hateful is binary in the layout hateful_memes"):
+        open_source(f"hateful_memes:{memes}").declare("hateful", "multiclass")
+
+
+TABLE = [
+    row(1, split="train", label="a|b", group="g"),
+    row(2, split="dev", label="b"),
+    row(3, split="test", text='says "hi", twice; and \u2028 \u00fc', group="h"),
+    row(4, split="train", label=None),
+]
+PLAIN = ",".join(TABLE[0])
+
+
+def lines(*cells: str, separator: str = ",", header: str = "id,image,text") -> str:
+    return "\n".join([header.replace(",", separator), *cells, ""])
+
+
+def table_as(form: str, change: Callable[[bytes], bytes] = lambda raw: raw) -> bytes:
+    return change(encoded(TABLE, form))
+
+
+def recoded(encoding: str) -> Callable[[bytes], bytes]:
+    return lambda raw: raw.decode().encode(encoding)
+
+
+# The table above in other clothes: file name, content, what is said of it.
+CLOTHES: dict[str, tuple[str, bytes, str]] = {
+    **{form: (f"captions.{form}", table_as(form), "") for form in FORMATS},
+    "ndjson": ("captions.ndjson", table_as("jsonl"), ""),
+    "an array named jsonl": ("captions.jsonl", table_as("json"), "JSON array"),
+    "an array in one line": ("captions.json", json.dumps(TABLE).encode(), "JSON array"),
+    "objects one after the other": (
+        "captions.jsonl",
+        table_as("jsonl", lambda raw: raw.replace(b"\n", b"")),
+        "",
+    ),
+    "objects over several lines": (
+        "captions.json",
+        "\n".join(json.dumps(each, indent=2) for each in TABLE).encode(),
+        "over several lines",
+    ),
+    "CR line ends in JSON": (
+        "captions.jsonl",
+        table_as("jsonl", lambda raw: raw.replace(b"\n", b"\r")),
+        "CR alone",
+    ),
+    "CR line ends in CSV": (
+        "captions.csv",
+        table_as("csv", lambda raw: raw.replace(b"\r\n", b"\r")),
+        "CR alone",
+    ),
+    "a gzip named jsonl": ("captions.jsonl", table_as("jsonl", gzip.compress), "gzip"),
+    "csv.gz": ("captions.csv.gz", table_as("csv", gzip.compress), "gzip"),
+    "jsonl.gz": ("captions.jsonl.gz", table_as("jsonl", gzip.compress), "gzip"),
+    "a BOM in CSV": ("captions.csv", table_as("csv", recoded("utf-8-sig")), ""),
+    "a BOM in JSON": ("captions.json", table_as("json", recoded("utf-8-sig")), ""),
+    "UTF-16": ("captions.csv", table_as("csv", recoded("utf-16")), "UTF-16"),
+    "UTF-16 LE without BOM": ("captions.csv", table_as("csv", recoded("utf-16-le")), "UTF-16"),
+    "UTF-16 BE without BOM": ("captions.jsonl", table_as("jsonl", recoded("utf-16-be")), "UTF-16"),
+    "UTF-32": ("captions.tsv", table_as("tsv", recoded("utf-32")), "UTF-32"),
+    "tabs in a csv": ("captions.csv", table_as("tsv"), "parted by tabs"),
+    "commas in a tsv": ("captions.tsv", table_as("csv"), "parted by commas"),
+    "Parquet named csv": ("captions.csv", table_as("parquet"), ""),
+    "JSON named csv": ("captions.csv", table_as("jsonl"), ""),
+    "an empty column for the index": (
+        "captions.csv",
+        table_as(
+            "csv",
+            lambda raw: b"".join(
+                b"%s,%s" % (b"" if at == 0 else b"%d" % at, line)
+                for at, line in enumerate(raw.splitlines(keepends=True))
+            ),
+        ),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLOTHES)
+def test_the_same_table_in_other_clothes_says_the_same(folder, tmp_path_factory, case) -> None:
+    name, content, said = CLOTHES[case]
+    root = folder(name, content)
+    expected = (
+        ("train", "dev", "test"),
+        {"label": ("multilabel", ("a", "b"))},
+        [
+            ("s1", "text no 1", "train", (("label", (0, 1)),), "g"),
+            ("s4", "text no 4", "train", (), ""),
+            ("s2", "text no 2", "dev", (("label", (1,)),), ""),
+            ("s3", TABLE[2]["text"], "test", (), "h"),
+        ],
+        {},
+        {},
+    )
+    assert reading(root) == expected
+    assert said in "\n".join(open_source(f"folder:{root}").report.notes)
+
+
+# CSV text, the texts that are read by id, the problems by row, a note
+DIALECTS: dict[str, tuple[str, dict[str, str], dict[int, str], str]] = {
+    "semicolons": (
+        lines("a;1.png;one, two", "b;2.png;three", separator=";"),
+        {"a": "one, two", "b": "three"},
+        {},
+        "parted by semicolons",
+    ),
+    "sep line": (
+        "sep=;\r\n" + lines("a;1.png;one", separator=";"),
+        {"a": "one"},
+        {},
+        "parted by semicolons",
+    ),
+    "sep line in quotes": (
+        '"sep=|"\n' + lines("a|1.png|one", separator="|"),
+        {"a": "one"},
+        {},
+        "bars",
+    ),
+    "spaces after commas": (
+        lines('a, 1.png, "one, two"', 'b, 2.png, "three"', header="id, image, text"),
+        {"a": "one, two", "b": "three"},
+        {},
+        "spaces after the separators",
+    ),
+    "a space in one cell": (
+        lines("a,1.png, one", "b,2.png,two"),
+        {"a": " one", "b": "two"},
+        {},
+        "",
+    ),
+    "escaped quotes": (
+        lines(r'a,1.png,"say \"hi\""', "b,2.png,two"),
+        {"a": 'say "hi"', "b": "two"},
+        {},
+        "first in row 2",
+    ),
+    "an escaped quote at the end": (
+        lines(r'a,1.png,"so \"so\""', r'b,2.png,"\"x\", y"', "c,3.png,z"),
+        {"a": 'so "so"', "b": '"x", y', "c": "z"},
+        {},
+        "read as quotes",
+    ),
+    "backslashes stay": (lines(r'a,1.png,"C:\new"'), {"a": r"C:\new"}, {}, ""),
+    "empty columns at the end": (
+        lines("a,1.png,one,,", "b,2.png,two"),
+        {"a": "one", "b": "two"},
+        {},
+        "",
+    ),
+    "an open quote": (
+        lines('a,1.png,"one', "b,2.png,two", "c,3.png,three"),
+        {"b": "two", "c": "three"},
+        {2: "broken CSV"},
+        "",
+    ),
+    "an open quote that a later one closes": (
+        lines(
+            '1.png,a,"one', "2.png,b,two", '3.png,c,three"', "4.png,d,four", header="image,id,text"
+        ),
+        {"b": "two", "c": 'three"', "d": "four"},
+        {2: "broken CSV: a quote stays open up to row 4"},
+        "",
+    ),
+    "a cell over lines that is meant": (
+        lines('a,1.png,"one\ntwo, or three\nfour"', "b,2.png,five"),
+        {"a": "one\ntwo, or three\nfour", "b": "five"},
+        {},
+        "goes over lines 2 to 4",
+    ),
+    "a row that is too short": (lines("a,1.png", "b,2.png,two"), {"b": "two"}, {2: "2 fields"}, ""),
+    "Windows-1252": (
+        lines("a,1.png,ca\udce9", "b,2.png,two"),
+        {"b": "two"},
+        {2: "text is not UTF-8"},
+        "in Windows-1252 it says",
+    ),
+    "NUL": (lines("a,1.png,x\0y", "b,2.png,two"), {"b": "two"}, {2: "NUL character"}, ""),
+}
+
+
+@pytest.mark.parametrize("case", DIALECTS)
+def test_dialects_of_csv(folder, case) -> None:
+    text, texts, problems, said = DIALECTS[case]
+    source = open_source(
+        f"folder:{folder('captions.csv', text.encode('utf-8', 'surrogateescape'))}"
+    )
+    assert {r.sample_id: r.text for r in source.records("all")} == texts
+    assert {p.row: p.reason for p in source.report.problems}.keys() == problems.keys()
+    for problem in source.report.problems:
+        assert problems[int(problem.row)] in problem.reason
+    notes = "\n".join(source.report.notes)
+    assert said in notes and (said or "captions.csv" not in notes)
+
+
+GOOD = '{"id": "a", "image": "1.png", "text": "one"}'
+
+# JSON text, ids that are read, problems by row
+DAMAGE: dict[str, tuple[str, list[str], dict[int, str]]] = {
+    "a broken line": (f"{GOOD}\n{{\n", ["a"], {2: "broken JSON"}),
+    "a key twice": ('{"id": "b", "id": "c"}\n' + GOOD, ["a"], {1: "the key 'id' is there twice"}),
+    "a number among objects": (
+        f"[{GOOD}, 7, {GOOD.replace('a', 'b', 1)}]",
+        ["a"],
+        {2: "not a JSON"},
+    ),
+    "an array that is cut off": (f"[{GOOD},\n", ["a"], {2: "the array does not end"}),
+    "an object that is cut off": (f'[{GOOD},\n{{"id": "b", "te', ["a"], {2: "does not end"}),
+    "braces in texts": ('[\n{"id": "a", "image": "1.png", "text": "} \\" {"}\n]', ["a"], {}),
+    "nesting": (GOOD + "\n" + '{"a":' * 5_000 + "\n", ["a"], {2: "broken JSON"}),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_json_costs_the_row_alone(folder, case) -> None:
+    text, ids, problems = DAMAGE[case]
+    source = open_source(f"folder:{folder('captions.jsonl', text)}")
+    assert [r.sample_id for r in source.records("all")][: len(ids)] == ids
+    for row_number, reason in problems.items():
+        assert any(p.row == row_number and reason in p.reason for p in source.report.problems), (
+            source.report.problems
+        )
+
+
+# name, content, what the refusal says: what it is, and what to do
+REFUSED: dict[str, tuple[str, bytes | str, str]] = {
+    "a workbook": ("captions.csv", b"PK\x03\x04xl/workbook.xml", "Excel workbook.*Save it as CSV"),
+    "an old workbook": ("captions.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "old Excel.*Save it as CSV"),
+    "a web page": ("captions.jsonl", "<!DOCTYPE html><p>404", "web page.*Download the file itself"),
+    "an LFS pointer": (
+        "captions.csv",
+        "version https://git-lfs.github.com/spec/v1\n",
+        "Git LFS pointer.*git lfs pull",
+    ),
+    "a pickle": ("captions.jsonl", b"\x80\x04\x95\x0c", "pickle.*Save the table"),
+    "bzip2": ("captions.csv", b"BZh91AY&SY", "bzip2.*Unpack it"),
+    "an Arrow file": ("captions.jsonl", b"ARROW1\0\0", "Arrow file.*Save it as Parquet"),
+    "a gzip that is cut off": (
+        "captions.csv.gz",
+        gzip.compress(encoded(TABLE, "csv") * 50)[:60],
+        "broken gzip",
+    ),
+    "no Parquet": ("captions.parquet", "id,image,text\n", "not a Parquet file"),
+    "columns under keys": (
+        "captions.json",
+        '{"id": {"0": "a"}, "image": {"0": "1.png"}, "text": {"0": "x"}}',
+        "table by columns.*orient='records'",
+    ),
+    "columns as lists": ("captions.json", '{"id": ["a"], "text": ["x"]}', "table by columns"),
+    "rows under a key": (
+        "captions.json",
+        '{"version": 1, "data": [{"id": "a"}]}',
+        "rows under 'data'.*Save that list",
+    ),
+    "CSV named jsonl": ("captions.jsonl", lines("a,1.png,x"), "no rows: row 1: broken JSON"),
+    "an empty CSV": ("captions.csv", "", "empty file"),
+    "an empty array": ("captions.json", "[]", "no rows"),
+    "two columns that fit": (
+        "captions.csv",
+        "id,img,file_name,text\n",
+        "'img' and 'file_name'.*'image'",
+    ),
+    "two cases of a name": ("captions.csv", "id,image,Text,TEXT\n", "'Text' and 'TEXT'"),
+    "the same name twice": ("captions.csv", "id,image,text,text\n", "'text' is there twice"),
+    "no ids": ("captions.csv", "image,text\n", "no column 'id'.*'image', 'text'"),
+    "broken UTF-16": ("captions.csv", b"\xff\xfei\0d\0,\0\x00\xd8x\0", "broken UTF-16.*UTF-8"),
+    "a task without a name": ("captions.csv", "id,image,text,label_\n", "gives no task name"),
+    "two columns of one task": ("captions.csv", "id,text,label_x,Label_x\n", "two label columns"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_clear_is_refused_with_what_to_do(folder, case) -> None:
+    name, content, message = REFUSED[case]
+    with pytest.raises(InputError, match=message) as caught:
+        open_source(f"folder:{folder(name, content)}")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+# header, what is said; the columns hold an id, an image, a text and what comes after
+COLUMNS: dict[str, tuple[str, str]] = {
+    "another case": ("ID,Image,TEXT", "'ID' is read as id, 'Image' is read as image"),
+    "synonyms": ("sample_id,file_name,caption", "'file_name' is read as image"),
+    "spaces": (" id , Image Path ,Caption ", "'Image Path' is read as image"),
+    "a weak synonym": ("uid,path,sentence", "'path' is read as image"),
+    "Label": ("id,image,text,Label", "'Label' is read as the label 'label'"),
+    "labels": ("id,image,text,labels", "'labels' is read as the label 'label'"),
+    "class": ("id,image,text,class", "'class' is read as the label 'class'"),
+    "Label_Mood": ("id,image,text,Label_Mood", "'Label_Mood' is read as the label 'Mood'"),
+    "Split": ("id,image,text,Split", "'Split' is read as split"),
+    "subset": ("id,image,text,subset", "'subset' is read as split"),
+    "an unused label": (
+        "id,image,text,sentiment",
+        "'sentiment' is not used, but looks like labels",
+    ),
+    "is_spam": ("id,image,text,is_spam", "'is_spam' is not used, but looks like labels"),
+    "few values": ("id,image,text,colour", "'colour' is not used, but looks like labels (2 values"),
+    "a label beside a label": ("id,image,text,label,genre", "call it 'label_genre'"),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("case", COLUMNS)
+def test_columns_are_found_whatever_they_are_called(folder, case, form) -> None:
+    header, said = COLUMNS[case]
+    names = header.split(",") if form == "csv" else [name.strip() for name in header.split(",")]
+    cells = [[f"s{n}", f"{n % N + 1}.png", f"t{n}", *("ab"[n % 2] * 2)] for n in range(12)]
+    rows = [dict(zip(names, cell, strict=False)) for cell in cells]
+    source = open_source(f"folder:{folder(f'captions.{form}', encoded(rows, form))}")
+    split = source.splits()[0] if "all" not in source.parts else "all"
+    assert [r.text for r in source.records(split)][:1] == ["t0"]
+    assert said in "\n".join(source.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "splits", "train"),
+    [
+        (["Train", "Val", "Test"], ("train", "dev", "test"), ["s0"]),
+        (["TRAINING", "valid", "testing"], ("train", "dev", "test"), ["s0"]),
+        (["train", "validation", "restval"], ("train", "dev"), ["s0", "s2"]),
+        (["trn", "development", "tst"], ("train", "dev", "test"), ["s0"]),
+        (["train", "dev_seen", "dev_unseen"], ("train", "dev_seen", "dev_unseen"), ["s0"]),
+        (["train", "dev", "val"], ("train", "dev", "val"), ["s0"]),
+        (["train", "dev", "hidden"], ("train", "dev", "hidden"), ["s0"]),
+    ],
+)
+def test_split_names_are_found_later_whatever_they_are(folder, names, splits, train) -> None:
+    rows = [row(at + 1, split=name) | {"id": f"s{at}"} for at, name in enumerate(names)]
+    source = open_source(f"folder:{folder('captions.jsonl', encoded(rows, 'jsonl'))}")
+    assert source.splits() == splits
+    assert [r.sample_id for r in source.records("TRAIN")] == train
+    assert list(source.records(names[1])) == list(source.records("dev"))
+    changed = any(name not in splits for name in names)
+    assert any("usual names" in note for note in source.report.notes) == changed
+
+
+def test_a_data_set_of_test_alone_can_be_captured_and_says_that_it_cannot_be_trained(
+    folder,
+) -> None:
+    from backend.train.plan import chosen_tasks
+    from backend.train.recipe import TrainPlan
+
+    rows = [row(n, split="Test", label=n % 2) for n in range(1, 5)]
+    root = folder("captions.jsonl", encoded(rows, "jsonl"))
+    source = open_source(f"folder:{root}")
+    report = check_all(source)
+    assert report.good == {"test": 4} and report.count == 0
+    assert any("it can be captured (test), not trained" in note for note in report.notes)
+    with pytest.raises(InputError, match="cannot be trained: it has no train split, only test"):
+        chosen_tasks(TrainPlan(data=f"folder:{root}", placement="none"), source)
+
+
+@pytest.mark.parametrize(
+    ("values", "tasks", "message"),
+    [
+        ([n / 24 for n in range(24)], (), "cannot be trained: it holds 24 numbers"),
+        ([n / 24 for n in range(24)], ("label",), "cannot be trained: it holds 24 numbers"),
+        ([0, 1] * 12, ("mood",), "no task 'mood'"),
+        ([0, 1] * 12, ("label=regression",), "names no kind of task.*binary, multiclass"),
+        ([0, 1, 2] * 12, ("label=binary",), "has 3 classes, binary has two"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_trains(folder, values, tasks, message):
+    from backend.train.plan import chosen_tasks
+    from backend.train.recipe import TrainPlan
+
+    root = folder("captions.jsonl", encoded(labelled(values), "jsonl"))
+    plan = TrainPlan(data=f"folder:{root}", placement="none", tasks=tasks)
+    with pytest.raises(InputError, match=message):
+        chosen_tasks(plan, open_source(plan.data))
+
+
+def test_tasks_by_kind_are_those_that_train(folder) -> None:
+    from backend.train.plan import chosen_tasks
+    from backend.train.recipe import TrainPlan
+
+    root = folder("captions.jsonl", encoded(labelled(["sad", "glad"] * 9), "jsonl"))
+    for word, classes in (("label", ("glad", "sad")), ("label=binary:glad", ("sad", "glad"))):
+        plan = TrainPlan(data=f"folder:{root}", placement="none", tasks=(word,))
+        (task,) = chosen_tasks(plan, open_source(plan.data))
+        assert (task.kind, task.classes) == ("binary", classes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "labels", "message"),
+    [
+        ("binary", ("no", "yes"), [None, None], "has no labels for task 'mood'"),
+        ("binary", ("no", "yes"), [1, None, 1], "in split 'dev' are 'yes'"),
+        ("multiclass", ("a", "b", "c"), [2, 2], "in split 'dev' are 'c'"),
+        ("multilabel", ("a", "b"), [(0, 1), (0, 1)], "in split 'dev' are 'a, b'"),
+        ("multilabel", ("a", "b"), [(), ()], "are 'none of them'"),
+    ],
+)
+def test_a_split_of_one_class_is_refused(kind, classes, labels, message) -> None:
+    from backend.train.plan import require_classes
+    from backend.types import TaskSpec
+
+    task = TaskSpec("mood", kind, classes)
+    with pytest.raises(InputError, match=message):
+        require_classes(task, labels, "dev", "data x")
+    require_classes(
+        task, [*labels, 0 if kind != "multilabel" else (0,), labels[0] or 1], "dev", "x"
+    )
+
+
+def test_check_names_what_only_the_whole_shows(folder, tmp_path) -> None:
+    rows = [
+        row(n, split="train" if n < 5 else "dev", label=n % 2 if n < 5 else 1) for n in range(1, 8)
+    ]
+    rows[1]["text"] = "long " * 4_000
+    report = check_all(open_source(f"folder:{folder('captions.jsonl', encoded(rows, 'jsonl'))}"))
+    notes = "\n".join(report.notes)
+    assert "1 text far longer than the rest: captions.jsonl row 2 (20,000 characters)" in notes
+    assert "1 image lies there that no usable row names, such as" in notes and "/8.png" in notes
+    assert "3 labels for label in dev, and every one is 'label'" in notes
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_pictures_inside_parquet_are_read(folder, wrapped) -> None:
+    rows = []
+    for n in range(5):
+        out = io.BytesIO()
+        Image.new("RGB", (3 + n, 4), (0, 50 * n, 0)).save(out, "PNG")
+        picture = {"bytes": out.getvalue(), "path": f"{n}.png"} if wrapped else out.getvalue()
+        rows.append({"image": picture, "text": f"t{n}", "label": n % 2})
+    out = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows), out, row_group_size=2)
+    source = open_source(f"folder:{folder('captions.parquet', out.getvalue())}")
+    pairs = list(source.pairs("all"))
+    assert [pair.sample.images[0].size for pair in pairs] == [(3 + n, 4) for n in range(5)]
+    assert [pair.record.sample_id for pair in pairs] == ["1", "2", "3", "4", "5"]
+    assert any("number of its row" in note for note in source.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "message"),
+    [
+        ("x", 400_000, "bytes hold 400,000 rows"),
+        ("x" * 2**21, 300, "256 rows from row 1 on take over 256 MiB"),
+    ],
+)
+def test_a_small_parquet_that_decodes_to_gigabytes_is_refused(folder, text, rows, message):
+    many = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), [text])
+    out = io.BytesIO()
+    parquet.write_table(pa.table({"id": many, "text": many}), out)
+    assert len(out.getvalue()) < 300_000
+    with pytest.raises(InputError, match=message):
+        open_source(f"folder:{folder('captions.parquet', out.getvalue())}").fingerprint("all")
+
+
+def test_a_row_group_is_measured_before_it_is_read(folder, monkeypatch):
+    from backend.data import parquetfile
+
+    out = io.BytesIO()
+    parquet.write_table(pa.table({"id": ["a"], "text": ["x" * 5_000]}), out, compression="zstd")
+    root = folder("captions.parquet", out.getvalue())
+    monkeypatch.setattr(parquetfile, "MAX_GROUP_BYTES", 1_000)
+    with pytest.raises(InputError, match=r"row group 1 takes .* when it is unpacked"):
+        open_source(f"folder:{root}").fingerprint("all")
+
+
+def test_check_takes_the_kind_of_a_task_and_names_labels_that_are_none(
+    folder, monkeypatch, capsys
+) -> None:
+    run = runner(monkeypatch, capsys)
+    rows = [each | {"split": "test"} for each in labelled([n / 24 for n in range(24)])]
+    root = folder("captions.jsonl", encoded(rows, "jsonl"))
+    data = ("--data", f"folder:{root}")
+    code, out, err = run("check", *data)
+    assert code == 0 and "tasks: none (see the notes)" in out
+    assert "declare it (--task label=multiclass)" in " ".join(err.split())
+    _, out, _ = run("check", *data, "--task", "label=multiclass")
+    assert "tasks: label (multiclass, 24 classes)" in out
+    code, _, err = run("check", *data, "--task", "label")
+    assert code == 2 and "says no kind. Write label=KIND" in err
