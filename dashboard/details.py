@@ -66,8 +66,8 @@ def show_cell(
             st.metric(
                 f"95 % interval, {over}",
                 f"{number(cell.ci_low)} to {number(cell.ci_high)}",
-                help="Student's interval of the mean over seeds. With few seeds it is wide, and "
-                "may pass the measure's own limits."
+                help="Student's interval of the mean over seeds. It keeps to the values that the "
+                "measure can have. With few seeds it is wide."
                 if seeds > 1
                 else "Over samples (bootstrap).",
             )

@@ -103,6 +103,7 @@ def open_request(request: CaptureRequest) -> Opened:
         revision=request.revision,
         allow_partial_weights=request.allow_partial_weights,
     )
+    source.read_as(adapter.tasks)
     expected = sum(1 for _ in source.records(split, options.limit))
     if request.streaming and expected < LEAST_SAMPLES:
         raise InputError(

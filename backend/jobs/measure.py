@@ -8,6 +8,7 @@ its own part only.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -126,7 +127,13 @@ def perform_all(
         return failed
     with (
         one_thread_each(),
-        ProcessPoolExecutor(count, get_context("spawn")) as pool,
+        # Ctrl-C reaches this process, which ends the others.
+        ProcessPoolExecutor(
+            count,
+            get_context("spawn"),
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        ) as pool,
     ):
         futures = {pool.submit(perform, str(store.path), task): task for task in tasks}
         try:

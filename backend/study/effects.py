@@ -53,7 +53,9 @@ def found(
         se=estimate.se,
         freedom=estimate.freedom,
         robust=robust,
-        verdict="not enough runs" if judged else "described",
+        verdict="described"
+        if estimate.value == estimate.value and not judged
+        else "not enough runs",
         parts=tuple(
             replace(part, value=shown(part.value), low=shown(part.low), high=shown(part.high))
             for part in parts

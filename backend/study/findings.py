@@ -196,7 +196,7 @@ class ClaimResult:
         """One sentence on how many effects were tested and what was done about it."""
         tested = max((one.tested for one in self.findings), default=0)
         if tested < 2:
-            return "Intervals are 95 %; one effect was tested."
+            return f"Intervals are 95 %; {'one' if tested else 'no'} effect was tested."
         return (
             f"Intervals are 95 %, each on its own. Up to {tested} effects were tested a dataset, "
             f"over all claims: verdicts need p < {ALPHA:g} after Holm's correction over them."
