@@ -20,16 +20,21 @@ _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud
 _SETTING = re.compile(r"`([a-z_]+)`")
 
 
-def printable(text: str, longest: int = _LONGEST) -> str:
-    """Text of a stranger as it may be shown: nothing that a terminal obeys, and not too long.
+def escaped(text: str) -> str:
+    """Text of a stranger without anything that a terminal obeys.
 
     What steers a terminal, turns the direction of writing, or is half a character (as a file name
     that is not UTF-8 holds) stands as its escape: ``\\x1b``. Tabs and ends of lines stay.
     """
+    return _HIDDEN.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """Text of a stranger as it may be shown in a line: :func:`escaped`, and not too long."""
     if len(text) > longest:
         rest = f" ... ({len(text):,} characters)"
         text = text[: longest - len(rest)] + rest
-    return _HIDDEN.sub(lambda match: ascii(match[0])[1:-1], text)
+    return escaped(text)
 
 
 class InputError(ValueError):

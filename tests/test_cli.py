@@ -276,7 +276,7 @@ def test_the_findings_of_a_study_beside_the_published_ones(run, study_store: Pat
         (("table", "--format", "pdf"), "--format: 'pdf' is not a format. Use one of text, csv"),
         (("table", "--metric", "speed"), "--metric: no run has a score called 'speed'"),
         (("table", "--baseline", "best"), "--baseline: no run has the placement 'best'"),
-        (("findings", "--pooling", "max"), "--pooling: no run has measures of 'max' vectors"),
+        (("findings", "--pooling", "max"), "--pooling: unknown pooling 'max'"),
         (("findings", "--preset", "mine"), "--preset: 'mine' is not a preset"),
     ],
 )

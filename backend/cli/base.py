@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typer.core import TyperGroup
 
-from backend.errors import InputError, printable
+from backend.errors import InputError, escaped
 
 if TYPE_CHECKING:
     from backend.data.base import PairSource
@@ -68,7 +68,7 @@ class Lines(Console):
     ) -> Iterable[Segment]:
         """What is printed, a piece at a time, whatever it is: a line, a table, a log record."""
         for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else printable(text), style, control)
+            yield Segment(text if control else escaped(text), style, control)
 
 
 out = Lines()

@@ -184,10 +184,11 @@ def _tokens(
         spans = [(-1, -1)] * len(at)
         if origins is not None and origins.kind == "span":
             spans = [(int(start), int(end)) for start, end in values]
-        ids = inputs.tensors[adapter.text_ids][row][torch.from_numpy(at)].tolist()
+        ids = adapter.token_ids(inputs, spec.name)
+        own = None if ids is None else ids[row][torch.from_numpy(at)].tolist()
         texts = [
-            text[start:end] if start >= 0 else _read_back(adapter, token)
-            for (start, end), token in zip(spans, ids, strict=True)
+            text[start:end] if start >= 0 else "" if own is None else _read_back(adapter, own[k])
+            for k, (start, end) in enumerate(spans)
         ]
     roles = inputs.roles[spec.name][row].cpu().numpy()[at]
     return Tokens(roles, tuple(texts), origins.kind if origins is not None else "", values)

@@ -100,6 +100,10 @@ class Adapter(ABC):
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """Samples -> a batch on the CPU. InputError where one lacks what the model needs."""
 
+    def token_ids(self, inputs: Inputs, stream: str) -> Tensor | None:
+        """(B, T) ids of a stream of text by :attr:`tokenizer`; None where they are of another."""
+        return inputs.tensors[self.text_ids]
+
     @abstractmethod
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """Run the model: its outputs by name, such as the logits of each task; may be empty."""

@@ -120,9 +120,7 @@ class RunFiles(RunTables):
                 nbytes, on_disk = nbytes + table.nbytes, on_disk + path.stat().st_size
                 require_size(nbytes, on_disk, str(path), len(parts) + 1)
                 self._require(sample_faults(stored, table, self._manifest.tasks), path)
-                # Files of strangers may allow nulls that they do not have.
-                ours = pa.schema([stored.field(name) for name in columns])
-                parts.append(pa.Table.from_arrays(table.columns, schema=ours))
+                parts.append(_with_fields(table, stored))
             whole = pa.concat_tables(parts)
             if "sample_id" in columns:
                 faults = id_faults(whole["sample_id"], self._manifest.dataset.n)
@@ -133,7 +131,7 @@ class RunFiles(RunTables):
             path, inner = paths[part], rows[at] - self.starts[part]
             table = tables.take_rows(path, columns, inner, expected=stored)
             self._require(sample_faults(stored, table, self._manifest.tasks), path)
-            pieces.append(table)
+            pieces.append(_with_fields(table, schema))
             places.append(at)
         return pa.concat_tables(pieces).take(pa.array(np.argsort(np.concatenate(places))))
 
@@ -191,3 +189,9 @@ def _files_below(directory: Path, *, deeper: bool) -> Iterator[str]:
             yield from (f"{name}/{inner}" for inner in _files_below(directory / name, deeper=False))
         else:
             yield name
+
+
+def _with_fields(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The same columns under our fields: a stranger's may allow nulls that they do not have."""
+    fields = [schema.field(name) for name in table.column_names]
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))

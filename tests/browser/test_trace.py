@@ -39,9 +39,7 @@ def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_
     path.locator(".main-svg").first.wait_for()
     settle(page)
     page.get_by_text("<b>worst</b> day ever a fish", exact=True).wait_for()
-    assert (
-        strip.get_attribute("aria-valuetext") == "vision layer 12.norm (after the final norm)"
-    )
+    assert strip.get_attribute("aria-valuetext") == "vision layer 12.norm (after the final norm)"
     strip.focus()
     page.keyboard.press("ArrowLeft")
     assert strip.get_attribute("aria-valuetext") == "vision layer 12 (◆ fusion)"

@@ -15,7 +15,6 @@ import numpy as np
 from torch import Tensor
 
 from backend.models.families.image_tokens import SquareImages
-from backend.models.families.paligemma import final_norm
 from backend.models.families.pictures import Picture, merged
 from backend.models.families.prompting import Images
 from backend.models.points import Point
@@ -36,7 +35,7 @@ class Gemma3(SquareImages):
 
     def tower_named(self) -> dict[LayerRef, Point]:
         """The final norm."""
-        return final_norm(self)
+        return self.tower_norm()
 
     def row(self, tower: Sequence[Role], boxes: np.ndarray) -> tuple[list[Role], np.ndarray | None]:
         """As many tokens whatever the number of patches is."""

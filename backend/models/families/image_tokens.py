@@ -30,7 +30,7 @@ from backend.models.families.stacks import (
     tower_points,
 )
 from backend.models.images import seen_region
-from backend.models.points import AttentionPoint, Point, Rewrite
+from backend.models.points import FIRST, AttentionPoint, PerImage, Point, Rewrite
 from backend.models.roles import Role, grid_boxes
 from backend.models.texts import (
     Prompted,
@@ -123,6 +123,12 @@ class ImageTokens(Prompting):
     def tower_named(self) -> dict[LayerRef, Point]:
         """Where those are."""
         return {}
+
+    def tower_norm(self) -> dict[LayerRef, Point]:
+        """The site ``norm`` of a SigLIP tower, which comes after its last block."""
+        norm = self.model.get_submodule(self.parts.tower).post_layernorm
+        ref = LayerRef("vision", self.tower.depth, "norm")
+        return {ref: Point(norm, select=PerImage("vision", FIRST))}
 
     def between(self) -> tuple[StreamSpec, ...]:
         """Streams between the tower and the language model."""

@@ -86,6 +86,10 @@ class InstructBlip(Blip2):
             return (unseen(attention, stream, meet.reads),)
         return super().cut(stream, meet)
 
+    def token_ids(self, inputs: Inputs, stream: str) -> Tensor | None:
+        """The Q-Former's tokens are of a tokenizer of its own."""
+        return None if stream == "instruction" else super().token_ids(inputs, stream)
+
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """As for BLIP-2, with the texts once more for the Q-Former."""
         inputs = super().encode(samples)

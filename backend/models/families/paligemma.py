@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from backend.models.families.image_tokens import ImageTokens, PatchTokens
-from backend.models.points import FIRST, PerImage, Point
+from backend.models.families.image_tokens import PatchTokens
+from backend.models.points import Point
 from backend.models.texts import Prompted
 from backend.types import LayerRef, Site
 
@@ -25,7 +25,7 @@ class PaliGemma(PatchTokens):
 
     def tower_named(self) -> dict[LayerRef, Point]:
         """The final norm."""
-        return final_norm(self)
+        return self.tower_norm()
 
     def prompt(self, images: int) -> tuple[str, str]:
         """Images, BOS, text and a line feed, as the model was trained."""
@@ -45,10 +45,3 @@ class PaliGemma(PatchTokens):
         if logits is None or cap is None:
             return logits
         return lambda tokens: (logits(tokens) / cap).tanh() * cap
-
-
-def final_norm(adapter: ImageTokens) -> dict[LayerRef, Point]:
-    """The site ``norm`` of a SigLIP tower, which comes after its last block."""
-    norm = adapter.model.get_submodule(adapter.parts.tower).post_layernorm
-    ref = LayerRef("vision", adapter.tower.depth, "norm")
-    return {ref: Point(norm, select=PerImage("vision", FIRST))}
