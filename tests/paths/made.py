@@ -38,10 +38,19 @@ FAMILIES = {
     "paligemma": "paligemma",
     "lxmert": "lxmert",
     "whisper": "whisper",
+    "side_by_side": "fusionscope-encoders",
+    **{
+        name: name
+        for name in (
+            *("align", "blip", "gemma3", "idefics3", "instructblip", "internvl", "llava_next"),
+            *("llava_onevision", "mllama", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm"),
+            "visual_bert",
+        )
+    },
 }
 """{module in tests/models/families: family}, without our own."""
 
-OF_A_FOLDER = ("lxmert", "whisper")
+OF_A_FOLDER = ("lxmert", "visual_bert", "whisper")
 """Models that need regions or a recording, which the generated set does not have."""
 
 PROBED = "clip"
