@@ -96,7 +96,8 @@ def headers() -> dict[str, str]:
     """Of every answer: no other site frames the pages, and they load nothing from elsewhere."""
     policy = {
         "default-src": "'self'",
-        "script-src": f"'self' {' '.join(_inline_scripts())} blob:",
+        # The interface colours code by a compiled module of its own; text is never run as a script.
+        "script-src": f"'self' {' '.join(_inline_scripts())} blob: 'wasm-unsafe-eval'",
         "style-src": "'self' 'unsafe-inline'",  # the interface writes its styles as it goes
         "img-src": "'self' data: blob:",
         "media-src": "'self' data: blob:",
