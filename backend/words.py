@@ -68,3 +68,8 @@ METRIC_NAMES = {
 def metric_name(metric: str) -> str:
     """How a metric is written for people."""
     return METRIC_NAMES.get(metric, metric)
+
+
+def one_line(text: object) -> str:
+    """A text in one line, without what cannot be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backend.capture.sinks import Vectors
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.models.adapter import Adapter, Inputs
 from backend.types import LayerRef, Pooling, Record
 from backend.words import counted
@@ -81,7 +81,7 @@ class NotFinite:
             return
         named = [
             f"{ref.stream} {ref.label} ({pooling}) of {n:,} of {self._of:,} samples such as "
-            f"{printable(self._first[ref, pooling], 40)}"
+            f"{clipped(self._first[ref, pooling], 40)}"
             for (ref, pooling), n in list(self._samples.items())[:_NAMED]
         ]
         more = len(self._samples) - len(named)

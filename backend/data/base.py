@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from backend.data.report import Problem, Report, printable
+from backend.data.report import Problem, Report, clipped
 from backend.data.sample import Sample
 from backend.data.splits import chosen
 from backend.errors import InputError
@@ -116,7 +116,7 @@ class PairSource(ABC):
         found = chosen(split, there)
         if found is not None:
             return found
-        known = printable(", ".join(there)) or "none"
+        known = clipped(", ".join(there)) or "none"
         raise InputError(f"no split {split!r} in {self.name}", hint=f"There are: {known}.")
 
     def records(self, split: str, limit: int | None = None) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from PIL import Image
 from backend.data.groups import Codes, codes_of, crossing, examples_of, grouping
 from backend.data.images import image_digest
 from backend.data.looks import Look, look_of, looks_alike
-from backend.data.report import KEPT, Problem, Report, digest8, printable
+from backend.data.report import KEPT, Problem, Report, clipped, digest8
 from backend.data.texts import cut_in_words, folded
 from backend.types import Record
 from backend.words import counted
@@ -138,4 +138,4 @@ def _many(contents: Codes, what: str) -> str:
 
 
 def _shown(sample_id: object) -> str:
-    return printable(str(sample_id), 40)
+    return clipped(str(sample_id), 40)

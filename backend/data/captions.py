@@ -12,7 +12,7 @@ from typing import Any
 from backend.data.cells import missing, name_of
 from backend.data.columns import Columns, find_columns, like_labels, missing_columns
 from backend.data.labels import LabelColumn
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.data.rows import Bad, RowError
 from backend.data.splits import in_order, renamed, split_names
 from backend.data.tables import SUFFIXES, TableRow, columns_of, table_rows
@@ -115,7 +115,7 @@ def _names(path: Path) -> tuple[str, ...]:
     if len(names) > MAX_COLUMNS:
         raise InputError(f"over {MAX_COLUMNS:,} columns", where=path.name)
     if not names:
-        why = f": row {first.row}: {printable(first.reason)}" if first and first.row else ""
+        why = f": row {first.row}: {clipped(first.reason)}" if first and first.row else ""
         raise InputError(f"no rows{why}", where=path.name)
     return tuple(names)
 
@@ -188,7 +188,7 @@ def _tell_of_unused(path: Path, columns: Columns, note: Note) -> None:
     for column, counts in values.items():
         few = 1 < len(counts) <= min(_FEW_VALUES, seen // _ROWS_A_VALUE)
         if few or (counts and like_labels(column)):
-            shown = printable(column, 60)
+            shown = clipped(column, 60)
             note(
                 f"the column {shown!r} is not used, but looks like labels "
                 f"({counted(len(counts), 'value')} in {counted(seen, 'row')}): if it is one, call "

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from backend.data.base import PairSource
-from backend.data.report import Report, digest8, printable
+from backend.data.report import Report, clipped, digest8
 from backend.data.splits import usual
 from backend.types import NO_LABEL, Record
 from backend.words import counted, listed
@@ -62,7 +62,7 @@ class Census:
                 one = task.classes[values[0]] if task.kind != "multilabel" else "the same"
                 report.note(
                     f"{counted(labelled, 'label')} for {name} in {split}, and every one is "
-                    f"{printable(one, 40)!r}: {split} can neither train nor score it"
+                    f"{clipped(one, 40)!r}: {split} can neither train nor score it"
                 )
 
     def _tell_of_lengths(self, report: Report) -> None:
@@ -75,7 +75,7 @@ class Census:
         if far:
             shown = listed([f"{w} ({length:,} characters)" for length, w in far[-_SHOWN:]])
             report.note(
-                f"{counted(len(far), 'text')} far longer than the rest: {printable(shown, 300)}. "
+                f"{counted(len(far), 'text')} far longer than the rest: {clipped(shown, 300)}. "
                 "If a quote was left open there, rows are lost in it"
             )
 
@@ -97,7 +97,7 @@ class Census:
             there = sum(map(len, self._named.values()))
             report.note(
                 f"{counted(count, 'image lies', 'images lie')} there that no usable row names, "
-                f"such as {printable(first, 80)} ({there:,} are named): rows may be missing or lost"
+                f"such as {clipped(first, 80)} ({there:,} are named): rows may be missing or lost"
             )
 
 
@@ -108,5 +108,5 @@ def _tell_of_splits(report: Report, source: PairSource) -> None:
     if lacking and there:
         report.note(
             f"no split to {'train on' if 'train' in lacking else 'choose the best epoch by'}: it "
-            f"can be captured ({printable(', '.join(there), 100)}), not trained"
+            f"can be captured ({clipped(', '.join(there), 100)}), not trained"
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.errors import InputError
 from backend.words import listed
 
@@ -97,7 +97,7 @@ def like_labels(column: str) -> bool:
 
 def columns_in_words(columns: Iterable[str]) -> str:
     """``'id', 'image', 'text'``, cut where there are many."""
-    names = [repr(printable(name, 40)) for name in columns]
+    names = [repr(clipped(name, 40)) for name in columns]
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more or "none"
 
@@ -137,7 +137,7 @@ def _labels(
     for column, task in labels.items():
         if not _TASK.fullmatch(task):
             hint = "A task's name has 1 to 60 letters, digits, '.', '-' or '_'."
-            problem = f"the label column {printable(column, 60)!r} gives no task name"
+            problem = f"the label column {clipped(column, 60)!r} gives no task name"
             raise InputError(problem, hint=hint)
     if len(set(labels.values())) < len(labels):
         raise InputError(f"two label columns for one task: {columns_in_words(labels)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.errors import InputError
 
 _MOST_FOLDERS = 1_000
@@ -26,11 +26,11 @@ def holder(folder: Path, holds: Callable[[Path], bool], layout: str) -> Path:
         if len(holders) == 1:
             return holders[0]
         if holders:
-            inner = [printable(here.relative_to(folder).as_posix()) for here in holders]
+            inner = [clipped(here.relative_to(folder).as_posix()) for here in holders]
             raise InputError(
                 f"{len(inner)} folders here have the layout {layout}: {', '.join(inner[:5])}",
-                where=printable(str(folder)),
-                hint=f"Name one of them, such as {layout}:{printable(str(folder))}/{inner[0]}.",
+                where=clipped(str(folder)),
+                hint=f"Name one of them, such as {layout}:{clipped(str(folder))}/{inner[0]}.",
             )
         level = [inner for outer in level for inner in _folders_in(outer)][:_MOST_FOLDERS]
     return folder

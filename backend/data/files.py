@@ -14,7 +14,7 @@ from backend.data.carving import Joined, joined
 from backend.data.deeper import holder
 from backend.data.embedded import Embedded
 from backend.data.media import opened_image, with_files
-from backend.data.report import Problem, digest8, printable
+from backend.data.report import Problem, clipped, digest8
 from backend.data.rooted import Rooted
 from backend.data.rows import Bad, RowError, check_group, check_id, check_text
 from backend.data.sample import Sample
@@ -98,7 +98,7 @@ class FileSource(Rooted, PairSource):
         self._joined: dict[tuple[str, str], Joined] = {}
         self._respellings = Respellings()
         if root != folder:
-            lies = printable(root.relative_to(folder).as_posix())
+            lies = clipped(root.relative_to(folder).as_posix())
             self.report.note(f"the data lies deeper, in {lies}, and is read there")
         self.parts = self._parts()
         if not self.parts:
@@ -217,7 +217,7 @@ class FileSource(Rooted, PairSource):
         for row in self._rows(part):
             if not isinstance(row, Bad) and (several := captions_in(row.text)):
                 self.report.note(
-                    f"texts such as {printable(str(row.text), 60)} are read as lists: each item is "
+                    f"texts such as {clipped(str(row.text), 60)} are read as lists: each item is "
                     "a caption of its own",
                     key="lists",
                 )

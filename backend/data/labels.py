@@ -16,7 +16,7 @@ from backend.data.cells import (
     whole,
 )
 from backend.data.label_doubts import alike, looks_parted, no_classes
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.data.rows import RowError
 from backend.errors import InputError
 from backend.types import Label, TaskKind, TaskSpec
@@ -98,7 +98,7 @@ class LabelColumn:
             self._lengths.add(len(names))
         self._flags_only = self._flags_only and all(name in _FLAGS for name in names)
         if not self._written and is_list(value):
-            self._written = printable(str(value).strip(), 40)
+            self._written = clipped(str(value).strip(), 40)
 
     def task(self, kind: TaskKind | None = None, positive: str = "") -> TaskSpec | None:
         """What the column predicts; None where no row had a value, or :attr:`refused` says why.
@@ -250,7 +250,7 @@ class LabelColumn:
     def _missing_in_words(self) -> list[str]:
         if not self._missing or not self._rows:
             return []
-        kinds = [f"{n:,} {printable(word, 20)}" for word, n in self._missing.most_common(5)]
+        kinds = [f"{n:,} {clipped(word, 20)}" for word, n in self._missing.most_common(5)]
         rows = self._rows + self._missing.total()
         return [f"{self._missing.total():,} of {rows:,} rows have no label ({listed(kinds)})"]
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 
 from backend.data.base import UnreadableFile
 from backend.data.embedded import Embedded
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.data.sample import Sample
 from backend.types import Record
 
@@ -82,7 +82,7 @@ def _named(record: Record, what: str, file: str) -> Iterator[None]:
         yield
     except DecodeError as error:
         raise UnreadableFile(
-            f"unreadable {what}: {printable(file)}: {error}", where=record.source
+            f"unreadable {what}: {clipped(file)}: {error}", where=record.source
         ) from error
 
 

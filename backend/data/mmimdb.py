@@ -27,7 +27,7 @@ from typing import Any
 
 from backend.data.files import FileSource, Part, Row
 from backend.data.jsonfile import read_json
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.data.rows import Bad, RowError
 from backend.data.splits import in_order, renamed, split_names
 from backend.errors import InputError
@@ -87,7 +87,7 @@ class MMIMDb(FileSource):
             row = f"{part.key} {number}"
             sample_id = self._id(written)
             if sample_id is None:
-                shown = printable(str(written), 40)
+                shown = clipped(str(written), 40)
                 yield Bad(row, f"id is not a file name of letters, digits, '.', '-', '_': {shown}")
                 continue
             try:

@@ -36,11 +36,11 @@ class Problem:
     def where(self) -> str:
         """``"train.jsonl row 12 (id 01235)"``, safe to print."""
         row = f" row {self.row}" if self.row not in ("", 0) else ""
-        sample = f" (id {printable(self.sample_id, 60)})" if self.sample_id else ""
-        return f"{printable(self.file)}{row}{sample}"
+        sample = f" (id {clipped(self.sample_id, 60)})" if self.sample_id else ""
+        return f"{clipped(self.file)}{row}{sample}"
 
     def __str__(self) -> str:
-        return f"{self.where}: {printable(self.reason)}"
+        return f"{self.where}: {clipped(self.reason)}"
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Report:
 
     def summary(self, examples: int = 5) -> str:
         """A few lines for people: the counts by reason, then the first problems and the notes."""
-        what = f" in {printable(self.name)}" if self.name else ""
+        what = f" in {clipped(self.name)}" if self.name else ""
         lines = [f"{split}: {n:,} good" for split, n in self.good.items()]
         if not self.count:
             lines.append(f"no problems{what}")
@@ -112,13 +112,13 @@ class Report:
             lines += [f"  {problem}" for problem in self.problems[:examples]]
             if self.count > examples:
                 lines.append(f"  and {self.count - min(examples, len(self.problems)):,} more")
-        lines += [f"note: {printable(note, _NOTE)}" for note in self.notes[:NOTES]]
+        lines += [f"note: {clipped(note, _NOTE)}" for note in self.notes[:NOTES]]
         if len(self.notes) > NOTES:
             lines.append(f"and {len(self.notes) - NOTES:,} notes more")
         return "\n".join(lines)
 
 
-def printable(text: str, width: int = 200) -> str:
+def clipped(text: str, width: int = 200) -> str:
     """Text from a file, cut and with control characters escaped, so that it fits on a terminal."""
     cut = text if len(text) <= width else text[: width - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
@@ -133,4 +133,4 @@ def digest8(*parts: object) -> int:
 
 
 def _stopped(problem: Problem) -> InputError:
-    return InputError(printable(problem.reason), where=problem.where)
+    return InputError(clipped(problem.reason), where=problem.where)

@@ -8,7 +8,7 @@ from pathlib import Path
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from backend.data.report import digest8, printable
+from backend.data.report import clipped, digest8
 from backend.words import counted
 
 _MOST_NAMES = 2_000_000  # held at once, of all folders together
@@ -91,7 +91,7 @@ class Respellings:
     def in_words(self) -> str:
         """``2 files are found under another spelling, such as 'A.PNG' as 'a.png'``."""
         are = f"{counted(len(self._written), 'file')} {'is' if len(self._written) == 1 else 'are'}"
-        written, found = (printable(name, 60) for name in self._example)
+        written, found = (clipped(name, 60) for name in self._example)
         return f"{are} found under another spelling, such as {written!r} as {found!r}"
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.study.table import Cell, Column, Difference, Published, StudyTable
-from backend.words import metric_name
+from backend.words import metric_name, one_line
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -36,12 +36,12 @@ BEST = "*"
 
 def latex(text: object) -> str:
     """Text as LaTeX that prints it character by character, on one line."""
-    return "".join(_LATEX.get(c, c) for c in _one_line(text))
+    return "".join(_LATEX.get(c, c) for c in one_line(text))
 
 
 def markdown(text: object) -> str:
     """Text as Markdown (in a table's cell, too) that shows it character by character."""
-    return _MARKDOWN.sub(r"\\\1", _one_line(text))
+    return _MARKDOWN.sub(r"\\\1", one_line(text))
 
 
 def render(table: StudyTable, form: str, published: Published | None = None) -> str:
@@ -226,21 +226,21 @@ def _text(table: StudyTable, published: Published | None) -> str:
     lines = _aligned(head, grid(table, show, published=published))
     lines += ["", f"mean ± sd over seeds; {BEST} best of its column"]
     if table.baseline:
-        rows = [list(map(_one_line, row)) for row in difference_grid(table)]
+        rows = [list(map(one_line, row)) for row in difference_grid(table)]
         lines += ["", *_aligned([table.heading, *heads(table)], rows), ""]
-        lines.append(_one_line(difference_caption(table)))
-    lines += [f"note: {_one_line(note)}" for note in table.notes]
+        lines.append(one_line(difference_caption(table)))
+    lines += [f"note: {one_line(note)}" for note in table.notes]
     if published:
         theirs = published.table
         lines += ["", "published numbers"]
         lines += _aligned([theirs.heading, "seeds", *heads(theirs)], grid(theirs, show))
-        lines += ["", _one_line(published_caption(published))]
+        lines += ["", one_line(published_caption(published))]
     return "\n".join(lines)
 
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [[_one_line(cell) if at < 1 else cell for at, cell in enumerate(row)] for row in rows]
-    heads_ = list(map(_one_line, head))
+    cells = [[one_line(cell) if at < 1 else cell for at, cell in enumerate(row)] for row in rows]
+    heads_ = list(map(one_line, head))
     widths = [max(map(len, column)) for column in zip(heads_, *cells, strict=True)]
     rule = ["-" * width for width in widths]
     return [
@@ -286,12 +286,12 @@ def _latex_table(table: StudyTable, published: Published | None) -> str:
     lines = ["% needs \\usepackage{booktabs}", *_latex_grid(table, published)]
     if table.baseline:
         rows = [[latex(row[0]), *map(_latex_difference, row[1:])] for row in difference_grid(table)]
-        lines += ["", f"% {_one_line(difference_caption(table))}"]
+        lines += ["", f"% {one_line(difference_caption(table))}"]
         lines += _tabular([table.heading, *map(latex, heads(table))], rows)
-    lines += [f"% {_one_line(note)}" for note in table.notes]
+    lines += [f"% {one_line(note)}" for note in table.notes]
     if published:
         lines += ["", "% Published numbers", *_latex_grid(published.table)]
-        lines.append(f"% {_one_line(published_caption(published))}")
+        lines.append(f"% {one_line(published_caption(published))}")
     return "\n".join(lines)
 
 
@@ -315,10 +315,6 @@ def _tabular(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     # Braces keep a "[" that begins a row from being read as an option of the line break.
     lines += [f"{' & '.join(['{' + row[0] + '}', *row[1:]])} " + r"\\" for row in rows]
     return [*lines, r"\bottomrule", r"\end{tabular}"]
-
-
-def _one_line(text: object) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
 FORMATS: dict[str, Callable[[StudyTable, Published | None], str]] = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from backend.study.findings import ClaimResult, Finding
 from backend.study.reference import SOURCE
+from backend.words import one_line
 
 _WIDTH = 96
 
@@ -60,9 +61,12 @@ def _findings(result: ClaimResult) -> list[str]:
 
 
 def _wrapped(text: str, first: str = "  ") -> list[str]:
-    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return textwrap.wrap(
-        shown, _WIDTH, initial_indent=first, subsequent_indent="    ", break_on_hyphens=False
+        one_line(text),
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent="    ",
+        break_on_hyphens=False,
     )
 
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from transformers.models.vilt.image_processing_vilt import MAX_LONGER_EDGE, MAX_SHORTER_EDGE
 
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.models.adapter import AttentionKey, Inputs
+from backend.models.adapter import Inputs
 from backend.models.families.base import (
-    Released,
     block_points,
     block_sites,
     meets,
-    self_attention,
-    unseen,
 )
-from backend.models.points import AttentionPoint, Point, Pooled, Rewrite
+from backend.models.families.one_sequence import OneSequence
+from backend.models.points import Point, Pooled
 from backend.models.roles import Origins, Role, box_origins, grid_boxes
 from backend.models.texts import special_ids, text_roles, tokenize
-from backend.types import LayerRef, Meet, Site, StreamSpec
+from backend.types import LayerRef, Site, StreamSpec
 
 
-class Vilt(Released):
+class Vilt(OneSequence):
     """Both streams are tokens of one sequence, and read each other in every block.
 
     The model itself draws the order of an image's patches, and which of them it takes, by lot. Here
@@ -72,16 +71,10 @@ class Vilt(Released):
                 )
         return points
 
-    def attention(self) -> dict[AttentionKey, AttentionPoint]:
-        """One map a block, of both streams to both; it goes through the module's dropout."""
-        blocks = self.model.encoder.layer
-        return self_attention(
-            ("text", "vision"), [block.attention.attention.dropout for block in blocks]
-        )
-
-    def cut(self, stream: str, meet: Meet) -> tuple[Rewrite, ...]:
-        """The stream's tokens no longer see the other's in this block."""
-        return (unseen(self.model.encoder.layer[meet.layer - 1], stream, meet.reads),)
+    def maps(self, block: Any) -> nn.Module:
+        """The dropout, through which they go."""
+        weights: nn.Module = block.attention.attention.dropout
+        return weights
 
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """Token ids and pixels; images keep their shape and are padded to the largest."""

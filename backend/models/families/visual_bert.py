@@ -9,34 +9,32 @@ through its dropout).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.models.adapter import AttentionKey, Inputs
+from backend.models.adapter import Inputs
 from backend.models.families.base import (
-    Released,
     block_points,
     block_sites,
     meets,
-    self_attention,
-    unseen,
 )
+from backend.models.families.one_sequence import OneSequence
 from backend.models.families.regions import region_batch
 from backend.models.loading import Checkpoint
 from backend.models.norms import AFTER_OWN_NORM
-from backend.models.points import AttentionPoint, Point, Pooled, Rewrite
+from backend.models.points import Point, Pooled
 from backend.models.roles import Origins
 from backend.models.texts import special_ids, text_roles, tokenize
-from backend.types import LayerRef, Meet, Site, StreamSpec
+from backend.types import LayerRef, Site, StreamSpec
 
 
-class VisualBert(Released):
+class VisualBert(OneSequence):
     """The pooler reads the text's first token; regions have no summary."""
 
     family = "visual_bert"
@@ -87,16 +85,10 @@ class VisualBert(Released):
         points[LayerRef("text", depth, "pooled")] = Point(self.model.pooler, select=Pooled())
         return points | block_points("vision", self.model.encoder.layer)
 
-    def attention(self) -> dict[AttentionKey, AttentionPoint]:
-        """One map a block, of both streams to both; it goes through the module's dropout."""
-        blocks = self.model.encoder.layer
-        return self_attention(
-            ("text", "vision"), [block.attention.self.dropout for block in blocks]
-        )
-
-    def cut(self, stream: str, meet: Meet) -> tuple[Rewrite, ...]:
-        """The stream's tokens no longer see the other's in this block."""
-        return (unseen(self.model.encoder.layer[meet.layer - 1], stream, meet.reads),)
+    def maps(self, block: Any) -> nn.Module:
+        """The dropout, through which they go."""
+        weights: nn.Module = block.attention.self.dropout
+        return weights
 
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """Token ids, then the regions, padded to the most of the batch."""

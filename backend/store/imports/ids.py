@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.data.rows import RowError, check_id
 from backend.errors import InputError
 
@@ -64,5 +64,5 @@ def row_order(
 
 def shown(ids: Sequence[str]) -> str:
     """The first few ids: ``'a', 'b', 'c' and 4 more``."""
-    first = ", ".join(repr(printable(sample_id, 40)) for sample_id in ids[:_SHOWN])
+    first = ", ".join(repr(clipped(sample_id, 40)) for sample_id in ids[:_SHOWN])
     return first + (f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else "")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.errors import InputError
 from backend.store.imports.arrays import Array, Contents
 from backend.store.imports.mapping import StreamForm
@@ -82,7 +82,7 @@ def find_places(contents: Sequence[Contents], naming: Naming) -> Assignment:
                 passed_over.append(part.full_name(array))
     if not places:
         patterns = " and ".join(repr(p.text) for p in reader.patterns)
-        shown = ", ".join(printable(name, 80) for name in passed_over[:_NAMES_SHOWN])
+        shown = ", ".join(clipped(name, 80) for name in passed_over[:_NAMES_SHOWN])
         more = len(passed_over) - _NAMES_SHOWN
         raise InputError(
             f"no name matches {patterns}",

@@ -13,7 +13,7 @@ import pandas as pd
 
 from backend.data.images import DecodeError, decode, decode_file, image_digest, thumbnail
 from backend.data.labels import LabelColumn
-from backend.data.report import printable
+from backend.data.report import clipped
 from backend.data.rooted import Rooted
 from backend.data.rows import Bad, RowError, check_group, check_id, check_text
 from backend.data.tables import SUFFIXES, TableRow, columns_of, is_table, table_rows
@@ -119,7 +119,7 @@ class SampleTable(Rooted):
             return
         for item in table_rows(self._table, note=self._note):
             if isinstance(item, Bad):
-                raise InputError(printable(item.reason), where=f"{self.where} row {item.row}")
+                raise InputError(clipped(item.reason), where=f"{self.where} row {item.row}")
             yield item
 
     def _note(self, sentence: str) -> None:
@@ -192,7 +192,7 @@ class SampleTable(Rooted):
                 yield self._record(number, row)
             except RowError as error:
                 raise InputError(
-                    printable(error.reason), where=f"{self.where} row {number}"
+                    clipped(error.reason), where=f"{self.where} row {number}"
                 ) from error
 
     def _record(self, number: int, row: dict[str, Any]) -> Record:
