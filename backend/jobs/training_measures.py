@@ -77,6 +77,8 @@ class TrainingMeasures:
         self._model, self._dev, self._device = model, dev, device
         self._adapter = DualStream(model, preprocessor, "")
         self._indices = _spaced(len(dev), self._samples)
+        groups = dev.groups()
+        self._groups = None if groups is None else groups[self._indices]
         self._path = folder / FILE
         self._frames = []
         if epoch:
@@ -119,7 +121,7 @@ class TrainingMeasures:
                 vectors = pooled.vectors()
                 sums.update([vectors[ref, pooling] for ref in refs])
         modalities = {spec.name: spec.modality for spec in streams}
-        rows = stream_suite(sums, refs, pairs, pooling, modalities=modalities)
+        rows = stream_suite(sums, refs, pairs, pooling, modalities=modalities, groups=self._groups)
         rows.insert(0, "epoch", epoch)
         rows.insert(1, "step", step)
         self._frames.append(rows)

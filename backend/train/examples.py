@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from backend.data.base import PairSource
+from backend.data.groups import codes_of, grouping
+from backend.data.images import image_digest
 from backend.errors import InputError
 from backend.models.dual_stream.preprocess import Preprocessor
 from backend.train.outputs import FrozenOutputs
@@ -52,6 +54,7 @@ class Examples(Dataset[int]):
         pixels = hashlib.sha256()
         problems = source.report.count
         self.records = []
+        self._pictures: list[str | None] = []
         images: list[np.ndarray] | None = []
         for pair in source.pairs(self.split, limit):
             if not pair.sample.images:
@@ -60,6 +63,7 @@ class Examples(Dataset[int]):
                     where=f"data {source.name}",
                 )
             self.records.append(pair.record)
+            self._pictures.append(image_digest(pair.sample.images))
             resized = preprocessor.resize(pair.sample.images[0])
             pixels.update(resized.tobytes())
             if images is not None:
@@ -134,6 +138,15 @@ class Examples(Dataset[int]):
         state = hashlib.sha256(json.dumps(rows, default=list).encode())
         state.update(self._pixels_digest.encode())
         return state.hexdigest()
+
+    def groups(self) -> np.ndarray | None:
+        """(n,) the name of each sample's group; None where all stand alone."""
+        return grouping(
+            [record.sample_id for record in self.records],
+            [record.group for record in self.records],
+            codes_of(self._pictures),
+            codes_of([record.text for record in self.records]),
+        ).names
 
     def token_lengths(self) -> tuple[np.ndarray, str]:
         """(n,) real tokens of every sample, and a digest of the token ids in order."""

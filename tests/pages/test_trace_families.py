@@ -29,10 +29,12 @@ from tests.tiny import tiny_checkpoint
 CAPTION = "worst day ever a cat and a thing"
 CURVES = ("norm", "step", "angle")
 OURS = "ours"
-OF_NO_PICTURE = {"lxmert": "regions that a detector found", "whisper": "a recording"}
+REGIONS = "regions that a detector found"
+OF_NO_PICTURE = {"lxmert": REGIONS, "visual_bert": REGIONS, "whisper": "a recording"}
 OF_PICTURES = [family for family in FAMILIES if family not in OF_NO_PICTURE]
-FUSING = {"vilt", "idefics", "blip2", "llava", "paligemma", OURS}
-GOING_ON = {"idefics", "blip2", "llava", "paligemma"}
+APART = {"clip", "siglip", "siglip2", "vision_text_dual", "chinese_clip", "align", "side_by_side"}
+FUSING = {*OF_PICTURES, OURS} - APART
+GOING_ON = FUSING - {"vilt", "blip", OURS}
 
 Trace = Callable[..., AppTest]
 

@@ -23,10 +23,10 @@ def tiny(*, text: bool = True, vision: bool = True) -> Case:
         image=described.image,
         max_text_length=32,
         special_tokens=special_ids(tokenizer),
-        named="tiny",
+        named="tiny-side-by-side",
     )
     model = SideBySideModel(config)
     if text:
         torch.nn.init.normal_(model.text.embedding.weight, std=0.5)
-    adapter = SideBySide(model, Preprocessor(tokenizer, config.image, 32), "tiny")
+    adapter = SideBySide(model, Preprocessor(tokenizer, config.image, 32), "tiny-side-by-side")
     return Case(adapter, samples(), whole_image=True)
