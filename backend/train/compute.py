@@ -6,6 +6,7 @@ different devices after each other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+log = logging.getLogger(__name__)
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,6 +31,11 @@ class Compute:
         self.device = device
         self.precision = _resolved(precision, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        if device.type == "cpu" and self.precision == "bf16" and not _has_bfloat16():
+            log.warning(
+                "this processor has no bfloat16 arithmetic and imitates it, many times slower than "
+                "full precision, which `precision` no or auto computes in"
+            )
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of forward passes."""
@@ -65,3 +73,9 @@ def _resolved(name: str, device: torch.device) -> str:
     if device.type != "cuda":
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself (AVX-512 BF16, AMX or Arm's)."""
+    mkldnn = torch.backends.mkldnn.is_available()
+    return mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -16,6 +16,7 @@ from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request
 from backend.models.registry import open_model
+from backend.train.compute import Compute
 from backend.train.loop import train_seed
 from backend.train.pretrain import pretrain_seed
 from backend.train.recipe import PretrainPlan, TrainPlan, starting_from
@@ -195,6 +196,22 @@ def test_one_process_may_train_in_another_precision_than_it_pretrained_in(
     again = replace(PLAN, epochs=1, precision="bf16", accumulate=3)
     folder = pretrain_seed(again, open_source(DATA), 0, tmp_path / "bf16")
     assert all(torch.isfinite(one).all() for one in weights(folder).values())
+
+
+@pytest.mark.parametrize(
+    ("precision", "native", "told"),
+    [("bf16", False, True), ("bf16", True, False), ("auto", False, False), ("no", False, False)],
+)
+def test_a_processor_that_only_imitates_bfloat16_is_told_of(
+    precision: str,
+    native: bool,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("backend.train.compute._has_bfloat16", lambda: native)
+    Compute(torch.device("cpu"), precision)
+    assert ("no bfloat16 arithmetic" in caplog.text) == told
 
 
 def test_data_without_labels_and_without_dev_is_enough(
