@@ -254,7 +254,7 @@ def bench_questions(folder: Path, *, packed: bool) -> None:
     subprocess.run([*ask, str(store.path)], check=True)
     if packed:
         start = time.perf_counter()
-        done = pack(store, folder / "questions.duckdb")
+        done = pack([store], folder / "questions.duckdb")
         print(f"\nThe same as one file: {done}, {time.perf_counter() - start:.0f} s", flush=True)
         subprocess.run([*ask, str(folder / "questions.duckdb")], check=True)
 

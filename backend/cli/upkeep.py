@@ -33,7 +33,10 @@ def verify(store: StoreOption) -> None:
 
 @app.command()
 def pack(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Directory of the store.")],
+    stores: Annotated[
+        list[Path],
+        typer.Argument(metavar="STORE...", help="Directories of stores, or packed ones."),
+    ],
     file: Annotated[Path, typer.Argument(metavar="OUT.duckdb", help="The file to write.")],
     without_activations: Annotated[
         bool, typer.Option("--without-activations", help="Leave the vectors out: much smaller.")
@@ -51,10 +54,10 @@ def pack(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a store into one DuckDB file, to be sent and served (DuckDB 1.0 and later read it)."""
+    """Write stores into one DuckDB file, to be sent and served (DuckDB 1.0 and later read it)."""
     from backend.store.pack import pack as write
 
-    opened = existing(store)
+    opened = [existing(store) for store in stores]
     with Bar("pack") as bar:
         packed = write(
             opened,

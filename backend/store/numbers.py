@@ -7,6 +7,7 @@ digits, and of the measures there are those that the study's claims ask for and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,8 @@ POOLING: Pooling = "cls"
 
 LEFT_OUT = ("pwcca", "mean_cca", "jaccard_knn", "linear_predictivity", "cka_rbf")
 """Measures that a kept one stands for: half of all rows."""
+
+_NUMBER = re.compile(r"s\d{6,}")
 
 _DIGITS = 5
 _PROBABILITY_DIGITS = 4
@@ -154,6 +157,12 @@ class NumbersOnly:
     ) -> np.ndarray:
         """InputError: no vectors are kept."""
         raise InputError("no vectors are kept", where=self.where)
+
+
+def is_numbered(run: Run) -> bool:
+    """Whether the run's samples have numbers in place of names: it comes from numbers alone."""
+    nameless = not run.manifest.origin.data
+    return nameless and all(_NUMBER.fullmatch(name) for name in run.sample_ids())
 
 
 class NumberedRuns:

@@ -1,9 +1,10 @@
-"""Writing a whole store into one DuckDB file, for exchange."""
+"""Writing whole stores into one DuckDB file, for exchange."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from backend.store.files import published
 from backend.store.holder import TableHolder
 from backend.store.index import Entry, table_of
 from backend.store.kinds import Kind, kinds_of
-from backend.store.numbers import NumberedRuns
+from backend.store.numbers import NumberedRuns, is_numbered
 from backend.store.packed import COLUMNS, ENTRY_COLUMNS, PACK_VERSION
 from backend.store.reader import Store
 from backend.store.run import Run
@@ -46,7 +47,7 @@ class Packed:
 
 
 def pack(
-    store: Store,
+    stores: Sequence[Store],
     out: Path,
     *,
     activations: bool = True,
@@ -56,25 +57,20 @@ def pack(
 ) -> Packed:
     """Write everything that the pages need into ``out``; checkpoints stay where they are.
 
-    The file appears whole or not at all, a file of that name is kept unless ``replace``. Without
-    ``activations`` what is computed from them is still there; ``numbers`` leaves out all that shows
-    or names a sample, too (:mod:`backend.store.numbers`). Anything that cannot be read raises
-    InputError: a file for exchange says nothing of what it lacks. Memory is bounded by 32 MiB of
-    vectors, the largest table and DuckDB's own 512 MB.
+    Several ``stores`` (cells that were computed on several machines), packed ones among them,
+    become one; the ids of their runs differ. The file appears whole or not at all, a file of that
+    name is kept unless ``replace``. Without ``activations`` what is computed from them is still
+    there; ``numbers`` leaves out all that shows or names a sample, too
+    (:mod:`backend.store.numbers`). Anything that cannot be read raises InputError: a file for
+    exchange says nothing of what it lacks. Memory is bounded by 32 MiB of vectors, the largest
+    table and DuckDB's own 512 MB.
     """
     taken = InputError(
         "exists already", where=str(out), hint="Choose another name, or `replace` it"
     )
     if out.exists() and not replace:
         raise taken
-    listing = store.listing()
-    if listing.broken:
-        first = listing.broken[0]
-        raise InputError(
-            f"run {first.run_id} cannot be read ({first.reason})",
-            where=str(store.path),
-            hint="Mend or delete it first",
-        )
+    listed = _listed(stores)
     try:
         with published(out, replace=replace) as temporary:
             # DuckDB makes its file itself.
@@ -82,8 +78,8 @@ def pack(
             try:
                 with closing(_opened(made)) as connection:
                     numbered = NumberedRuns() if numbers else None
-                    packer = _Packer(store, connection, activations, progress, numbered)
-                    packer.pack(listing.entries)
+                    packer = _Packer(connection, activations, progress, numbered)
+                    packer.pack(listed)
                     connection.execute(f"CHECKPOINT {PACKED}")
                     connection.execute(f"DETACH {PACKED}")
                 made.replace(temporary)
@@ -97,6 +93,45 @@ def pack(
     except FileExistsError as error:
         raise taken from error  # somebody made it meanwhile
     return packer.packed(out.stat().st_size)
+
+
+def _listed(stores: Sequence[Store]) -> list[tuple[Store, tuple[Entry, ...]]]:
+    """Each store with its runs; InputError for a broken run and for an id in two stores."""
+    listed, owners = [], dict[str, Path]()
+    for store in stores:
+        listing = store.listing()
+        if listing.broken:
+            first = listing.broken[0]
+            raise InputError(
+                f"run {first.run_id} cannot be read ({first.reason})",
+                where=str(store.path),
+                hint="Mend or delete it first",
+            )
+        for entry in listing.entries:
+            if entry.run_id in owners:
+                raise InputError(
+                    f"run {entry.run_id} is also in {owners[entry.run_id]}",
+                    where=str(store.path),
+                    hint="Delete one of the two",
+                )
+            owners[entry.run_id] = store.path
+        listed.append((store, listing.entries))
+    _require_names(listed)
+    return listed
+
+
+def _require_names(listed: Sequence[tuple[Store, Sequence[Entry]]]) -> None:
+    """InputError where stores share a data set and one of them has only numbers of its samples."""
+    shared = Counter(name for _, entries in listed for name in {entry.dataset for entry in entries})
+    for store, entries in listed:
+        for entry in entries:
+            if shared[entry.dataset] > 1 and is_numbered(store.run(entry.run_id)):
+                raise InputError(
+                    f"the samples of {entry.dataset} have lost their names here, and another store "
+                    "has the same data set",
+                    where=str(store.path),
+                    hint="Pack the stores that these numbers are of",
+                )
 
 
 def _opened(path: Path) -> duckdb.DuckDBPyConnection:
@@ -121,13 +156,11 @@ class _Packer:
 
     def __init__(
         self,
-        store: Store,
         connection: duckdb.DuckDBPyConnection,
         activations: bool,
         progress: Progress,
         numbered: NumberedRuns | None,
     ) -> None:
-        self._store = store
         self._connection = connection
         self._activations = activations and numbered is None
         self._numbered = numbered
@@ -141,37 +174,45 @@ class _Packer:
         """What was packed, into a file of so many bytes."""
         return Packed(self._runs, self._samples, self._parts, self._vectors, size)
 
-    def pack(self, entries: Sequence[Entry]) -> None:
-        """Everything of every run, then of every pair."""
+    def pack(self, listed: Sequence[tuple[Store, Sequence[Entry]]]) -> None:
+        """Everything of every run, then of every pair, store by store."""
         made_by = pa.table({"pack_version": [PACK_VERSION], "made_by": [__version__]})
         self._insert("fusionscope", made_by)
-        self._total = sum(entry.n * (1 + self._n_captures(entry)) for entry in entries)
-        runs = {entry.run_id: self._store.run(entry.run_id) for entry in entries}
-        if self._numbered:
-            runs = {run_id: self._numbered.run(run) for run_id, run in runs.items()}
-        for entry in entries:
-            run = runs[entry.run_id]
-            self._pack_samples(run)
-            for kind in kinds_of("run"):
-                self._pack_tables(kind, run.run_id, run, run.contents.keys(kind))
-            has_activations = self._n_captures(entry) > 0
-            if has_activations:
-                self._pack_vectors(run)
-            row = entry._replace(
-                run_json=run.contents.manifest(),
-                has_activations=has_activations,
-                has_checkpoint=False,
-            )
-            self._insert("runs", table_of([row]).select(list(ENTRY_COLUMNS)))
-            self._runs += 1
+        self._total = sum(
+            entry.n * (1 + self._n_captures(entry)) for _, entries in listed for entry in entries
+        )
+        for store, entries in listed:
+            runs = {entry.run_id: store.run(entry.run_id) for entry in entries}
+            if self._numbered:
+                runs = {run_id: self._numbered.run(run) for run_id, run in runs.items()}
+            for entry in entries:
+                self._pack_run(entry, runs[entry.run_id])
+            self._pack_pairs(store, runs)
+        self._flush()
+
+    def _pack_run(self, entry: Entry, run: Run) -> None:
+        self._pack_samples(run)
+        for kind in kinds_of("run"):
+            self._pack_tables(kind, run.run_id, run, run.contents.keys(kind))
+        has_activations = self._n_captures(entry) > 0
+        if has_activations:
+            self._pack_vectors(run)
+        row = entry._replace(
+            run_json=run.contents.manifest(),
+            has_activations=has_activations,
+            has_checkpoint=False,
+        )
+        self._insert("runs", table_of([row]).select(list(ENTRY_COLUMNS)))
+        self._runs += 1
+
+    def _pack_pairs(self, store: Store, runs: Mapping[str, Run]) -> None:
         for kind in kinds_of("pair"):
-            for owner in self._store.source.owners(kind):
+            for owner in store.source.owners(kind):
                 first, _, second = owner.partition("~")
                 if first in runs and second in runs:
-                    pair = self._store.source.pair(runs[first], runs[second])
+                    pair = store.source.pair(runs[first], runs[second])
                     current = [pair.stored_key(key) for key in pair.keys(kind)]
                     self._pack_tables(kind, owner, pair, current)
-        self._flush()
 
     def _n_captures(self, entry: Entry) -> int:
         return len(entry.manifest.captures) if self._activations and entry.has_activations else 0

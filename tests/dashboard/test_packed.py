@@ -28,7 +28,7 @@ def stores(
     rows = store.run("late-seed0").measures(["cka"]).drop(columns="key")
     rows = rows[rows["stream_a"].eq("vision") & rows["stream_b"].eq("text")]
     store.pair("late-seed0", "none-seed0").add(COMPARISONS, rows, "default-cka")
-    pack(store, path.with_suffix(".duckdb"))
+    pack([store], path.with_suffix(".duckdb"))
     return path, path.with_suffix(".duckdb")
 
 

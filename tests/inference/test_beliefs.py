@@ -172,7 +172,7 @@ def test_a_broken_vector_is_nan_and_leaves_the_others_as_they_are(kept):
 
 def test_a_packed_store_says_the_same(kept, tmp_path):
     run = kept.run("early-seed0")
-    pack(kept, tmp_path / "packed.duckdb")
+    pack([kept], tmp_path / "packed.duckdb")
     packed = Store(tmp_path / "packed.duckdb").run("early-seed0")
     vectors = trace_of(run, 9)
     pd.testing.assert_frame_equal(beliefs(packed, vectors), beliefs(run, vectors))

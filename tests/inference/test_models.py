@@ -101,7 +101,7 @@ def test_a_run_that_does_not_say_which_model_it_had(store: Store) -> None:
 def test_a_packed_store_keeps_no_checkpoints_but_finds_them(
     store: Store, tmp_path: Path, checkpoint: Path, digest: str
 ) -> None:
-    pack(store, tmp_path / "packed.duckdb")
+    pack([store], tmp_path / "packed.duckdb")
     packed = Store(tmp_path / "packed.duckdb")
     assert "was not kept" in offered(Catalogue(packed))["kept"]
     catalogue = Catalogue(packed, Named((checkpoint,)))

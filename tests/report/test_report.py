@@ -216,7 +216,7 @@ def test_an_existing_file_is_kept_unless_forced_and_a_failed_report_leaves_none(
 
 def test_a_packed_store_gives_the_same_report(store, document, tmp_path):
     packed = tmp_path / "small.duckdb"
-    pack(Store(store), packed)
+    pack([Store(store)], packed)
     same = report(str(packed), ViewState())
     for ours, theirs in zip(document.sections, same.sections, strict=True):
         drawn = [i for i in ours.items if not isinstance(i, Missing)]

@@ -97,7 +97,7 @@ def test_labels_that_stand_for_texts_are_one_group(written, columns: dict[str, l
 def test_a_packed_store_and_sql_know_groups_and_digests(written, tmp_path: Path) -> None:
     run = written(group=["g"] * 6 + [None] * 6, image_digest=DIGESTS)
     store = Store(tmp_path / "store")
-    pack(store, tmp_path / "packed.duckdb")
+    pack([store], tmp_path / "packed.duckdb")
     packed = Store(tmp_path / "packed.duckdb")
     sql = (
         'SELECT "group", count(*) AS n, min(image_digest) AS first FROM samples '

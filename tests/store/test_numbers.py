@@ -27,7 +27,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, store_factory: ModuleType
 @pytest.fixture(scope="module")
 def numbers(original: Store) -> Store:
     file = original.path.parent / "numbers.duckdb"
-    packed = pack(original, file, numbers=True)
+    packed = pack([original], file, numbers=True)
     assert packed.vectors == 0 and packed.runs == 4 and packed.samples == 4 * 24
     return Store(file)
 

@@ -42,7 +42,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, store_factory: ModuleType
 def file(original: Store) -> Path:
     """The same as one file."""
     path = original.path.parent / "packed.duckdb"
-    pack.pack(original, path)
+    pack.pack([original], path)
     return path
 
 
@@ -102,10 +102,36 @@ def test_every_question_has_the_same_answer(original: Store, file: Path) -> None
         assert query.drivers(packed.source, parts[:0], *pair, "cls").table.num_rows == 0
 
 
+def test_stores_of_several_machines_become_one(
+    original: Store, file: Path, tmp_path: Path, store_factory: ModuleType
+) -> None:
+    other = store_factory.make_store(tmp_path / "other", ("early",), (0,), n=12, depth=4)
+    both = tmp_path / "both.duckdb"
+    packed = pack.pack([Store(file), other], both)
+    assert packed.runs == len(original.run_ids()) + 1
+    assert Store(both).run_ids() == tuple(sorted((*original.run_ids(), *other.run_ids())))
+    (run_id,) = other.run_ids()
+    for stream in ("text", "vision"):
+        np.testing.assert_array_equal(
+            Store(both).run(run_id).vectors(stream, 4), other.run(run_id).vectors(stream, 4)
+        )
+    with pytest.raises(InputError, match=f"run {run_id} is also in .*both"):
+        pack.pack([Store(both), other], tmp_path / "twice.duckdb")
+
+
+def test_samples_without_names_are_not_taken_for_others_of_that_number(
+    original: Store, tmp_path: Path, store_factory: ModuleType
+) -> None:
+    other = store_factory.make_store(tmp_path / "other", ("early",), (0,), n=12, depth=4)
+    pack.pack([other], tmp_path / "numbers.duckdb", numbers=True)
+    with pytest.raises(InputError, match=r"numbers.duckdb: the samples .* lost their names"):
+        pack.pack([original, Store(tmp_path / "numbers.duckdb")], tmp_path / "both.duckdb")
+
+
 def test_half_precision_and_no_vectors(tmp_path: Path, store_factory: ModuleType) -> None:
     store = store_factory.make_store(tmp_path / "s", ("late",), (0,), n=9, dtype="float16")
-    whole = pack.pack(store, tmp_path / "whole.duckdb")
-    light = pack.pack(store, tmp_path / "light.duckdb", activations=False)
+    whole = pack.pack([store], tmp_path / "whole.duckdb")
+    light = pack.pack([store], tmp_path / "light.duckdb", activations=False)
     assert whole.vectors == 9 * len(store.run("late-seed0").captured()) and light.vectors == 0
     run = Store(tmp_path / "whole.duckdb").run("late-seed0")
     np.testing.assert_array_equal(
@@ -138,9 +164,9 @@ def test_a_file_of_that_name_is_kept_unless_it_is_to_be_replaced(
     out = tmp_path / "out.duckdb"
     out.write_text("mine")
     with pytest.raises(InputError, match="exists already"):
-        pack.pack(original, out)
+        pack.pack([original], out)
     assert out.read_text() == "mine"
-    pack.pack(original, out, activations=False, replace=True)
+    pack.pack([original], out, activations=False, replace=True)
     assert len(Store(out).run_ids()) == 7
     assert [path.name for path in tmp_path.iterdir()] == ["out.duckdb"]
 
@@ -152,11 +178,11 @@ def test_what_cannot_be_read_is_named_and_nothing_is_left(store: Store, tmp_path
     whole = file.read_bytes()
     file.write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"default\.parquet: corrupt"):
-        pack.pack(store, out)
+        pack.pack([store], out)
     file.write_bytes(whole)
     (store.path / "runs/late-seed0/run.json").write_text("{")
     with pytest.raises(InputError, match="late-seed0 cannot be read"):
-        pack.pack(store, out)
+        pack.pack([store], out)
     assert not list(out.parent.iterdir())
 
 
@@ -170,7 +196,7 @@ def test_a_pack_that_is_killed_leaves_no_file_of_that_name(original: Store, tmp_
                 print(done, flush=True)
                 if done > total / 2:
                     import time; time.sleep(60)
-        pack.pack(Store({str(original.path)!r}), Path({out!r}), progress=Loud())
+        pack.pack([Store({str(original.path)!r})], Path({out!r}), progress=Loud())
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -181,7 +207,7 @@ def test_a_pack_that_is_killed_leaves_no_file_of_that_name(original: Store, tmp_
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "o.duckdb").exists()
-    pack.pack(original, tmp_path / "o.duckdb", activations=False)
+    pack.pack([original], tmp_path / "o.duckdb", activations=False)
     assert len(Store(tmp_path / "o.duckdb").run_ids()) == 7
 
 

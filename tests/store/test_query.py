@@ -138,7 +138,7 @@ def test_runs_with_other_tasks_share_one_view(tmp_path: Path, store_factory: Mod
     with store.writer(manifest.model_copy(update={"dataset": dataset})) as writer:
         writer.write_part(samples, {})
         writer.commit()
-    pack(store, tmp_path / "packed.duckdb")
+    pack([store], tmp_path / "packed.duckdb")
     for either in (store, Store(tmp_path / "packed.duckdb")):
         rows = either.query("SELECT * FROM samples ORDER BY run_id, sample_id")
         assert list(rows["label_object"]) == ["cat", "dog", "car", "cat", "0", "1", "0", "1"]
@@ -253,7 +253,7 @@ def test_nothing_outside_the_store_can_be_read(store: Store, sql: str, packed: b
     (store.path.parent / "outside.txt").write_text("secret")
     asked = store
     if packed:
-        pack(store, store.path.parent / "packed.duckdb", activations=False)
+        pack([store], store.path.parent / "packed.duckdb", activations=False)
         asked = Store(store.path.parent / "packed.duckdb")
     with pytest.raises((duckdb.PermissionException, duckdb.CatalogException)):
         asked.query(sql.format(store=store.path))
@@ -298,7 +298,7 @@ def test_python_variables_are_out_of_reach_and_values_are_bound(read_only_store:
 @pytest.mark.parametrize("name", ["it's", "a [1] *?", "späti", "run=1"])
 def test_a_store_may_have_any_name(tmp_path: Path, store_factory: ModuleType, name: str) -> None:
     store = store_factory.make_store(tmp_path / name, ("none",), (0,), n=8)
-    pack(store, tmp_path / f"{name}.duckdb")
+    pack([store], tmp_path / f"{name}.duckdb")
     for either in (store, Store(tmp_path / f"{name}.duckdb")):
         assert len(either.query("SELECT * FROM samples")) == 8
         assert len(either.query("SELECT * FROM measures")) > 0

@@ -312,7 +312,7 @@ def test_no_reader_gives_rows_that_cannot_be(
     assert said in str(caught.value)
     assert any(said in finding.problem for finding in verify(store))
     with pytest.raises(InputError):
-        pack(store, trained.path.parent / "out.duckdb")
+        pack([store], trained.path.parent / "out.duckdb")
 
 
 def test_a_column_that_is_missing_is_named(trained: Store) -> None:
@@ -335,7 +335,7 @@ def test_a_packed_file_is_read_behind_the_same_wall(trained: Store, tmp_path: Pa
     import duckdb
 
     file = tmp_path / "packed.duckdb"
-    pack(trained, file)
+    pack([trained], file)
     statements = (
         ("UPDATE measures SET layer_a = -1 WHERE layer_a = 1", "measures"),
         ("UPDATE projections SET sample_id = NULL WHERE layer = 1", "projections"),
