@@ -91,7 +91,8 @@ def say_pooling(groups: Sequence[RunGroup], streams: Sequence[str], pooling: str
 
 def say_together(view: Context, groups: Sequence[RunGroup]) -> None:
     """Which samples belong together, once for groups of runs that share their samples."""
-    runs = {group.runs[0].entry.fingerprint: group.runs[0] for group in reversed(groups)}
+    firsts = [group.runs[0] for group in reversed(groups)]
+    runs = {(run.entry.dataset, run.entry.fingerprint): run for run in firsts}
     for run in reversed(runs.values()):
         of = f"{run.entry.dataset} ({run.entry.split}): " if len(runs) > 1 else ""
         try:
