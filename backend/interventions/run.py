@@ -152,11 +152,13 @@ def rows_of(adapter: Adapter, question: Question) -> tuple[pd.DataFrame, list[In
 def add_interventions(run: TableHolder, adapter: Adapter, source: PairSource) -> None:
     """Ask one model with its defaults, and keep the rows in its run, which may be unfinished.
 
-    Nothing for a model without fusion, which has no partner to exchange.
+    Nothing for a model without fusion, which has no partner to exchange, and where they are there.
     """
     if not any(spec.fusion_layers for spec in adapter.streams):
         return
     question = Question.of(source, Options())
+    if question.key in run.keys(kinds.INTERVENTIONS):
+        return
     check_partners(adapter)
     rows, lacking = rows_of(adapter, question)
     if lacking:

@@ -1,4 +1,7 @@
-"""One cell of a sweep: train, capture, measure, project. What is on disk is not made again."""
+"""One cell of a sweep: train, capture, measure, project, intervene.
+
+What is on disk is not made again.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,20 @@ from backend.store.paths import StorePaths
 
 if TYPE_CHECKING:
     from backend.capture.options import CaptureOptions
-    from backend.jobs.capture import CaptureRequest
-    from backend.store import RunWriter
+    from backend.jobs.capture import CaptureRequest, Opened
+    from backend.store import Run, RunWriter
     from backend.train.observe import Observer
     from backend.train.options import CacheOptions, MeasureOptions
     from backend.train.recipe import PretrainPlan, TrainPlan
 
-STAGES = {"pretrain": 0.0, "train": 0.7, "capture": 0.1, "measure": 0.1, "project": 0.1}
+STAGES = {
+    "pretrain": 0.0,
+    "train": 0.7,
+    "capture": 0.1,
+    "measure": 0.1,
+    "project": 0.05,
+    "intervene": 0.05,
+}
 """The steps of a cell in order, and the share of its time that each is taken to need.
 
 Pretraining is shared by cells, so it is no cell's own."""
@@ -76,6 +86,7 @@ class Cell:
     keep_activations: bool
     presets: tuple[str, ...]
     methods: tuple[str, ...]
+    intervene: bool
     measured: MeasureOptions
     cache: CacheOptions
     keep_checkpoint: bool
@@ -102,6 +113,8 @@ class Cell:
         }
         if self.pretraining:
             parts["pretraining"] = self.pretraining.name
+        if self.intervene:
+            parts["intervene"] = True
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -194,6 +207,7 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
         def before_commit(writer: RunWriter) -> None:
             if not cell.keep_activations:
                 _measure_unfinished(cell, writer, progress)
+                _intervene(cell, writer, opened, progress)
 
         run_capture(
             request,
@@ -209,6 +223,7 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
         projecting = _begin("project", progress)
         for method in cell.methods:
             project_run(store.run(cell.run_id), method=method, progress=projecting)
+        _intervene(cell, store.run(cell.run_id), opened, progress)
 
 
 def _begin(stage: str, progress: Progress) -> Progress:
@@ -288,6 +303,16 @@ def _measure_unfinished(cell: Cell, writer: RunWriter, progress: Progress) -> No
     projecting = _begin("project", progress)
     for method in cell.methods:
         project_source(writer, method=method, progress=projecting)
+
+
+def _intervene(cell: Cell, run: Run | RunWriter, opened: Opened, progress: Progress) -> None:
+    """Ask the model with other partners while its checkpoint is there."""
+    from backend.interventions.run import add_interventions
+
+    if cell.intervene:
+        asking = _begin("intervene", progress)
+        add_interventions(run, opened.adapter, opened.source)
+        asking.advance(1, 1)
 
 
 def _drop_checkpoint(cell: Cell) -> None:

@@ -151,6 +151,7 @@ class Study(_FrozenKeys):
     search: SearchKeys = SearchKeys()
     measure: tuple[str, ...] = ("default",)
     project: tuple[str, ...] = ("umap",)
+    intervene: bool = False
     keep_checkpoints: bool = True
 
     @property

@@ -273,6 +273,7 @@ class DatasetCells:
             keep_activations=whose == "all" or (whose == "first" and seed == first),
             presets=study.measure,
             methods=study.project,
+            intervene=study.intervene,
             measured=self.measured,
             cache=CacheOptions(study.frozen_cache, study.folder / "frozen", study.cache_gib),
             keep_checkpoint=study.keep_checkpoints,

@@ -31,11 +31,15 @@ from backend.sweep.run import CellState, run_sweep
 _LIBRARIES = [
     *("torch", "sklearn.linear_model", "backend.sweep.study", "backend.sweep.run"),
     *("backend.jobs.capture", "backend.jobs.measure", "backend.jobs.project"),
+    "backend.interventions.run",
     *("backend.train.loop", "backend.models.dual_stream", "backend.words", "pandas"),
     "tests.sweep.kills",
 ]
 # A training is in parts, so that there are kills before, between and after its epochs.
-_STAGES = ("start", "first epoch", "later epochs", "checkpoint", "capture", "measure", "project")
+_STAGES = (
+    *("start", "first epoch", "later epochs", "checkpoint"),
+    *("capture", "measure", "project", "intervene"),
+)
 FIRST_EPOCH, LAST_EPOCH = STAGES["train"] / 3, STAGES["train"]
 """How much of a cell is done after these epochs, of three."""
 

@@ -46,6 +46,7 @@ def cells_in(folder: Path, data: Sequence[str] = (DATA,), **changes: object) -> 
         "train": TRAIN,
         "measure": ["thesis"],  # a tenth of a second
         "project": ["pca"],
+        "intervene": True,
         **changes,
     }
     cells = study_of(content)[1]
@@ -91,6 +92,8 @@ def test_every_cell_is_a_run_with_scores_measures_and_coordinates(through: Path)
     assert set(run.scores()["split"]) == {"dev", "test"}
     assert {"cka", "effective_dimension"} <= set(run.measure_names())
     assert len(run.keys(kinds.PROJECTIONS)) == 2
+    assert len(run.keys(kinds.INTERVENTIONS)) == 1
+    assert not store.run("d0-none-s0").keys(kinds.INTERVENTIONS)  # no partner to exchange
     assert sorted(set(run.training_measures()["epoch"])) == [0, 1, 2, 3]
     assert run.manifest.origin.train.startswith("fusionscope train --data")
     assert not verify(store)
@@ -121,6 +124,7 @@ def test_a_cell_stopped_in_each_stage_ends_the_same(through: Path, tmp_path: Pat
     for stage, part in (
         *(("train", 0.0), ("train", 0.35), ("train", 0.7)),
         *(("capture", 0.7), ("capture", 0.79), ("measure", 0.8), ("project", 0.9)),
+        ("intervene", 0.95),
     ):
         until = Watch(partial(reached, stage, part), Stop)
         with pytest.raises(Stop):
