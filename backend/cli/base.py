@@ -13,6 +13,7 @@ from rich.segment import Segment
 from typer.core import TyperGroup
 
 from backend.errors import InputError, escaped
+from backend.words import DATA_SPEC
 
 if TYPE_CHECKING:
     from backend.data.base import PairSource
@@ -83,7 +84,11 @@ StoreOption = Annotated[
     Path, typer.Option("--store", help="Directory of the store, or a packed file.")
 ]
 DataOption = Annotated[
-    str, typer.Option("--data", help="LAYOUT:PATH, or macros for the generated set.")
+    str,
+    typer.Option(
+        "--data",
+        help=DATA_SPEC,
+    ),
 ]
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="Of a hub id: branch, tag or commit.")
