@@ -22,14 +22,14 @@ from pydantic_core import PydanticCustomError
 
 from backend.capture.options import CaptureOptions
 from backend.data.registry import parse
-from backend.settings import Setting, default_of, settings_of
+from backend.settings import LARGEST_SEED, Setting, default_of, settings_of
 from backend.train.options import CacheOptions, MeasureOptions
 from backend.train.recipe import FROM_CHECKPOINT, PretrainPlan, TrainPlan
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Seed = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 
 
 class _Strict(BaseModel):
