@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import zlib
@@ -122,6 +123,11 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_PX) -> bytes:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
     return out.getvalue()
+
+
+def webp_source(webp: bytes) -> str:
+    """A WebP as the source of an ``<img>``, which then needs no file."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
