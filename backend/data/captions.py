@@ -15,7 +15,7 @@ from backend.data.labels import LabelColumn
 from backend.data.report import clipped
 from backend.data.rows import Bad, RowError
 from backend.data.splits import in_order, renamed, split_names
-from backend.data.tables import SUFFIXES, TableRow, columns_of, table_rows
+from backend.data.tables import SUFFIXES, TableRow, class_names, columns_of, table_rows
 from backend.data.textfile import Note
 from backend.errors import InputError
 from backend.words import counted
@@ -86,7 +86,8 @@ def read_captions(path: Path, named: Named, note: Note) -> Captions:
         raise error.within(path.name) from error
     for remark in columns.remarks:
         note(remark)
-    labels = [LabelColumn(column, task) for column, task in columns.labels.items()]
+    order = class_names(path)
+    labels = [LabelColumn(c, task, order=order.get(c, ())) for c, task in columns.labels.items()]
     raw = _scan(path, columns, labels, note)
     splits = {name: split_names(raw)[name] for name in raw}
     if words := renamed(splits):
