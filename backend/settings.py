@@ -16,6 +16,9 @@ from backend.errors import InputError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+LARGEST_SEED = 2**32 - 1
+"""What every generator of random numbers takes: numpy's old one takes no more."""
+
 _KEY = "setting"
 
 

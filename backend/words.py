@@ -7,6 +7,12 @@ from collections.abc import Iterable
 from math import isnan, nan
 from statistics import fmean, stdev
 
+DATA_SPEC = (
+    "LAYOUT:PATH, or macros for the generated set. Columns by name go behind the path: "
+    "folder:PATH,text=Title,label=mood."
+)
+"""What the option `data` is, for whoever gives it."""
+
 _PUNCTUATION = re.compile(r"([!-/;-@\[-`{-~])")
 _WORD_JOINER = "\u2060"
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from backend.data.images import webp_source
 from backend.figures.heatmap import axis_refs
 from backend.figures.scales import Scale
 from backend.figures.theme import number
@@ -110,7 +111,11 @@ def show_drivers(samples: Sequence[tuple[Sample, float]]) -> None:
             if sample.thumbnail is None:
                 st.caption(sample.picture_note)
             else:
-                st.image(sample.thumbnail, width=72, alt=f"Image of sample {sample.sample_id}")
+                st.image(
+                    webp_source(sample.thumbnail),
+                    width=72,
+                    alt=f"Image of sample {sample.sample_id}",
+                )
             with st.container(gap="xxsmall"):
                 st.text(f"{100 * share:+.1f} %  {sample.sample_id}")
                 st.text(sample.text if len(sample.text) <= 110 else f"{sample.text[:109]}…")
@@ -127,7 +132,9 @@ def show_sample(sample: Sample, *, chosen: bool) -> None:
     if sample.thumbnail is None:
         st.caption(sample.picture_note)
     else:
-        st.image(sample.thumbnail, width=220, alt=f"Image of sample {sample.sample_id}")
+        st.image(
+            webp_source(sample.thumbnail), width=220, alt=f"Image of sample {sample.sample_id}"
+        )
     st.text(sample.text or "(no text)")
     st.table(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -11,6 +12,7 @@ import streamlit as st
 from backend.figures.scales import ESTIMATOR_NAMES, Scale, scale_for, scale_of
 from backend.figures.theme import FUSION_MARK
 from backend.pairing import Pair, paired
+from backend.pooling import in_words
 from backend.types import LayerRef, StreamSpec
 from backend.views import questions
 from backend.views.choices import (
@@ -80,6 +82,7 @@ def pick_pooling(
             "Pooling",
             list(available),
             required=True,
+            format_func=partial(in_words, streams=streams),
             help="How the tokens of a layer became one vector: the summary token (cls; for some "
             "models it is the last one), or the mean of the content tokens.",
             **session.bind("pooling", pooling),
@@ -126,10 +129,12 @@ def pick_measure(
     groups: tuple[RunGroup, ...],
     streams: Sequence[str],
     among: Sequence[str] = PAIRWISE,
+    pair: Pair | None = None,
 ) -> Picked:
     """The sidebar's preset, measure, pooling and estimator, and the rows of what was chosen.
 
-    ``streams`` are those that the page is about: by default their common pooling is shown.
+    ``streams`` are those that the page is about: by default their common pooling is shown. A page
+    about one ``pair`` of streams alone offers poolings of these two as well.
     Ends the page where the runs hold none of the measures.
     """
     choice = measure_of(view.state, cache.measure_names(view.store, groups), among)
@@ -137,7 +142,8 @@ def pick_measure(
     ask = questions.measures(view.store, groups, (measure,), preset)
     table = cache.answer(ask)
     problems(table)
-    if table.frame.empty:
+    variants = {} if table.frame.empty else cache.value(variants_of, ask, pair)
+    if not variants:
         nothing_yet(scale_of(measure).label, view, "measure", table)
     if len(choice.presets) > 1:
         with st.sidebar:
@@ -156,7 +162,6 @@ def pick_measure(
             format_func=lambda name: scale_of(name).label,
             **session.bind("measure", measure),
         )
-    variants = cache.value(variants_of, ask)
     pooling = pick_pooling(view, list(variants), groups, streams)
     kinds, fewest, params = variants[pooling]
     if fewest < FEW_SAMPLES:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.figures.sites import norm_in_words
+from backend.pooling import of_stream
 from backend.types import POOLINGS
 from backend.views.groups import RunGroup
 from backend.views.questions import Table
@@ -62,7 +63,9 @@ def say_pooling(groups: Sequence[RunGroup], streams: Sequence[str], pooling: str
     """Name the streams that have no vectors of this pooling, and offer one that they have."""
     specs = [(group, spec) for group in groups for spec in group.series.streams]
     lacking = [
-        (g, spec) for g, spec in specs if spec.name in streams and pooling not in spec.poolings
+        (group, spec)
+        for group, spec in specs
+        if spec.name in streams and of_stream(pooling, spec.name) not in spec.poolings
     ]
     names = list(dict.fromkeys(spec.name for _, spec in lacking))
     if not names:

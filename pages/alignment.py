@@ -29,7 +29,7 @@ groups = tuple(group for group in chosen if pair and paired(group.series.streams
 if pair is None:
     st.info(leads.NO_PAIR, icon=":material/info:")
     st.stop()
-picked = pick_measure(view, groups, pair, ALIGNING)
+picked = pick_measure(view, groups, pair, ALIGNING, pair)
 scale, pooling = picked.scale, picked.pooling
 names = listed(group.label for group in groups)
 streams = listed(pair)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_checkpoints_are_asked_and_the_answers_printed_and_written(
     assert "what training changes cannot be asked" in flat
     read = read_interventions(tmp_path / "out" / "interventions.parquet")
     assert set(read.table["weights"]) == {"trained", "fresh fusion"}
-    assert read.about["samples"] == 8 and len(read.problems) == 2
+    assert read.about["samples"] == 8 and len(read.facts) == 2 and not read.failures
     told = json.loads((tmp_path / "out" / "interventions.json").read_text())
     verdicts = {one["verdict"] for one in told["claim"]["findings"]}
     assert verdicts == {"not enough runs", "described"}
@@ -55,6 +56,24 @@ def test_a_stores_run_is_asked_kept_and_told_of_as_json(run: Run, tmp_path: Path
         assert set(told["about"]["models"]) == {"one"} and told["about"]["samples"] == 8
         assert told["claim"]["claim"] == "interventions" and told["contrasts"]
     assert len(Store(store).run("one").keys(kinds.INTERVENTIONS)) == 1
+
+
+def test_a_run_that_cannot_be_asked_ends_the_command_with_its_code(
+    run: Run, tmp_path: Path
+) -> None:
+    store, given = tmp_path / "store", ("--data", "macros:n=120", "--device", "cpu")
+    for name, keep in (("kept", ("--with-checkpoint",)), ("lost", ())):
+        model = tiny_checkpoint(tmp_path / name, (2,), (2,) if keep else (3,))
+        words = ("--model", model, "--store", store, "--limit", 6, "--run-id", name)
+        assert run("capture", *given, *words, *keep)[0] == 0
+        shutil.rmtree(model)
+    code, out, err = run("intervene", store, *given, "--samples", 8, "--json")
+    assert code == 2
+    assert "1 model of 2 could not be asked or kept; the others are" in err
+    told = json.loads(out)["about"]
+    assert set(told["models"]) == {"kept"}
+    assert [line.partition(":")[0] for line in told["failures"]] == ["lost"]
+    assert "untrained" in told["facts"][0]
 
 
 def test_bad_input_is_one_line(run: Run, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from rich.segment import Segment
 from typer.core import TyperGroup
 
 from backend.errors import InputError, escaped
+from backend.settings import LARGEST_SEED
+from backend.words import DATA_SPEC
 
 if TYPE_CHECKING:
     from backend.data.base import PairSource
@@ -74,16 +76,18 @@ class Lines(Console):
 out = Lines()
 err = Lines(stderr=True)
 
-LARGEST = 2**32 - 1
-"""Of a seed, or a layer: what every generator of random numbers takes."""
-_DIGITS = len(str(LARGEST))
+_DIGITS = len(str(LARGEST_SEED))
 _SHOWN = 60
 
 StoreOption = Annotated[
     Path, typer.Option("--store", help="Directory of the store, or a packed file.")
 ]
 DataOption = Annotated[
-    str, typer.Option("--data", help="LAYOUT:PATH, or macros for the generated set.")
+    str,
+    typer.Option(
+        "--data",
+        help=DATA_SPEC,
+    ),
 ]
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="Of a hub id: branch, tag or commit.")
@@ -167,16 +171,16 @@ def words(text: str) -> list[str]:
 
 
 def numbers(field: str, text: str) -> list[int]:
-    """The whole numbers of a comma-separated option, each at most :data:`LARGEST` and once.
+    """The whole numbers (seeds, layers) of a comma-separated option, each once.
 
-    InputError names the option.
+    At most :data:`backend.settings.LARGEST_SEED`. InputError names the option.
     """
     parts = words(text)
     if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
         raise InputError(f"{shown(text)} is not a list of whole numbers", field=field)
     for at, part in enumerate(parts):
-        if len(part.lstrip("0")) > _DIGITS or int(part) > LARGEST:
-            raise InputError(f"{shown(part)} is more than {LARGEST}", field=field)
+        if len(part.lstrip("0")) > _DIGITS or int(part) > LARGEST_SEED:
+            raise InputError(f"{shown(part)} is more than {LARGEST_SEED}", field=field)
         if part in parts[:at]:
             raise InputError(f"{part} is given twice", field=field)
     return [int(part) for part in parts]

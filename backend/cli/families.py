@@ -18,8 +18,8 @@ from backend.progress import quiet_libraries
 from backend.words import counted, listed, size_text
 
 if TYPE_CHECKING:
+    from backend.models.at_hand import AtHand
     from backend.models.describe import Description, MeetDescription, StreamDescription
-    from backend.models.loading import AtHand
     from backend.models.registry import Family
 
 
@@ -58,7 +58,7 @@ def models(
 
 
 def _list(folders: Sequence[Path], as_json: bool) -> None:
-    from backend.models.loading import cached_checkpoints, checkpoints_below
+    from backend.models.at_hand import cached_checkpoints, checkpoints_below
     from backend.models.registry import families, shadowed
 
     available = families()

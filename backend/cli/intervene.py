@@ -14,6 +14,7 @@ from rich.table import Table
 from backend.cli.base import (
     DataOption,
     DeviceOption,
+    FollowLinksOption,
     JsonOption,
     app,
     numbers,
@@ -24,8 +25,9 @@ from backend.cli.base import (
 from backend.cli.results import require_new, tell
 from backend.errors import InputError
 from backend.progress import Bar, quiet_libraries
+from backend.settings import LARGEST_SEED
 from backend.types import POOLINGS
-from backend.words import listed
+from backend.words import counted, listed
 
 if TYPE_CHECKING:
     from backend.interventions.run import Interventions
@@ -45,13 +47,15 @@ def intervene(
     ] = "",
     pooling: Annotated[str, typer.Option("--pooling", help="cls or mean.")] = "cls",
     shuffle_seed: Annotated[
-        int, typer.Option("--shuffle-seed", min=0, help="Of who gets whose partner.")
+        int,
+        typer.Option("--shuffle-seed", min=0, max=LARGEST_SEED, help="Of who gets whose partner."),
     ] = 0,
     folders: Annotated[
         list[Path] | None,
         typer.Option("--models", help="Look here for checkpoints that a store lacks; repeatable."),
     ] = None,
     device: DeviceOption = "auto",
+    follow_links: FollowLinksOption = False,
     as_json: JsonOption = False,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Gets the table, contrasts and findings as files.")
@@ -61,6 +65,7 @@ def intervene(
 
     Says whether a change at a fusion needs a partner that varies, the right partner, or training.
     What a store's runs are asked is kept in the store, for its Study page, and not asked again.
+    Exit code 2 where one could not be asked, such as for a checkpoint that is gone.
     """
     if pooling not in POOLINGS:
         raise InputError(f"{pooling!r} is not one of {listed(POOLINGS, 'or')}", field="pooling")
@@ -75,7 +80,7 @@ def intervene(
     from backend.views.interventions import findings_of_table
 
     quiet_libraries()
-    source = open_source(data)
+    source = open_source(data, follow_links=follow_links)
     options = Options(
         split=split,
         samples=samples,
@@ -88,7 +93,7 @@ def intervene(
     with Bar("intervene") as bar:
         made = run(subjects, source, options, bar)
     print_report(source)
-    for line in made.problems:
+    for line in (*made.facts, *made.failures):
         say(line)
     result = findings_of_table(made.table)
     (claim,) = json.loads(as_json_text([result]))["claims"]
@@ -100,6 +105,9 @@ def intervene(
         as_json=as_json,
         folder=out_dir,
     )
+    if made.failures:
+        what = counted(len(made.failures), "model")
+        raise InputError(f"{what} of {len(subjects)} could not be asked or kept; the others are")
 
 
 def _show(made: Interventions, result: ClaimResult) -> None:

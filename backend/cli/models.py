@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from backend.cli.base import (
+    FollowLinksOption,
     JsonOption,
     StrictOption,
     app,
@@ -41,6 +42,7 @@ def train(
     out_dir: OutOption,
     seeds: SeedsOption = "0",
     strict: StrictOption = False,
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """Train one fusion placement, one checkpoint a seed; an interrupted training goes on."""
     from backend.data.registry import open_source
@@ -50,7 +52,7 @@ def train(
     quiet_libraries()
     every = measured.measure_every
     observer = TrainingMeasures(every, measured.measure_samples) if every else None
-    source = open_source(plan.data, strict=strict)
+    source = open_source(plan.data, strict=strict, follow_links=follow_links)
     for seed in numbers("seeds", seeds):
         with Bar(f"seed {seed}") as bar:
             checkpoint = train_seed(
@@ -75,13 +77,14 @@ def pretrain(
     out_dir: OutOption,
     seeds: SeedsOption = "0",
     strict: StrictOption = False,
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """Pretrain on image-text pairs, for `train --pretrained`; an interrupted one goes on."""
     from backend.data.registry import open_source
     from backend.train.pretrain import FILE, pretrain_seed
 
     quiet_libraries()
-    source = open_source(plan.data, strict=strict)
+    source = open_source(plan.data, strict=strict, follow_links=follow_links)
     for seed in numbers("seeds", seeds):
         with Bar(f"seed {seed}") as bar:
             checkpoint = pretrain_seed(plan, source, seed, out_dir, bar)
@@ -140,6 +143,7 @@ def sweep(
         int | None, typer.Option(min=1, help="Cells at a time on the CPU; default: one a core.")
     ] = None,
     as_json: JsonOption = False,
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """Train, capture and measure datasets x placements x seeds; an interrupted sweep goes on."""
     from backend.sweep.run import CellState, run_sweep
@@ -163,7 +167,7 @@ def sweep(
     _, cells = read_study(study, change or []) if study else study_of(flags, change or [])
     slots = words(devices) or ["cpu"] * min(workers or cores(), len(cells))
     check_devices(slots)
-    states = [CellState(cell) for cell in cells]
+    states = [CellState(replace(cell, follow_links=follow_links)) for cell in cells]
     with SweepTable(states, len(slots)) as table:
         run_sweep(states, slots, table)
     failed = [state for state in states if state.state == "failed"]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.base import LARGEST, JsonOption, app, check_devices, cores, out, say, words
+from backend.cli.base import JsonOption, app, check_devices, cores, out, say, words
 from backend.errors import InputError
+from backend.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def search(
     sampler: Annotated[str, typer.Option(help="tpe or random.")] = "",
     pruner: Annotated[str, typer.Option(help="median, halving or none.")] = "",
     seed: Annotated[
-        int | None, typer.Option(min=0, max=LARGEST, help="Of the search itself.")
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Of the search itself.")
     ] = None,
     dataset: Annotated[str, typer.Option(help="Only the one of this name.")] = "",
     change: Annotated[

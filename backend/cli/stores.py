@@ -129,19 +129,22 @@ def measure(
         str,
         typer.Option(help="default, or thesis: the conventions of the published curves."),
     ] = "default",
-    pooling: Annotated[str, typer.Option(help="cls, mean; default: all captured.")] = "",
+    pooling: Annotated[
+        str,
+        typer.Option(
+            help="cls, mean; default: all captured. Or two streams against each other: "
+            "'vision=cls;text=mean'."
+        ),
+    ] = "",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes for several runs; default: one a core.")
     ] = None,
 ) -> None:
     """Compute the measures that the store's runs lack; an interrupted one goes on."""
-    from backend.jobs.measure import Task, check_preset, missing_in_store, perform_all
-    from backend.jobs.sources import check_poolings
+    from backend.jobs.measure import Task, checked_poolings, missing_in_store, perform_all
 
     opened = writable(store)
-    poolings = cast("list[Pooling] | None", words(pooling) or None)
-    check_preset(preset)
-    check_poolings(poolings)
+    poolings = checked_poolings(preset, words(pooling) or None)
     lacking: dict[str, list[Task]] = {}
     failed: dict[str, InputError] = {}
     wanted = tuple(dict.fromkeys(run or opened.run_ids()))

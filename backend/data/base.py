@@ -7,13 +7,14 @@ an id while a split is being read (to find duplicates).
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from backend.data.report import Problem, Report, clipped
 from backend.data.sample import Sample
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Pair", "PairSource", "Problem", "Report", "UnreadableFile"]
+
+
+_EVERYWHERE = ("strict", "follow_links", "columns")
 
 
 class UnreadableFile(InputError):  # noqa: N818 (named like the other InputErrors a caller sees)
@@ -47,9 +51,12 @@ class PairSource(ABC):
     (stop at the first problem) and ``report`` (what was skipped). A subclass sets ``layout``,
     ``name`` and ``tasks`` and writes :meth:`splits`,
     :meth:`_records` and :meth:`image`; :meth:`sample` where it has more than text and image.
+    ``roles`` are those of :data:`backend.data.columns.ROLES` whose columns the user may name: the
+    constructor of a layout that has some takes ``columns``.
     """
 
     layout: str
+    roles: ClassVar[tuple[str, ...]] = ()
     name: str
     tasks: dict[str, TaskSpec]
 
@@ -57,6 +64,16 @@ class PairSource(ABC):
         self.strict = strict
         self.report = Report(self.name, strict=strict)
         self.refused: dict[str, str] = {}
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """What may stand behind the path of this layout: roles of columns, and options of its own.
+
+        The latter are the constructor's keyword-only parameters, which take text.
+        """
+        parameters = inspect.signature(cls).parameters.values()
+        own = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _EVERYWHERE]
+        return (*cls.roles, *own)
 
     def declare(self, task: str, kind: TaskKind, positive: str = "") -> None:
         """Say of which kind a task is, and which class of a binary one is positive.

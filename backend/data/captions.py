@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from backend.data.cells import missing, name_of
-from backend.data.columns import Columns, find_columns, like_labels, missing_columns
+from backend.data.columns import LABEL, Columns, Named, find_columns, like_labels, missing_columns
 from backend.data.labels import LabelColumn
 from backend.data.report import clipped
 from backend.data.rows import Bad, RowError
 from backend.data.splits import in_order, renamed, split_names
-from backend.data.tables import SUFFIXES, TableRow, columns_of, table_rows
+from backend.data.tables import SUFFIXES, TableRow, class_names, columns_of, table_rows
 from backend.data.textfile import Note
 from backend.errors import InputError
 from backend.words import counted
@@ -71,30 +71,30 @@ def table_in(folder: Path) -> Path | None:
     return folder / there[0] if there else None
 
 
-def read_captions(
-    path: Path, asked: Mapping[str, str], wanted_labels: Sequence[str] | None, note: Note
-) -> Captions:
+def read_captions(path: Path, named: Named, note: Note) -> Captions:
     """Read a table through: what its columns are, which splits and which labels it has.
 
-    ``asked`` and ``wanted_labels``: :func:`backend.data.columns.find_columns`; ``note`` is told of
-    everything that could be read otherwise. Raises InputError for a table that lacks what a
-    sample must have: an id, and a text, an image or a recording.
+    ``named``: :func:`backend.data.columns.find_columns`; ``note`` is told of everything that could
+    be read otherwise. Raises InputError for a table that lacks what a sample must have: an id, and
+    a text, an image or a recording.
     """
     names = _names(path)
     try:
-        columns = find_columns(names, asked, wanted_labels)
-        row_ids = _require(columns, asked, names, path)
+        columns = find_columns(names, named)
+        row_ids = _require(columns, named, names, path)
     except InputError as error:
         raise error.within(path.name) from error
     for remark in columns.remarks:
         note(remark)
-    labels = [LabelColumn(column, task) for column, task in columns.labels.items()]
+    order = class_names(path)
+    labels = [LabelColumn(c, task, order=order.get(c, ())) for c, task in columns.labels.items()]
     raw = _scan(path, columns, labels, note)
     splits = {name: split_names(raw)[name] for name in raw}
     if words := renamed(splits):
         note(words)
     ordered = {n: s for at in in_order(set(splits.values())) for n, s in splits.items() if s == at}
-    _tell_of_unused(path, columns, note)
+    if LABEL not in named:
+        _tell_of_unused(path, columns, note)
     if row_ids:
         note("no column of ids: a sample's id is the number of its row")
     return Captions(path, columns, tuple(labels), ordered, row_ids)
@@ -120,19 +120,21 @@ def _names(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _require(columns: Columns, asked: Mapping[str, str], names: Sequence[str], path: Path) -> bool:
+def _require(columns: Columns, named: Named, names: Sequence[str], path: Path) -> bool:
     """Refuse a table without what it must have; whether row numbers stand for the ids."""
     of = columns.of
     lacking = []
     if not {"image", "text", "audio"} & of.keys():
-        lacking = [asked["image"], asked["text"]]
+        lacking = ["image", "text"]
     elif "regions" in of and "image" not in of:
-        lacking = [asked["image"]]
-    row_ids = "id" not in of and asked["id"] == "id" and _pictures_inside(path, of.get("image"))
+        lacking = ["image"]
+    row_ids = "id" not in of and ("id" in named or _pictures_inside(path, of.get("image")))
     if "id" not in of and not row_ids:
-        lacking.insert(0, asked["id"])
+        lacking.insert(0, "id")
     if lacking:
-        raise missing_columns(lacking, names)
+        rows = "; id= alone counts the rows" if "id" in lacking else ""
+        how = f"Name them behind the path in `data`: LAYOUT:PATH,{lacking[0]}=COLUMN{rows}."
+        raise missing_columns(lacking, names, how)
     return row_ids
 
 
@@ -191,8 +193,8 @@ def _tell_of_unused(path: Path, columns: Columns, note: Note) -> None:
             shown = clipped(column, 60)
             note(
                 f"the column {shown!r} is not used, but looks like labels "
-                f"({counted(len(counts), 'value')} in {counted(seen, 'row')}): if it is one, call "
-                f"it 'label_{shown}'"
+                f"({counted(len(counts), 'value')} in {counted(seen, 'row')}): if it is one, say "
+                f"so behind the path: ,label={shown}"
             )
 
 

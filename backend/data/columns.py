@@ -29,6 +29,15 @@ SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "group": (("group_id", "groups"),),
     "label": (("labels",), ("class", "target", "gold_label"), ("category", "y")),
 }
+ROLES = tuple(SYNONYMS)
+LABEL = "label"
+
+Named = Mapping[str, tuple[str, ...]]
+"""What the user calls the columns of a role: ``{"text": ("Title",), "label": ("mood", "topic")}``.
+
+A role with none is not to be read. Other roles are found by their names.
+"""
+
 _LIKE_LABELS = re.compile(
     r"label|(^|_)(class(es)?|categor(y|ies)|genres?|topics?|tags?|sentiment|emotion|target|y)$"
     r"|^(is|has)_"
@@ -55,36 +64,36 @@ class Columns:
         return frozenset((*self.of.values(), *self.labels))
 
 
-def find_columns(
-    there: Iterable[str],
-    asked: Mapping[str, str],
-    wanted_labels: Sequence[str] | None = None,
-) -> Columns:
+def find_columns(there: Iterable[str], named: Named) -> Columns:
     """The columns of a table by what they hold.
 
-    ``asked`` names the column of each role; one that is called like its role may stand under
-    another case or a synonym. ``wanted_labels`` are the label columns that the user names, else
-    ``label`` and ``label_<task>`` are. Raises InputError where two columns fit one role, for wanted
-    labels that are not there, and for labels that give no task.
+    ``named`` are those that the user says. Another role's column is called like it, also in another
+    case or by a synonym; labels are ``label`` and ``label_<task>``. Raises InputError where two
+    columns fit one role, for named ones that are not there, for several of a role other than label,
+    and for labels that give no task.
     """
     names = list(dict.fromkeys(there))
-    of: dict[str, str] = {}
-    for role, name in asked.items():
-        free = [column for column in names if column not in of.values()]
-        synonyms = SYNONYMS.get(role, ()) if name == role else ()
-        column = _find(free, name, synonyms)
-        if column is not None:
-            of[role] = column
-    free = [column for column in names if column not in of.values()]
-    labels = _labels(free, names, wanted_labels)
+    given = _given(names, named)
+    of = {role: column for role, own in given.items() if role != LABEL for column in own}
+    taken = {column for own in given.values() for column in own}
+    for role, synonyms in SYNONYMS.items():
+        if role not in (LABEL, *given):
+            free = [name for name in names if name not in taken]
+            column = _find(free, role, synonyms)
+            if column is not None:
+                of[role] = column
+                taken.add(column)
+    free = [name for name in names if name not in of.values()]
+    labels = {c: _task_of(c) for c in given[LABEL]} if LABEL in given else _labels(free)
+    _check_tasks(labels)
     changed = [
-        f"{column!r} is read as {asked[role]}"
+        f"{column!r} is read as {role}"
         for role, column in of.items()
-        if column != asked[role]
+        if role not in given and column != role
     ] + [
         f"{column!r} is read as the label {task!r}"
         for column, task in labels.items()
-        if wanted_labels is None and column not in ("label", f"label_{task}")
+        if LABEL not in given and column not in ("label", f"label_{task}")
     ]
     unused = tuple(column for column in free if column not in labels)
     return Columns(of, labels, unused, (f"columns: {', '.join(changed)}",) if changed else ())
@@ -102,38 +111,49 @@ def columns_in_words(columns: Iterable[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more or "none"
 
 
-def _find(names: Sequence[str], wanted: str, synonyms: Sequence[Sequence[str]]) -> str | None:
+def _given(names: Sequence[str], named: Named) -> dict[str, list[str]]:
+    """The columns that the user names, as the table writes them."""
+    given: dict[str, list[str]] = {}
+    missing = []
+    for role, own in named.items():
+        if len(own) > 1 and role != LABEL:
+            raise InputError(f"{role} is named twice: {listed(map(repr, own[:5]))}")
+        exact = [_find(names, name, (), role) for name in own]
+        missing += [name for name, column in zip(own, exact, strict=True) if column is None]
+        given[role] = [column for column in exact if column is not None]
+    if missing:
+        raise missing_columns(missing, names)
+    return given
+
+
+def _find(
+    names: Sequence[str], wanted: str, synonyms: Sequence[Sequence[str]], role: str = ""
+) -> str | None:
     if wanted in names:
         return wanted
     for group in ((wanted,), *synonyms):
         fitting = [name for name in names if _folded(name) in {_folded(each) for each in group}]
         if len(fitting) > 1:
+            role = role or wanted
             raise InputError(
-                f"{wanted} could be {listed(map(repr, fitting[:5]))}",
-                hint=f"Call the one that is meant {wanted!r}.",
+                f"{role} could be {listed(map(repr, fitting[:5]))}",
+                hint=f"Say which behind the path in `data`: LAYOUT:PATH,{role}={fitting[0]}",
             )
         if fitting:
             return fitting[0]
     return None
 
 
-def _labels(
-    free: Sequence[str], names: Sequence[str], wanted: Sequence[str] | None
-) -> dict[str, str]:
-    """{label column: task}."""
-    if wanted is None:
-        labels = {
-            c: _task_of(c) for c in free if re.fullmatch("label(_.*)?", _folded(c), re.DOTALL)
-        }
-        if not labels and (column := _find(free, "label", SYNONYMS["label"])):
-            folded = _folded(column)
-            labels = {column: "label" if folded == "labels" else folded}
-    else:
-        found = {name: _find(names, name, ()) for name in wanted}
-        missing = [name for name, column in found.items() if column is None]
-        if missing:
-            raise missing_columns(missing, names)
-        labels = {column: _task_of(column) for column in found.values() if column is not None}
+def _labels(free: Sequence[str]) -> dict[str, str]:
+    """{label column: task} where the user names none."""
+    labels = {c: _task_of(c) for c in free if re.fullmatch("label(_.*)?", _folded(c), re.DOTALL)}
+    if not labels and (column := _find(free, LABEL, SYNONYMS[LABEL])):
+        folded = _folded(column)
+        labels = {column: LABEL if folded == "labels" else folded}
+    return labels
+
+
+def _check_tasks(labels: Mapping[str, str]) -> None:
     for column, task in labels.items():
         if not _TASK.fullmatch(task):
             hint = "A task's name has 1 to 60 letters, digits, '.', '-' or '_'."
@@ -141,15 +161,14 @@ def _labels(
             raise InputError(problem, hint=hint)
     if len(set(labels.values())) < len(labels):
         raise InputError(f"two label columns for one task: {columns_in_words(labels)}")
-    return labels
 
 
-def missing_columns(missing: Sequence[str], there: Iterable[str]) -> InputError:
-    """The error for columns that a table must have."""
+def missing_columns(missing: Sequence[str], there: Iterable[str], how: str = "") -> InputError:
+    """The error for columns that a table must have; ``how`` to say which they are."""
     plural = "s" if len(missing) > 1 else ""
     return InputError(
         f"no column{plural} {', '.join(map(repr, missing))}",
-        hint=f"The columns are: {columns_in_words(there)}.",
+        hint=f"The columns are: {columns_in_words(there)}. {how}".strip(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -88,9 +89,8 @@ class FileSource(Rooted, PairSource):
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"not a usable path: {error}", where=self.layout) from error
         if not is_folder:
-            raise InputError(
-                "no such folder" if not folder.exists() else "not a folder", where=str(path)
-            )
+            problem = "no such folder" if not folder.exists() else "not a folder"
+            raise InputError(problem, where=str(path), hint=self._options_in_words(str(path)))
         root = holder(folder, self.holds, self.layout)
         Rooted.__init__(self, root, follow_links=follow_links, respelled=self._tell_of_spelling)
         self.name = folder.name or self.layout
@@ -110,6 +110,15 @@ class FileSource(Rooted, PairSource):
     def holds(cls, folder: Path) -> bool:
         """Whether a folder looks like the layout, by the names of the files in it."""
         return any((folder / mark).is_file() for mark in cls.marks)
+
+    @classmethod
+    def _options_in_words(cls, path: str) -> str | None:
+        """What may stand behind a path, for one that looks as if something did."""
+        if not re.search(r",\s*\w+=", path):
+            return None
+        names = cls.options()
+        behind = f"these: {', '.join(names)}" if names else "nothing"
+        return f"Behind a path of {cls.layout} may stand {behind}."
 
     @abstractmethod
     def _parts(self) -> dict[str, Part]:

@@ -8,10 +8,11 @@
 Columns: ``id``, ``image``, ``text``; optional ``audio`` (WAV files: ``backend.data.audio``) and
 ``regions`` (what a detector made of the image: ``backend.data.regions``); optional ``split``;
 optional ``group`` (what the sample has in common with others: its photo, its template, its film);
-optional labels: ``label_<task>``, a plain ``label``, or the columns that the user names. Other
-columns are passed over. A table of recordings needs no ``image``. Every row names a file in each of
-these columns that the table has. What kind of task a label column holds is read off its values: see
-``backend.data.labels.LabelColumn``.
+optional labels: ``label_<task>``, a plain ``label``. Columns that are called otherwise are named
+behind the path (``folder:PATH,text=Title,label=mood,group=``: ``backend.data.registry.parse``).
+Other columns are passed over. A table of recordings needs no ``image``. Every row names a file in
+each of these columns that the table has. What kind of task a label column holds is read off its
+values: see ``backend.data.labels.LabelColumn``.
 
 Opening a folder reads the table through once (streamed) for its splits and classes.
 
@@ -26,12 +27,13 @@ A list of texts in a row makes a sample of each (``id#0``, ``id#1``, ...), all o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backend.data.captions import STEM, read_captions, table_in
+from backend.data.columns import ROLES, Named
 from backend.data.embedded import Embedded
 from backend.data.files import FileSource, Part, Row
 from backend.data.labels import LabelColumn
@@ -47,6 +49,7 @@ class Folder(FileSource):
     """Captioned images or recordings; its tasks are whatever its label columns hold."""
 
     layout = "folder"
+    roles = ROLES
     marks = tuple(f"{STEM}{ending}{packed}" for ending in SUFFIXES for packed in ("", ".gz"))
 
     def __init__(
@@ -55,25 +58,9 @@ class Folder(FileSource):
         *,
         strict: bool = False,
         follow_links: bool = False,
-        id_column: str = "id",
-        image_column: str = "image",
-        text_column: str = "text",
-        audio_column: str = "audio",
-        regions_column: str = "regions",
-        split_column: str = "split",
-        group_column: str = "group",
-        label_columns: Sequence[str] | None = None,
+        columns: Named | None = None,
     ) -> None:
-        self._asked = {
-            "id": id_column,
-            "image": image_column,
-            "text": text_column,
-            "audio": audio_column,
-            "regions": regions_column,
-            "split": split_column,
-            "group": group_column,
-        }
-        self._wanted = label_columns
+        self._named = columns or {}
         super().__init__(path, strict=strict, follow_links=follow_links)
 
     def _parts(self) -> dict[str, Part]:
@@ -82,7 +69,7 @@ class Folder(FileSource):
         if path is None:
             return {}
         file, note = path.name, self.report.note
-        self._table = read_captions(path, self._asked, self._wanted, note)
+        self._table = read_captions(path, self._named, note)
         for column in self._table.labels:
             self._take_labels(column)
         of = self._table.columns.of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import zlib
@@ -77,6 +78,7 @@ def decode_with_remarks(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> De
             _check_size(image.size, max_pixels)
             if (factor := _factor(image.size)) > 1:
                 image.draft("RGB", (image.width // factor, image.height // factor))
+            _drop_decoder(image)
             low = _keyed_low_bytes(image, stream)
             return _plain(image, _factor(image.size), low)
     except UnidentifiedImageError as error:
@@ -121,6 +123,11 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_PX) -> bytes:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
     return out.getvalue()
+
+
+def webp_source(webp: bytes) -> str:
+    """A WebP as the source of an ``<img>``, which then needs no file."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
@@ -204,6 +211,21 @@ def _factor(size: tuple[int, int]) -> int:
     while -(-size[0] // factor) * -(-size[1] // factor) > KEPT_PIXELS:
         factor += 1
     return factor
+
+
+def _drop_decoder(image: ImageFile.ImageFile) -> None:
+    """Let go of a WebP's decoder, which holds two canvases, before memory for the pixels is taken.
+
+    Pillow hands the frame over, then asks for room (``load_prepare``); the decoder is of no use any
+    more, since only the first frame is read, but would stay until the file is closed.
+    """
+    prepare = image.load_prepare
+
+    def lighter() -> None:
+        vars(image).pop("_decoder", None)
+        prepare()
+
+    vars(image)["load_prepare"] = lighter
 
 
 def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) -> Decoded:

@@ -39,7 +39,8 @@ class LabelColumn:
     is multi-class. A column of numbers with fractions, of whole numbers like counts, or of texts
     that hardly repeat is no task (:attr:`refused` says why) unless its kind is given. A missing
     value is no label; an empty list is the label "none of them". ``remarks`` says how the column
-    was read wherever it could be read otherwise.
+    was read wherever it could be read otherwise. ``order`` are all classes in their order where the
+    file says them: of two the second is the positive one.
     """
 
     column: str
@@ -47,6 +48,7 @@ class LabelColumn:
     spec: TaskSpec | None = None
     refused: str = ""
     remarks: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
     _counts: Counter[str] = field(default_factory=Counter)
     _missing: Counter[str] = field(default_factory=Counter)
     _spaced: set[str] = field(default_factory=set)
@@ -111,7 +113,7 @@ class LabelColumn:
         if not self._rows:
             self.refused = "is empty"
             return None
-        if kind is None:
+        if kind is None and not self._ordered:
             self.refused = "" if self._lists else no_classes(self._counts, self._rows, self.name)
             if self.refused:
                 return None
@@ -179,12 +181,20 @@ class LabelColumn:
         if self._lists and self._flags_only and length > 1:
             self._places = length
             return [str(place) for place in range(length)]
+        if self._ordered:
+            return [name_of(name) for name in self.order]
         names = {part for name in self._counts for part in self._parts(name)}
         if not fractions:
             names = {name for name in names if not fraction(name)}
         if not self._lists and names <= _FLAGS.keys():
             return ["0", "1"]
         return sorted(names, key=int) if all(map(whole, names)) else sorted(names)
+
+    @property
+    def _ordered(self) -> bool:
+        """Whether the file says all classes, and has no other."""
+        names = list(map(name_of, self.order))
+        return 0 < len(set(names)) == len(names) and self._counts.keys() <= set(names)
 
     def _checked(self, kind: TaskKind | None, classes: list[str]) -> TaskKind:
         if kind is None:

@@ -8,7 +8,7 @@ it lies, not the bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from backend.data.class_names import ClassNames, class_names_in, named
 from backend.data.embedded import Embedded
-from backend.data.rows import Bad
+from backend.data.rows import Bad, RowError
 from backend.errors import InputError
 
 MAX_GROUP_BYTES = 2**30
@@ -27,7 +28,6 @@ MAX_GROUP_BYTES = 2**30
 MAX_ROWS_A_BYTE, MAX_VALUES_A_BYTE = 4, 64
 """Of the file. Samples have ids of their own, so a table of them cannot be packed more tightly."""
 
-_BATCH = 256
 _BATCH = 256
 _MAX_BATCH_BYTES = 2**28
 
@@ -55,7 +55,8 @@ def parquet_rows(
 ) -> Iterator[tuple[int, dict[str, Any]] | Bad]:
     """(row from 1, values by column); ``columns`` spares the others.
 
-    A column of ``pictures`` that holds them gives :class:`Embedded` values.
+    A column of ``pictures`` that holds them gives :class:`Embedded` values, one of class numbers
+    whose names the file says (:mod:`backend.data.class_names`) the names.
     """
     file = _open(path)
     schema = file.schema_arrow
@@ -63,6 +64,7 @@ def parquet_rows(
     twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise InputError(f"the column {twice[0][:60]!r} is there twice", where=path.name)
+    labels = {c: own for c, own in class_names_in(schema).items() if c in names}
     inside = {name for name in names if name in pictures and _holds(schema.field(name).type)}
     plain = [name for name in names if name not in inside]
     _check_sizes(file, path, plain)
@@ -82,7 +84,7 @@ def parquet_rows(
                     said = (row.pop(name, None) or {}).get("path")
                     row[name] = Embedded(path, name, number, said if isinstance(said, str) else "")
                 number += 1
-                yield number, row
+                yield _with_names(number, row, labels)
     except (OSError, ValueError, pa.ArrowException) as error:
         if isinstance(error, InputError):
             raise
@@ -90,6 +92,20 @@ def parquet_rows(
         raise InputError(problem, where=path.name) from error
     if not number:
         yield Bad(0, "empty file")
+
+
+def _with_names(
+    number: int, row: dict[str, Any], labels: Mapping[str, ClassNames]
+) -> tuple[int, dict[str, Any]] | Bad:
+    try:
+        return number, row | {c: named(row[c], own, c) for c, own in labels.items()}
+    except RowError as error:
+        return Bad(number, error.reason)
+
+
+def parquet_class_names(path: Path) -> dict[str, ClassNames]:
+    """The names of classes by column, where the file says them. Raises InputError."""
+    return class_names_in(_open(path).schema_arrow)
 
 
 def _open(path: Path, packed: list[str] | None = None) -> parquet.ParquetFile:

@@ -58,6 +58,15 @@ def columns_of(path: Path) -> tuple[str, ...] | None:
     return tuple(name for name in _header(csv_rows(path), path) if name) if kind == "csv" else None
 
 
+def class_names(path: Path) -> dict[str, tuple[str, ...]]:
+    """The names of classes by column, in their order, where a Parquet file says them."""
+    if _kind(path) != "parquet":
+        return {}
+    from backend.data.parquetfile import parquet_class_names
+
+    return parquet_class_names(path)
+
+
 def _kind(path: Path) -> Kind:
     """The kind of a table, by its name's ending; one that is Parquet in truth is that."""
     name = path.name.lower().removesuffix(".gz")

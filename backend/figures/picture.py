@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.data.images import webp_source
 from backend.figures.marks import Marks, outlined
 from backend.figures.parts import Parts
 from backend.figures.theme import boxes_shape, escape, layout, rgba
@@ -52,7 +52,7 @@ def picture_figure(
     """
     width, tall = size
     image = {
-        "source": f"data:image/webp;base64,{base64.b64encode(webp).decode()}",
+        "source": webp_source(webp),
         "xref": "x",
         "yref": "y",
         "x": 0,

@@ -366,7 +366,7 @@ def _key(kind: Kind, name: str) -> str:
 
 def _checkpoints(folders: Sequence[Path]) -> Iterator[_Directory]:
     """Every checkpoint in the operator's directories, called by its way from there."""
-    from backend.models.loading import checkpoints_below
+    from backend.models.at_hand import checkpoints_below
 
     labels: set[str] = set()
     for root in folders:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from PIL import Image
 
-from backend.data.images import DecodeError, decode_with_remarks, strips, upright
+from backend.data.images import Decoded, DecodeError, decode_with_remarks, strips, upright
 from backend.errors import InputError
 from backend.inference.containers import BrokenFileError, Contents, contents
 from backend.inference.values import Caption, Picture
@@ -66,7 +66,7 @@ def read_picture(data: bytes) -> Picture:
     except DecodeError:
         raise _damaged() from None
     image = upright(decoded.image, inside.orientation)
-    return Picture(image, pixel_digest(image), tuple(_notes(inside, decoded.transparent)))
+    return Picture(image, pixel_digest(image), tuple(_notes(inside, decoded)))
 
 
 def read_caption(text: str) -> Caption:
@@ -130,11 +130,15 @@ def _check_size(inside: Contents) -> None:
         )
 
 
-def _notes(inside: Contents, transparent: bool) -> list[str]:
+def _notes(inside: Contents, decoded: Decoded) -> list[str]:
+    # Made smaller by a whole number: the other sides are the file's own, turned or not.
+    smaller = max(decoded.image.size) < max(inside.width, inside.height)
+    sides = f"{decoded.image.width:,} x {decoded.image.height:,}"
     notes = {
+        f"made smaller, from {inside.width:,} x {inside.height:,} to {sides} pixels": smaller,
         f"the first of {inside.frames:,} frames": inside.frames > 1,
         "turned upright as its EXIF says": inside.orientation > 1,
-        TRANSPARENT: transparent,
+        TRANSPARENT: decoded.transparent,
         "8 of its 16 bits a channel": inside.bits == 16,
         "CMYK as RGB, without a colour profile": inside.channels == 4,
     }

@@ -56,7 +56,9 @@ def read_interventions(path: Path) -> Interventions:
         frame = table.to_pandas()[list(COLUMNS)].astype({"seed": "Int64"})
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise InputError("is not a table of interventions", where=str(path)) from error
-    return Interventions(frame, tuple(about.pop("problems", ())), about)
+    # Until November 2026 facts and failures were one list.
+    facts = about.pop("facts", about.pop("problems", ()))
+    return Interventions(frame, tuple(facts), tuple(about.pop("failures", ())), about)
 
 
 def values_of(made: Interventions, claim: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,5 +80,6 @@ def _provenance(made: Interventions) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"fusionscope": __version__, **libraries},
         **made.about,
-        "problems": list(made.problems),
+        "facts": list(made.facts),
+        "failures": list(made.failures),
     }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +14,7 @@ from backend.data.images import image_digest
 from backend.errors import InputError
 from backend.interventions.partners import Draw, draw
 from backend.measures.suite.parts import content_key
-from backend.types import Pooling
+from backend.types import Pooling, TaskSpec
 
 VERSION = 1
 """Raised whenever the same models and samples would give other rows; part of every key."""
@@ -46,6 +46,8 @@ class Question:
     options: Options
     groups: tuple[Hashable, ...] | None
     params: dict[str, Any]
+    tasks: Mapping[str, TaskSpec]
+    """As what the labels were read."""
 
     @classmethod
     def of(cls, source: PairSource, options: Options) -> Question:
@@ -74,7 +76,25 @@ class Question:
             "shuffle_seed": options.shuffle_seed,
         }
         names = together.names
-        return cls(source, pairs, options, None if names is None else tuple(names), params)
+        groups = None if names is None else tuple(names)
+        return cls(source, pairs, options, groups, params, dict(source.tasks))
+
+    def read_as(self, tasks: Iterable[TaskSpec]) -> Question:
+        """The same samples with labels as a model's tasks were read (:meth:`PairSource.read_as`).
+
+        A sample that has no label so is one without labels.
+        """
+        self.source.read_as(tasks)
+        if self.source.tasks == self.tasks:
+            return self
+        labels = {r.sample_id: r.labels for r in self.source.records(self.options.split)}
+        pairs = tuple(
+            replace(p, record=replace(p.record, labels=labels.get(p.record.sample_id, {})))
+            for p in self.pairs
+        )
+        told = fingerprint_of([pair.record for pair in pairs], self.source.tasks)
+        params = self.params | {"fingerprint": told}
+        return replace(self, pairs=pairs, params=params, tasks=dict(self.source.tasks))
 
     @property
     def key(self) -> str:

@@ -41,14 +41,16 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Interventions:
-    """``table`` has the columns :data:`COLUMNS`; ``problems`` say what was left out, and why.
+    """``table`` has the columns :data:`COLUMNS`.
 
-    ``about`` says what it was made from: data, samples, seed of the shuffling, versions, models
-    with their digests.
+    ``facts`` say what there was not to ask (a model without fusion, a run on other data, a state of
+    weights that is not known); ``failures`` what could not be asked or kept. ``about`` says what it
+    was made from: data, samples, seed of the shuffling, versions, models with their digests.
     """
 
     table: pd.DataFrame
-    problems: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
 
 
@@ -61,14 +63,16 @@ def intervene(
     """Every subject under (weights) x (partners) on the same samples of ``source``.
 
     What a run of a store was asked before is read, and what it is asked now is added to it. What
-    one model cannot be asked is a problem in one line, and the others go on. InputError where the
+    one model cannot be asked is a fact or a failure in one line, and the others go on. Labels are
+    read as each model's tasks were. InputError where the
     data gives too few samples, and where no model at all could be asked.
     """
     options = options or Options()
     question = Question.of(source, options)
     device = choose_device(options.device)
     tables: list[pd.DataFrame] = []
-    problems: list[str] = []
+    facts: list[str] = []
+    failures: list[str] = []
     models: dict[str, _Model] = {}
     for at, subject in enumerate(subjects):
         progress.advance(at, len(subjects), subject.name)
@@ -77,7 +81,9 @@ def intervene(
             if run is not None and options.seeds and run.manifest.seed not in options.seeds:
                 continue
             if run is not None and run.manifest.dataset.name != source.name:
-                raise InputError(f"is a run on {run.manifest.dataset.name}, not on {source.name}")
+                raise _NothingToAsk(f"is a run on {run.manifest.dataset.name}, not {source.name}")
+            if run is not None:
+                question = question.read_as(run.manifest.tasks)
             kept = run is not None and question.key in run.keys(kinds.INTERVENTIONS)
             adapter = None if kept else subject.open()
             model = _model(adapter, run)
@@ -85,17 +91,19 @@ def intervene(
                 continue
             same = [name for name, one in models.items() if one.digest == model.digest]
             if same and model.digest:
-                raise InputError(f"is the same model as {same[0]}")
+                raise _NothingToAsk(f"is the same model as {same[0]}")
             if adapter is not None:
-                check_partners(adapter)
+                _check_partners(adapter)
+                question = question.read_as(adapter.tasks)
                 rows, lacking = rows_of(adapter.to(device), question)
-                problems += [_line(subject.name, error) for error in lacking]
+                facts += [_line(subject.name, error) for error in lacking]
                 if run is not None:
-                    problems += _kept(run, question, rows, subject.name)
+                    failures += _kept(run, question, rows, subject.name)
             elif run is not None:
                 rows = to_pandas(run.table(kinds.INTERVENTIONS, [question.key]))
         except InputError as error:
-            problems.append(_line(subject.name, error))
+            of = facts if isinstance(error, _NothingToAsk) else failures
+            of.append(_line(subject.name, error))
             continue
         models[subject.name] = model
         known = {"run_id": subject.name, "key": question.key, "dataset": source.name}
@@ -104,13 +112,15 @@ def intervene(
         tables.append(rows[list(COLUMNS)])
     progress.advance(len(subjects), len(subjects), "")
     if not tables:
+        why = [*failures, *facts][:1]
         raise InputError(
-            "no model could be asked" + (f": {problems[0]}" if problems else ""),
+            ": ".join(["no model could be asked", *why]),
             hint="It takes models with fusion whose checkpoints are there.",
         )
     about = {"data": source.name, **question.params}
     about["models"] = {name: asdict(one) for name, one in models.items()}
-    return Interventions(pd.concat(tables, ignore_index=True), tuple(problems), about)
+    table = pd.concat(tables, ignore_index=True)
+    return Interventions(table, tuple(facts), tuple(failures), about)
 
 
 def rows_of(adapter: Adapter, question: Question) -> tuple[pd.DataFrame, list[InputError]]:
@@ -156,7 +166,7 @@ def add_interventions(run: TableHolder, adapter: Adapter, source: PairSource) ->
     """
     if not any(spec.fusion_layers for spec in adapter.streams):
         return
-    question = Question.of(source, Options())
+    question = Question.of(source, Options()).read_as(adapter.tasks)
     if question.key in run.keys(kinds.INTERVENTIONS):
         return
     check_partners(adapter)
@@ -198,6 +208,17 @@ def subjects_of(paths: Sequence[Path], folders: Sequence[Path] = ()) -> Iterator
             lost = InputError(offer.problem, hint="Give the directory that holds it as `models`.")
             opened = partial(catalogue.open, offer.key)
             yield Subject(run_id, partial(_fail, lost) if offer.problem else opened, run)
+
+
+class _NothingToAsk(InputError):  # noqa: N818 -- nothing is wrong
+    """A model that is none of those that can be asked."""
+
+
+def _check_partners(adapter: Adapter) -> None:
+    try:
+        check_partners(adapter)
+    except InputError as error:
+        raise _NothingToAsk(error.problem, hint=error.hint) from error
 
 
 def _fail(error: InputError) -> Adapter:

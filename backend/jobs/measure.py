@@ -25,6 +25,7 @@ from backend.jobs.sources import (
     VectorSource,
     in_run,
     missing_poolings,
+    read_poolings,
     source_poolings,
     stream_vectors,
 )
@@ -35,6 +36,7 @@ from backend.measures.suite.layers import Layers
 from backend.measures.suite.pairs import shared_spaces
 from backend.measures.suite.parts import Part, measure_key, part_of, parts_of
 from backend.measures.suite.rows import Row, tidy_frame
+from backend.pooling import by_stream, of_stream
 from backend.progress import SILENT, Progress
 from backend.store import Run, Store, kinds
 from backend.store.kinds import Kind
@@ -48,7 +50,7 @@ class Task:
     run_id: str
     preset: str
     part: str
-    pooling: Pooling
+    pooling: str
     weight: int
 
     @property
@@ -65,7 +67,7 @@ def measure_store(
     run_ids: Sequence[str] | None = None,
     *,
     preset: str = "default",
-    poolings: Sequence[Pooling] | None = None,
+    poolings: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> list[Task]:
@@ -85,10 +87,10 @@ def missing_in_store(
     run_ids: Sequence[str] | None = None,
     *,
     preset: str = "default",
-    poolings: Sequence[Pooling] | None = None,
+    poolings: Sequence[str] | None = None,
 ) -> list[Task]:
     """What the runs (default: all) lack of a preset, run by run."""
-    check_preset(preset)
+    checked_poolings(preset, poolings)
     runs = [store.run(run_id) for run_id in run_ids or store.run_ids()]
     return [task for run in runs for task in missing_tasks(run, preset=preset, poolings=poolings)]
 
@@ -146,18 +148,20 @@ def perform_all(
 
 
 def missing_tasks(
-    run: Run, *, preset: str = "default", poolings: Sequence[Pooling] | None = None
+    run: Run, *, preset: str = "default", poolings: Sequence[str] | None = None
 ) -> list[Task]:
     """What a run lacks of a preset.
 
-    A pooling without vectors is skipped with a warning that names the capture command. Where
-    nothing but fitted probes is missing it lacks nothing: a run of an older version that keeps no
-    vectors is whole without them.
+    Poolings of two streams (:mod:`backend.pooling`) are measured where they are asked for. A
+    pooling without vectors is skipped with a warning that names the capture command. Where nothing
+    but fitted probes is missing it lacks nothing: a run of an older version that keeps no vectors
+    is whole without them.
     """
-    check_preset(preset)
+    wanted = checked_poolings(preset, poolings)
     present = {kind: run.keys(kind) for kind in (kinds.MEASURES, kinds.DRIVERS, kinds.PROBES)}
     captured = {pooling for _, pooling in run.captured()}
-    parts = [(part, p) for p in POOLINGS for part in parts_of(preset) if p in part.poolings]
+    every = dict.fromkeys((*POOLINGS, *(wanted or ())))
+    parts = [(part, p) for p in every for part in parts_of(preset) if part.measures_of(p)]
     lacking = {}
     for part, pooling in parts:
         key = measure_key(preset, part.name, pooling)
@@ -166,15 +170,15 @@ def missing_tasks(
             lacking[part.name, pooling] = part
     if any(part.labelled for part in lacking.values()) and not run.labels():
         lacking = {at: part for at, part in lacking.items() if not part.labelled}
-    wanted = missing_poolings(
+    measured = missing_poolings(
         run,
-        poolings,
+        wanted,
         lambda pooling: any(pooling == wanting for _, wanting in lacking),
     )
     return [
         Task(run.run_id, preset, name, pooling, part.weight)
         for (name, pooling), part in lacking.items()
-        if pooling in wanted
+        if pooling in measured
     ]
 
 
@@ -205,7 +209,7 @@ def _kinds_of(part: Part) -> tuple[Kind, ...]:
 
 
 @lru_cache(maxsize=1)
-def _cached_layers(store: str, run_id: str, manifest: str, pooling: Pooling) -> Layers:
+def _cached_layers(store: str, run_id: str, manifest: str, pooling: str) -> Layers:
     """The vectors of the run that was measured last: tasks come run by run, pooling by pooling.
 
     ``manifest`` tells a run from another one that replaced it.
@@ -229,7 +233,7 @@ def measure_source(
     for pooling in source_poolings(source, poolings):
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
-            if pooling in part.poolings:
+            if part.measures_of(pooling):
                 keys.append(_add(source, part, layers, keep_probes=keep_probes))
     return keys
 
@@ -242,7 +246,7 @@ def measure_frames(
     for pooling in source_poolings(source, poolings):
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
-            if pooling in part.poolings:
+            if part.measures_of(pooling):
                 rows = tidy_frame(compute(part, layers).rows)
                 yield measure_key(preset, part.name, pooling), rows
 
@@ -257,13 +261,30 @@ def check_preset(preset: str) -> None:
         )
 
 
-def layers_of(source: VectorSource, pooling: Pooling) -> Layers:
-    """Everything captured under one pooling, read once for all parts."""
+def checked_poolings(preset: str, wanted: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The poolings as the store writes them, None for all; InputError for any that is not in a
+    preset that there is.
+    """
+    check_preset(preset)
+    read = read_poolings(wanted)
+    for pooling in read or ():
+        if by_stream(pooling) and not any(part.measures_of(pooling) for part in parts_of(preset)):
+            raise InputError(
+                f"the preset {preset} has no pooling of two streams",
+                field="pooling",
+                hint="The preset default has.",
+            )
+    return read
+
+
+def layers_of(source: VectorSource, pooling: str) -> Layers:
+    """Everything captured under one pooling, or one of two streams, read once for all parts."""
     return Layers(
         {
             ref: vectors
             for spec in source.streams
-            for ref, vectors in stream_vectors(source, spec.name, pooling).items()
+            if (own := of_stream(pooling, spec.name))
+            for ref, vectors in stream_vectors(source, spec.name, own).items()
         },
         pooling,
         {spec.name: spec.modality for spec in source.streams},
@@ -303,7 +324,7 @@ def _stored_probes(rows: Iterable[Row]) -> pd.DataFrame:
     return frame
 
 
-def _named(driving: pd.DataFrame, source: VectorSource, pooling: Pooling) -> pd.DataFrame:
+def _named(driving: pd.DataFrame, source: VectorSource, pooling: str) -> pd.DataFrame:
     """Driving samples by id, as the store keeps them."""
     ids = source.sample_ids()
     return driving.assign(

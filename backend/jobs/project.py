@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import pandas as pd
 from backend.errors import InputError
 from backend.jobs.sources import (
     Sink,
+    check_poolings,
     in_run,
     missing_poolings,
     source_poolings,
@@ -72,16 +74,15 @@ def project_run(
     pooling, and for vectors that cannot be projected (naming run, stream and layer).
     """
     checked = checked_method(method)
+    check_poolings(poolings)
     present = {kind: run.keys(kind) for kind in _KINDS}
 
-    def lacking(pooling: Pooling) -> dict[Kind, str]:
+    def lacking(pooling: str) -> dict[Kind, str]:
         wanted = _keys(checked, pooling, seed)
         return {kind: key for kind, key in wanted.items() if key not in present[kind]}
 
-    todo = {
-        pooling: lacking(pooling)
-        for pooling in missing_poolings(run, poolings, lambda pooling: bool(lacking(pooling)))
-    }
+    measured = missing_poolings(run, poolings, lambda pooling: bool(lacking(pooling)))
+    todo = {pooling: lacking(pooling) for pooling in cast("list[Pooling]", measured)}
 
     def stored(stream: str, pooling: Pooling) -> Maps:
         key = projection_key(checked, pooling, seed)
@@ -125,7 +126,7 @@ def neighbours_key(pooling: str) -> str:
     return content_key("nearest", pooling, {"version": VERSION, "k": NEIGHBOURS})
 
 
-def _keys(method: Method, pooling: Pooling, seed: int) -> dict[Kind, str]:
+def _keys(method: Method, pooling: str, seed: int) -> dict[Kind, str]:
     """{kind: key} of what is made for a pooling; a projection by PCA has no seed to change."""
     key = projection_key(method, pooling, seed)
     keys = {kinds.PROJECTIONS: key, kinds.NEIGHBOURS: neighbours_key(pooling)}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import pandas as pd
 
 from backend.errors import InputError
+from backend.pooling import by_stream, read_pooling
 from backend.store import Run
 from backend.store.kinds import Kind
 from backend.types import POOLINGS, LayerRef, Pooling, StreamSpec, TaskSpec
@@ -93,6 +94,20 @@ def check_poolings(wanted: Sequence[str] | None) -> None:
         )
 
 
+def read_poolings(wanted: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Poolings of measures, also of two streams, each once and as the store writes it.
+
+    None for None. InputError for one that does not exist.
+    """
+    if wanted is None:
+        return None
+    try:
+        return tuple(dict.fromkeys(map(read_pooling, wanted)))
+    except ValueError as error:
+        hint = f"Use one or more of {', '.join(POOLINGS)}, or two streams: 'vision=cls;text=mean'."
+        raise InputError(f"unknown pooling: {error}", field="pooling", hint=hint) from error
+
+
 def stream_vectors(
     source: VectorSource, stream: str, pooling: Pooling
 ) -> dict[LayerRef, np.ndarray]:
@@ -101,34 +116,48 @@ def stream_vectors(
 
 
 def missing_poolings(
-    run: Run, wanted: Sequence[Pooling] | None, lacks: Callable[[Pooling], bool]
-) -> list[Pooling]:
+    run: Run, wanted: Sequence[str] | None, lacks: Callable[[str], bool]
+) -> list[str]:
     """The poolings, of those wanted or all, whose results the run lacks and whose vectors it has.
 
     Where the vectors are missing a warning says so and names the command that would make them.
+    InputError for a pooling of two streams that the run does not have.
     """
-    check_poolings(wanted)
     possible = dict.fromkeys(pooling for _, pooling in run.manifest.captures)
     asked = wanted or [pooling for pooling in run.manifest.poolings if pooling in possible]
-    lacking = [pooling for pooling in asked if lacks(pooling)]
-    captured = {pooling for _, pooling in run.captured()}
-    for pooling in lacking:
-        if pooling not in captured:
-            try:
-                require_vectors(run, pooling)
-            except InputError as error:
-                log.warning("skipped %s vectors of run %s: %s", pooling, run.run_id, error)
-    return [pooling for pooling in lacking if pooling in captured]
+    held = []
+    for pooling in filter(lacks, asked):
+        _require_streams(run, pooling)
+        try:
+            require_vectors(run, pooling)
+            held.append(pooling)
+        except InputError as error:
+            log.warning("skipped %s vectors of run %s: %s", pooling, run.run_id, error)
+    return held
 
 
-def require_vectors(run: Run, pooling: Pooling) -> None:
+def require_vectors(run: Run, pooling: str) -> None:
     """InputError, with what to do about it, where a run has no vectors of a pooling at all."""
-    captured = {own for _, own in run.captured()}
-    if pooling in captured:
+    captured = {(ref.stream, own) for ref, own in run.captured()}
+    for stream, own in by_stream(pooling).items():
+        if (stream, own) not in captured:
+            run.vectors(stream, 0, own)  # raises: the run knows the command best
+    if by_stream(pooling) or pooling in {own for _, own in captured}:
         return
     first = LayerRef(run.streams[0].name, 0)
     ref = next((ref for ref, own in run.manifest.captures if own == pooling), first)
-    run.vectors(ref.stream, ref, pooling)  # raises: the run knows the command best
+    run.vectors(ref.stream, ref, cast("Pooling", pooling))  # raises, likewise
+
+
+def _require_streams(run: Run, pooling: str) -> None:
+    there = [spec.name for spec in run.streams]
+    absent = [stream for stream in by_stream(pooling) if stream not in there]
+    if absent:
+        raise InputError(
+            f"run {run.run_id} has no stream {absent[0]!r}",
+            field="pooling",
+            hint=f"It has {', '.join(there)}.",
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.errors import InputError
 from backend.models.configs import check_config, read_config, without_execution
-from backend.models.hub import cached_models, closed_hub, fetch_weights, find_model
+from backend.models.hub import closed_hub, fetch_weights, find_model
 from backend.models.tokenizer_files import (
     PROCESSOR_FILES,
     TOKENIZER_FILES,
@@ -257,14 +257,14 @@ def open_checkpoint(
         )
         if accept is not None:
             accept(checkpoint.model_type)
-        return _checked(checkpoint)
+        return checked(checkpoint)
     model = find_model(name, revision)
     config = read_config(model.folder, name)
     checkpoint = Checkpoint(name, model.folder, config, model.revision, allow_partial_weights)
     if accept is not None:
         accept(checkpoint.model_type)
     fetch_weights(model)
-    return _checked(checkpoint)
+    return checked(checkpoint)
 
 
 def checkpoint_digest(folder: Path) -> str:
@@ -329,57 +329,11 @@ def _require_file(folder: Path, names: Sequence[str], what: str, where: str) -> 
         )
 
 
-@dataclass(frozen=True)
-class AtHand:
-    """A checkpoint that lies here: what to give as MODEL, or why it cannot be opened."""
+def checked(checkpoint: Checkpoint) -> Checkpoint:
+    """The same, once its files are whole and its configuration is of a size with them.
 
-    name: str
-    folder: Path
-    model_type: str
-    revision: str = ""
-    problem: str = ""
-
-
-def checkpoints_below(folders: Sequence[Path]) -> list[AtHand]:
-    """Checkpoints in ``folders``: themselves, or up to two levels below. Headers are read."""
-    return [
-        _at_hand(Checkpoint(str(path), path, {}))
-        for folder in folders
-        for path in _with_config(folder)
-    ]
-
-
-def cached_checkpoints() -> list[AtHand]:
-    """Whole snapshots in the hub's cache. Headers are read."""
-    cached = [
-        _at_hand(Checkpoint(model.name, model.folder, {}, model.revision))
-        for model in cached_models()
-        if (model.folder / CONFIG).is_file()
-    ]
-    return [found for found in cached if not found.problem]
-
-
-def _with_config(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such directory", field="models")
-    for pattern in (CONFIG, f"*/{CONFIG}", f"*/*/{CONFIG}"):
-        yield from (path.parent for path in sorted(folder.glob(pattern)))
-
-
-def _at_hand(unread: Checkpoint) -> AtHand:
-    named = (unread.name, unread.folder)
-    model_type = ""
-    try:
-        config = read_config(unread.folder, unread.name)
-        model_type = str(config["model_type"])
-        _checked(Checkpoint(*named, config))
-    except InputError as error:
-        return AtHand(*named, model_type, unread.revision, error.problem)
-    return AtHand(*named, model_type, unread.revision)
-
-
-def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    """The same, once its files are whole and its configuration is of a size with them."""
+    InputError where they are not.
+    """
     check_config(checkpoint.config, len(checkpoint.tensors), checkpoint.where)
     return checkpoint
 

@@ -98,13 +98,21 @@ class Picked:
         return f"{self.scale.label}{estimator} of {self.pooling} vectors"
 
 
-def pick(asked: Asked, groups: tuple[RunGroup, ...], streams: Sequence[str]) -> Picked | Missing:
-    """The measure that the view asks for, else the first one that the runs hold."""
+def pick(
+    asked: Asked,
+    groups: tuple[RunGroup, ...],
+    streams: Sequence[str],
+    pair: Pair | None = None,
+) -> Picked | Missing:
+    """The measure that the view asks for, else the first one that the runs hold.
+
+    What is about one ``pair`` alone may be of a pooling of these two.
+    """
     choice = choices.measure_of(asked.state, asked.held(groups))
     table = questions.measures(asked.store, groups, (choice.measure,), choice.preset).answer()
-    if table.frame.empty:
+    available = [] if table.frame.empty else choices.poolings_in(table.frame, pair)
+    if not available:
         return asked.missing("measures", "measure")
-    available = choices.poolings_in(table.frame)
     pooling = choices.pooling_of(asked.state, available, groups, streams)
     rows = table.frame[table.frame["pooling"].eq(pooling)]
     estimator = choices.estimator_of(asked.state, choices.estimators_in(rows))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from backend.errors import InputError
+from backend.measures.suite.parts import pooling_of
+from backend.pooling import by_stream
 from backend.progress import SILENT, Progress
 from backend.report.asked import Asked
 from backend.report.asked import Section as Builder
@@ -23,6 +25,7 @@ from backend.report.sections.study import study
 from backend.report.sections.training import training
 from backend.report.sections.transitions import transitions
 from backend.store.files import published
+from backend.store.kinds import MEASURES
 from backend.views import choices, questions
 from backend.views.groups import counted_groups
 from backend.views.provenance import ViewRecord, provenance, settled, view_record
@@ -157,7 +160,10 @@ def _check(asked: Asked) -> None:
             field="measure",
             hint=f"They hold {listed(preset)}" if preset else "They hold no measures",
         )
-    poolings = {name for g in asked.groups for run in g.runs for name in run.entry.poolings}
+    runs = [run for group in asked.groups for run in group.runs]
+    poolings = {name for run in runs for name in run.entry.poolings}
+    keys = [k for run in runs for k in questions.keys_of(asked.store, MEASURES, run.run_id)]
+    poolings |= {name for name in map(pooling_of, keys) if name and by_stream(name)}
     if state.pooling is not None and state.pooling not in poolings:
         raise InputError(
             f"no chosen run has {state.pooling} vectors",

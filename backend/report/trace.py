@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
+from backend.data.images import webp_source
 from backend.report.document import (
     Document,
     Figure,
@@ -160,7 +160,7 @@ def _pairs(pairs: Sequence[GivenPair], panels: Sequence[Panel]) -> list[Item]:
 
 
 def _picture(pair: GivenPair) -> Html:
-    source = f"data:image/webp;base64,{base64.b64encode(pair.webp).decode()}"
+    source = webp_source(pair.webp)
     name = " ".join(filter(None, ("The picture that was traced", pair.name)))
     return tag(
         "figure",

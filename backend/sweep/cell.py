@@ -90,6 +90,7 @@ class Cell:
     measured: MeasureOptions
     cache: CacheOptions
     keep_checkpoint: bool
+    follow_links: bool = False
     observer: Observer | None = None
 
     @property
@@ -115,6 +116,8 @@ class Cell:
             parts["pretraining"] = self.pretraining.name
         if self.intervene:
             parts["intervene"] = True
+        if self.follow_links:
+            parts["follow_links"] = True
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -243,7 +246,7 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
 
     plan = replace(cell.plan, device=device)
     if cell.pretraining:
-        start = _pretrain(cell.pretraining, cell.work / "pretrained", device, progress)
+        start = _pretrain(cell, cell.pretraining, device, progress)
         plan = starting_from(plan, os.path.relpath(start))
     measured = cell.measured
     observers: list[Observer] = [cell.observer] if cell.observer else []
@@ -251,7 +254,7 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
         observers.insert(0, TrainingMeasures(measured.measure_every, measured.measure_samples))
     checkpoint = train_seed(
         plan,
-        open_source(plan.data),
+        open_source(plan.data, follow_links=cell.follow_links),
         cell.seed,
         cell.folder,
         _begin("train", progress),
@@ -263,21 +266,21 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
     return checkpoint
 
 
-def _pretrain(wanted: Pretraining, folder: Path, device: str, progress: Progress) -> Path:
-    """The checkpoint of a pretraining; waits where another cell is making it."""
+def _pretrain(cell: Cell, wanted: Pretraining, device: str, progress: Progress) -> Path:
+    """The checkpoint of a cell's pretraining; waits where another cell is making it."""
     from backend.data.registry import open_source
     from backend.train.pretrain import finished_pretraining, pretrain_seed
 
-    pretraining = _begin("pretrain", progress)
+    pretraining, folder = _begin("pretrain", progress), cell.work / "pretrained"
+    name = wanted.name + ("-links" if cell.follow_links else "")
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(wanted.plan, device=device)
-    with FileLock(folder / f"{wanted.name}.lock"):
-        checkpoint = finished_pretraining(wanted.plan, wanted.seed, folder / wanted.name)
+    with FileLock(folder / f"{name}.lock"):
+        checkpoint = finished_pretraining(wanted.plan, wanted.seed, folder / name)
         if checkpoint:
             return checkpoint  # the pairs need not be there any more
-        return pretrain_seed(
-            plan, open_source(plan.data), wanted.seed, folder / wanted.name, pretraining
-        )
+        source = open_source(plan.data, follow_links=cell.follow_links)
+        return pretrain_seed(plan, source, wanted.seed, folder / name, pretraining)
 
 
 def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:
@@ -288,6 +291,7 @@ def _request(cell: Cell, checkpoint: Path, device: str) -> CaptureRequest:
         data=cell.plan.data,
         store=str(cell.store),
         run_id=cell.run_id,
+        follow_links=cell.follow_links,
         options=replace(cell.capture, device=device),
     )
 

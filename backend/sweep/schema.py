@@ -21,14 +21,15 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from backend.capture.options import CaptureOptions
-from backend.settings import Setting, default_of, settings_of
+from backend.data.registry import parse
+from backend.settings import LARGEST_SEED, Setting, default_of, settings_of
 from backend.train.options import CacheOptions, MeasureOptions
 from backend.train.recipe import FROM_CHECKPOINT, PretrainPlan, TrainPlan
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Seed = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 
 
 class _Strict(BaseModel):
@@ -118,9 +119,9 @@ class Dataset(_Strict):
     @property
     def label(self) -> str:
         """``memes`` of ``hateful_memes:DATA/memes``; the layout's name where there is no path."""
-        layout, _, rest = self.data.partition(":")
-        folder = "" if layout == "macros" else Path(rest).name
-        return self.name or re.sub(r"[^A-Za-z0-9._-]+", "_", folder).lstrip(".") or layout
+        said = parse(self.data)
+        folder = "" if said.layout == "macros" else Path(said.path).name
+        return self.name or re.sub(r"[^A-Za-z0-9._-]+", "_", folder).lstrip(".") or said.layout
 
 
 class SearchKeys(_Strict):

@@ -40,7 +40,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from backend.capture.options import CaptureOptions
-from backend.data.registry import LAYOUTS, open_source
+from backend.data.registry import open_source, parse
 from backend.errors import InputError
 from backend.jobs.measure import check_preset
 from backend.jobs.training_measures import TrainingMeasures
@@ -146,7 +146,7 @@ def _check_names(study: Study, where: Where) -> None:
     """InputError for unknown layouts, presets and methods, and for names that occur twice."""
     labels: set[str] = set()
     for at, dataset in enumerate(study.datasets):
-        _check_layout(dataset.data, where(("datasets", at, "data")))
+        with_line(partial(parse, dataset.data), where(("datasets", at, "data")))
         if dataset.label in labels:
             raise InputError(
                 f"two datasets are called {dataset.label!r}",
@@ -155,7 +155,7 @@ def _check_names(study: Study, where: Where) -> None:
             )
         labels.add(dataset.label)
     if study.pretrain:
-        _check_layout(study.pretrain.data, where(("pretrain", "data")))
+        with_line(partial(parse, study.pretrain.data), where(("pretrain", "data")))
     for at, preset in enumerate(study.measure):
         with_line(partial(check_preset, preset), where(("measure", at)))
     for at, method in enumerate(study.project):
@@ -186,13 +186,6 @@ def _check_folders(study: Study, where: Where) -> None:
         raise InputError(
             "lies in the store", where=where(("work",)), hint="Choose a folder beside it."
         )
-
-
-def _check_layout(data: str, where: str) -> None:
-    layout = data.partition(":")[0].strip()
-    if layout not in LAYOUTS:
-        hint = f"The layouts are {', '.join(LAYOUTS)}."
-        raise InputError(f"unknown layout {layout!r}", where=where, hint=hint)
 
 
 def with_line(check: Callable[[], T], where: str) -> T:
@@ -305,8 +298,8 @@ def _check_data(
     One that cannot be opened is not asked: its cells say so, and those of the others are made.
     """
     dataset, line = study.datasets[at], where(("datasets", at, "data"))
-    layout, _, rest = dataset.data.partition(":")
-    if not rest.strip() or layout.strip() == "macros":
+    said = parse(dataset.data)
+    if not said.path.strip() or said.layout == "macros":
         source = with_line(partial(open_source, dataset.data), line)
     else:
         try:

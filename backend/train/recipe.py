@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from backend.errors import InputError
 from backend.models.dual_stream import OBJECTIVES
 from backend.settings import check_settings, default_of, setting, settings_of
+from backend.words import DATA_SPEC
 
 FRESH_RATE, PRETRAINED_RATE = 1e-3, 4e-5
 
@@ -36,7 +37,7 @@ class Recipe:
 
     COMMAND: ClassVar[str]
 
-    data: str = setting(MISSING, "LAYOUT:PATH, or macros for the generated set.")
+    data: str = setting(MISSING, DATA_SPEC)
     placement: str = setting(
         MISSING, "none, full, early, middle, late, ... or 'text=7,8;vision=4,6'."
     )

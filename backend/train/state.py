@@ -54,6 +54,7 @@ def save(
         "digest": digest,
         "progress": vars(progress),
         "trainable": _trainable(model),
+        "parameters": _in_groups(model, optimizer),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
         "scale": compute.state_dict(),
@@ -76,7 +77,11 @@ def load(
     schedule: LRScheduler,
     compute: Compute,
 ) -> TrainingState:
-    """Restore the last finished epoch; a fresh start if there is none or it is of another plan."""
+    """Restore the last finished epoch; a fresh start if there is none or it is of another plan.
+
+    So it is where the optimizer's parameters have other names or another order now: its state goes
+    by their place.
+    """
     path = folder / _FILE
     if not path.is_file():
         return TrainingState.fresh()
@@ -84,6 +89,13 @@ def load(
     if content["digest"] != digest:
         log.warning(
             "the unfinished training in %s had other options or data: starting afresh", folder
+        )
+        return TrainingState.fresh()
+    if content.get("parameters") != _in_groups(model, optimizer):
+        log.warning(
+            "the unfinished training in %s is of another version of the program, which had other "
+            "parameters: starting afresh",
+            folder,
         )
         return TrainingState.fresh()
     model.load_state_dict(content["trainable"], strict=False)
@@ -99,6 +111,12 @@ def load(
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """A copy on the CPU of the weights that training changes."""
     return {name: value.detach().cpu().clone() for name, value in _trainable(model).items()}
+
+
+def _in_groups(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:
+    """The names of the parameters in each of the optimizer's groups, in its order."""
+    names = {id(value): name for name, value in model.named_parameters()}
+    return [[names[id(value)] for value in group["params"]] for group in optimizer.param_groups]
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

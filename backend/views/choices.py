@@ -9,6 +9,7 @@ import pandas as pd
 
 from backend.measures.registry import MEASURES, PRESETS, two_layers
 from backend.pairing import Pair, default_pair, stream_pairs
+from backend.pooling import by_stream, of_stream
 from backend.types import POOLINGS
 from backend.views.groups import RunGroup
 from backend.views.state import ESTIMATORS, ViewState
@@ -63,14 +64,22 @@ def pooling_of(
     if state.pooling in available:
         return str(state.pooling)
     specs = [spec for group in groups for spec in group.series.streams if spec.name in streams]
-    of_all = [name for name in available if all(name in spec.poolings for spec in specs)]
+    of_all = [
+        name
+        for name in available
+        if all(of_stream(name, spec.name) in spec.poolings for spec in specs)
+    ]
     return (of_all or list(available))[0]
 
 
-def poolings_in(rows: pd.DataFrame) -> list[str]:
-    """The poolings of rows, in the order of :data:`POOLINGS`: rows come in any."""
+def poolings_in(rows: pd.DataFrame, pair: Pair | None = None) -> list[str]:
+    """The poolings of rows, in the order of :data:`POOLINGS`: rows come in any.
+
+    Those of two streams (:mod:`backend.pooling`) follow where the rows are about this ``pair``.
+    """
     held = set(rows["pooling"].unique())
-    return [pooling for pooling in POOLINGS if pooling in held]
+    of_pair = [name for name in sorted(held) if pair and {*by_stream(name)} == {*pair}]
+    return [*(pooling for pooling in POOLINGS if pooling in held), *of_pair]
 
 
 def estimators_in(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -78,11 +87,17 @@ def estimators_in(rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(kind for kind in ESTIMATORS if rows["estimator"].eq(kind).any())
 
 
-def variants_of(frame: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], int, str]]:
-    """{pooling: its :func:`estimators_in`, smallest n, parameters} of one measure's rows."""
+def variants_of(
+    frame: pd.DataFrame, pair: Pair | None = None
+) -> dict[str, tuple[tuple[str, ...], int, str]]:
+    """{pooling: its :func:`estimators_in`, smallest n, parameters} of one measure's rows.
+
+    The poolings are :func:`poolings_in`.
+    """
+    of = {name: frame[frame["pooling"].eq(name)] for name in poolings_in(frame, pair)}
     return {
-        str(pooling): (estimators_in(rows), int(rows["n"].min()), str(rows["params"].iloc[0]))
-        for pooling, rows in frame.groupby("pooling", observed=True)
+        name: (estimators_in(rows), int(rows["n"].min()), str(rows["params"].iloc[0]))
+        for name, rows in of.items()
     }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -344,24 +345,29 @@ def _measured(
     pooling: str | None = None,
 ) -> tuple[Owned, ...]:
     """The tables that may hold some measures under a preset, of a pooling or of all."""
-
-    def wanted(key: str) -> bool:
-        if preset_of(key) != preset or not may_hold(key, names):
-            return False
-        return pooling is None or pooling_of(key) in (None, pooling)
-
-    return _tables(store, MEASURES, members, wanted)
+    every = _tables(store, MEASURES, members)
+    asked = tuple(names), preset, pooling
+    return tuple(held._replace(keys=_of_measures(held.keys, *asked)) for held in every)
 
 
-def _tables(
-    store: StoreView,
-    kind: Kind,
-    members: Sequence[Member],
-    wanted: Callable[[str], bool] = lambda key: True,
-) -> tuple[Owned, ...]:
+@lru_cache(maxsize=4_096)
+def _of_measures(
+    keys: tuple[str, ...], names: tuple[str, ...], preset: str, pooling: str | None
+) -> tuple[str, ...]:
+    """Those of the keys; the runs of a store mostly have the same ones."""
+    return tuple(
+        key
+        for key in keys
+        if preset_of(key) == preset
+        and may_hold(key, names)
+        and (pooling is None or pooling_of(key) in (None, pooling))
+    )
+
+
+def _tables(store: StoreView, kind: Kind, members: Sequence[Member]) -> tuple[Owned, ...]:
     source = opened(store.path).source
     return tuple(
-        Owned(run_id, source.version(run_id), tuple(filter(wanted, source.keys(kind, run_id))))
+        Owned(run_id, source.version(run_id), source.keys(kind, run_id))
         for run_id in dict.fromkeys(member.run_id for member in members)
     )
 

@@ -15,14 +15,14 @@ from backend.figures.scales import ESTIMATOR_NAMES
 from backend.figures.training import QUANTITIES
 from backend.measures.registry import PRESETS, one_layer, two_layers
 from backend.pairing import Pair
-from backend.types import POOLINGS, LayerRef
+from backend.pooling import read_pooling
+from backend.types import LayerRef
 
 ESTIMATORS = tuple(ESTIMATOR_NAMES)
 MAX_RUNS = 40
 MAX_OVERLAY = 5
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "pooling": POOLINGS,
     "estimator": ESTIMATORS,
     "measure": tuple(two_layers()),
     "preset": PRESETS,
@@ -39,7 +39,8 @@ class ViewState:
 
     ``runs`` are keys of run groups (``late~macros~small``) or run ids. ``focus`` is the one of them
     that is shown where only one can be, ``seed`` its seed, ``against`` the one that it is compared
-    with. ``pair`` names the two streams that are compared. ``measure`` compares two layers;
+    with. ``pair`` names the two streams that are compared; ``pooling`` may be one of these two
+    (:mod:`backend.pooling`). ``measure`` compares two layers;
     ``dims`` are measures of one layer; ``preset`` says under which conventions all were computed.
     ``layer`` is a label such as ``"4"`` or ``"4.fusion"``, ``span`` the first and the last of a
     range of layers, ``cell`` the clicked pair of layers, ``colour`` is ``modality``, a task, or
@@ -184,6 +185,8 @@ def _read(key: str, text: str) -> Any:
         if not re.fullmatch(r"-?[0-9]{1,12}", text):
             raise ValueError(text)
         return int(text)
+    if key == "pooling":
+        return read_pooling(text)
     if key == "layer":
         return LayerRef.parse("any", text).label
     if key == "span":

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Literal
 
 from backend.errors import InputError
@@ -63,16 +64,16 @@ def opened(path: str) -> Store:
     not replaced. InputError where there is none.
     """
     try:
-        info = Path(path).stat()
+        info = os.stat(path)  # noqa: PTH116 - a hundred times a page; a Path costs more than this
     except OSError:
         return Store(path)  # says what is wrong
-    changing = Path(path).is_dir()
+    changing = S_ISDIR(info.st_mode)
     identity = (info.st_dev, info.st_ino, *(() if changing else (info.st_mtime_ns, info.st_size)))
-    return _opened(str(Path.cwd() / path), path, identity)
+    return _opened(path, identity)
 
 
 @lru_cache(maxsize=8)
-def _opened(_place: str, path: str, _identity: tuple[int, ...]) -> Store:
+def _opened(path: str, _identity: tuple[int, ...]) -> Store:
     return Store(path)
 
 

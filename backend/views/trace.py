@@ -21,6 +21,7 @@ from backend.inference.reference import Reference
 from backend.inference.standing import alone, standing
 from backend.inference.values import Trace
 from backend.pairing import Pair
+from backend.pooling import of_stream
 from backend.types import LayerRef, Pooling, StreamSpec
 from backend.views.layers import nearest_ref
 
@@ -161,9 +162,10 @@ def partings(traces: Traces) -> dict[str, dict[str, LayerRef | None]]:
 def pooling_of(spec: StreamSpec, asked: str | None, kept: Sequence[Pooling]) -> Pooling:
     """That which is asked for, else the first that is ``kept`` of reference pairs, else the first.
 
-    All of those that the stream has.
+    All of those that the stream has; of a pooling of two streams its own part counts.
     """
-    ranked = sorted(spec.poolings, key=lambda one: (one != asked, one not in kept))
+    own = of_stream(asked, spec.name) if asked else None
+    ranked = sorted(spec.poolings, key=lambda one: (one != own, one not in kept))
     return ranked[0]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from backend.data.images import thumbnail
+from backend.data.images import thumbnail, webp_source
 from backend.errors import InputError
 from backend.inference.models import Offer
 from backend.inference.requests import Pair
@@ -56,10 +56,12 @@ def show_form(view: Context, offers: Sequence[Offer]) -> None:
         pictures, words = st.columns([1, 3])
         with pictures, st.container(horizontal=True):
             width = 160 if second is None else 104
-            st.image(small, width=width, alt="The picture that will be traced")
+            st.image(webp_source(small), width=width, alt="The picture that will be traced")
             if second is not None:
                 beside = thumbnail(second.picture.image, SHOWN_PX)
-                st.image(beside, caption="Another", width=width, alt="The picture beside it")
+                st.image(
+                    webp_source(beside), caption="Another", width=width, alt="The picture beside it"
+                )
         with words:
             text = st.text_input("Text", key=_TEXT)
             what = _ask_what_if(offer, run, streams)

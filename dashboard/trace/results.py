@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from backend.data.images import webp_source
 from backend.types import LayerRef, Pooling, StreamSpec
 from backend.views import trace as views
 from backend.views.trace_grid import has_grid
@@ -155,7 +156,8 @@ def _beside(view: Context, pinned: Traced, side: Side, part: Part) -> Side:
 
 def _head(side: Side) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.image(side.traced.shown.webp, width=72, alt="The picture that was traced")
+        source = webp_source(side.traced.shown.webp)
+        st.image(source, width=72, alt="The picture that was traced")
         st.text(side.traced.asked.caption or "(no text)")
     outcome = side.traced.outcome
     seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in outcome.seconds.items())

@@ -114,9 +114,8 @@ def test_an_empty_label_column_is_noted_and_gives_no_task(table):
 
 def test_the_user_can_name_every_column(table):
     rows = [{"key": 1, "file": "img/1.png", "title": "t", "part": "test", "topic": "a", "label": 0}]
-    names = {"id_column": "key", "image_column": "file", "text_column": "title"}
-    options = {**names, "split_column": "part", "label_columns": ["topic"]}
-    (record,), source = read(table(rows), "test", **options)
+    names = {"id": ("key",), "image": ("file",), "text": ("title",), "split": ("part",)}
+    (record,), source = read(table(rows), "test", columns=names | {"label": ("topic",)})
     assert (record.sample_id, record.text, record.labels) == ("1", "t", {"topic": 0})
     assert set(source.tasks) == {"topic"}
 
@@ -135,7 +134,7 @@ def test_a_missing_column_names_those_that_are_there(table, kind):
 
 def test_a_missing_label_column_names_those_that_are_there(table):
     with pytest.raises(InputError, match=r"no column 'mood'.*'id', 'image', 'text'"):
-        open_source(f"folder:{table([row(1)])}", label_columns=["mood"])
+        open_source(f"folder:{table([row(1)])},label=mood")
 
 
 def test_without_a_split_column_samples_are_divided_by_id_and_all_gives_everything(table):
@@ -325,8 +324,7 @@ def test_a_recording_or_regions_that_cannot_be_read_are_a_problem_of_their_row(
 def test_the_user_can_name_the_columns_of_recordings_and_regions(table):
     root = table([row(1, sound="a.wav", detected="r.npz")])
     write_media(root)
-    options = {"audio_column": "sound", "regions_column": "detected"}
-    (pair,) = open_source(f"folder:{root}", **options).pairs("all")
+    (pair,) = open_source(f"folder:{root},audio=sound,regions=detected").pairs("all")
     assert pair.sample.audio is not None and pair.sample.regions is not None
 
 
@@ -355,7 +353,7 @@ def test_a_column_group_says_what_belongs_together(table, kind):
     records, source = read(table([row(n, group=g) for n, g in enumerate(groups)], kind))
     assert [r.group for r in records] == [groups[0], groups[0], "", "7", ""]
     assert source.report.count == 0
-    other, _ = read(table([row(1, film="a")], kind), group_column="film")
+    other, _ = read(table([row(1, film="a")], kind), columns={"group": ("film",)})
     assert [r.group for r in other] == ["a"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from backend.data.images import DecodeError, decode, decode_file, image_digest
 
@@ -176,3 +176,22 @@ def test_a_digest_is_of_pixels_and_size_alone() -> None:
     others = [image_digest([turned]), image_digest([Image.fromarray(pixels)])]
     others += [image_digest([image, image]), image_digest([])]
     assert len({digest, *others}) == 5 and others[-1] is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_webp_s_decoder_is_gone_before_room_for_the_pixels_is_taken(mode, monkeypatch) -> None:
+    """It holds two canvases: of 49 megapixels 0.37 GiB beside the frame and the pixels."""
+    held = []
+    prepare = ImageFile.ImageFile.load_prepare
+
+    def looked(self: ImageFile.ImageFile) -> None:
+        held.append("_decoder" in vars(self))
+        prepare(self)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", looked)
+    values = np.random.default_rng(0).integers(0, 256, (30, 40, len(mode)), dtype=np.uint8)
+    image = Image.fromarray(values)
+    white = Image.new("RGBA", image.size, "white")
+    shown = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    assert np.array_equal(decode(encoded(image, "WEBP", lossless=True, exact=True)), shown)
+    assert held == [False]

@@ -8,6 +8,7 @@ import pytest
 
 from backend.data import LAYOUTS, PairSource, open_source
 from backend.data.base import Pair
+from backend.data.registry import parse
 from backend.errors import InputError
 
 
@@ -41,7 +42,7 @@ def test_an_empty_folder_says_what_the_layout_expects(layout, tmp_path: Path):
 def test_an_unknown_option_names_the_known_ones(memes: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"no option 'colour'.*It has none"):
         open_source(f"hateful_memes:{memes}", colour="red")
-    with pytest.raises(InputError, match=r"no option 'colour'.*id_column"):
+    with pytest.raises(InputError, match=r"no option 'colour'.*columns"):
         open_source(f"folder:{tmp_path}", colour="red")
 
 
@@ -72,3 +73,36 @@ def test_a_source_can_be_sent_to_another_process(memes: Path):
 
     source = pickle.loads(pickle.dumps(open_source(f"hateful_memes:{memes}")))  # noqa: S301
     assert sum(1 for _ in source.pairs("train")) == 6
+
+
+def test_a_spec_is_a_path_and_the_options_of_its_layout() -> None:
+    def parts(spec: str) -> tuple[str, dict[str, object]]:
+        said = parse(spec)
+        return said.path, said.arguments
+
+    assert parts("folder:a, b:c,d=e") == ("a, b:c,d=e", {})
+    assert parts("folder:~/x, text=Post, or title=no, image=File name,group=,label=a,label=b") == (
+        "~/x",
+        {
+            "columns": {
+                "text": ("Post, or title=no",),
+                "image": ("File name",),
+                "group": (),
+                "label": ("a", "b"),
+            }
+        },
+    )
+    assert parts("macros:n=4,seed=2") == ("n=4,seed=2", {})
+    assert parts("nlvr:scenes,text=Title") == ("scenes,text=Title", {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("folder:{0},title=x", "Behind a path of folder may stand these: id, image, text, audio"),
+        ("nlvr:{0},text=Title", "Behind a path of nlvr may stand nothing"),
+    ],
+)
+def test_what_is_no_option_of_the_layout_is_told_what_is(spec: str, hint: str, tmp_path: Path):
+    with pytest.raises(InputError, match=f"no such folder. {hint}"):
+        open_source(spec.format(tmp_path))

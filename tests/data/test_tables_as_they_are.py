@@ -536,7 +536,7 @@ REFUSED: dict[str, tuple[str, bytes | str, str]] = {
     "two columns that fit": (
         "captions.csv",
         "id,img,file_name,text\n",
-        "'img' and 'file_name'.*'image'",
+        "'img' and 'file_name'.*image=img",
     ),
     "two cases of a name": ("captions.csv", "id,image,Text,TEXT\n", "'Text' and 'TEXT'"),
     "the same name twice": ("captions.csv", "id,image,text,text\n", "'text' is there twice"),
@@ -573,7 +573,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "is_spam": ("id,image,text,is_spam", "'is_spam' is not used, but looks like labels"),
     "few values": ("id,image,text,colour", "'colour' is not used, but looks like labels (2 values"),
-    "a label beside a label": ("id,image,text,label,genre", "call it 'label_genre'"),
+    "a label beside a label": ("id,image,text,label,genre", "behind the path: ,label=genre"),
 }
 
 
@@ -751,3 +751,53 @@ def test_check_takes_the_kind_of_a_task_and_names_labels_that_are_none(
     assert "tasks: label (multiclass, 24 classes)" in out
     code, _, err = run("check", *data, "--task", "label")
     assert code == 2 and "says no kind. Write label=KIND" in err
+
+
+# two candidates for a role, the option that the refusal names, what it reads then
+CHOSEN = {
+    "texts": ("id,image,title,comment", "a,1.png,one,two", "text=comment", ("two", {})),
+    "a named role is not found twice": (
+        "id,image,text,Caption",
+        "a,1.png,one,two",
+        "text=caption",
+        ("two", {}),
+    ),
+    "images": ("id,file,path,text", "a,1.png,2.png,one", "image=file", ("one", {})),
+    "labels": ("id,image,text,class,target", "a,1.png,one,x,y", "label=class", ("one", {"class"})),
+    "two labels": (
+        "id,image,text,class,target",
+        "a,1.png,one,x,y",
+        "label=class,label=target",
+        ("one", {"class", "target"}),
+    ),
+    "no labels": ("id,image,text,class,target", "a,1.png,one,x,y", "label=", ("one", set())),
+    "no ids": ("image,text", "1.png,one", "id=", ("one", set())),
+}
+
+
+@pytest.mark.parametrize("case", CHOSEN)
+def test_columns_are_named_behind_the_path(folder, case) -> None:
+    header, row, option, (text, tasks) = CHOSEN[case]
+    root = folder("captions.csv", lines(row, header=header).encode())
+    if case not in ("a named role is not found twice", "no ids"):
+        role = option.partition("=")[0]
+        with pytest.raises(InputError, match=rf"{role} could be .*LAYOUT:PATH,{role}="):
+            open_source(f"folder:{root}")
+    source = open_source(f"folder:{root},{option}")
+    (record,) = source.records("all")
+    assert (record.text, set(source.tasks) | set(source.refused)) == (text, set(tasks))
+    assert Path(str(record.image)).name == "1.png"
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("text=Heading", "captions.csv: no column 'Heading'.*'id', 'image', 'text'"),
+        ("group=gone,label=mood", "no columns 'gone', 'mood'"),
+        ("text=text,text=id", "text is named twice: 'text' and 'id'"),
+    ],
+)
+def test_a_named_column_must_be_there_once(folder, option, problem) -> None:
+    root = folder("captions.csv", lines("a,1.png,one").encode())
+    with pytest.raises(InputError, match=problem):
+        open_source(f"folder:{root},{option}")

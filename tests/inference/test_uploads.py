@@ -327,6 +327,21 @@ def test_exif_orientation_is_applied(kind, orientation):
     assert picture.notes == (("turned upright as its EXIF says",) if orientation > 1 else ())
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_that_is_made_smaller_says_so(kind: str) -> None:
+    large = Image.new("RGB", (4_200, 4_100), (200, 90, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = read_picture(saved(large, kind, exif=exif))
+    assert picture.image.size == (2_050, 2_100)
+    assert picture.notes == (
+        "made smaller, from 4,200 x 4,100 to 2,100 x 2,050 pixels",
+        "turned upright as its EXIF says",
+    )
+    whole = read_picture(saved(large.crop((0, 0, 4_096, 4_096)), kind))
+    assert whole.image.size == (4_096, 4_096) and whole.notes == ()
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_the_orientation_is_read_in_both_byte_orders(order):
     value = struct.pack(f"{order}HH", 8, 0)

@@ -218,10 +218,10 @@ def test_the_table_has_every_cell_and_what_failed_is_one_line_each() -> None:
         Subject("half", lambda: other),
     ]
     made = intervene(subjects, SOURCE, Options(samples=8, device="cpu"))
-    assert made.problems == (
+    assert made.failures == ("lost: its checkpoint was not kept. Give it.",)
+    assert made.facts == (
         "again: is the same model as early",
         "none: has no fusion: there is no partner to exchange",
-        "lost: its checkpoint was not kept. Give it.",
         "half: untrained: which weights it began with is not known (its checkpoint has no "
         "training.json)",
     )

@@ -18,6 +18,7 @@ from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.models.adapter import Adapter
 from backend.store import Run, Store, kinds
 from backend.store.verify import verify
+from backend.types import TaskSpec
 from tests.tiny import tiny_adapter, tiny_checkpoint
 
 DATA = "macros:n=120"
@@ -43,8 +44,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_keeps_what_it_was_asked_and_is_not_asked_again(path: Path) -> None:
     source = open_source(DATA)
     first = intervene(list(subjects_of([path])), source, ASKED)
-    assert first.problems == (
-        UNKNOWN,
+    assert first.facts == (UNKNOWN,)
+    assert first.failures == (
         "plain: its checkpoint was not kept, and no directory that was named holds it (digest "
         f"{Store(path).run('plain').manifest.model.digest}). Give the directory that holds it as "
         "`models`.",
@@ -59,7 +60,7 @@ def test_a_run_keeps_what_it_was_asked_and_is_not_asked_again(path: Path) -> Non
 
     again = intervene([Subject("fused", closed, run)], source, ASKED)
     pd.testing.assert_frame_equal(again.table, first.table, check_dtype=False)
-    assert again.about == first.about and not again.problems
+    assert again.about == first.about and not again.facts and not again.failures
     other = intervene(list(subjects_of([path])), source, Options(**vars(ASKED) | {"samples": 10}))
     assert set(other.table["n"]) == {10}
     assert len(Store(path).run("fused").keys(kinds.INTERVENTIONS)) == 2
@@ -69,7 +70,7 @@ def test_a_run_of_other_data_or_another_seed_is_left_out(path: Path) -> None:
     run = Store(path).run("fused")
     source = open_source(DATA)
     source.name = "elsewhere"
-    with pytest.raises(InputError, match="fused: is a run on macros, not on elsewhere"):
+    with pytest.raises(InputError, match="fused: is a run on macros, not elsewhere"):
         intervene(list(subjects_of([path]))[:1], source, ASKED)
     with pytest.raises(InputError, match="no model could be asked"):
         options = Options(samples=8, seeds=(7,))
@@ -85,7 +86,8 @@ def test_what_cannot_be_kept_is_said_and_shown_all_the_same(
     monkeypatch.setattr(Run, "add", full)
     options = Options(**vars(ASKED) | {"samples": 12})
     made = intervene(list(subjects_of([path]))[:1], open_source(DATA), options)
-    assert made.problems == (UNKNOWN, "fused: asked, but not kept: the disk is full")
+    assert made.facts == (UNKNOWN,)
+    assert made.failures == ("fused: asked, but not kept: the disk is full",)
     assert set(made.table["n"]) == {12}
 
 
@@ -149,3 +151,26 @@ def test_samples_with_the_same_text_are_not_given_each_other() -> None:
     assert question.params["groups"] == 9
     for seed in range(10):
         assert not set(question.drawn(seed).partners[:4].tolist()) & set(range(4))
+
+
+def test_labels_are_read_as_the_tasks_of_each_model_were(tmp_path: Path) -> None:
+    rows = ["id,text,mood"] + [f"{i},text {i},{'rude' if i % 3 else 'calm'}" for i in range(12)]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    source = open_source(f"folder:{tmp_path},label=mood")
+    asked = Question.of(source, Options(split="all", samples=8))
+    assert asked.tasks["mood"].kind == "binary"
+    several = TaskSpec("mood", "multiclass", ("calm", "rude"))
+    turned = TaskSpec("mood", "binary", ("rude", "calm"))
+
+    def read(question: Question) -> dict[str, object]:
+        return {p.record.sample_id: p.record.labels["mood"] for p in question.pairs}
+
+    plain, other = read(asked), asked.read_as([turned])
+    # The same samples: "a limit takes every class in its share" of the first reading.
+    assert {name: 1 - label for name, label in read(other).items()} == plain  # type: ignore[operator]
+    assert other.key == asked.key  # by their names the labels are the same
+    for _ in range(2):
+        other = other.read_as([several])
+        assert other.tasks == {"mood": several} and read(other) == plain
+    assert other.read_as([several]) is other
+    assert [p.record.sample_id for p in other.pairs] == [p.record.sample_id for p in asked.pairs]

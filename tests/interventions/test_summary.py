@@ -57,12 +57,15 @@ def test_the_findings_of_a_table_need_nothing_else() -> None:
 
 def test_a_table_comes_back_from_its_file_with_what_it_was_made_from(tmp_path: Path) -> None:
     table = cka_table(needs_any_partner)
-    made = Interventions(table, ("x: is gone",), {"data": "macros", "samples": 64})
+    made = Interventions(
+        table, ("x: has no fusion",), ("y: is gone",), {"data": "macros", "samples": 64}
+    )
     (claim,) = json.loads(as_json([findings_of_table(table)]))["claims"]
     write_interventions(made, claim, tmp_path / "out")
     read = read_interventions(tmp_path / "out" / "interventions.parquet")
     pd.testing.assert_frame_equal(read.table, table, check_dtype=False)
-    assert read.problems == made.problems and read.about["samples"] == 64
+    assert (read.facts, read.failures) == (made.facts, made.failures)
+    assert read.about["samples"] == 64
     assert read.about["versions"]["torch"]
     told = json.loads((tmp_path / "out" / "interventions.json").read_text())
     assert told["claim"]["findings"][0]["value"] == pytest.approx(-0.16)

@@ -585,3 +585,61 @@ def set_of_neighbours(x, k):
     distance = ((x[:, None] - x[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)
     return [set(row) for row in np.argsort(distance, axis=1)[:, :k]]
+
+
+BOTH = "text=mean;vision=cls"
+
+
+def test_two_streams_of_different_poolings_are_compared_with_each_other(measured):
+    run = measured.run("early-seed0")
+    before = run.measures()
+    done = measure_store(measured, poolings=["vision=cls;text=mean"])
+    # A part that has a measure of two streams, and of these parts what is of two streams.
+    two = [part.name for part in DEFAULT if any(m.kind == "pairwise" for m in part.measures)]
+    assert [(task.part, task.pooling) for task in done] == [(name, BOTH) for name in two]
+    run = measured.run("early-seed0")
+    frame = run.measures()
+    rows = frame[frame["pooling"].eq(BOTH)]
+    assert len(frame) == len(before) + len(rows)
+    assert rows["stream_a"].ne(rows["stream_b"]).all() and (rows["stream_b"] != "").all()
+    assert set(rows["measure"]) == {
+        m.name for part in DEFAULT for m in part.measures if m.kind == "pairwise"
+    }
+    x, y = run.vectors("vision", 2, "cls"), run.vectors("text", 3, "mean")
+    at = {"stream_a": "vision", "stream_b": "text", "layer_a": 2, "layer_b": 3,
+          "site_a": "block", "site_b": "block"}  # fmt: skip
+    for estimator in ("biased", "debiased"):
+        row = one(rows, measure="cka", estimator=estimator, **at)
+        assert row["value"] == pytest.approx(float(cka(x, y, estimator=estimator)), abs=1e-6)
+        assert np.isfinite([row["null_mean"], row["ci_low"]]).all()
+    row = one(rows, measure="procrustes", **at)
+    assert row["value"] == pytest.approx(float(procrustes(x, y)), abs=1e-6)
+    # Neither pooling alone gives these values.
+    alone = [one(before, measure="procrustes", pooling=p, **at)["value"] for p in ("cls", "mean")]
+    assert np.abs(np.array(alone) - row["value"]).min() > 1e-3
+    driving = run.drivers(LayerRef("vision", 2), LayerRef("text", 3), BOTH)
+    shares = cka_contributions(x, y)
+    (best,) = driving.loc[driving["rank"].eq(1), "sample_id"]
+    assert best == run.sample_ids()[int(np.argmax(shares))]
+    assert not measure_store(measured, poolings=[BOTH])
+    assert run.manifest.poolings == ("cls", "mean")
+
+
+@pytest.mark.parametrize(
+    ("pooling", "preset", "problem"),
+    [
+        ("vision=cls;video=mean", "default", "run early-seed0 has no stream 'video'"),
+        ("vision=mean;text=mean", "default", "both are mean: say mean"),
+        ("vision=max;text=mean", "default", "unknown pooling.*or two streams: 'vision=cls;text=me"),
+        (BOTH, "thesis", "the preset thesis has no pooling of two streams"),
+    ],
+)
+def test_a_pooling_of_two_streams_that_cannot_be_is_refused(measured, pooling, preset, problem):
+    with pytest.raises(InputError, match=problem):
+        measure_store(measured, poolings=[pooling], preset=preset)
+
+
+def test_a_stream_without_vectors_of_its_pooling_is_skipped_with_the_command(bare, caplog):
+    store = bare(poolings=("cls",))
+    assert measure_store(store, poolings=[BOTH]) == []
+    assert "no mean vectors of text" in caplog.text and "--pooling" in caplog.text

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backend.errors import InputError
+from backend.models.at_hand import checkpoints_below
 from backend.models.loading import (
     Checkpoint,
     checkpoint_digest,
-    checkpoints_below,
     open_checkpoint,
     without_execution,
 )

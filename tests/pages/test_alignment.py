@@ -129,3 +129,40 @@ def test_dimensions_can_be_chosen(visit):
     }
     at = visit("dimensionality", dims="two_nn,stable_rank")
     assert {key.rpartition("-")[0] for key in charts(at)} == {"two_nn", "stable_rank"}
+
+
+def test_a_pooling_of_the_two_streams_is_offered_and_carried_in_the_link(
+    monkeypatch, store_factory, tmp_path
+):
+    made = store_factory.make_store(
+        tmp_path / "store", placements=("late",), seeds=(0,), n=30, depth=2, measures=False,
+        keep_activations="all",
+    )  # fmt: skip
+    both = "text=mean;vision=cls"
+    measure_store(made, poolings=["cls", both], workers=1)
+    monkeypatch.setenv("FUSIONSCOPE_STORE", str(tmp_path / "store"))
+
+    def go(page, **query):
+        at = AppTest.from_file(str(APP), default_timeout=60).run()
+        at.switch_page(f"pages/{page}.py")
+        for key, value in query.items():
+            at.query_params[key] = value
+        return at.run()
+
+    def values(at):
+        return charts(at)["matching"]["data"]
+
+    at = go("alignment")
+    control = next(one for one in at.get("button_group") if one.label == "Pooling")
+    assert control.options == ["cls", "vision cls, text mean"]
+    alone = values(at)
+    at.get_by_key("view_pooling").set_value(both).run()
+    assert not at.exception and at.query_params["pooling"] in (both, [both])
+    assert values(at) != alone and "no text" not in captions(at)
+    linked = go("alignment", pooling="vision=cls;text=mean", runs="late")
+    assert values(linked) == values(at)
+    # Within a stream there is one pooling: the other pages show what they have.
+    at = go("transitions", pooling=both)
+    assert not at.exception and charts(at)
+    control = next(one for one in at.get("button_group") if one.label == "Pooling")
+    assert control.options == ["cls"]

@@ -118,6 +118,7 @@ def test_a_sweep_needs_placements(tmp_path: Path) -> None:
             "pruner",
             "'mean' is not one of 'median', 'halving' or 'none'",
         ),
+        ("trials = 9", "seed = 9999999999", "seed =", "search.seed: 9999999999 is more than 42949"),
         ("[7, 8]", "[7, 7]", "seeds = [7", "a seed is given twice"),
         ("text=1;", "text=9;", "freeze", "does not name a layer of a stream"),
         ("depth=3", "depth=x", "depth=x", "'depth=x' is not one of"),

@@ -112,6 +112,7 @@ def test_what_a_result_depends_on_is_in_the_digest(tmp_path: Path) -> None:
         ('depth=4,width=16,heads=2"', 'depth=x"', "depth=x", "'depth=x' is not one of"),
         ("[0, 1]", "[0, 0]", "seeds", "a seed is given twice"),
         ("[0, 1]", "[0, -1]", "seeds", "seeds.1: -1 is less than 0"),
+        ("[0, 1]", "[0, 4294967296]", "seeds", "seeds.1: 4294967296 is more than 4294967295"),
         ("macros:n=64", "coco:there", "coco", "unknown layout 'coco'. The layouts are"),
         ('"memes"', '"hm"', "hateful_memes", "two datasets are called 'hm'"),
         ("seeds =", "measure = ['all']\nseeds =", "measure", "unknown preset 'all'"),

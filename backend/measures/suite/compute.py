@@ -50,7 +50,7 @@ def _computed(part: Part, layers: Layers) -> Table:
     prepared = prepared.thinned(part.max_samples)
     passes: dict[str, Asked] = {}
     alone: list[Iterator[Row]] = []
-    for one in part.measures:
+    for one in part.measures_of(layers.pooling):
         use = one.presets[part.preset]
         if use.together:
             passes.setdefault(use.together, {})[one.name] = use.arguments

@@ -9,8 +9,9 @@ import numpy as np
 
 from backend.measures.core.base import constant_reason
 from backend.measures.suite.pairs import end_pairs, pairs
+from backend.pooling import by_stream, of_stream
 from backend.remarks import Place, Remark, remark
-from backend.types import BLOCK, LayerRef, Pooling, TaskSpec
+from backend.types import BLOCK, LayerRef, TaskSpec
 
 Array = np.ndarray
 
@@ -26,11 +27,13 @@ class Layers:
     those of the same samples by task, where they have any: (n,) class indices, or (n, classes) of 0
     and 1 if the task is multilabel; -1 where a sample has none. ``note`` goes with every row.
     ``groups`` (n,) names the group of each sample, where some belong together.
-    ``spaces`` are those of :func:`backend.measures.suite.pairs.shared_spaces`.
+    ``spaces`` are those of :func:`backend.measures.suite.pairs.shared_spaces`. Under a pooling of
+    two streams (:mod:`backend.pooling`) they are the layers of these two, and only the pairs of one
+    with the other are compared: the others are those of either pooling.
     """
 
     arrays: Mapping[LayerRef, Array]
-    pooling: Pooling
+    pooling: str
     modalities: Mapping[str, str] = field(default_factory=dict)
     note: Remark | None = None
     labels: Mapping[TaskSpec, Array] = field(default_factory=dict)
@@ -59,10 +62,22 @@ class Layers:
         return [ref for ref in self.arrays if ref in compared]
 
     @property
-    def pairs(self) -> list[tuple[LayerRef, LayerRef]]:
-        """Every pair of sites that is compared, of two streams the vision stream first."""
+    def of_two(self) -> bool:
+        """Whether the pooling is one of two streams."""
+        return bool(by_stream(self.pooling))
+
+    @property
+    def compared(self) -> list[tuple[int, int]]:
+        """Indices of the pairs of sites that are compared, of two streams vision first."""
         refs = self.refs
-        return [(refs[i], refs[j]) for i, j in pairs(refs, self.modalities)]
+        every = pairs(refs, self.modalities)
+        return [p for p in every if not self.of_two or len({refs[i].stream for i in p}) == 2]
+
+    @property
+    def pairs(self) -> list[tuple[LayerRef, LayerRef]]:
+        """Every pair of :attr:`compared`."""
+        refs = self.refs
+        return [(refs[i], refs[j]) for i, j in self.compared]
 
     @property
     def crossing(self) -> list[tuple[LayerRef, LayerRef]]:
@@ -99,11 +114,11 @@ def place(ref: LayerRef, run: str = "") -> Place:
 
 
 def constant_layer_reason(
-    ref: LayerRef, pooling: Pooling, modalities: Mapping[str, str], run: str = ""
+    ref: LayerRef, pooling: str, modalities: Mapping[str, str], run: str = ""
 ) -> Remark:
     """Why a layer whose samples all have the same vector has no measures."""
     at = place(ref, run)
-    if (ref.layer, ref.site, pooling) == (0, BLOCK, "cls"):
+    if (ref.layer, ref.site, of_stream(pooling, ref.stream)) == (0, BLOCK, "cls"):
         source = _INPUTS.get(modalities.get(ref.stream, ref.stream), "input")
         return remark("constant_input", at, input=source)
     return replace(constant_reason(""), layers=(at,))

@@ -29,7 +29,6 @@ from backend.measures.families.dimension import spectra
 from backend.measures.families.kernel import EQUIDISTANT, cka_warnings, prepare_layers
 from backend.measures.registry import Arguments
 from backend.measures.suite.layers import Layers, place, site_name
-from backend.measures.suite.pairs import pairs
 from backend.measures.suite.rows import Row, Table, tidy_row
 from backend.measures.suite.sites import SiteFacts, site_facts
 from backend.remarks import NOTHING, Remark, Remarks, remark
@@ -86,7 +85,7 @@ def cka_rows(layers: Layers, asked: Mapping[str, Arguments] | None = None) -> Ta
         list(layers.arrays.values()), [site_name(ref) for ref in refs], min_samples=4
     )
     sites = site_facts(refs, prepared, layers.pooling, layers.modalities)
-    compared = pairs(refs, layers.modalities)
+    compared = layers.compared
     groups = as_groups(layers.groups, layers.n)
     largest = largest_for_grams([layer.d for layer in prepared], P_VALUE_WORK)
     tested = prepared[0].n <= largest

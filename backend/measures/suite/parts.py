@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from backend.measures.registry import MEASURES, PRESETS, Measure, Use
+from backend.pooling import by_stream, from_key, in_key
 from backend.types import POOLINGS, Pooling
 
 _POOLINGS: dict[str, tuple[Pooling, ...]] = {"default": POOLINGS, "thesis": ("cls",)}
@@ -32,7 +33,7 @@ VERSION = 4
 _REVISIONS = {"rsa": 1, "rbf": 1}
 """The same of single parts since then: these got the null of samples in groups."""
 
-_KEY = re.compile(r"([a-z]+)-([a-z0-9_]+)-([a-z]+)-[0-9a-f]{10}")
+_KEY = re.compile(r"([a-z]+)-([a-z0-9_]+)-([a-z]+|[A-Za-z0-9._-]+\.\.[A-Za-z0-9._-]+)-[0-9a-f]{10}")
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,15 @@ class Part:
             out |= use.arguments
         return out
 
-    @property
-    def poolings(self) -> tuple[Pooling, ...]:
-        """The poolings that it is computed for."""
-        return _POOLINGS[self.preset]
+    def measures_of(self, pooling: str) -> tuple[Measure, ...]:
+        """What it computes under a pooling; those of two streams alone under one of two.
+
+        Nothing under a pooling that its preset does not have.
+        """
+        if by_stream(pooling):
+            two = [one for one in self.measures if one.kind == "pairwise"]
+            return tuple(two) if self.preset == "default" else ()
+        return self.measures if pooling in _POOLINGS[self.preset] else ()
 
     @property
     def weight(self) -> int:
@@ -122,7 +128,7 @@ def gallery_names(a: str, b: str) -> tuple[str, str]:
 def content_key(name: str, pooling: str, parameters: Mapping[str, object]) -> str:
     """``"default-cls-1a2b3c4d5e"``: names what was computed, and changes with every parameter."""
     text = json.dumps({"name": name, "pooling": pooling, **parameters}, sort_keys=True)
-    return f"{name}-{pooling}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return f"{name}-{in_key(pooling)}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def measure_key(preset: str, part: str, pooling: str) -> str:
@@ -138,7 +144,7 @@ def is_current(key: str) -> bool:
     match = _parsed(key)
     if match is None or measures_of(key) is None:
         return False
-    return key == measure_key(match[1], match[2], match[3])
+    return key == measure_key(match[1], match[2], from_key(match[3]))
 
 
 @lru_cache(maxsize=16_384)
@@ -163,7 +169,7 @@ def measures_of(key: str) -> tuple[str, ...] | None:
 def pooling_of(key: str) -> str | None:
     """The pooling of everything in the file of a key; None where only reading it tells."""
     match = _parsed(key)
-    return match[3] if match else None
+    return from_key(match[3]) if match else None
 
 
 def may_hold(key: str, names: Sequence[str]) -> bool:

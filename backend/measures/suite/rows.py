@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from backend.measures.core.result import Result
 from backend.measures.suite.layers import Layers, constant_layer_reason, place, site_name
 from backend.remarks import Place, Remark, Remarks
-from backend.types import LayerRef, Pooling
+from backend.types import LayerRef
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def row_of(layers: Layers, result: Result, *refs: LayerRef) -> Row:
 
 
 def explained(
-    reason: Remarks, pooling: Pooling, modalities: Mapping[str, Mapping[str, str]]
+    reason: Remarks, pooling: str, modalities: Mapping[str, Mapping[str, str]]
 ) -> Remarks:
     """A reason in which a constant layer, of which more can be told, is told more of.
 

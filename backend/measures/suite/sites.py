@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backend.measures.core.base import LayerFacts
 from backend.measures.suite.layers import constant_layer_reason, site_name
 from backend.remarks import Remark
-from backend.types import LayerRef, Pooling
+from backend.types import LayerRef
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class SiteFacts:
 
     ref: LayerRef
     facts: LayerFacts
-    pooling: Pooling
+    pooling: str
     reason: Remark | None
 
     @property
@@ -29,7 +29,7 @@ class SiteFacts:
 def site_facts(
     refs: Sequence[LayerRef],
     facts: Sequence[LayerFacts],
-    pooling: Pooling,
+    pooling: str,
     modalities: Mapping[str, str],
 ) -> list[SiteFacts]:
     """Each layer with what is known of it."""

@@ -25,7 +25,7 @@ def alignment(asked: Asked) -> Part:
     if pair is None:
         return Part((Words(leads.NO_PAIR),))
     groups = tuple(group for group in asked.groups if paired(group.series.streams, pair))
-    picked = pick(asked, groups, pair)
+    picked = pick(asked, groups, pair, pair)
     if isinstance(picked, Missing):
         return Part((Words(leads.ALIGNMENT), picked))
     series, streams = series_of(groups), listed(pair)

@@ -1,0 +1,74 @@
+"""The names of classes that a hub's Parquet file says, where its cells hold their numbers.
+
+The `datasets` library writes the features of a table into the schema, as JSON under the key
+``huggingface``: a column of ``ClassLabel`` holds the place of a name in a list, or -1 for none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from backend.data.rows import RowError
+
+ClassNames = tuple[str, ...]
+
+_KEY = b"huggingface"
+_MAX_BYTES = 2**22
+_MAX_CLASSES = 10_000
+
+
+def class_names_in(schema: pa.Schema) -> dict[str, ClassNames]:
+    """{column: names of the classes} of the columns that hold their numbers, also in lists.
+
+    Nothing for what is not written as `datasets` does.
+    """
+    written = (schema.metadata or {}).get(_KEY, b"")
+    if not written or len(written) > _MAX_BYTES:
+        return {}
+    try:
+        features = json.loads(written)["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    if not isinstance(features, Mapping):
+        return {}
+    found = {column: _names(feature) for column, feature in features.items()}
+    return {c: own for c, own in found.items() if own and c in schema.names and _whole(schema, c)}
+
+
+def named(value: object, names: ClassNames, column: str) -> object:
+    """A cell with names in place of their numbers; None for -1. Raises RowError for any other."""
+    if isinstance(value, list):
+        return [named(each, names, column) for each in value]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value == -1:
+        return None
+    if not 0 <= value < len(names):
+        raise RowError(f"{column} is {value}, and the file names {len(names):,} classes")
+    return names[value]
+
+
+def _names(feature: Any) -> ClassNames:
+    """The names of a feature, or of the items of one that is a list; nothing for another."""
+    if isinstance(feature, list) and len(feature) == 1:
+        (feature,) = feature
+    if isinstance(feature, Mapping) and feature.get("_type") in ("Sequence", "LargeList", "List"):
+        feature = feature.get("feature")
+    if not isinstance(feature, Mapping) or feature.get("_type") != "ClassLabel":
+        return ()
+    names = feature.get("names")
+    if not isinstance(names, list) or not 0 < len(names) <= _MAX_CLASSES:
+        return ()
+    fine = all(isinstance(name, str) and name.strip() for name in names)
+    return tuple(names) if fine and len(set(names)) == len(names) else ()
+
+
+def _whole(schema: pa.Schema, column: str) -> bool:
+    kind = schema.field(column).type
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind))
