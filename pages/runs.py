@@ -14,6 +14,7 @@ from backend.views.scores import (
     score_rows,
     scores_for_people,
 )
+from backend.views.tokens import tokens_in_words
 from backend.words import counted, listed, literal, mean_sd, metric_name
 from dashboard import cache
 from dashboard.chart import chart
@@ -97,6 +98,9 @@ def card(group: RunGroup) -> None:
         f"({literal(manifest.dataset.split)}), n = {manifest.dataset.n:,}  \n"
         f"Stored: {literal(present_in_words(group))}"
     )
+    tokens = cache.value(tokens_in_words, group)
+    if tokens:
+        st.caption(literal(tokens))
     with st.expander("Every run", icon=":material/format_list_numbered:"):
         per_run = pd.DataFrame(
             [

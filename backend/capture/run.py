@@ -25,6 +25,7 @@ from backend.capture.options import CaptureOptions
 from backend.capture.remarks import LeftOut, NotFinite
 from backend.capture.sinks import PooledSink, Vectors
 from backend.capture.tap import Tap
+from backend.capture.tokens import TokenCounts
 from backend.data.base import Pair, PairSource
 from backend.data.images import image_digest, thumbnail
 from backend.data.sample import Sample
@@ -108,6 +109,7 @@ def capture(
     with (
         ThreadPoolExecutor(1, "decode") as decoder,
         buffer as gathered,
+        TokenCounts(writer, adapter.streams) as counts,
         Tap(adapter, pooled) as tap,
     ):
         usable = source.decoded(records)
@@ -120,11 +122,13 @@ def capture(
             else:
                 _first_pass(tap, inputs, adapter.name)
             vectors = pooled.vectors()
+            counts.add(batch.inputs)
             gathered.add(batch, vectors)
             left_out.add(batch.inputs)
             not_finite.add(batch.records, vectors)
             progress.advance(writer.n_written + gathered.pending, expected)
         gathered.flush()
+        counts.add_to(writer)
     left_out.tell(adapter)
     not_finite.tell(manifest.dtype)
     if source.report.count > problems:

@@ -201,9 +201,11 @@ def project(
 def runs(store: StoreOption, as_json: JsonOption = False) -> None:
     """List the runs of a store."""
 
-    listing = existing(store).listing()
+    opened = existing(store)
+    listing = opened.listing()
     if as_json:
-        typer.echo(json.dumps([_run_json(entry) for entry in listing.entries], indent=2))
+        rows = [_run_json(entry, opened.run(entry.run_id)) for entry in listing.entries]
+        typer.echo(json.dumps(rows, indent=2))
     else:
         _print_runs(listing)
     for broken in listing.broken:
@@ -265,11 +267,14 @@ def _data(entry: Entry) -> tuple[str, ...]:
     return (entry.dataset, entry.layout, entry.split, entry.fingerprint)
 
 
-def _run_json(entry: Entry) -> dict[str, object]:
+def _run_json(entry: Entry, run: Run) -> dict[str, object]:
+    from backend.store.token_counts import token_counts
+
     return {
         **{name: getattr(entry, name) for name in _JSON_FIELDS},
         "streams": json.loads(entry.streams),
         "poolings": list(entry.poolings),
+        "tokens": {count.stream: count.summary for count in token_counts(run)},
         "scores": entry.score_summary,
     }
 

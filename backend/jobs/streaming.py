@@ -216,7 +216,7 @@ class StreamBuffer:
     def _forget(self, keep: set[int]) -> None:
         """Delete all but the sums after so many parts, and what a killed process left."""
         current = {self._path(k, pooling) for k in keep for pooling in self._plan.poolings}
-        for path in self._writer.state().iterdir():
+        for path in self._writer.state().glob("sums-*"):
             if path not in current:
                 path.unlink()
 

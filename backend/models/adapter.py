@@ -21,7 +21,7 @@ from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.models.placement import Placement
 from backend.models.points import AttentionPoint, Point, Rewrite
-from backend.models.roles import Origins
+from backend.models.roles import OWN, Origins, has
 from backend.types import LayerRef, Meet, StreamSpec, TaskSpec
 
 
@@ -50,6 +50,13 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(next(iter(self.roles.values())))
+
+    @property
+    def token_counts(self) -> dict[str, np.ndarray]:
+        """{stream: (B,)} how many tokens each sample has, without padding and other streams'."""
+        return {
+            name: has(roles, OWN).sum(dim=1).numpy(force=True) for name, roles in self.roles.items()
+        }
 
 
 @dataclass(frozen=True)

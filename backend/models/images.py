@@ -55,7 +55,7 @@ def _resized_region(processor: Any, size: tuple[int, int]) -> Box:
         return (0.0, 0.0, float(width), float(height))
     crop = _sides(processor.crop_size)
     edge = crop.get("shortest_edge", 0)
-    return _centre(size, (across, down), (crop.get("width", edge), crop.get("height", edge)))
+    return centre_region(size, (across, down), (crop.get("width", edge), crop.get("height", edge)))
 
 
 def _timm_region(settings: dict[str, Any], size: tuple[int, int]) -> Box:
@@ -67,10 +67,12 @@ def _timm_region(settings: dict[str, Any], size: tuple[int, int]) -> Box:
         fit = min if settings["crop_mode"] == "border" else max
         scale = fit(across / width, down / height)
         across, down = round(width * scale), round(height * scale)
-    return _centre(size, (across, down), (kept_across, kept_down))
+    return centre_region(size, (across, down), (kept_across, kept_down))
 
 
-def _centre(size: tuple[int, int], resized: tuple[float, float], kept: tuple[int, int]) -> Box:
+def centre_region(
+    size: tuple[int, int], resized: tuple[float, float], kept: tuple[int, int]
+) -> Box:
     """The middle ``kept`` pixels of a resized image, in pixels of the original."""
     x, y = size[0] / resized[0], size[1] / resized[1]
     left, top = (resized[0] - kept[0]) / 2, (resized[1] - kept[1]) / 2

@@ -172,6 +172,17 @@ class Checkpoint:
         _require_file(self.folder, PROCESSOR_FILES, "image processor", self.where)
         return self._local("image processor", AutoImageProcessor.from_pretrained)
 
+    def any_processor(self) -> Any:
+        """Whatever makes inputs and was saved with it: a processor, a tokenizer, ...; InputError
+        where there is nothing of the kind.
+        """
+        from transformers import AutoProcessor
+
+        _require_file(
+            self.folder, (*PROCESSOR_FILES, *TOKENIZER_FILES), "processor or tokenizer", self.where
+        )
+        return self._local("processor", AutoProcessor.from_pretrained)
+
     def _local(self, what: str, load: Callable[..., Any]) -> Any:
         check_processor_files(self.folder, self.where)
         check_tokenizer_files(self.folder, self.where)

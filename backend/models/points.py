@@ -90,7 +90,8 @@ class PerImage:
     """Tokens of a tower that runs over images, where a sample may have several.
 
     (images, T, d) as the samples' own: (B, most images x T, d), as the stream's roles have it, with
-    padding where a sample has fewer. A tower that runs over padding images, too, gives those.
+    padding where a sample has fewer. A tower that runs over padding images, too, gives those; an
+    image may have padding of its own.
     """
 
     stream: str
@@ -102,15 +103,26 @@ class PerImage:
         if tokens.shape[0] * tokens.shape[1] == roles.numel():
             return tokens.reshape(*roles.shape, -1)
         out = tokens.new_zeros((*roles.shape, tokens.shape[2]))
-        out[roles != int(Role.PADDING)] = tokens.flatten(0, 1)
+        out[_of_images(roles, tokens.shape[1])] = tokens.flatten(0, 1)
         return out
 
     def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
         """The images' tokens."""
         shape, roles = self.inner.read(value, inputs).shape, inputs.roles[self.stream]
         if shape[0] * shape[1] != roles.numel():
-            tokens = tokens[roles != int(Role.PADDING)]
+            tokens = tokens[_of_images(roles, shape[1])]
         return self.inner.write(value, tokens.reshape(shape), inputs)
+
+
+def _of_images(roles: Tensor, length: int) -> Tensor:
+    """(B, T) bool: which tokens a tower has given, an image's own padding among them.
+
+    ``length``: of an image; longer than T where the tower has all images of the batch in a row.
+    """
+    real = roles != int(Role.PADDING)
+    if length > roles.shape[1]:
+        return real
+    return real.unflatten(1, (-1, length)).any(dim=2).repeat_interleave(length, dim=1)
 
 
 FIRST = Item(0)

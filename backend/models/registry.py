@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from backend.models.loading import Checkpoint
 
 GROUP = "fusionscope.families"
+GENERIC = ".families.generic:Generic"
+"""What opens models of transformers that no family is for."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,14 @@ FAMILIES: dict[str, Family] = {
         ".families.align:Align",
         "A convolutional tower and a BERT that meet in a contrastive loss.",
     ),
+    "bridgetower": Family(
+        ".families.bridgetower:BridgeTower",
+        "Two towers whose last blocks feed cross-modal ones over bridges.",
+    ),
+    "flava": Family(
+        ".families.flava:Flava",
+        "An image and a text encoder, and a multimodal one over the tokens of both.",
+    ),
     "lxmert": Family(
         ".families.lxmert:Lxmert",
         "Text and image regions that meet in cross-attention modules which both share.",
@@ -95,6 +105,10 @@ FAMILIES: dict[str, Family] = {
         ".families.idefics:Idefics",
         "Gated cross-attention to images in a frozen language model (open Flamingo).",
     ),
+    "idefics2": Family(
+        ".families.idefics2:Idefics2",
+        "A resampler's latents for images of any shape among the words of a language model.",
+    ),
     "blip-2": Family(
         ".families.blip2:Blip2",
         "Learned queries read the image and are handed to a language model.",
@@ -106,6 +120,18 @@ FAMILIES: dict[str, Family] = {
     "blip": Family(
         ".families.blip:Blip",
         "A text that reads an image tower in every block, to match or to go on.",
+    ),
+    "git": Family(
+        ".families.git:Git",
+        "An image's tokens before a text that is gone on with, in one decoder.",
+    ),
+    "kosmos-2": Family(
+        ".families.kosmos2:Kosmos2",
+        "Latent queries read the image once and go before a language model's text.",
+    ),
+    "florence2": Family(
+        ".families.florence2:Florence2",
+        "A shrinking tower's cells and a text in one encoder, which a decoder reads.",
     ),
     "llava": Family(
         ".families.llava:Llava",
@@ -126,6 +152,10 @@ FAMILIES: dict[str, Family] = {
     "gemma3": Family(
         ".families.gemma3:Gemma3",
         "A tower's patches averaged into tokens that see each other both ways.",
+    ),
+    "gemma4": Family(
+        ".families.gemma4:Gemma4",
+        "Images of any shape, a square of patches averaged into a token.",
     ),
     "qwen2_vl": Family(
         ".families.qwen_vl:Qwen2VL",
@@ -177,9 +207,14 @@ def shadowed() -> dict[str, str]:
 
 
 def family_class(model_type: str, where: str) -> Loads:
-    """The adapter class of a family; InputError where nobody knows it or its plug-in is broken."""
+    """The adapter class of a family, or the generic one of a type that transformers knows.
+
+    InputError where nobody knows it or its plug-in is broken.
+    """
     available = families()
     if model_type not in available:
+        if _in_transformers(model_type):
+            return cast(Loads, _import(GENERIC))
         raise InputError(
             f"models of type {model_type[:80]!r} are not supported",
             where=where,
@@ -253,6 +288,12 @@ def _side_by_side(encoders: Encoders, device: str, allow_partial_weights: bool) 
     adapter = open_model(str(folder), device=device)
     adapter.handle = handle
     return adapter
+
+
+def _in_transformers(model_type: str) -> bool:
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING
 
 
 def _plugins() -> list[EntryPoint]:

@@ -37,6 +37,14 @@ def has(roles: Tensor, role: Role) -> Tensor:
     return (roles & int(role)) != 0
 
 
+def elsewhere(roles: Tensor) -> Tensor:
+    """(B, T): what tokens with ``roles`` are to another stream of their sequence.
+
+    Padding stays padding; a token that is there is absent from the other stream.
+    """
+    return (roles & int(Role.PADDING)).to(roles.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Origins:
     """Where every token of a stream comes from, as far as it comes from one place.

@@ -26,6 +26,8 @@ Place = tuple[str, int, str]
 MAX_EPOCH = 100_000
 MAX_STEP = 10**12
 MAX_LAYER = 9_999
+MAX_TOKENS = 2**31 - 1
+MAX_SAMPLES = 2**31 - 1
 
 NOWHERE: Place = ("", -1, "")
 """The second place of a measure of one layer."""
@@ -341,6 +343,26 @@ INTERVENTIONS = Kind(
     "what a stream makes of its own, of another sample's and of a constant partner, trained or not",
     check=_all(_within("layer", 0, MAX_LAYER), _reasoned),
 )
+
+
+def _counted_once(table: pa.Table) -> None:
+    """A number of tokens occurs once a stream, of one sample at least."""
+    _within("tokens", 0, MAX_TOKENS)(table)
+    _within("samples", 1, MAX_SAMPLES)(table)
+    if len(table.select(["stream", "tokens"]).group_by(["stream", "tokens"]).aggregate([])) < len(
+        table
+    ):
+        raise ValueError("column tokens holds a number twice for one stream")
+
+
+TOKENS = Kind(
+    "tokens",
+    _required(("stream", pa.string()), ("tokens", pa.int32()), ("samples", pa.int64())),
+    "how many samples have so many tokens of a stream, padding left out",
+    keyed=False,
+    counts=("samples",),
+    check=_counted_once,
+)
 COMPARISONS = Kind(
     "comparisons",
     _MEASURES,
@@ -363,6 +385,7 @@ KINDS: tuple[Kind, ...] = (
     TRAINING_SCORES,
     PROBES,
     INTERVENTIONS,
+    TOKENS,
     COMPARISONS,
 )
 

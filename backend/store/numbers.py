@@ -22,6 +22,7 @@ from backend.store.kinds import (
     MEASURES,
     PREDICTIONS,
     SCORES,
+    TOKENS,
     TRAINING_MEASURES,
     TRAINING_SCORES,
     Kind,
@@ -30,7 +31,10 @@ from backend.store.manifest import Manifest, OriginInfo
 from backend.store.run import Run
 from backend.types import LayerRef, Pooling, StreamSpec
 
-KEPT = (MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS)
+KEPT = (
+    *(MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS),
+    TOKENS,
+)
 """Kinds that say nothing of a sample but its number."""
 
 POOLING: Pooling = "cls"

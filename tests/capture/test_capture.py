@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.store import Store
+from backend.store.kinds import TOKENS
 from backend.store.streams import StreamInfo
+from backend.store.token_counts import token_counts
 from backend.train.predictions import FILE as PREDICTIONS_FILE
 from backend.train.predictions import predictions, write_predictions
 from backend.types import StreamSpec, TaskSpec
@@ -111,6 +114,26 @@ def test_a_run_knows_the_groups_that_its_data_set_gives(
     assert run.samples(["image_digest"])["image_digest"].nunique() == 10
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_run_says_how_many_tokens_each_stream_has_a_sample(
+    request_for: Callable[..., CaptureRequest], streaming: bool
+) -> None:
+    request = request_for(run_id="counted", streaming=streaming)
+    opened = open_request(request)
+    run_capture(request, opened)
+    run = Store(request.store).run("counted")
+    texts = run.samples(["text"])["text"]
+    words = Counter(min(32, len(opened.adapter.tokenizer(text)["input_ids"])) for text in texts)
+    assert len(words) > 1
+    rows = run.table(TOKENS).to_pylist()
+    assert {r["tokens"]: r["samples"] for r in rows if r["stream"] == "text"} == words
+    (vision,) = (r for r in rows if r["stream"] == "vision")
+    assert (vision["tokens"], vision["samples"]) == (1 + 2 * 2, 20)
+    text = sorted(words.elements())
+    expected = {"vision": (5, 5, 5), "text": (text[0], text[9], text[-1])}
+    assert {count.stream: count[1:] for count in token_counts(run)} == expected
+
+
 def test_batches_and_parts_do_not_change_what_is_captured(
     request_for: Callable[..., CaptureRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +167,7 @@ def test_an_interrupted_capture_leaves_no_run_and_goes_on_to_the_same_result(
     cut = everything(store, "cut")
     assert all(np.array_equal(whole[key], cut[key]) for key in whole)
     assert list(store.run("cut").sample_ids()) == list(store.run("whole").sample_ids())
+    assert store.run("cut").table(TOKENS).equals(store.run("whole").table(TOKENS))
 
 
 def test_a_killed_process_leaves_nothing_and_the_next_one_finishes(

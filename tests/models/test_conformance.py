@@ -44,7 +44,11 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     module = request.param if "." in request.param else f"tests.models.families.{request.param}"
     made: Case = import_module(module).tiny()
     made.adapter.module.double()
+    before = torch.get_default_dtype()
+    if made.default_numbers:
+        torch.set_default_dtype(torch.float64)
     yield made
+    torch.set_default_dtype(before)
 
 
 def encoded(case: Case, rows: list[int] | None = None) -> Inputs:
@@ -155,7 +159,7 @@ def test_layers_equal_the_hidden_states_that_the_model_itself_returns(case: Case
     for stream, path in case.hidden_states.items():
         states = out
         for name in path.split("."):
-            states = getattr(states, name)
+            states = states[int(name)] if name.isdigit() else getattr(states, name)
         spec = adapter.stream(stream)
         own = has(inputs.roles[stream], OWN)
         first = case.first_state
@@ -238,8 +242,10 @@ def test_with_all_its_meets_cut_a_stream_does_not_depend_on_the_other_modality(c
     cuts = tuple(cut for spec in adapter.streams if spec.fusion_layers for cut in edits.cut(spec))
     before = pooled(adapter, inputs, cuts)
     for name in case.learned:
-        for ref in adapter.stream(name).refs:
-            assert before[ref, "mean"].std(axis=0).max() < 1e-10, f"something enters {ref}"
+        spec = adapter.stream(name)
+        for ref in spec.refs:
+            spread = before[ref, spec.poolings_of(ref)[0]].std(axis=0).max()
+            assert spread < 1e-10, f"something enters {ref}"
     for modality in {case.modality(spec.name) for spec in adapter.streams}:
         blank = doubled(adapter.encode([sample.blank(modality) for sample in case.samples]))
         after = pooled(adapter, blank, cuts)
@@ -336,7 +342,8 @@ def test_origins_cover_what_is_seen_of_the_image_without_gaps_and_name_the_text(
     adapter, inputs = case.adapter, encoded(case)
     for spec in adapter.streams:
         origins = inputs.origins.get(spec.name)
-        assert origins is not None or "origins" in adapter.unsupported, spec.name
+        excused = {"origins", f"origins of {spec.name}"} & adapter.unsupported.keys()
+        assert origins is not None or excused, spec.name
         if origins is None:
             continue
         roles = inputs.roles[spec.name]

@@ -29,10 +29,18 @@ CHAT_FORMATS = (
     "idefics3",
     "internvl",
     "gemma3",
+    "gemma4",
     "mllama",
+    "idefics2",
+    "idefics2_split",
 )
-READ_LAYER = {name: 2 if name == "llava_next" else 3 for name in CHAT_FORMATS if name != "mllama"}
-"""The layer of the tower that the language model gets."""
+READ_LAYER = {
+    name: 2 if name == "llava_next" else 3
+    for name in CHAT_FORMATS
+    if name not in ("mllama", "idefics2", "idefics2_split")
+}
+"""The layer of the tower that the language model gets, token by token."""
+TILED = ("llava_next", "idefics3", "internvl", "mllama", "idefics2_split")
 
 
 def opened(family: str) -> Case:
@@ -84,6 +92,41 @@ def test_a_model_gets_what_its_processor_would_give_it(family: str) -> None:
     for name in ours.keys() & expected.keys():
         torch.testing.assert_close(ours[name], expected[name], check_dtype=False)
     assert {"input_ids", "attention_mask", "pixel_values"} <= ours.keys() & expected.keys()
+
+
+@pytest.mark.parametrize(
+    ("family", "options"), [("kosmos2", {"num_image_tokens": 4}), ("florence2", {})]
+)
+def test_without_a_chat_format_a_model_gets_what_its_processor_would_give_it(
+    family: str, options: dict[str, int]
+) -> None:
+    case: Any = import_module(f"tests.models.families.{family}").tiny()
+    given = {
+        "images": [sample.images[0] for sample in case.samples],
+        "text": [sample.text for sample in case.samples],
+    }
+    expected = case.adapter.processor(**given, padding=True, return_tensors="pt", **options)
+    ours = case.adapter.encode(case.samples).tensors
+    assert {"input_ids", "attention_mask", "pixel_values"} <= expected.keys() <= ours.keys()
+    for name in expected:
+        torch.testing.assert_close(ours[name], expected[name], check_dtype=False)
+
+
+@pytest.mark.parametrize("family", TILED)
+def test_of_two_by_two_tiles_each_has_the_pixels_in_its_boxes(family: str) -> None:
+    case = opened(family)
+    pixels = np.random.default_rng(3).integers(0, 255, (48, 48, 3)).astype(np.uint8)
+    changed = pixels.copy()
+    changed[4:16, 34:46] = 255 - changed[4:16, 34:46]  # within the quarter at the upper right
+    seen = []
+    for picture in (pixels, changed):
+        inputs = doubled(case.adapter.encode([Sample("a red cat", (Image.fromarray(picture),))]))
+        seen += read(case, inputs, refs=[LayerRef("vision", 0)])
+    moved = ((seen[1] - seen[0])[0].abs().amax(dim=1) > 1e-9).numpy()
+    left, top, right, bottom = inputs.origins["vision"].values[0][moved].T
+    assert (right > 24).all() and (top < 24).all()
+    of_a_tile = (left >= 24 - 1e-3) & (bottom <= 24 + 1e-3) & (right - left < 10)
+    assert of_a_tile.sum() >= 4
 
 
 @pytest.mark.parametrize(("family", "layer"), READ_LAYER.items())

@@ -11,10 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
+from backend.capture.sinks import TokenSink
+from backend.capture.tap import Tap
+from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.models import registry
 from backend.models.registry import FAMILIES, GROUP, families, family_class, open_model, shadowed
+from tests.models.families.common import BERT_SPECIALS, word_tokenizer
 from tests.models.saved import save_tiny, tiny
 
 MODULES = {
@@ -22,6 +27,7 @@ MODULES = {
     "fusionscope-encoders": "side_by_side",
     "vision-text-dual-encoder": "vision_text_dual",
     "blip-2": "blip2",
+    "kosmos-2": "kosmos2",
 }
 OTHER_TOKENS = {"siglip2"}  # its tokenizer's class makes another tokenizer of a list of words
 
@@ -79,6 +85,28 @@ def test_an_unknown_type_lists_the_families_and_how_to_add_one(tmp_path: Path) -
     said = str(caught.value)
     assert "'parrot'" in said and "clip, siglip" in said and GROUP in said
     assert "\n" not in said
+
+
+def test_a_type_that_only_transformers_knows_is_read_by_the_generic_adapter_which_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer = word_tokenizer(specials=BERT_SPECIALS, template="[CLS] $A [SEP]")
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    model = BertModel(BertConfig(vocab_size=len(tokenizer), hidden_size=16, **sizes))
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    adapter = open_model(str(tmp_path))
+    assert "no family is for models of type bert" in caplog.text
+    (stream,) = adapter.streams
+    assert (stream.modality, stream.depth, stream.width) == ("text", 3, 16)
+    assert "generic adapter" in stream.note and not stream.meets
+    inputs = adapter.encode([Sample("a red cat", ()), Sample("the best day ever", ())])
+    assert inputs.token_counts == {stream.name: pytest.approx([5, 6])}
+    with torch.no_grad(), Tap(adapter, sink := TokenSink(stream.refs)) as tap:
+        tap(inputs)
+        states = model.eval()(**inputs.tensors, output_hidden_states=True).hidden_states
+    for ref, state in zip(stream.refs, states, strict=True):
+        torch.testing.assert_close(sink.tokens[ref], state)
 
 
 def test_a_device_that_is_not_there_is_told_before_the_model_is_opened() -> None:

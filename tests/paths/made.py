@@ -38,13 +38,14 @@ FAMILIES = {
     "paligemma": "paligemma",
     "lxmert": "lxmert",
     "whisper": "whisper",
+    "kosmos2": "kosmos-2",
     "side_by_side": "fusionscope-encoders",
     **{
         name: name
         for name in (
             *("align", "blip", "gemma3", "idefics3", "instructblip", "internvl", "llava_next"),
             *("llava_onevision", "mllama", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm"),
-            "visual_bert",
+            *("visual_bert", "bridgetower", "flava", "florence2", "gemma4", "git", "idefics2"),
         )
     },
 }

@@ -194,7 +194,7 @@ def test_a_flipped_bit_is_left_out_and_named_rather_than_read_as_another_number(
     if name in ("neighbours", "refits"):
         for run in (first, second):
             run.add(*map_rows(name, LayerRef("text", 2), run.sample_ids()), "default")
-    if name in ("training_scores", "interventions"):
+    if name in ("training_scores", "interventions", "tokens"):
         for run in (first, second):
             run.add(*any_row(name))
     whole = set(store.query(f"SELECT run_id FROM {name}")["run_id"])

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from backend.data.sample import Sample
 from backend.models.adapter import Inputs
 from backend.models.families.dual_encoder import DualEncoder, Encoded, Tower
+from backend.models.families.maps import Cells
 from backend.models.images import patch_roles
 from backend.models.norms import AFTER_OWN_NORM
-from backend.models.points import Point, Pooled, Select
+from backend.models.points import Point, Pooled
 from backend.types import LayerRef, Site
 
 _SHRINKS = 32  # pixels of the input along a side of the last map's cells
@@ -96,34 +95,6 @@ class Align(DualEncoder):
 
 
 @dataclass(frozen=True)
-class Cells:
-    """A map (B, d, rows, columns) as (B, T, d): means of a square grid of T cells, row by row.
-
-    What is written into a cell moves all that lies in it alike.
-    """
-
-    inner: Select
-
-    def read(self, value: Any, inputs: Inputs) -> Tensor:
-        """The cells' means."""
-        return self._means(self.inner.read(value, inputs), inputs)
-
-    def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
-        """The map with the difference added to every cell."""
-        maps = self.inner.read(value, inputs)
-        moved = (tokens - self._means(maps, inputs)).transpose(1, 2)
-        side = isqrt(tokens.shape[1])
-        rows, columns = (_cell_of(length, side, maps) for length in maps.shape[2:])
-        grid = moved.unflatten(2, (side, side))[:, :, rows][:, :, :, columns]
-        return self.inner.write(value, maps + grid, inputs)
-
-    def _means(self, maps: Tensor, inputs: Inputs) -> Tensor:
-        side = isqrt(inputs.roles["vision"].shape[1])
-        down, across = (_averaging(length, side, maps) for length in maps.shape[2:])
-        return torch.einsum("gh,bchw,kw->bgkc", down, maps, across).flatten(1, 2)
-
-
-@dataclass(frozen=True)
 class _Flat:
     """A map of one cell, (B, d, 1, 1), as (B, d)."""
 
@@ -133,15 +104,3 @@ class _Flat:
 
     def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
         return tokens.reshape(value.shape)
-
-
-def _cell_of(length: int, side: int, like: Tensor) -> Tensor:
-    """(length,) in which of ``side`` cells each place along one side of a map lies."""
-    return torch.arange(length, device=like.device) * side // length
-
-
-def _averaging(length: int, side: int, like: Tensor) -> Tensor:
-    """(side, length): rows that sum to 1, each over the places of one cell."""
-    cells = _cell_of(length, side, like)
-    inside = (cells == torch.arange(side, device=like.device)[:, None]).to(like.dtype)
-    return inside / inside.sum(dim=1, keepdim=True)

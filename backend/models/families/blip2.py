@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import item, meets, self_attention, silenced
 from backend.models.families.image_tokens import Parts, SquareImages
+from backend.models.families.pictures import Picture
 from backend.models.images import patch_roles
 from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Argument, AttentionPoint, Point, Rewrite
@@ -113,9 +114,9 @@ class Blip2(SquareImages):
         start = self.model.config.text_config.decoder_start_token_id
         return {"decoder_input_ids": torch.full((len(tokens.ids), 1), start)}
 
-    def between_roles(self, batch: int) -> dict[str, Tensor]:
+    def between_roles(self, seen: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
         """Every query is content."""
-        return {"query": patch_roles(batch, self.model.config.num_query_tokens)}
+        return {"query": patch_roles(len(seen), self.model.config.num_query_tokens)}
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """Logits of the next word: the decoder's first one, where there is a decoder."""

@@ -23,6 +23,7 @@ from backend.models.families.base import (
 from backend.models.families.pictures import Picture, in_the_tower, placed, unsummed
 from backend.models.families.prompting import Images, Prompting
 from backend.models.families.stacks import (
+    Stack,
     next_token,
     prefix_roles,
     stack,
@@ -67,7 +68,7 @@ class ImageTokens(Prompting):
     def describe(self) -> None:
         """Find the parts; the three streams with their meets."""
         config = self.model.config
-        self.tower = stack(self.model.get_submodule(self.parts.tower), config.vision_config)
+        self.tower = self.tower_stack()
         self.language = stack(self.language_model(), config.text_config)
         self.prefix = prefix_roles(self.model.get_submodule(self.parts.tower))
         tower, language = self.tower, self.language
@@ -107,6 +108,11 @@ class ImageTokens(Prompting):
             reason = "The tower hands out no attention maps, whatever it is asked."
             self.unsupported = {**self.unsupported, "attention of vision": reason}
 
+    def tower_stack(self) -> Stack:
+        """The tower's blocks."""
+        config = self.model.config.vision_config
+        return stack(self.model.get_submodule(self.parts.tower), config)
+
     def language_model(self) -> nn.Module:
         """The module whose blocks the streams ``image`` and ``text`` go through."""
         language: nn.Module = self.model.get_submodule(self.parts.language)
@@ -138,8 +144,8 @@ class ImageTokens(Prompting):
         """Where their sites are."""
         return {}
 
-    def between_roles(self, batch: int) -> dict[str, Tensor]:
-        """The roles of their tokens."""
+    def between_roles(self, seen: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
+        """The roles of their tokens, of every sample's images."""
         return {}
 
     def between_attention(self) -> dict[AttentionKey, AttentionPoint]:
@@ -179,6 +185,10 @@ class ImageTokens(Prompting):
         norm, head = self.language.norm or nn.Identity(), self.model.get_output_embeddings()
         return nn.Sequential(norm, head)
 
+    def placeholders(self, tokens: Prompted) -> Tensor:
+        """(B, T) bool: where an image's tokens come."""
+        return (tokens.ids == self.image_id) & tokens.mask.bool()
+
     def positions(self, tokens: Prompted) -> dict[str, Tensor]:
         """What else the model is told: positions count real tokens, as when it generates."""
         return {"position_ids": (tokens.mask.cumsum(dim=1) - 1).clamp(min=0)}
@@ -195,7 +205,7 @@ class ImageTokens(Prompting):
         rest = iter(pictures)
         seen = [[next(rest) for _ in own] for own in images]
         tokens = self.tokens(samples, seen)
-        at = (tokens.ids == self.image_id) & tokens.mask.bool()
+        at = self.placeholders(tokens)
         roles, origins = placed(seen, at, tokens.mask)
         tower_roles, tower_origins = in_the_tower(seen)
         return Inputs(
@@ -207,7 +217,7 @@ class ImageTokens(Prompting):
             },
             {
                 "vision": tower_roles,
-                **self.between_roles(len(samples)),
+                **self.between_roles(seen),
                 "image": roles,
                 "text": prompt_roles(tokens, special_ids(self.processor.tokenizer), at),
             },
@@ -234,11 +244,20 @@ class SquareImages(ImageTokens):
         No boxes where such a token has no place.
         """
 
+    def words(self, row: Sequence[Role]) -> str:
+        """What stands in the prompt for an image with these tokens."""
+        return "" if self.leading else self.mark * len(row)
+
+    @property
+    def side(self) -> int:
+        """Pixels along one side of a tower's token."""
+        return int(self.model.config.vision_config.patch_size)
+
     def look(self, images: Sequence[Images]) -> tuple[dict[str, Tensor], list[Picture]]:
         """Patches row by row, after what the tower puts before them."""
         processor, flat = self.processor.image_processor, list(chain.from_iterable(images))
         pixels = processor(flat, return_tensors="pt")["pixel_values"]
-        side = self.model.config.vision_config.patch_size
+        side = self.side
         rows, columns = pixels.shape[2] // side, pixels.shape[3] // side
         tower = [*self.prefix, *[Role.CONTENT] * (rows * columns)]
         pictures = []
@@ -247,8 +266,7 @@ class SquareImages(ImageTokens):
             region = seen_region(processor, image.size)
             boxes[len(self.prefix) :] = grid_boxes(region, rows, columns, image.size)
             row, places = self.row(tower, boxes)
-            words = "" if self.leading else self.mark * len(row)
-            pictures.append(Picture(tower, boxes, words, row, places))
+            pictures.append(Picture(tower, boxes, self.words(row), row, places))
         return {"pixel_values": pixels}, pictures
 
 

@@ -22,7 +22,7 @@ from backend.models.families.base import block_points, block_sites, meets, self_
 from backend.models.families.blip2 import Blip2
 from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import FIRST, AttentionPoint, Point, Rewrite
-from backend.models.roles import Origins, Role
+from backend.models.roles import Origins, elsewhere
 from backend.models.texts import special_ids, text_roles, tokenize
 from backend.types import POOLINGS, LayerRef, Meet, StreamSpec
 
@@ -107,7 +107,7 @@ class InstructBlip(Blip2):
             },
             {
                 **inputs.roles,
-                "query": torch.cat([inputs.roles["query"], _elsewhere(own)], dim=1),
+                "query": torch.cat([inputs.roles["query"], elsewhere(own)], dim=1),
                 "instruction": pad(own, (queries, 0)),
             },
             {**inputs.origins, "instruction": Origins("span", spans)},
@@ -130,12 +130,6 @@ class Front:
         """Without those."""
         length = FIRST.read(value, inputs).shape[1]
         return FIRST.write(value, tokens[:, :length], inputs)
-
-
-def _elsewhere(roles: Tensor) -> Tensor:
-    """Padding where another stream of the sequence has padding, absent where it has a token."""
-    padding = int(Role.PADDING)
-    return torch.where(roles == padding, padding, int(Role.ABSENT)).to(torch.int8)
 
 
 def _with_all_rows(weights: Tensor, inputs: Inputs) -> Tensor:

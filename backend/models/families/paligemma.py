@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from backend.models.families.image_tokens import PatchTokens
+from backend.models.families.stacks import bounded
 from backend.models.points import Point
 from backend.models.texts import Prompted
 from backend.types import LayerRef, Site
@@ -40,8 +41,5 @@ class PaliGemma(PatchTokens):
 
     def unembedding(self) -> Callable[[Tensor], Tensor] | None:
         """Gemma 2, of which PaliGemma 2 is made, bounds its logits softly."""
-        logits, bound = super().unembedding(), self.model.config.text_config
-        cap = getattr(bound, "final_logit_softcapping", None)
-        if logits is None or cap is None:
-            return logits
-        return lambda tokens: (logits(tokens) / cap).tanh() * cap
+        text = self.model.config.text_config
+        return bounded(super().unembedding(), getattr(text, "final_logit_softcapping", None))

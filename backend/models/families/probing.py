@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -82,44 +83,66 @@ def probe(encoder: PreTrainedModel, tensors: dict[str, Tensor], where: str) -> P
     )
 
 
-def _blocks(
-    encoder: PreTrainedModel, tensors: dict[str, Tensor], where: str
-) -> tuple[nn.Module, ...]:
-    """The longest list of modules of which each takes what the one before it gave."""
-    lists = [
-        tuple(part)
-        for part in encoder.modules()
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Modules of which each takes what the one before it gave, (B, ``length``, ``width``).
+
+    ``argument``: by which name the first is given it, where it is given by name.
+    """
+
+    blocks: tuple[nn.Module, ...]
+    length: int
+    width: int
+    argument: str
+
+
+def chained(model: nn.Module, run: Callable[[], object]) -> dict[str, Chain]:
+    """{path: blocks} of every list of modules in ``model`` that ``run`` runs one after another."""
+    lists = {
+        path: tuple(part)
+        for path, part in model.named_modules()
         if isinstance(part, (nn.ModuleList, nn.Sequential)) and len(part) > 0
-    ]
-    calls: dict[nn.Module, list[tuple[Any, Any]]] = {part: [] for parts in lists for part in parts}
+    }
+    calls: dict[nn.Module, list[tuple[Any, Any]]] = {p: [] for ps in lists.values() for p in ps}
+    names: dict[nn.Module, str] = {}
 
     def note(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        names.setdefault(module, next(iter(kwargs), "") if not args else "")
         calls[module].append((_tensor(args or tuple(kwargs.values())), _tensor(output)))
 
     with ExitStack() as stack, torch.no_grad():
         for part in calls:
             stack.callback(part.register_forward_hook(note, with_kwargs=True).remove)
-        try:
-            encoder(**tensors)
-        except (RuntimeError, ValueError) as error:
-            raise InputError(
-                f"a {encoder.config.model_type} model cannot take what its processor gives: "
-                f"{first_line(error)}",
-                where=where,
-            ) from error
+        run()
+    chains = {}
+    for path, parts in lists.items():
+        if is_chain([calls[part] for part in parts]):
+            _, length, width = calls[parts[0]][0][1].shape
+            chains[path] = Chain(parts, length, width, names[parts[0]])
+    return chains
+
+
+def _blocks(
+    encoder: PreTrainedModel, tensors: dict[str, Tensor], where: str
+) -> tuple[nn.Module, ...]:
+    """The longest list of modules of which each takes what the one before it gave."""
+    try:
+        chains = chained(encoder, partial(encoder, **tensors))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"a {encoder.config.model_type} model cannot take what its processor gives: "
+            f"{first_line(error)}",
+            where=where,
+        ) from error
     depth = getattr(encoder.config, "num_hidden_layers", None)
-    chains = [
-        parts
-        for parts in lists
-        if depth in (None, len(parts)) and is_chain([calls[part] for part in parts])
-    ]
-    if not chains:
+    found = [chain.blocks for chain in chains.values() if depth in (None, len(chain.blocks))]
+    if not found:
         raise InputError(
             f"the blocks of a {encoder.config.model_type} model cannot be found",
             where=where,
             hint="They must be a list of modules of one width, each run once, in order.",
         )
-    return max(chains, key=len)
+    return max(found, key=len)
 
 
 def is_chain(calls: Sequence[list[tuple[Any, Any]]]) -> bool:

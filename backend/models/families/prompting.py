@@ -86,9 +86,9 @@ class Prompting(Released):
             before, after = (
                 filled(part, self.mark, words) for part in self.prompt(len(self.images(sample)))
             )
-            prompts.append(Prompt(before, sample.text, after))
+            prompts.append(self.spelled(Prompt(before, sample.text, after)))
         tokenizer = self.processor.tokenizer
-        begun = bool(tokenizer.bos_token) and prompts[0].before.startswith(tokenizer.bos_token)
+        begun = bool(tokenizer.bos_token) and tokenizer.bos_token in prompts[0].before
         leading = len(seen[0][0].row) if self.leading else 0
         return tokenize_prompts(
             tokenizer,
@@ -97,6 +97,10 @@ class Prompting(Released):
             lead=[self.image_id] * leading,
             add_special_tokens=not begun,
         )
+
+    def spelled(self, prompt: Prompt) -> Prompt:
+        """The prompt as the processor spells it once the images' words are in it."""
+        return prompt
 
     def images(self, sample: Sample) -> Images:
         """Those of a sample's images that the model takes."""

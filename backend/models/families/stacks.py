@@ -17,7 +17,7 @@ from backend.models.roles import Role
 from backend.types import LayerRef
 
 _LISTS = ("layers", "layer", "block", "blocks", "h")
-_NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f", "norm_f")
+_NORMS = ("norm", "layer_norm", "final_layer_norm", "final_layernorm", "ln_f", "norm_f")
 _CLASS_TOKENS = ("class_embedding", "cls_token")
 _REGISTERS = ("register_tokens",)
 
@@ -173,3 +173,12 @@ def next_token(model: Any, inputs: Inputs) -> dict[str, Tensor]:
     wanted, which = torch.unique(places.amax(dim=1), return_inverse=True)
     out = model(**inputs.tensors, use_cache=False, logits_to_keep=wanted)
     return {"next_token_logits": out.logits[rows, which]}
+
+
+def bounded(
+    logits: Callable[[Tensor], Tensor] | None, cap: float | None
+) -> Callable[[Tensor], Tensor] | None:
+    """The same logits within -cap and cap, by a hyperbolic tangent; as they are without a cap."""
+    if logits is None or cap is None:
+        return logits
+    return lambda tokens: (logits(tokens) / cap).tanh() * cap

@@ -31,7 +31,8 @@ class Case:
     adapter: Adapter
     samples: list[Sample]
     hidden_states: dict[str, str] = field(default_factory=dict)
-    """{stream: dotted name of the output whose entries are the stream's layers 0, 1, ...}"""
+    """{stream: dotted name of the output whose entries are the stream's layers 0, 1, ...; a number
+    in it is an item of a tuple}"""
     first_state: int = 0  # or begin with this layer
     tiles: bool = True  # the boxes of an image's tokens tile it
     whole_image: bool = False  # and cover all of it: nothing is cropped away
@@ -40,6 +41,8 @@ class Case:
     shifted: float = 1e-10
     """How close stays the same where a blank text moves a stream's positions: rotary ones are
     worked out in float32, whatever the model is in."""
+    default_numbers: bool = False
+    """The model makes numbers of torch's default type that must hold the lowest of its own."""
     learned: tuple[str, ...] = ()
     """Streams that begin as learned tokens: the same for every sample until they first meet."""
 

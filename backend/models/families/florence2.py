@@ -1,0 +1,175 @@
+"""Florence-2: a shrinking tower's map and a text in one encoder, read by a decoder (Xiao 2024).
+
+Facts are from transformers 5.23: ``Florence2VisionBackbone.forward`` (DaViT: stages of blocks, each
+with attention within windows and over channels, a convolution that shrinks the map before each),
+``Florence2MultiModalProjector.forward`` (the map's mean goes before its cells),
+``Florence2Processor.prepare_inputs_layout`` (the image, BOS, the text, EOS), ``BartDecoderLayer``
+(every attention ends with a norm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.data.sample import Sample
+from backend.models.adapter import AttentionKey, Inputs
+from backend.models.families.base import MASK, block_points, fusion_sites, item, self_attention
+from backend.models.families.image_tokens import Parts, SquareImages
+from backend.models.families.maps import Cells
+from backend.models.families.stacks import AttentionNames, Stack
+from backend.models.images import patch_roles
+from backend.models.norms import AFTER_OWN_NORM
+from backend.models.points import FIRST, Arguments, AttentionPoint, Point, Rewrite
+from backend.models.roles import OWN, Role, has
+from backend.models.texts import Prompted
+from backend.types import LayerRef, Meet, Site, StreamSpec
+
+ANSWER = "answer"
+
+
+class Florence2(SquareImages):
+    """``image`` and ``text`` are the encoder's, ``answer`` is the decoder's start token.
+
+    Every map of the tower is read as the cells of its last one.
+    """
+
+    family = "florence2"
+    model_class = "Florence2ForConditionalGeneration"
+    parts = Parts("model.vision_tower", "model.language_model.encoder")
+    bidirectional = True
+    most_images = 1
+
+    def describe(self) -> None:
+        """Blocks of several widths; the decoder takes the image and the text in."""
+        super().describe()
+        self.unsupported = {
+            "attention of vision": "The tower attends within windows and over channels.",
+            "origins of answer": "The decoder's start token is no part of the text.",
+        }
+        self.answers = list(self.model.model.language_model.decoder.layers)
+        config, both = self.model.config.vision_config, range(1, len(self.answers) + 1)
+        widths = [config.embed_dim[0]]
+        for width, depth in zip(config.embed_dim, config.depths, strict=True):
+            widths += [width] * depth
+        vision, image, text = self.streams
+        answer = StreamSpec(
+            ANSWER,
+            "text",
+            fusion_sites(len(self.answers), self.language.width, both),
+            tuple(
+                Meet(k, "cross", reads, f"{k}.fusion") for k in both for reads in ("image", "text")
+            ),
+            ("cls",),
+            f"The word that begins the answer. {AFTER_OWN_NORM}",
+        )
+        self.streams = (
+            replace(
+                vision,
+                sites=tuple(Site(k, width) for k, width in enumerate(widths)),
+                note="Every map is read as the grid of the last one, each cell as its mean.",
+            ),
+            replace(image, note=AFTER_OWN_NORM),
+            replace(text, note=AFTER_OWN_NORM),
+            answer,
+        )
+
+    def tower_stack(self) -> Stack:
+        """The blocks of all stages after one another."""
+        tower = self.model.model.vision_tower
+        blocks = tuple(block for stage in tower.blocks for block in stage)
+        none = AttentionNames("", index=None)
+        return Stack(blocks, (), none, None, self.model.config.vision_config.embed_dim[-1])
+
+    def points(self) -> dict[LayerRef, Point]:
+        """Maps as cells; ``k.fusion`` is after the norm that ends the cross-attention."""
+        places = {
+            ref: replace(point, select=Cells(point.selection))
+            for ref, point in block_points("vision", self.tower.blocks).items()
+        }
+        for ref, point in super().points().items():
+            if ref.stream != "vision":
+                places[ref] = point
+        places |= block_points(ANSWER, self.answers)
+        for k, layer in enumerate(self.answers, start=1):
+            places[LayerRef(ANSWER, k, "fusion")] = Point(layer.encoder_attn_layer_norm)
+        return {ref: places[ref] for spec in self.streams for ref in spec.refs}
+
+    def attention(self) -> dict[AttentionKey, AttentionPoint]:
+        """Self-attention of encoder and decoder, and what the decoder sees of the encoder."""
+        maps = super().attention()
+        maps |= self_attention(ANSWER, [layer.self_attn for layer in self.answers])
+        keys = ("image", "text")
+        for k, layer in enumerate(self.answers, start=1):
+            point = AttentionPoint(layer.encoder_attn, (ANSWER,), keys, item(1))
+            for reads in keys:
+                maps[AttentionKey(LayerRef(ANSWER, k, "fusion"), reads)] = point
+        return maps
+
+    def cut(self, stream: str, meet: Meet) -> tuple[Rewrite, ...]:
+        """The decoder no longer sees the image, or the text; where it sees neither, it adds 0."""
+        if stream != ANSWER:
+            return super().cut(stream, meet)
+        attention = self.answers[meet.layer - 1].encoder_attn
+
+        def close(value: Arguments, inputs: Inputs) -> Arguments:
+            mask: Tensor | None = MASK.read(value, inputs)
+            closed = has(inputs.roles[meet.reads], OWN | Role.PADDING)[:, None, None]
+            if mask is None:
+                mask = torch.ones_like(closed)
+            if mask.dtype == torch.bool:
+                return MASK.write(value, mask & ~closed, inputs)
+            return MASK.write(value, mask.masked_fill(closed, -torch.inf), inputs)
+
+        return (Rewrite(attention, close, "input"), Rewrite(attention, _nothing))
+
+    def unembedding(self) -> Callable[[Tensor], Tensor] | None:
+        """None: a decoder with layers of its own goes on."""
+        return None
+
+    def prompt(self, images: int) -> tuple[str, str]:
+        """The image, BOS, the text and EOS, as the model was trained."""
+        tokenizer = self.processor.tokenizer
+        return f"{self.mark}{tokenizer.bos_token}", str(tokenizer.eos_token)
+
+    @property
+    def side(self) -> int:
+        """By how much all stages shrink the image."""
+        return prod(self.model.config.vision_config.patch_stride)
+
+    def row(self, tower: Sequence[Role], boxes: np.ndarray) -> tuple[list[Role], np.ndarray | None]:
+        """The mean of all cells, then the cells."""
+        nowhere = np.full((1, 4), np.nan)
+        return [Role.SPECIAL, *tower], np.concatenate([nowhere, boxes])
+
+    def positions(self, tokens: Prompted) -> dict[str, Tensor]:
+        """The encoder counts positions itself; the decoder needs a first token."""
+        start = self.model.config.text_config.decoder_start_token_id
+        return {"decoder_input_ids": torch.full((len(tokens.ids), 1), start)}
+
+    def encode(self, samples: Sequence[Sample]) -> Inputs:
+        """As for others, with the one token of the answer, by which it is read."""
+        inputs = super().encode(samples)
+        roles = {**inputs.roles, ANSWER: patch_roles(len(samples), 0, (Role.SUMMARY,))}
+        return replace(inputs, roles=roles)
+
+    def token_ids(self, inputs: Inputs, stream: str) -> Tensor | None:
+        """The answer's are the decoder's."""
+        return inputs.tensors["decoder_input_ids" if stream == ANSWER else "input_ids"]
+
+    def forward(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Logits of the answer's first word."""
+        out = self.model(**inputs.tensors, use_cache=False)
+        return {"next_token_logits": out.logits[:, -1]}
+
+
+def _nothing(value: Any, inputs: Inputs) -> Any:
+    """Zeros where no key was left to see, which an attention gives as no number."""
+    tokens = FIRST.read(value, inputs)
+    return FIRST.write(value, tokens.nan_to_num(nan=0.0), inputs)
