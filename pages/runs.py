@@ -14,7 +14,7 @@ from backend.views.scores import (
     score_rows,
     scores_for_people,
 )
-from backend.views.tokens import tokens_in_words
+from backend.views.token_counts import tokens_in_words
 from backend.words import counted, listed, literal, mean_sd, metric_name
 from dashboard import cache
 from dashboard.chart import chart
