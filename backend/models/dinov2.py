@@ -51,7 +51,7 @@ def as_dinov2(vit: Any, name: str) -> Dinov2Model:
         patch_size=side,
         use_mask_token=False,
     )
-    made = Dinov2Model(config).eval()
+    made: Dinov2Model = Dinov2Model(config).eval()
     weights = dict(_renamed(vit.state_dict()))
     own = made.state_dict()
     scales = {key: value for key, value in own.items() if ".layer_scale" in key}

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from backend.errors import InputError
 from backend.models.devices import choose_device
@@ -67,19 +67,23 @@ class Steps(Protocol):
     def command(self, seed: int) -> str: ...  # noqa: D102
 
 
-class Split(Protocol):
-    """Samples of a split: items are indices, :meth:`collate` makes the batch of tensors."""
+class Split(Dataset[int], ABC):
+    """Samples of a split: items are their indices, :meth:`collate` makes a batch of them."""
 
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> int: ...
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many."""
 
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    @abstractmethod
     def collate(self, indices: Sequence[int]) -> dict[str, Any]:
         """{part: {name: tensor}} of some samples."""
-        ...
 
+    @abstractmethod
     def digest(self) -> str:
         """Identifies the samples in their order."""
-        ...
 
 
 class Engine(ABC):
