@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.interventions.partners import derangement
-from backend.measures.chance.seeds import t_quantile
+from backend.measures.chance.ratios import ratio
 
 _SEED = 0
 
@@ -55,28 +55,21 @@ class Seeing:
 def compared(groups: np.ndarray, losses: Losses) -> Seeing:
     """Measure it; nobody is given an image of the own group.
 
-    The difference of two ratios (loss over tokens) has the same tokens below, so it is the ratio
-    of summed differences to tokens; its standard error is that of a ratio over groups (Cochran
-    1977, §2.11), with Student's quantile. InputError where there are too few groups.
+    The difference of two ratios (loss over tokens) has the same tokens below, so it is a ratio
+    itself (:func:`backend.measures.chance.ratios.ratio`). InputError where there are too few
+    groups.
     """
     n = len(groups)
     true, tokens = losses(None)
     shuffled, _ = losses(derangement(n, _SEED, groups.tolist()))
-    _, which = np.unique(groups, return_inverse=True)
-    count = int(which.max()) + 1
-    apart = np.bincount(which, shuffled - true)
-    length = np.bincount(which, tokens)
-    ratio = float(apart.sum() / length.sum())
-    left = apart - ratio * length
-    se = float(np.sqrt((left**2).sum() * count / (count - 1)) / length.sum())
-    half = float(t_quantile(count - 1)) * se
+    told = ratio(shuffled - true, tokens, groups)
     return Seeing(
         n,
-        count,
+        told.groups,
         float(true.sum() / tokens.sum()),
         float(shuffled.sum() / tokens.sum()),
-        ratio,
-        ratio - half,
-        ratio + half,
+        told.value,
+        told.low,
+        told.high,
         float((shuffled > true).mean()),
     )
