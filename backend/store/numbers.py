@@ -20,6 +20,7 @@ from backend.store.kinds import (
     INTERVENTIONS,
     MEASURES,
     PREDICTIONS,
+    SAE,
     SCORES,
     TRAINING_MEASURES,
     TRAINING_SCORES,
@@ -29,7 +30,7 @@ from backend.store.manifest import Manifest, OriginInfo
 from backend.store.run import Run
 from backend.types import LayerRef, Pooling, StreamSpec
 
-KEPT = (MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS)
+KEPT = (MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS, SAE)
 """Kinds that say nothing of a sample but its number."""
 
 POOLING: Pooling = "cls"

@@ -1,4 +1,4 @@
-"""Autoencoders of a model's layers: read, trained, measured and written; killed and gone on with."""
+"""Autoencoders of a model's layers: read, trained, measured and written; killed and resumed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.models.families.text_alone import text_alone
 from backend.models.registry import open_model
+from backend.models.roles import Role
 from backend.sae.autoencoder import Relu, Source, SparseAutoencoder, Weights
 from backend.sae.bank import fill_bank, samples_of
 from backend.sae.fitting import fit_saes
@@ -88,8 +89,7 @@ def test_the_loss_of_words_is_transformers_own(plan: SaePlan) -> None:
     inputs = adapter.encode([sample])
     ids = inputs.tensors["input_ids"]
     labels = ids.clone()
-    special = inputs.roles["text"][0] == 4  # the beginning, and nothing else
-    labels[0, special] = -100
+    labels[(inputs.roles["text"] & int(Role.CONTENT)) == 0] = -100  # the prompt is not said
     with torch.inference_mode():
         out = adapter.whole.model(input_ids=ids, labels=labels)
     losses, words = word_losses(adapter, inputs)
