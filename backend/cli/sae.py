@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE
@@ -132,7 +133,7 @@ def _curves(rows: pd.DataFrame, measure: str) -> Table:
     return table
 
 
-def _cell(row: dict[str, float]) -> str:
+def _cell(row: Mapping[Hashable, Any]) -> str:
     value, low, high = row["value"], row["ci_low"], row["ci_high"]
     if value != value:
         return "–"

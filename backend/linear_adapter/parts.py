@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
-    Dinov2Model,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -40,7 +39,7 @@ class Parts:
     ``vocabulary`` counts the language model's own words: what was added for the image is beyond.
     """
 
-    model: LlavaForConditionalGeneration
+    model: Any  # LlavaForConditionalGeneration
     processor: LlavaProcessor
     vocabulary: int
     notes: tuple[str, ...]
@@ -52,10 +51,9 @@ class Parts:
         return tokenizer
 
     @property
-    def tower(self) -> Dinov2Model:
-        """The vision encoder."""
-        tower: Dinov2Model = self.model.model.vision_tower
-        return tower
+    def tower(self) -> Any:
+        """The vision encoder, a Dinov2Model."""
+        return self.model.model.vision_tower
 
     @property
     def image_tokens(self) -> int:
@@ -94,7 +92,7 @@ def open_parts(plan: AdapterPlan) -> Parts:
     """
     language, tokenizer, said = _language(plan)
     vision, images = _vision(plan)
-    _check_layer(plan, vision)
+    _check_layer(plan, int(vision.config.num_hidden_layers))
     vocabulary = int(language.config.vocab_size)
     image_id = _with_image_word(language, tokenizer)
     template = chat_template(tokenizer, plan, f"language model {plan.language_model}")
@@ -133,7 +131,7 @@ def _language(
     return model, tokenizer, tuple(f"Language model: {note}" for note in checkpoint.notes)
 
 
-def _vision(plan: AdapterPlan) -> tuple[Dinov2Model, ViTImageProcessor]:
+def _vision(plan: AdapterPlan) -> tuple[Any, ViTImageProcessor]:
     name, _, file = plan.vision_encoder.partition(":")
     encoder = load_vision(
         name,
@@ -146,8 +144,7 @@ def _vision(plan: AdapterPlan) -> tuple[Dinov2Model, ViTImageProcessor]:
     return tower, square_processor(plan.image_size, card["mean"], card["std"])
 
 
-def _check_layer(plan: AdapterPlan, vision: Dinov2Model) -> None:
-    depth = int(vision.config.num_hidden_layers)
+def _check_layer(plan: AdapterPlan, depth: int) -> None:
     if not -depth - 1 <= plan.vision_layer <= depth:
         raise InputError(
             f"the vision encoder has layers 0 to {depth}, not {plan.vision_layer}",
@@ -155,7 +152,7 @@ def _check_layer(plan: AdapterPlan, vision: Dinov2Model) -> None:
         )
 
 
-def _with_image_word(language: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+def _with_image_word(language: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     """The id of the word for the image; a row of zeros where the model has none to spare."""
     from tokenizers import AddedToken
 
@@ -171,13 +168,13 @@ def _with_image_word(language: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
 
 
 def _joined(
-    language: PreTrainedModel, vision: Dinov2Model, image_id: int, plan: AdapterPlan
+    language: Any, vision: Any, image_id: int, plan: AdapterPlan
 ) -> LlavaForConditionalGeneration:
     """LLaVA's perceptron with no bend and an identity after the map is one linear map."""
     config = LlavaConfig(
         vision_config=vision.config,
         text_config=language.config,
-        image_token_id=image_id,
+        image_token_index=image_id,
         projector_hidden_act="linear",
         multimodal_projector_bias=True,
         vision_feature_layer=plan.vision_layer,
@@ -203,9 +200,7 @@ def _joined(
     return model
 
 
-def _require_same_logits(
-    model: LlavaForConditionalGeneration, language: PreTrainedModel, words: int, plan: AdapterPlan
-) -> None:
+def _require_same_logits(model: Any, language: Any, words: int, plan: AdapterPlan) -> None:
     ids = torch.arange(8)[None] % words
     with torch.inference_mode():
         ours, theirs = (one(input_ids=ids, use_cache=False).logits for one in (model, language))

@@ -21,10 +21,12 @@ from backend.models.adapter import Adapter
 from backend.models.families.text_alone import text_alone
 from backend.progress import SILENT, Progress, Share
 from backend.sae.autoencoder import SparseAutoencoder, check_fits
+from backend.sae.convergence import converged, curve_of, layers_read
 from backend.sae.gathering import Gathered, Reader, gather, random_projector, top_coordinates
 from backend.sae.splicing import gone, says_words, splice, spliced
 from backend.sae.table import (
     ALL,
+    CONVERGENCE,
     COSINE,
     DEAD,
     FVU,
@@ -41,7 +43,7 @@ from backend.sae.table import (
     Reading,
     Tokens,
 )
-from backend.types import LayerRef
+from backend.types import BLOCK, LayerRef
 
 STREAM_OF: dict[Tokens, str] = {
     "text alone": "text",
@@ -103,6 +105,8 @@ def read_layers(
     for layer, tokens, control in gathered:
         if tokens != "text alone" and control != "another layer's":
             rows += matching.rows(layer, tokens, control)
+    for control in ("", "random adapter"):
+        rows += _convergence(gathered, control, groups)
     rows += _losses(adapter, samples, groups, saes, options, Share(progress, 0.7, 0.3, "losses"))
     return Read(tuple(rows), gathered, top)
 
@@ -157,8 +161,7 @@ def _rebuilt(
     n = len(count)
 
     def row(measure: str, made: Ratio, coordinates: str = ALL, reason: str = "") -> Reading:
-        place = (STREAM_OF[tokens], layer, "block", tokens, control, coordinates, measure)
-        return Reading(*place, made.value, made.low, made.high, n, reason)
+        return _row((layer, tokens, control), measure, made, n, coordinates, reason)
 
     rows = []
     for coordinates, end, d in ((ALL, "", width), (REST, "_rest", width - 1)):
@@ -171,10 +174,29 @@ def _rebuilt(
             row(COSINE, ratio(own.column(f"cosine{end}"), count, groups), coordinates),
         ]
     on = ratio(own.column("on"), count, groups)
-    share = Ratio(*(value / sae.count for value in on[:3]), on.groups)
+    share = Ratio(on.value / sae.count, on.low / sae.count, on.high / sae.count, on.groups)
     used = np.zeros(sae.count) if own.used is None else own.used
     dead = Ratio(float((used == 0).mean()), float("nan"), float("nan"), on.groups)
     return [*rows, row(L0, on), row(L0_SHARE, share), row(DEAD, dead)]
+
+
+def _convergence(
+    gathered: Mapping[Key, Gathered], control: Control, groups: np.ndarray | None
+) -> list[Reading]:
+    layers = layers_read(gathered, control)
+    rows = []
+    for coordinates in (ALL, REST):
+        rest = coordinates == REST
+        image, text = (
+            curve_of([gathered[layer, tokens, name] for layer in layers], rest)
+            for tokens, name in (("image", control), ("text alone", ""))
+        )
+        made = converged(layers, image, text, groups)
+        reason = "not reached" if np.isnan(made.value) else ""
+        key: Key = (layers[-1], "image", control)
+        n = image[0].shape[1]
+        rows.append(_row(key, CONVERGENCE, made, n, coordinates, reason))
+    return rows
 
 
 class _Matching:
@@ -212,10 +234,8 @@ class _Matching:
                 groups = None if self.groups is None else self.groups[defined]
                 made = ratio(values[defined], np.ones(int(defined.sum())), groups)
                 reason = "" if defined.any() else "no feature is on"
-                place = (STREAM_OF[tokens], layer, "block", tokens, name, ALL, measure)
-                rows.append(
-                    Reading(*place, made.value, made.low, made.high, int(defined.sum()), reason)
-                )
+                key: Key = (layer, tokens, name)
+                rows.append(_row(key, measure, made, int(defined.sum()), ALL, reason))
         return rows
 
     def _overlaps(
@@ -282,9 +302,24 @@ def _losses(
                 (RISE, found.rise(own), ""),
                 (RECOVERED, recovered, "zeros in their place do no harm" if harmless else ""),
             ):
-                place = (ref.stream, ref.layer, ref.site, tokens, "", ALL, measure)
-                rows.append(Reading(*place, made.value, made.low, made.high, len(few), reason))
+                rows.append(_row((ref.layer, tokens, ""), measure, made, len(few), ALL, reason))
     return rows
+
+
+def _row(
+    key: Key, measure: str, made: Ratio, n: int, coordinates: str = ALL, reason: str = ""
+) -> Reading:
+    layer, tokens, control = key
+    return Reading(
+        *(STREAM_OF[tokens], layer, BLOCK),
+        tokens,
+        control,
+        coordinates,
+        measure,
+        *made[:3],
+        n,
+        reason,
+    )
 
 
 def _jaccard(a: np.ndarray, b: np.ndarray) -> float:

@@ -18,7 +18,8 @@ coordinates of language models are so large that they are most of every error.""
 
 MSE, FVU, COSINE, L0, L0_SHARE, DEAD = "mse", "fvu", "cosine", "l0", "l0_share", "dead"
 RISE, RECOVERED, OVERLAP, MATCH = "loss_rise", "loss_recovered", "overlap", "match_rate"
-MEASURES = (MSE, FVU, COSINE, L0, L0_SHARE, DEAD, RISE, RECOVERED, OVERLAP, MATCH)
+CONVERGENCE = "convergence_layer"
+MEASURES = (MSE, FVU, COSINE, L0, L0_SHARE, DEAD, RISE, RECOVERED, OVERLAP, MATCH, CONVERGENCE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Reading:
     :class:`backend.sae.splicing.Spliced`. ``overlap``: features on in a sample's tokens and in its
     caption alone, over those on in either (Jaccard). ``match_rate``: of a sample's strongest
     features, the share that belongs to its caption: described by one of its words where there is a
-    description, else on in the caption alone. ``value`` is NaN with a ``reason``.
+    description, else on in the caption alone. ``convergence_layer``, a row of the last layer read:
+    see :func:`backend.sae.convergence.converged`. ``value`` is NaN with a ``reason``.
     """
 
     stream: str

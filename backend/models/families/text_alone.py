@@ -46,9 +46,10 @@ class TextAlone(Adapter):
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """Prompts without an image."""
         before, after = self._around
-        begun = bool(self.tokenizer.bos_token) and before.startswith(self.tokenizer.bos_token)
+        tokenizer = self.whole.processor.tokenizer
+        begun = bool(tokenizer.bos_token) and before.startswith(tokenizer.bos_token)
         tokens = tokenize_prompts(
-            self.tokenizer,
+            tokenizer,
             [Prompt(before, sample.text, after) for sample in samples],
             self.whole.longest(),
             add_special_tokens=not begun,
@@ -60,7 +61,7 @@ class TextAlone(Adapter):
                 "attention_mask": tokens.mask,
                 **self.whole.positions(tokens),
             },
-            {"text": prompt_roles(tokens, special_ids(self.tokenizer), nowhere)},
+            {"text": prompt_roles(tokens, special_ids(tokenizer), nowhere)},
             {"text": tokens.spans},
             {"text": tokens.cut},
         )

@@ -1,0 +1,71 @@
+"""Whether vision becomes language inside a model: where image tokens are rebuilt as text is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+
+from backend.sae.table import ALL, CONVERGENCE
+from backend.study.effects import found
+from backend.study.findings import Claim, ClaimResult, Finding
+from backend.study.statistics import Estimate
+
+LANGUAGE = Claim(
+    "language",
+    "Vision becomes language inside the model",
+    "From some layer on, sparse autoencoders that know text alone rebuild image tokens as well as "
+    "text.",
+    "The first layer read from which on, at all layers read, the fraction of variance unexplained "
+    "of image tokens is at most 0.05 above that of text alone. The interval is over samples, by a "
+    "bootstrap of whole groups. A layer describes and judges nothing; beside it stands the same "
+    "with a random adapter.",
+    "difference",
+    (0.0, 0.0),
+    published="Venhoff et al. (2025) see it in middle to late layers of Gemma 2 (26 layers).",
+)
+
+
+def vision_becomes_language(rows: pd.DataFrame) -> ClaimResult:
+    """The layer of convergence of every run; ``rows`` are of the kind ``sae``, with ``run_id``.
+
+    Of several readings of a run each is a finding, told apart by its key.
+    """
+    mine = rows[rows["measure"].eq(CONVERGENCE) & rows["coordinates"].eq(ALL)]
+    findings = []
+    for (run_id, key), own in mine.groupby(["run_id", "key"], sort=False):
+        by_control = {row["control"]: row for row in own.to_dict("records")}
+        several = mine.loc[mine["run_id"].eq(run_id), "key"].nunique() > 1
+        name = f"{run_id} ({key})" if several else str(run_id)
+        if "" in by_control:
+            findings.append(_finding(name, by_control[""], by_control.get("random adapter")))
+    return ClaimResult(LANGUAGE, tuple(findings))
+
+
+def _finding(name: str, row: dict[str, object], random: dict[str, object] | None) -> Finding:
+    value, low, high = (float(str(row[at])) for at in ("value", "ci_low", "ci_high"))
+    n = int(str(row["n"]))
+    estimate = Estimate(value, low, high, n, math.nan)
+    made = found(
+        LANGUAGE,
+        (str(row["dataset"]), ""),
+        estimate,
+        subject=name,
+        quantity="first layer",
+        unit="samples",
+        expected=1,
+        measure=CONVERGENCE,
+        judged=False,
+    )
+    beside = "" if random is None else f" With a random adapter: {_told(random)}."
+    sentence = f"{name}: image tokens are rebuilt as well as text {_told(row)} ({n:,} samples)."
+    return replace(made, verdict="described", sentence=sentence + beside)
+
+
+def _told(row: dict[str, object]) -> str:
+    value, low, high = (float(str(row[at])) for at in ("value", "ci_low", "ci_high"))
+    ends = " to ".join("not reached" if math.isinf(end) else f"{end:.0f}" for end in (low, high))
+    if math.isnan(value):
+        return "at no layer read: not reached"
+    return f"from layer {value:.0f} on (95 % interval {ends})"
