@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from backend.data.base import Pair, PairSource, fingerprint_of
+from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.measures.suite.parts import content_key
 from backend.models.adapter import Adapter
@@ -156,7 +157,7 @@ def _standing_out(
                 continue
             place = own.places[at][int(own.where[at][feature])]
             text = pairs[at].sample.text
-            box = tuple(map(float, place)) if len(place) == len(_NONE) else _NONE
+            box = _share(place, pairs[at].sample) if len(place) == len(_NONE) else _NONE
             word = text[int(place[0]) : int(place[1])] if len(place) == 2 else ""
             rows.append(
                 {
@@ -175,3 +176,9 @@ def _standing_out(
                 }
             )
     return rows
+
+
+def _share(box: np.ndarray, sample: Sample) -> tuple[float, ...]:
+    """Left, top, right, bottom as shares of the image's width and height."""
+    width, height = sample.images[0].size
+    return tuple((box / [width, height, width, height]).astype(float).tolist())

@@ -378,7 +378,8 @@ SAE_FEATURES = Kind(
         ("right", pa.float64()),
         ("bottom", pa.float64()),
     ),
-    "features that stand out in a layer, and the samples, words and patches that excite them most",
+    "features that stand out in a layer, and the samples, words and patches (in shares of the "
+    "image) that excite them most",
     sides=("",),
     samples=("sample_id",),
     check=_finite("share", "activation"),
