@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -57,8 +57,3 @@ def _first(layers: Sequence[int], image: Curve, text: Curve, weights: Float64) -
     from_there_on = np.logical_and.accumulate(near[:, ::-1], axis=1)[:, ::-1]
     first = np.asarray(layers, dtype=np.float64)[from_there_on.argmax(axis=1)]
     return np.where(from_there_on.any(axis=1), first, np.inf)
-
-
-def layers_read(gathered: Mapping[tuple[int, str, str], Gathered], control: str) -> list[int]:
-    """The layers at which image tokens were read under a control."""
-    return sorted(layer for layer, tokens, name in gathered if (tokens, name) == ("image", control))

@@ -21,7 +21,7 @@ from backend.models.adapter import Adapter
 from backend.models.families.text_alone import text_alone
 from backend.progress import SILENT, Progress, Share
 from backend.sae.autoencoder import SparseAutoencoder, check_fits
-from backend.sae.convergence import converged, curve_of, layers_read
+from backend.sae.convergence import converged, curve_of
 from backend.sae.gathering import Gathered, Reader, gather, random_projector, top_coordinates
 from backend.sae.splicing import gone, says_words, splice, spliced
 from backend.sae.table import (
@@ -105,8 +105,7 @@ def read_layers(
     for layer, tokens, control in gathered:
         if tokens != "text alone" and control != "another layer's":
             rows += matching.rows(layer, tokens, control)
-    for control in ("", "random adapter"):
-        rows += _convergence(gathered, control, groups)
+    rows += _convergence(gathered, "", groups) + _convergence(gathered, "random adapter", groups)
     rows += _losses(adapter, samples, groups, saes, options, Share(progress, 0.7, 0.3, "losses"))
     return Read(tuple(rows), gathered, top)
 
@@ -183,14 +182,12 @@ def _rebuilt(
 def _convergence(
     gathered: Mapping[Key, Gathered], control: Control, groups: np.ndarray | None
 ) -> list[Reading]:
-    layers = layers_read(gathered, control)
+    layers = sorted(at for at, tokens, name in gathered if (tokens, name) == ("image", control))
     rows = []
     for coordinates in (ALL, REST):
         rest = coordinates == REST
-        image, text = (
-            curve_of([gathered[layer, tokens, name] for layer in layers], rest)
-            for tokens, name in (("image", control), ("text alone", ""))
-        )
+        image = curve_of([gathered[layer, "image", control] for layer in layers], rest)
+        text = curve_of([gathered[layer, "text alone", ""] for layer in layers], rest)
         made = converged(layers, image, text, groups)
         reason = "not reached" if np.isnan(made.value) else ""
         key: Key = (layers[-1], "image", control)

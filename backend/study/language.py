@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -43,7 +45,9 @@ def vision_becomes_language(rows: pd.DataFrame) -> ClaimResult:
     return ClaimResult(LANGUAGE, tuple(findings))
 
 
-def _finding(name: str, row: dict[str, object], random: dict[str, object] | None) -> Finding:
+def _finding(
+    name: str, row: Mapping[Hashable, Any], random: Mapping[Hashable, Any] | None
+) -> Finding:
     value, low, high = (float(str(row[at])) for at in ("value", "ci_low", "ci_high"))
     n = int(str(row["n"]))
     estimate = Estimate(value, low, high, n, math.nan)
@@ -63,7 +67,7 @@ def _finding(name: str, row: dict[str, object], random: dict[str, object] | None
     return replace(made, verdict="described", sentence=sentence + beside)
 
 
-def _told(row: dict[str, object]) -> str:
+def _told(row: Mapping[Hashable, Any]) -> str:
     value, low, high = (float(str(row[at])) for at in ("value", "ci_low", "ci_high"))
     ends = " to ".join("not reached" if math.isinf(end) else f"{end:.0f}" for end in (low, high))
     if math.isnan(value):
