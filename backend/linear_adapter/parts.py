@@ -152,7 +152,7 @@ def _check_layer(plan: AdapterPlan, depth: int) -> None:
         )
 
 
-def _with_image_word(language: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+def _with_image_word(language: Any, tokenizer: Any) -> int:
     """The id of the word for the image; a row of zeros where the model has none to spare."""
     from tokenizers import AddedToken
 

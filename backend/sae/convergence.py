@@ -9,6 +9,7 @@ import numpy as np
 from backend.measures.chance.ratios import Ratio
 from backend.measures.chance.seeds import LEVEL
 from backend.measures.core.base import Float64
+from backend.measures.core.result import NAN
 from backend.sae.gathering import Gathered
 
 MARGIN = 0.05
@@ -46,8 +47,8 @@ def converged(
     weights = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)[:, which]
     value = float(_first(layers, image, text, np.ones((1, n)))[0])
     found = _first(layers, image, text, weights.astype(np.float64))
-    ends = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
-    return Ratio(value if np.isfinite(value) else float("nan"), *map(float, ends), count)
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    return Ratio(value if np.isfinite(value) else NAN, float(low), float(high), count)
 
 
 def _first(layers: Sequence[int], image: Curve, text: Curve, weights: Float64) -> Float64:

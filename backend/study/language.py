@@ -35,11 +35,11 @@ def vision_becomes_language(rows: pd.DataFrame) -> ClaimResult:
     Of several readings of a run each is a finding, told apart by its key.
     """
     mine = rows[rows["measure"].eq(CONVERGENCE) & rows["coordinates"].eq(ALL)]
+    readings = mine.groupby("run_id", sort=False)["key"].nunique().to_dict()
     findings = []
     for (run_id, key), own in mine.groupby(["run_id", "key"], sort=False):
-        by_control = {row["control"]: row for row in own.to_dict("records")}
-        several = mine.loc[mine["run_id"].eq(run_id), "key"].nunique() > 1
-        name = f"{run_id} ({key})" if several else str(run_id)
+        by_control = {str(row["control"]): row for row in own.to_dict("records")}
+        name = f"{run_id} ({key})" if readings[run_id] > 1 else str(run_id)
         if "" in by_control:
             findings.append(_finding(name, by_control[""], by_control.get("random adapter")))
     return ClaimResult(LANGUAGE, tuple(findings))
@@ -67,8 +67,12 @@ def _finding(
     return replace(made, verdict="described", sentence=sentence + beside)
 
 
-def _told(row: Mapping[Hashable, Any]) -> str:
-    value, low, high = (float(str(row[at])) for at in ("value", "ci_low", "ci_high"))
+def _numbers(row: _Row) -> tuple[float, float, float]:
+    return float(row["value"]), float(row["ci_low"]), float(row["ci_high"])
+
+
+def _told(row: _Row) -> str:
+    value, low, high = _numbers(row)
     ends = " to ".join("not reached" if math.isinf(end) else f"{end:.0f}" for end in (low, high))
     if math.isnan(value):
         return "at no layer read: not reached"
