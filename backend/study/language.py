@@ -28,6 +28,8 @@ LANGUAGE = Claim(
     published="Venhoff et al. (2025) see it in middle to late layers of Gemma 2 (26 layers).",
 )
 
+_Row = Mapping[Hashable, Any]
+
 
 def vision_becomes_language(rows: pd.DataFrame) -> ClaimResult:
     """The layer of convergence of every run; ``rows`` are of the kind ``sae``, with ``run_id``.
@@ -45,11 +47,9 @@ def vision_becomes_language(rows: pd.DataFrame) -> ClaimResult:
     return ClaimResult(LANGUAGE, tuple(findings))
 
 
-def _finding(
-    name: str, row: Mapping[Hashable, Any], random: Mapping[Hashable, Any] | None
-) -> Finding:
-    value, low, high = (float(str(row[at])) for at in ("value", "ci_low", "ci_high"))
-    n = int(str(row["n"]))
+def _finding(name: str, row: _Row, random: _Row | None) -> Finding:
+    value, low, high = _numbers(row)
+    n = int(row["n"])
     estimate = Estimate(value, low, high, n, math.nan)
     made = found(
         LANGUAGE,
