@@ -34,7 +34,9 @@ ask = readings(view.store, runs, SAE)
 table = cache.answer(ask)
 problems(table)
 if table.frame.empty:
-    command = f"fusionscope read-saes {view.store.path} --run RUN --data LAYOUT:PATH --saes DIR"
+    command = (
+        f"fusionscope read-saes --store {view.store.path} --run RUN --data LAYOUT:PATH --saes DIR"
+    )
     say_commands("readings through autoencoders", [command])
     st.stop()
 held = list(dict.fromkeys(zip(table.frame["run_id"], table.frame["key"], strict=True)))

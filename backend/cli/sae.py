@@ -17,6 +17,7 @@ from backend.cli.base import (
     DataOption,
     DeviceOption,
     JsonOption,
+    StoreOption,
     app,
     out,
     print_report,
@@ -59,7 +60,7 @@ def train_sae(
 
 @app.command("read-saes")
 def read_saes(
-    store: Annotated[Path, typer.Argument(help="The store with the run.")],
+    store: StoreOption,
     run: Annotated[str, typer.Option("--run", help="Of the model whose layers are read.")],
     data: DataOption,
     saes: Annotated[

@@ -13,6 +13,6 @@ fusionscope train-sae --model "$out/adapter/seed-0" --data "mmimdb:$data/mmimdb_
     --text-alone --layers 5,10,15,20,25,29 --features 4096 --k 32 --steps 4000 --out "$out/saes"
 [ -d "$out/store/runs/adapter" ] || fusionscope capture --model "$out/adapter/seed-0" \
     --data "$food" --store "$out/store" --run-id adapter --pooling mean --limit 256
-fusionscope read-saes "$out/store" --run adapter --data "$food" --saes "$out/saes" \
+fusionscope read-saes --store "$out/store" --run adapter --data "$food" --saes "$out/saes" \
     --models "$out/adapter/seed-0" --samples 128 --loss-samples 32
 fusionscope findings --store "$out/store"

@@ -192,7 +192,17 @@ def test_a_run_keeps_what_was_read_and_the_command_prints_it(
         model=str(checkpoint), data=DATA, store=str(tmp_path / "s"), run_id="tiny"
     )
     run_capture(request, open_request(request))
-    words = ("read-saes", tmp_path / "s", "--run", "tiny", "--data", DATA, "--saes", saes)
+    words: tuple[object, ...] = (
+        "read-saes",
+        "--store",
+        tmp_path / "s",
+        "--run",
+        "tiny",
+        "--data",
+        DATA,
+        "--saes",
+        saes,
+    )
     words += ("--samples", 8, "--loss-samples", 4, "--models", checkpoint.parent)
     words += ("--models", checkpoint, "--device", "cpu")
     code, said, err = run(*words)
