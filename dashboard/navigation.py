@@ -25,6 +25,7 @@ PAGES: tuple[Entry, ...] = (
     Entry("alignment", "Alignment", "join_inner", "How alike two streams are, layer by layer, and which samples make them so."),  # noqa: E501
     Entry("dimensionality", "Dimensionality", "stacked_line_chart", "How many dimensions each layer uses."),  # noqa: E501
     Entry("probes", "Probes", "quiz", "How much of a label a linear classifier reads from each layer."),  # noqa: E501
+    Entry("sae", "SAE", "grain", "Layers read through sparse autoencoders: where image tokens become like text."),  # noqa: E501
     Entry("training", "Training", "play_circle", "How the curves over layers move while a model is trained."),  # noqa: E501
     Entry("projection", "Projection", "scatter_plot", "The samples of one layer on the plane; step through the layers."),  # noqa: E501
     Entry("trace", "Trace", "route", "Drop in an image with its text and watch it move through the layers."),  # noqa: E501

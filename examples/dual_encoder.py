@@ -19,18 +19,16 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import (
-    Dinov2Config,
-    Dinov2Model,
     PreTrainedModel,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
@@ -45,10 +43,13 @@ from transformers.utils import logging as transformers_logging
 
 from fusionscope import InputError
 from fusionscope.data import PairSource, open_source
-from fusionscope.models import VisionTextDual, load_vision, open_checkpoint
-
-SAME_TOKENS = 1e-4
-"""How far a converted encoder's tokens may lie from those of timm's, in units of their sd."""
+from fusionscope.models import (
+    VisionTextDual,
+    as_dinov2,
+    load_vision,
+    open_checkpoint,
+    square_processor,
+)
 
 BATCH = 32
 """Pairs that run through the encoders at a time."""
@@ -114,97 +115,13 @@ def load_vision_encoder(
                 f"takes images of {own} pixels, not {image_size}", where=f"vision encoder {name}"
             )
         processor = checkpoint.image_processor()
-        return vision, image_processor(own, processor.image_mean, processor.image_std)
+        return vision, square_processor(own, processor.image_mean, processor.image_std)
     size = 112 if image_size is None else image_size
     timm_name, _, file = name.partition(":")
     encoder = load_vision(timm_name, {"img_size": size}, Path(file) if file else None)
     settings = encoder.model.pretrained_cfg
-    return as_dinov2(encoder.model, name), image_processor(size, settings["mean"], settings["std"])
-
-
-def image_processor(size: int, mean: Sequence[float], std: Sequence[float]) -> ViTImageProcessor:
-    """Bicubic resizing to a square, nothing cropped away."""
-    return ViTImageProcessor(
-        size={"height": size, "width": size},
-        resample=3,
-        image_mean=list(mean),
-        image_std=list(std),
-    )
-
-
-def as_dinov2(vit: nn.Module, name: str) -> Dinov2Model:
-    """One of timm's DINOv2 models as the class of transformers, for the same image size.
-
-    Position embeddings are taken as timm has resampled them, so nothing is interpolated later.
-    InputError if it is built otherwise, or if its tokens for a made-up image are not the same.
-    """
-    where = f"vision encoder {name}"
-    rows, columns = vit.patch_embed.grid_size
-    side = vit.patch_embed.patch_size[0]
-    if rows != columns:
-        raise InputError("takes images that are no square", where=where)
-    config = Dinov2Config(
-        hidden_size=vit.embed_dim,
-        num_hidden_layers=len(vit.blocks),
-        num_attention_heads=vit.blocks[0].attn.num_heads,
-        mlp_ratio=vit.blocks[0].mlp.fc1.out_features // vit.embed_dim,
-        layer_norm_eps=vit.norm.eps,
-        image_size=rows * side,
-        patch_size=side,
-        use_mask_token=False,
-    )
-    made = Dinov2Model(config).eval()
-    weights = dict(_renamed(vit.state_dict()))
-    own = made.state_dict()
-    strangers = sorted(
-        name
-        for name in weights.keys() | own.keys()
-        if name not in weights or name not in own or weights[name].shape != own[name].shape
-    )
-    if strangers:
-        raise InputError(
-            f"is not built as DINOv2: {', '.join(strangers[:3])}",
-            where=where,
-            hint="Give a vit_*_dinov2 model of timm, or a directory of transformers.",
-        )
-    made.load_state_dict(weights)
-    pixels = torch.randn(1, 3, rows * side, rows * side, generator=torch.manual_seed(0))
-    with torch.inference_mode():
-        theirs = vit.eval().forward_features(pixels)
-        apart = float((made(pixels).last_hidden_state - theirs).abs().max() / theirs.std())
-    if apart > SAME_TOKENS:
-        raise InputError(f"its tokens differ by {apart:.1e} as a Dinov2Model", where=where)
-    return made
-
-
-_PLACES = {
-    "cls_token": "embeddings.cls_token",
-    "pos_embed": "embeddings.position_embeddings",
-    "patch_embed.proj": "embeddings.patch_embeddings.projection",
-    "norm": "layernorm",
-    "blocks": "encoder.layer",
-}
-_INSIDE = {
-    ".attn.proj.": ".attention.o_proj.",
-    ".ls1.gamma": ".layer_scale1.lambda1",
-    ".ls2.gamma": ".layer_scale2.lambda1",
-}
-
-
-def _renamed(weights: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """timm's names -> those of transformers; the one matrix of q, k and v becomes three."""
-    for name, value in weights.items():
-        for theirs, ours in _PLACES.items():
-            if name == theirs or name.startswith(f"{theirs}."):
-                name = ours + name.removeprefix(theirs)
-                break
-        for theirs, ours in _INSIDE.items():
-            name = name.replace(theirs, ours)
-        if ".attn.qkv." in name:
-            for part, third in zip("qkv", value.chunk(3), strict=True):
-                yield name.replace(".attn.qkv.", f".attention.{part}_proj."), third
-        else:
-            yield name, value
+    processor = square_processor(size, settings["mean"], settings["std"])
+    return as_dinov2(encoder.model, name), processor
 
 
 def join(

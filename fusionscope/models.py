@@ -8,6 +8,7 @@ from backend.capture.sinks import AttentionSink, PooledSink, TokenSink
 from backend.capture.tap import Tap
 from backend.models import edits
 from backend.models.adapter import Adapter, AttentionKey, Inputs
+from backend.models.dinov2 import as_dinov2, square_processor
 from backend.models.dual_stream.pretrained import load_vision
 from backend.models.families.base import (
     Released,
@@ -54,6 +55,7 @@ __all__ = [
     "Tap",
     "TokenSink",
     "VisionTextDual",
+    "as_dinov2",
     "block_points",
     "block_sites",
     "edits",
@@ -68,6 +70,7 @@ __all__ = [
     "self_attention",
     "silenced",
     "special_ids",
+    "square_processor",
     "stack",
     "text_roles",
     "tokenize",

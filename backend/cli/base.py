@@ -25,8 +25,21 @@ class Interrupted(Exception):  # noqa: N818 -- the user wanted it
     """Ctrl-C while a command ran."""
 
 
+FAMILY = "--family"
+
+
 class Commands(TyperGroup):
-    """The commands; an error speaks of settings as of the flags of the one that was given."""
+    """The commands; an error speaks of settings as of the flags of the one that was given.
+
+    ``NAME --family F`` is a command of its own where one is called so.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the words begin with, or that of the family which they name."""
+        name, command, rest = super().resolve_command(ctx, args)
+        family = _given(FAMILY, rest)
+        own = self.commands.get(f"{name} {FAMILY} {family}")
+        return (name, command, rest) if own is None else (own.name, own, rest)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was given."""
@@ -37,6 +50,15 @@ class Commands(TyperGroup):
             raise error.named(_flags(command.params if command else ())) from error
         except KeyboardInterrupt:
             raise Interrupted from None
+
+
+def _given(flag: str, words: list[str]) -> str:
+    """What is said for a flag, "" where nothing is."""
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == flag:
+            return value if equals else "".join(words[at + 1 : at + 2])
+    return ""
 
 
 def _flags(params: Iterable[Any]) -> dict[str, str]:

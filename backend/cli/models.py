@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from backend.cli.base import (
+    FAMILY,
     FollowLinksOption,
     JsonOption,
     StrictOption,
@@ -24,11 +25,18 @@ from backend.cli.base import (
 )
 from backend.cli.options import with_settings
 from backend.errors import InputError
+from backend.linear_adapter.plan import FAMILY as LINEAR_ADAPTER
+from backend.linear_adapter.plan import AdapterPlan
 from backend.progress import Bar, quiet_libraries
 from backend.train.options import CacheOptions, MeasureOptions
 from backend.train.recipe import PretrainPlan, TrainPlan
 from backend.words import counted, listed
 
+FUSION = "fusion"
+FamilyOption = Annotated[
+    str,
+    typer.Option(FAMILY, help=f"{FUSION}, or {LINEAR_ADAPTER} (its own options: add --help)."),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Gets one checkpoint directory a seed.")]
 SeedsOption = Annotated[str, typer.Option(help="Comma-separated.")]
 
@@ -40,6 +48,7 @@ def train(
     measured: MeasureOptions,
     cache: CacheOptions,
     out_dir: OutOption,
+    family: FamilyOption = FUSION,
     seeds: SeedsOption = "0",
     strict: StrictOption = False,
     follow_links: FollowLinksOption = False,
@@ -49,6 +58,9 @@ def train(
     from backend.jobs.training_measures import TrainingMeasures, require_measured
     from backend.train.loop import train_seed
 
+    if family != FUSION:
+        hint = f"There are {FUSION} and {LINEAR_ADAPTER}."
+        raise InputError(f"no family {family!r} is trained", field="family", hint=hint)
     quiet_libraries()
     every = measured.measure_every
     observer = TrainingMeasures(every, measured.measure_samples) if every else None
@@ -67,6 +79,40 @@ def train(
             if s["split"] != "train"
         )
         out.print(f"{checkpoint}: {shown}", soft_wrap=True, highlight=False)
+    print_report(source)
+
+
+@app.command(f"train {FAMILY} {LINEAR_ADAPTER}", hidden=True)
+@with_settings
+def train_linear_adapter(
+    plan: AdapterPlan,
+    out_dir: OutOption,
+    family: FamilyOption = LINEAR_ADAPTER,
+    seeds: SeedsOption = "0",
+    strict: StrictOption = False,
+) -> None:
+    """Train one linear map from a frozen vision encoder into a frozen language model.
+
+    One checkpoint a seed, of transformers' LLaVA class; an interrupted training goes on. At the
+    end it is measured whether answers are likelier by their own image than by another's.
+    """
+    from backend.data.registry import open_source
+    from backend.linear_adapter.seeing import Seeing
+    from backend.linear_adapter.training import SEEING, train_adapter
+
+    quiet_libraries()
+    source = open_source(plan.data, strict=strict)
+    for seed in numbers("seeds", seeds):
+        with Bar(f"seed {seed}") as bar:
+            checkpoint = train_adapter(plan, source, seed, out_dir, bar)
+        told = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
+        for row in told["history"]:
+            out.print(
+                f"epoch {row['epoch']}: loss {row['loss']:.4f}, dev {row['dev_loss']:.4f}",
+                highlight=False,
+            )
+        seeing = Seeing(**json.loads((checkpoint / SEEING).read_text(encoding="utf-8")))
+        out.print(f"{checkpoint}: {seeing.sentence}", soft_wrap=True, highlight=False)
     print_report(source)
 
 

@@ -54,7 +54,7 @@ def _options(settings: type[Any]) -> list[inspect.Parameter]:
 def _option(field: Field[Any], rule: Setting, kind: Any) -> inspect.Parameter:
     default = default_of(field)
     if get_origin(kind) is tuple:
-        kind, default = str, ",".join(default)
+        kind, default = str, default if default is MISSING else ",".join(default)
     option = typer.Option(
         f"--{rule.flag or field.name.replace('_', '-')}",
         help=rule.help,

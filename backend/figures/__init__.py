@@ -17,6 +17,7 @@ from backend.figures.heatmap import axis_refs, layer_heatmap
 from backend.figures.placement import placement_drawing
 from backend.figures.probes import probe_curves
 from backend.figures.projection import projection_map, share_map
+from backend.figures.sae import sae_curves
 from backend.figures.scores import score_strip
 from backend.figures.small_multiples import (
     alignment_panels,
@@ -47,6 +48,7 @@ __all__ = [
     "placement_drawing",
     "probe_curves",
     "projection_map",
+    "sae_curves",
     "score_strip",
     "share_map",
     "training_curves",

@@ -363,6 +363,49 @@ TOKENS = Kind(
     counts=("samples",),
     check=_counted_once,
 )
+SAE = Kind(
+    "sae",
+    _required(
+        *_place(""),
+        ("tokens", pa.string()),
+        ("control", pa.string()),
+        ("coordinates", pa.string()),
+        ("measure", pa.string()),
+        ("value", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("n", pa.int64()),
+        ("reason", pa.string()),
+        ("params", pa.string()),
+    ),
+    "how sparse autoencoders rebuild and describe layers, by kind of token",
+    sides=("",),
+    counts=("n",),
+    check=_reasoned,
+)
+SAE_FEATURES = Kind(
+    "sae_features",
+    _required(
+        *_place(""),
+        ("tokens", pa.string()),
+        ("feature", pa.int32()),
+        ("rank", pa.int32()),
+        ("share", pa.float64()),
+        ("description", pa.string()),
+        ("sample_id", pa.string()),
+        ("activation", pa.float64()),
+        ("word", pa.string()),
+        ("left", pa.float64()),
+        ("top", pa.float64()),
+        ("right", pa.float64()),
+        ("bottom", pa.float64()),
+    ),
+    "features that stand out in a layer, and the samples, words and patches (in shares of the "
+    "image) that excite them most",
+    sides=("",),
+    samples=("sample_id",),
+    check=_finite("share", "activation"),
+)
 COMPARISONS = Kind(
     "comparisons",
     _MEASURES,
@@ -386,6 +429,8 @@ KINDS: tuple[Kind, ...] = (
     PROBES,
     INTERVENTIONS,
     TOKENS,
+    SAE,
+    SAE_FEATURES,
     COMPARISONS,
 )
 

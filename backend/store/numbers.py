@@ -21,6 +21,7 @@ from backend.store.kinds import (
     INTERVENTIONS,
     MEASURES,
     PREDICTIONS,
+    SAE,
     SCORES,
     TOKENS,
     TRAINING_MEASURES,
@@ -33,7 +34,7 @@ from backend.types import LayerRef, Pooling, StreamSpec
 
 KEPT = (
     *(MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS),
-    TOKENS,
+    *(TOKENS, SAE),
 )
 """Kinds that say nothing of a sample but its number."""
 

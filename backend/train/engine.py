@@ -11,28 +11,23 @@ import logging
 import math
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from backend.data.base import PairSource
 from backend.errors import InputError
 from backend.models.devices import choose_device
-from backend.models.dual_stream.model import FusionModel
-from backend.models.dual_stream.preprocess import Preprocessor
 from backend.progress import SILENT, Progress
 from backend.train import state
 from backend.train.compute import Compute
-from backend.train.examples import Examples
 from backend.train.observe import Observer
-from backend.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -44,20 +39,64 @@ def checkpoint_dir(out: Path, seed: int) -> Path:
     return out / f"seed-{seed}"
 
 
+class Steps(Protocol):
+    """What the loop reads of a recipe; see :class:`backend.train.recipe.Recipe`."""
+
+    @property
+    def data(self) -> str: ...  # noqa: D102
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def accumulate(self) -> int: ...  # noqa: D102
+    @property
+    def rate(self) -> float: ...  # noqa: D102
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def warmup(self) -> float: ...  # noqa: D102
+    @property
+    def final_rate(self) -> float: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+
+    def check(self) -> None: ...  # noqa: D102
+    def command(self, seed: int) -> str: ...  # noqa: D102
+
+
+class Split(Dataset[int], ABC):
+    """Samples of a split: items are their indices, :meth:`collate` makes a batch of them."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    @abstractmethod
+    def collate(self, indices: Sequence[int]) -> dict[str, Any]:
+        """{part: {name: tensor}} of some samples."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Identifies the samples in their order."""
+
+
 class Engine(ABC):
-    """One seed of a recipe. A subclass sets ``model`` (what is saved), ``preprocessor``, ``train``
-    and ``dev`` in its constructor and then calls :meth:`prepare`.
+    """One seed of a recipe. A subclass sets ``train`` and ``dev`` in its constructor and then
+    calls :meth:`prepare`.
     """
 
-    model: FusionModel
-    preprocessor: Preprocessor
-    train: Examples
-    dev: Examples
-    judged = True  # whether what `assess` says is a score to be shown
+    train: Split
+    dev: Split
 
-    def __init__(self, recipe: Recipe, source: PairSource, seed: int) -> None:
+    def __init__(self, recipe: Steps, seed: int) -> None:
         recipe.check()
-        self.recipe, self.source, self.seed = recipe, source, seed
+        self.recipe, self.seed = recipe, seed
         self.compute = Compute(choose_device(recipe.device), recipe.precision)
         self.state = state.TrainingState.fresh()
 
@@ -95,9 +134,13 @@ class Engine(ABC):
     def write(self, folder: Path) -> None:
         """Put the checkpoint into ``folder``."""
 
-    def examples(self, split: str, limit: int | None) -> Examples:
-        """A split, without labels."""
-        return Examples(self.source, split, (), self.preprocessor, limit)
+    def begin(self, observer: Observer, folder: Path, epoch: int) -> None:
+        """Show the training to an observer before it goes on after ``epoch`` epochs."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be observed")
+
+    def best_told(self) -> str:
+        """The best value so far for people; "" where epochs have no score to be shown."""
+        return f"best dev {self.state.best_value:.3f}"
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then a cosine down to ``final_rate`` of the learning rate."""
@@ -121,8 +164,7 @@ class Engine(ABC):
         samples = f"{self.identity} {self.train.digest()} {self.dev.digest()}"
         done = self.state = state.load(folder, samples, *parts)
         if observer:
-            device = self.compute.device
-            observer.begin(self.model, self.preprocessor, self.dev, device, folder, done.epoch)
+            self.begin(observer, folder, done.epoch)
             for row in done.history:
                 observer.evaluated(row["epoch"], self.score_of(row))
         while done.epoch < self.recipe.epochs and not self.enough():
@@ -169,8 +211,8 @@ class Engine(ABC):
     def _told(self, epoch: int, loss: float) -> str:
         """What a person wants to see of a training while it goes on."""
         words = f"epoch {epoch}/{self.recipe.epochs}, loss {loss:.3f}"
-        judged = self.judged and self.state.history
-        return f"{words}, best dev {self.state.best_value:.3f}" if judged else words
+        best = self.best_told() if self.state.history else ""
+        return f"{words}, {best}" if best else words
 
     def _learn(self, loss: Tensor, at: int, epoch: int, observer: Observer | None) -> None:
         """Add the gradient of batch ``at`` (from 1), and make a step once there are enough."""
@@ -208,26 +250,6 @@ class Engine(ABC):
             "best_epoch": self.state.best_epoch,
             "history": self.state.history,
         }
-
-    def save_model(self, folder: Path) -> None:
-        """Write weights, configuration and tokenizer."""
-        self.model.to(getattr(torch, self.recipe.saved_precision)).save_pretrained(folder)
-        self.preprocessor.save(folder)
-
-    def round_as_saved(self) -> None:
-        """Make the weights those that will be saved, so that what is said of them holds."""
-        if self.recipe.saved_precision != "float16":
-            return
-        for name, values in self.model.state_dict().items():
-            if values.is_floating_point():
-                half = values.half()
-                if not torch.isfinite(half).all():
-                    raise InputError(
-                        f"{name} has values beyond float16's range",
-                        field="saved_precision",
-                        hint="Use float32.",
-                    )
-                values.copy_(half)
 
 
 def run_in(

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from backend.data.base import PairSource
 from backend.data.groups import codes_of, grouping
 from backend.data.images import image_digest
 from backend.errors import InputError
 from backend.models.dual_stream.preprocess import Preprocessor
+from backend.train.engine import Split
 from backend.train.outputs import FrozenOutputs
 from backend.types import Label, TaskSpec
 
@@ -28,7 +28,7 @@ _TEXTS_AT_ONCE = 256
 MISSING = -100  # torch's own index for "no class here"
 
 
-class Examples(Dataset[int]):
+class Examples(Split):
     """Usable samples of one split. Items are indices; :meth:`collate` makes the batch.
 
     Opening it decodes every image once (so an unreadable one is reported before training, not in
@@ -119,9 +119,6 @@ class Examples(Dataset[int]):
 
     def __len__(self) -> int:
         return len(self.records)
-
-    def __getitem__(self, index: int) -> int:
-        return index
 
     @property
     def image_size(self) -> int:

@@ -24,7 +24,6 @@ from backend.progress import SILENT, Progress
 from backend.train.alignment import cka_layers, mean_cka
 from backend.train.build import build, build_from
 from backend.train.engine import (
-    Engine,
     checkpoint_dir,
     finished,
     run_in,
@@ -33,6 +32,7 @@ from backend.train.engine import (
 )
 from backend.train.examples import Examples, labelled
 from backend.train.frozen import cacheable_layers, open_frozen
+from backend.train.fusion import FusionEngine
 from backend.train.losses import class_weights, task_loss
 from backend.train.metrics import Score, primary, scores
 from backend.train.observe import Observer
@@ -79,7 +79,7 @@ def train_seed(
     return run_in(out, training, progress, observer, before=keep_frozen)
 
 
-class _Training(Engine):
+class _Training(FusionEngine):
     """One seed's training: everything that lives as long as its loop."""
 
     def __init__(self, plan: TrainPlan, source: PairSource, seed: int) -> None:

@@ -19,13 +19,13 @@ from backend.models.dual_stream.pretraining import Masking, PretrainingModel
 from backend.progress import SILENT, Progress
 from backend.train.build import build
 from backend.train.engine import (
-    Engine,
     checkpoint_dir,
     finished,
     run_in,
     to_device,
     write_json,
 )
+from backend.train.fusion import FusionEngine
 from backend.train.recipe import PretrainPlan
 
 FILE = "pretraining.json"
@@ -52,9 +52,7 @@ def finished_pretraining(plan: PretrainPlan, seed: int, out: Path) -> Path | Non
     return finished(checkpoint_dir(out, seed), plan.digest())
 
 
-class _Pretraining(Engine):
-    judged = False
-
+class _Pretraining(FusionEngine):
     def __init__(self, plan: PretrainPlan, source: PairSource, seed: int) -> None:
         super().__init__(plan, source, seed)
         self.plan = plan
@@ -102,6 +100,10 @@ class _Pretraining(Engine):
     def assess(self) -> dict[str, Any]:
         """How it does on dev, for the history."""
         return {"dev": self._on_dev()} if self.has_dev else {}
+
+    def best_told(self) -> str:
+        """Nothing: the last epoch is the best."""
+        return ""
 
     def score_of(self, row: Mapping[str, Any]) -> float:
         """The last epoch is the best."""

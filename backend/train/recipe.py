@@ -19,11 +19,46 @@ from backend.words import DATA_SPEC
 
 FRESH_RATE, PRETRAINED_RATE = 1e-3, 4e-5
 
-_NOT_OF_THE_RESULT = ("device",)
+_NOT_OF_THE_RESULT = ("device", "cache_dir")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Said:
+    """A command's settings: checked, written as the command line, and identified by a digest."""
+
+    COMMAND: ClassVar[str]
+
+    def check(self) -> None:
+        """InputError for an option whose value cannot be used."""
+        check_settings(self)
+
+    def command(self, seed: int) -> str:
+        """The command line that trains this, without ``--out``."""
+        words = ["fusionscope", *self.COMMAND.split()]
+        for item, option in settings_of(self):
+            value = getattr(self, item.name)
+            if item.name not in _NOT_OF_THE_RESULT and value != item.default:
+                text = ",".join(value) if isinstance(value, tuple) else str(value)
+                words += [f"--{option.flag or item.name.replace('_', '-')}", text]
+        return shlex.join([*words, "--seeds", str(seed)])
+
+    def digest(self) -> str:
+        """Identifies the settings, so that a checkpoint of other ones is not resumed.
+
+        Options at their default are left out: an option that is new does not change old digests.
+        """
+        required = [item.name for item, _ in settings_of(self) if item.default is MISSING]
+        defaults = asdict(type(self)(**dict.fromkeys(required, "")))
+        given = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _NOT_OF_THE_RESULT and value != defaults[name]
+        }
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Recipe(Said):
     """One placement on one dataset; the seed is given apart, so all seeds share a recipe.
 
     Encoders: ``small`` (from scratch; ``small:depth=6,width=64,heads=4``), or for text a directory
@@ -34,8 +69,6 @@ class Recipe:
     ``saved_precision`` is that of the saved weights. ``image_size`` and ``learning_rate`` of None
     are 48 px and 1e-3 for small encoders, 224 px and 4e-5 for pretrained ones.
     """
-
-    COMMAND: ClassVar[str]
 
     data: str = setting(MISSING, DATA_SPEC)
     placement: str = setting(
@@ -91,33 +124,6 @@ class Recipe:
         """The peak learning rate."""
         default = FRESH_RATE if self.from_scratch else PRETRAINED_RATE
         return default if self.learning_rate is None else self.learning_rate
-
-    def check(self) -> None:
-        """InputError for an option whose value cannot be used."""
-        check_settings(self)
-
-    def command(self, seed: int) -> str:
-        """The command line that trains this, without ``--out``."""
-        words = ["fusionscope", self.COMMAND]
-        for item, option in settings_of(self):
-            value = getattr(self, item.name)
-            if item.name not in _NOT_OF_THE_RESULT and value != item.default:
-                text = ",".join(value) if isinstance(value, tuple) else str(value)
-                words += [f"--{option.flag or item.name.replace('_', '-')}", text]
-        return shlex.join([*words, "--seeds", str(seed)])
-
-    def digest(self) -> str:
-        """Identifies the recipe, so that a checkpoint of another one is not resumed.
-
-        Options at their default are left out: an option that is new does not change old digests.
-        """
-        defaults = asdict(type(self)(data="", placement=""))
-        given = {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in _NOT_OF_THE_RESULT and value != defaults[name]
-        }
-        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -30,3 +30,8 @@ TRAINING = (
     "How the layers change while a model is trained: measured before training and then after "
     "every epoch, or every few steps."
 )
+SAE = (
+    "Layers of a language model read through sparse autoencoders that know text alone: how well "
+    "they rebuild image tokens beside words, with how many features, and which of these an image "
+    "shares with its caption. Where the curves meet, vision has become language."
+)

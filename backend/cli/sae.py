@@ -1,0 +1,166 @@
+"""The commands of sparse autoencoders: train-sae, read-saes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.table import Table
+
+from backend.cli.base import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    StoreOption,
+    app,
+    out,
+    print_report,
+    writable,
+)
+from backend.cli.options import with_settings
+from backend.progress import Bar, quiet_libraries
+from backend.sae.plan import SaePlan
+from backend.settings import LARGEST_SEED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from backend.sae.fitting import Fitted
+
+_OUT = typer.Option("--out", help="Gets one directory a layer, in SAELens' layout.")
+
+
+@app.command("train-sae")
+@with_settings
+def train_sae(
+    plan: SaePlan,
+    out_dir: Annotated[Path, _OUT],
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train sparse autoencoders on the tokens of a model's layers; an interrupted one goes on."""
+    from backend.data.registry import open_source
+    from backend.sae.fitting import fit_saes
+
+    quiet_libraries()
+    source = open_source(plan.data)
+    with Bar("train-sae") as bar:
+        made = list(fit_saes(plan, source, seed, out_dir, bar))
+    print_report(source)
+    if as_json:
+        typer.echo(json.dumps([{**asdict(one), "folder": str(one.folder)} for one in made]))
+        return
+    out.print(_table(made), markup=False)
+
+
+@app.command("read-saes")
+def read_saes(
+    store: StoreOption,
+    run: Annotated[str, typer.Option("--run", help="Of the model whose layers are read.")],
+    data: DataOption,
+    saes: Annotated[
+        list[str],
+        typer.Option(
+            "--saes", help="A directory of one or several, or LAYER=DIRECTORY; repeatable."
+        ),
+    ],
+    descriptions: Annotated[
+        list[str] | None,
+        typer.Option("--descriptions", help="LAYER=FILE_OR_FOLDER, as Neuronpedia exports it."),
+    ] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option("--models", help="Look here for the run's checkpoint; repeatable."),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=4, help="Of the run.")] = 128,
+    loss_samples: Annotated[
+        int, typer.Option("--loss-samples", min=2, help="Of them, with rebuilt layers.")
+    ] = 32,
+    top: Annotated[
+        int, typer.Option("--top", min=1, help="Strongest features matched with the caption.")
+    ] = 10,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the controls.")
+    ] = 0,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Read a model's layers through autoencoders: text alone, image tokens, text after an image.
+
+    Errors, sparsity, features shared with the caption, losses with rebuilt layers, and controls: a
+    random adapter, captions of other samples, another layer's autoencoder. The run keeps the rows.
+    """
+    from backend.data.registry import open_source
+    from backend.errors import InputError
+    from backend.interventions.run import subjects_of
+    from backend.sae.keeping import read_run
+    from backend.sae.opening import open_descriptions, open_saes
+    from backend.sae.table import Options
+
+    quiet_libraries()
+    opened = writable(store).run(run)
+    found = open_saes(saes)
+    described = open_descriptions(descriptions or [], found)
+    source = open_source(data)
+    (subject,) = (one for one in subjects_of([store], folders or ()) if one.name == opened.run_id)
+    options = Options(samples, loss_samples, top, batch_size, seed, device)
+    if loss_samples > samples:
+        raise InputError(f"{loss_samples} are more than {samples} samples", field="loss_samples")
+    with Bar("read-saes") as bar:
+        rows = read_run(opened, subject.open(), source, found, described, options, bar)
+    print_report(source)
+    if as_json:
+        typer.echo(rows.to_json(orient="records"))
+        return
+    for measure in ("fvu", "l0", "overlap", "match_rate", "loss_recovered"):
+        out.print(measure, highlight=False)
+        out.print(_curves(rows, measure), markup=False)
+
+
+def _curves(rows: pd.DataFrame, measure: str) -> Table:
+    """A row a layer, a column a kind of token and control; all coordinates."""
+    mine = rows[rows["measure"].eq(measure) & rows["coordinates"].eq("all")]
+    kinds = list(dict.fromkeys(zip(mine["tokens"], mine["control"], strict=True)))
+    names = [f"{tokens}, {control}" if control else tokens for tokens, control in kinds]
+    table = Table("layer", *names, box=SIMPLE, padding=(0, 1, 0, 0))
+    for layer, own in mine.groupby("layer"):
+        by_kind = {(row["tokens"], row["control"]): row for row in own.to_dict("records")}
+        cells = [_cell(by_kind[kind]) if kind in by_kind else "–" for kind in kinds]
+        table.add_row(str(layer), *cells)
+    return table
+
+
+def _cell(row: Mapping[Hashable, Any]) -> str:
+    value, low, high = row["value"], row["ci_low"], row["ci_high"]
+    if value != value:
+        return "–"
+    return f"{value:.3g}" if low != low else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _table(made: list[Fitted]) -> Table:
+    table = Table(
+        *("layer", "explained", "cosine", "L0", "dead", "loss rise", "loss recovered", "directory"),
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for one in made:
+        of = one.quality
+        rise = "–" if one.loss_rise is None else f"{one.loss_rise:+.3f}"
+        recovered = "–" if one.loss_recovered is None else f"{one.loss_recovered:.1%}"
+        table.add_row(
+            one.layer,
+            f"{of.explained:.1%}",
+            f"{of.cosine:.3f}",
+            f"{of.l0:.1f}",
+            f"{of.dead:.1%}",
+            rise,
+            recovered,
+            str(one.folder),
+        )
+    return table

@@ -1,0 +1,64 @@
+"""What sparse autoencoders make of layers: a curve a kind of token, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from backend.figures.theme import NEUTRAL, axis, base_figure, escape, number, rgba
+from backend.figures.whiskers import whiskers
+
+_LOOKS: Mapping[tuple[str, str], tuple[str, str, str]] = {
+    ("text alone", ""): ("#2F7FC1", "circle", "solid"),
+    ("image", ""): ("#D97706", "square", "solid"),
+    ("text after image", ""): ("#0F9D76", "diamond", "solid"),
+    ("image", "random adapter"): ("#D97706", "square-open", "dot"),
+    ("image", "shuffled captions"): ("#C2453D", "x", "dash"),
+    ("text after image", "random adapter"): ("#0F9D76", "diamond-open", "dot"),
+    ("text after image", "shuffled captions"): ("#0F9D76", "x", "dash"),
+    ("image", "another layer's"): ("#D97706", "triangle-up-open", "dashdot"),
+    ("text alone", "another layer's"): ("#2F7FC1", "triangle-up-open", "dashdot"),
+}
+"""{(tokens, control): colour, marker, dash}"""
+
+
+def sae_curves(rows: pd.DataFrame, y_title: str, *, height: int = 320) -> go.Figure:
+    """``value`` over ``layer``, a line for each of ``tokens`` and ``control``.
+
+    ``low`` and ``high`` are the ends of intervals, NaN or not there where there are none; values
+    that are NaN are left out.
+    """
+    figure = base_figure(height=height)
+    control = rows["control"] if "control" in rows else pd.Series("", rows.index)
+    for (tokens, name), looks in _LOOKS.items():
+        mine = rows[rows["tokens"].eq(tokens) & control.eq(name) & rows["value"].notna()]
+        if len(mine):
+            figure.add_trace(_curve(mine.sort_values("layer"), tokens, name, looks))
+    figure.update_xaxes(**axis("language model layer (0 = embeddings)"))
+    figure.update_yaxes(**axis(y_title), rangemode="tozero")
+    return figure
+
+
+def _curve(rows: pd.DataFrame, tokens: str, name: str, looks: tuple[str, str, str]) -> go.Scatter:
+    colour, marker, dash = looks
+    label = f"{tokens}, {name}" if name else tokens
+    spread = whiskers(rows, rgba(colour or NEUTRAL, 0.6), thickness=1.2, width=3)
+    return go.Scatter(
+        x=rows["layer"].to_numpy(),
+        y=rows["value"].to_numpy(),
+        error_y=spread if "low" in rows and not name else None,
+        mode="lines+markers",
+        name=escape(label),
+        line={"color": colour, "dash": dash, "width": 2 if not name else 1.3},
+        marker={"symbol": marker, "size": 7},
+        hovertext=[_hover(row, label) for row in rows.to_dict("records")],
+        hoverinfo="text",
+    )
+
+
+def _hover(row: Mapping[object, object], label: str) -> str:
+    value, low, high = (float(str(row.get(at, "nan"))) for at in ("value", "low", "high"))
+    ends = "" if low != low else f"<br>95 % interval {number(low)} to {number(high)}"
+    return f"<b>{escape(label)}</b><br>layer {row['layer']}: {number(value)}{ends}"

@@ -1,0 +1,168 @@
+"""What autoencoders make of a model's tokens, sample by sample, in one pass for all layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from backend.capture.sinks import TokenSink
+from backend.capture.tap import Tap
+from backend.data.sample import Sample
+from backend.errors import InputError
+from backend.models.adapter import Adapter, Inputs
+from backend.models.roles import Role, has
+from backend.sae.autoencoder import SparseAutoencoder
+from backend.types import LayerRef
+
+_PROJECTOR = "model.multi_modal_projector"
+
+
+@dataclass(eq=False)
+class Gathered:
+    """Of S samples' tokens at one site through one autoencoder.
+
+    A row a sample: ``tokens``, summed squared errors, summed squares and cosines, each also without
+    the coordinate ``top``, the number of features on; ``sums`` (S, d) of the tokens. ``strength``
+    (S, m) is each feature's mean over the tokens, ``peak`` (S, m) its largest value and ``where``
+    (S, m) at which of the sample's tokens; ``places`` has the origin of each of those.
+    ``used`` (m,) counts the tokens in which a feature is on.
+    """
+
+    top: int
+    rows: dict[str, list[float]] = field(default_factory=dict)
+    sums: list[np.ndarray] = field(default_factory=list)
+    strength: list[np.ndarray] = field(default_factory=list)
+    peak: list[np.ndarray] = field(default_factory=list)
+    where: list[np.ndarray] = field(default_factory=list)
+    places: list[np.ndarray] = field(default_factory=list)
+    used: np.ndarray | None = None
+
+    def take(self, sae: SparseAutoencoder, x: Tensor, places: np.ndarray) -> None:
+        """One sample's tokens (t, d), and their origins (t, 2 or 4)."""
+        features, back = sae(x)
+        left, rest = x - back, torch.arange(x.shape[1], device=x.device) != self.top
+        on = features > 0
+        told = {
+            "tokens": len(x),
+            "error": left.double().pow(2).sum(),
+            "error_rest": left[:, rest].double().pow(2).sum(),
+            "squares": x.double().pow(2).sum(),
+            "squares_rest": x[:, rest].double().pow(2).sum(),
+            "cosine": torch.cosine_similarity(x, back, dim=1).double().sum(),
+            "cosine_rest": torch.cosine_similarity(x[:, rest], back[:, rest], dim=1).double().sum(),
+            "on": on.sum(),
+        }
+        for name, value in told.items():
+            self.rows.setdefault(name, []).append(float(value))
+        self.sums.append(x.double().sum(dim=0).cpu().numpy())
+        peak, where = features.max(dim=0)
+        self.strength.append(features.mean(dim=0).half().cpu().numpy())
+        self.peak.append(peak.half().cpu().numpy())
+        self.where.append(where.to(torch.int16).cpu().numpy())
+        self.places.append(places)
+        counts = on.sum(dim=0).cpu().numpy()
+        self.used = counts if self.used is None else self.used + counts
+
+    def column(self, name: str) -> np.ndarray:
+        """(S,) of one of the rows' numbers."""
+        return np.array(self.rows[name])
+
+    def distances(self, rest: bool) -> np.ndarray:
+        """(S,) each sample's summed squared distances from the mean of all tokens here."""
+        sums, tokens = np.stack(self.sums), self.column("tokens")
+        squares = self.column("squares_rest" if rest else "squares")
+        if rest:
+            sums = np.delete(sums, self.top, axis=1)
+        mean = sums.sum(axis=0) / tokens.sum()
+        found: np.ndarray = squares - 2 * sums @ mean + tokens * float(mean @ mean)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A site read through an autoencoder; ``top`` is the site's largest coordinate."""
+
+    ref: LayerRef
+    sae: SparseAutoencoder
+    top: int
+
+
+def gather(
+    adapter: Adapter, samples: Sequence[Sample], readers: Sequence[Reader], batch_size: int
+) -> list[Gathered]:
+    """Run the model once over the samples; content tokens only, on the device where it is."""
+    found = [Gathered(reader.top) for reader in readers]
+    for inputs, tokens in batches(adapter, samples, [reader.ref for reader in readers], batch_size):
+        for reader, own in zip(readers, found, strict=True):
+            here = has(inputs.roles[reader.ref.stream], Role.CONTENT)
+            origins = inputs.origins[reader.ref.stream].values
+            with torch.inference_mode():
+                for row in range(len(inputs)):
+                    x = tokens[reader.ref][row, here[row]].float()
+                    own.take(reader.sae, x, origins[row][here[row].cpu().numpy()])
+    return found
+
+
+def top_coordinates(
+    adapter: Adapter, samples: Sequence[Sample], refs: Sequence[LayerRef], batch_size: int
+) -> dict[LayerRef, int]:
+    """The coordinate of each site whose mean size over content tokens is largest."""
+    sizes: dict[LayerRef, Tensor] = {}
+    for inputs, tokens in batches(adapter, samples, refs, batch_size):
+        for ref in refs:
+            own = tokens[ref][has(inputs.roles[ref.stream], Role.CONTENT)]
+            sizes[ref] = sizes.get(ref, 0) + own.double().abs().sum(dim=0)
+    return {ref: int(size.argmax()) for ref, size in sizes.items()}
+
+
+def batches(
+    adapter: Adapter, samples: Sequence[Sample], refs: Sequence[LayerRef], batch_size: int
+) -> Iterator[tuple[Inputs, dict[LayerRef, Tensor]]]:
+    """The tokens of every batch at the sites."""
+    device = next(adapter.module.parameters()).device
+    sink = TokenSink(list(dict.fromkeys(refs)))
+    with Tap(adapter, sink) as tap:
+        for start in range(0, len(samples), batch_size):
+            inputs = adapter.encode(samples[start : start + batch_size]).to(device)
+            tap(inputs)
+            yield inputs, sink.tokens
+
+
+@contextmanager
+def random_projector(adapter: Adapter, seed: int) -> Iterator[None]:
+    """Within it, the matrices between tower and language model are random; then as before.
+
+    Each has numbers of a normal distribution with the spread of its own columns, so that what comes
+    out is as large; an identity and biases stay. InputError for a model without such a projector.
+    """
+    try:
+        projector = adapter.module.get_submodule(_PROJECTOR)
+    except AttributeError as error:
+        raise InputError(
+            "has no projector that could be drawn anew", where=f"model {adapter.name}"
+        ) from error
+    drawn = [
+        weight for weight in projector.parameters() if weight.ndim == 2 and not _is_eye(weight)
+    ]
+    before = [weight.detach().clone() for weight in drawn]
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        with torch.no_grad():
+            for weight in drawn:
+                fresh = torch.randn(weight.shape, generator=generator).to(weight)
+                weight.copy_(fresh * weight.std(dim=0, keepdim=True))
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, old in zip(drawn, before, strict=True):
+                weight.copy_(old)
+
+
+def _is_eye(weight: nn.Parameter) -> bool:
+    rows, columns = weight.shape
+    return rows == columns and bool(torch.equal(weight, torch.eye(rows).to(weight)))

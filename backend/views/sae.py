@@ -1,0 +1,131 @@
+"""What runs hold of sparse autoencoders: the question, the curves, the features, the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from backend.errors import InputError
+from backend.figures import sae_curves
+from backend.store import query, tables
+from backend.store.kinds import SAE, SAE_FEATURES, Kind
+from backend.store.source import Part
+from backend.study.mapping_reference import published_mapping
+from backend.views import questions
+from backend.views.groups import RunInfo
+from backend.views.questions import Owned, Question, Table
+from backend.views.store_access import StoreView, opened
+
+
+@dataclass(frozen=True)
+class Readings(Question):
+    """The rows of one kind of runs' tables, with ``run_id`` and ``key``."""
+
+    store: str
+    kind: str
+    tables: tuple[Owned, ...]
+
+    def answer(self) -> Table:
+        """See :class:`Question`."""
+        kind = _KINDS[self.kind]
+        parts = [Part(table.owner, key) for table in self.tables for key in table.keys]
+        try:
+            answer = query.every_row(opened(self.store).source, kind, parts)
+        except InputError as error:
+            return Table(pd.DataFrame(), (str(error),))
+        return Table(tables.to_pandas(answer.table), answer.problems)
+
+
+_KINDS: dict[str, Kind] = {kind.name: kind for kind in (SAE, SAE_FEATURES)}
+
+
+def readings(store: StoreView, runs: Sequence[RunInfo], kind: Kind = SAE) -> Readings:
+    """What runs hold of one of the two kinds."""
+    source = opened(store.path).source
+    held = (
+        Owned(run.run_id, source.version(run.run_id), questions.keys_of(store, kind, run.run_id))
+        for run in runs
+    )
+    return Readings(store.path, kind.name, tuple(one for one in held if one.keys))
+
+
+def with_datasets(rows: pd.DataFrame, runs: Sequence[RunInfo]) -> pd.DataFrame:
+    """The rows with the name of each run's dataset."""
+    names = {run.run_id: run.manifest.dataset.name for run in runs}
+    return rows.assign(dataset=rows["run_id"].map(names))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measure of the page, its title and its words on an axis."""
+
+    measure: str
+    title: str
+    axis: str
+
+
+CURVES: tuple[Curve, ...] = (
+    Curve("fvu", "Variance left unexplained", "fraction of variance unexplained"),
+    Curve("mse", "Reconstruction error", "mean squared error of a number"),
+    Curve("cosine", "Cosine with the reconstruction", "cosine"),
+    Curve("l0_share", "Features on", "features on in a token, share of all"),
+    Curve("dead", "Dead features", "share of features on in no token"),
+    Curve("overlap", "Features shared with the caption", "Jaccard overlap of features"),
+    Curve("match_rate", "Strongest features that match the caption", "share that match"),
+    Curve("loss_recovered", "Loss recovered", "share of the loss recovered"),
+    Curve("loss_rise", "Loss added", "nats a word"),
+)
+
+
+def curve_rows(
+    rows: pd.DataFrame, key: str, measure: str, coordinates: str, controls: bool
+) -> pd.DataFrame:
+    """The rows of one reading and measure, as :func:`backend.figures.sae.sae_curves` takes them."""
+    mine = rows[rows["key"].eq(key) & rows["measure"].eq(measure)]
+    both = mine["coordinates"].eq(coordinates)
+    mine = mine[both if both.any() else mine["coordinates"].eq("all")]
+    mine = mine if controls else mine[mine["control"].eq("")]
+    return mine.rename(columns={"ci_low": "low", "ci_high": "high"})
+
+
+def curves_figure(
+    rows: pd.DataFrame, key: str, measure: str, coordinates: str, controls: bool, title: str
+) -> go.Figure:
+    """One measure over the layers."""
+    return sae_curves(curve_rows(rows, key, measure, coordinates, controls), title, height=300)
+
+
+def published_figure(measure: str, title: str) -> go.Figure:
+    """The published curves of a measure."""
+    return sae_curves(published_mapping(measure), title, height=300)
+
+
+def feature_rows(rows: pd.DataFrame, key: str, layer: int, tokens: str) -> pd.DataFrame:
+    """A row a feature: ``feature``, ``share`` of tokens it is on in, ``description``, ``words``."""
+    mine = rows[rows["key"].eq(key) & rows["layer"].eq(layer) & rows["tokens"].eq(tokens)]
+    first = mine.drop_duplicates("feature").sort_values("rank")
+    words = mine.groupby("feature")["word"].agg(_listed)
+    return first[["feature", "share", "description"]].assign(words=first["feature"].map(words))
+
+
+def _listed(words: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(word for word in words if word))
+
+
+def outlined_thumbnail(webp: bytes, box: tuple[float, float, float, float]) -> bytes:
+    """A thumbnail with a patch (shares of width and height) drawn around, as WebP."""
+    from io import BytesIO
+
+    from PIL import Image, ImageDraw
+
+    with Image.open(BytesIO(webp), formats=["WEBP"]) as opened:
+        picture = opened.convert("RGB")
+    width, height = picture.size
+    corners = [box[0] * width, box[1] * height, box[2] * width - 1, box[3] * height - 1]
+    ImageDraw.Draw(picture).rectangle(corners, outline="#E11D48", width=2)
+    out = BytesIO()
+    picture.save(out, "WEBP", lossless=True)
+    return out.getvalue()

@@ -1,0 +1,127 @@
+"""SAE: layers read through sparse autoencoders, text against image, and their features."""
+
+from functools import partial
+
+import streamlit as st
+
+from backend.store.kinds import SAE, SAE_FEATURES
+from backend.study.language import vision_becomes_language
+from backend.study.mapping_reference import MEASURES as PUBLISHED
+from backend.study.mapping_reference import SOURCE
+from backend.views import leads
+from backend.views.sae import (
+    CURVES,
+    curve_rows,
+    curves_figure,
+    feature_rows,
+    published_figure,
+    readings,
+    with_datasets,
+)
+from backend.words import literal
+from dashboard import cache
+from dashboard.chart import panel
+from dashboard.context import Context, context
+from dashboard.downloads import Part, downloads
+from dashboard.features import show_examples
+from dashboard.say import problems, say_commands
+
+view = context()
+st.title("SAE")
+st.caption(leads.SAE)
+runs = tuple(run for group in view.groups for run in group.runs)
+ask = readings(view.store, runs, SAE)
+table = cache.answer(ask)
+problems(table)
+if table.frame.empty:
+    command = (
+        f"fusionscope read-saes --store {view.store.path} --run RUN --data LAYOUT:PATH --saes DIR"
+    )
+    say_commands("readings through autoencoders", [command])
+    st.stop()
+held = list(dict.fromkeys(zip(table.frame["run_id"], table.frame["key"], strict=True)))
+run_id, key = held[0]
+if len(held) > 1:
+    run_id, key = st.selectbox("Reading", held, format_func=" · ".join, key="sae-reading")
+rows = table.frame[table.frame["run_id"].eq(run_id)]
+for finding in vision_becomes_language(with_datasets(rows, runs)).findings:
+    st.markdown(literal(finding.sentence))
+
+
+@st.fragment
+def show_curves(view: Context, part: Part) -> None:
+    """A panel a measure, the published curves beside where there are such."""
+    part.begin()
+    left, right = st.columns(2)
+    rest = left.toggle(
+        "Without the top coordinate",
+        help="A few coordinates of language models are so large that they are most of every "
+        "error. The one that is largest in text alone is left out.",
+        key="sae-rest",
+    )
+    controls = right.toggle(
+        "Controls",
+        help="A random adapter, captions of other samples, another layer's autoencoder.",
+        key="sae-controls",
+    )
+    coordinates = "without the top one" if rest else "all"
+    part.shown |= {"coordinates": coordinates, "controls": controls}
+    for curve in CURVES:
+        mine = curve_rows(rows, key, curve.measure, coordinates, controls)
+        if not mine["value"].notna().any():
+            continue
+        st.subheader(curve.title)
+        beside = curve.measure in PUBLISHED
+        with st.grid(2 if beside else 1, min_column_width=420):
+            with st.container(border=True):
+                part.figures[curve.title] = drawn = cache.figure(
+                    curves_figure, ask, key, curve.measure, coordinates, controls, curve.axis
+                )
+                alt = f"{curve.title} over the layers, text against image"
+                panel(drawn, key=f"sae-{curve.measure}", alt=alt, what=curve.title)
+            if beside:
+                with st.container(border=True):
+                    st.markdown("**Published**")
+                    st.caption(SOURCE)
+                    published = cache.figure(published_figure, curve.measure, curve.axis)
+                    panel(
+                        published,
+                        key=f"sae-published-{curve.measure}",
+                        alt=f"Published: {alt}",
+                        what=curve.title,
+                    )
+
+
+@st.fragment
+def show_features(view: Context) -> None:
+    """The features that stand out at a layer; those of one with thumbnails and patches."""
+    features = cache.answer(readings(view.store, runs, SAE_FEATURES)).frame
+    features = features[features["run_id"].eq(run_id)] if len(features) else features
+    if features.empty:
+        return
+    st.header("Features")
+    left, right = st.columns(2)
+    layers = sorted(set(features["layer"]))
+    layer = left.select_slider("Layer", layers, key="sae-layer") if len(layers) > 1 else layers[0]
+    kinds = list(dict.fromkeys(features["tokens"]))
+    tokens = str(right.segmented_control("Tokens", kinds, default=kinds[-1], required=True))
+    found = feature_rows(features, key, int(layer), tokens)
+    st.dataframe(found, hide_index=True, width="stretch", alt="Features that stand out")
+    feature = st.selectbox("Feature", found["feature"].tolist(), key="sae-feature")
+    if feature is not None:
+        mine = features[features["layer"].eq(layer) & features["tokens"].eq(tokens)]
+        show_examples(view, run_id, mine[mine["feature"].eq(feature) & mine["key"].eq(key)])
+
+
+part = Part()
+show_curves(view, part)
+show_features(view)
+downloads(
+    view,
+    "sae",
+    partial(rows.reset_index, drop=True),
+    {},
+    groups=view.groups,
+    shown={"reading": key},
+    parts=[part],
+)

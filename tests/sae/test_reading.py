@@ -1,0 +1,241 @@
+"""Layers read through autoencoders: right numbers, honest controls, rows in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from backend.data.base import Pair
+from backend.data.registry import open_source
+from backend.errors import InputError
+from backend.interventions.partners import derangement
+from backend.jobs.capture import CaptureRequest, open_request, run_capture
+from backend.models.families.llava import Llava
+from backend.models.registry import open_model
+from backend.sae.loading import load_sae
+from backend.sae.opening import open_descriptions, open_saes
+from backend.sae.reading import Read, read_layers
+from backend.sae.table import Options
+from backend.store import Store, kinds
+from tests.command_line import Run, runner
+from tests.models.saved import save_tiny
+
+DATA = "macros:n=12,dev=8,test=16"
+D, M, LAYERS = 16, 40, (1, 3)
+OPTIONS = Options(samples=8, loss_samples=4, top=5, batch_size=3, device="cpu")
+
+
+def save_sae(folder: Path, layer: int | None, seed: int = 0) -> Path:
+    """Random weights that rebuild a little, with TopK."""
+    g = torch.Generator().manual_seed(seed)
+    directions = torch.nn.functional.normalize(torch.randn(M, D, generator=g), dim=1)
+    folder.mkdir(parents=True)
+    weights = {
+        "W_enc": directions.T.contiguous(),
+        "W_dec": directions * 0.3,
+        "b_enc": torch.randn(M, generator=g) * 0.05,
+        "b_dec": torch.zeros(D),
+    }
+    save_file(weights, folder / "sae_weights.safetensors")
+    told = {"hook_name": f"blocks.{layer - 1}.hook_resid_post"} if layer else {}
+    config = {"architecture": "topk", "k": 6, "d_in": D, "d_sae": M, "metadata": told}
+    (folder / "cfg.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("llava"), "llava")
+
+
+@pytest.fixture(scope="module")
+def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saes")
+    for layer in LAYERS:
+        save_sae(folder / f"text-{layer}", layer, seed=layer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    return list(open_source(DATA).pairs("test", 8))
+
+
+@pytest.fixture(scope="module")
+def read(checkpoint: Path, saes: Path, pairs: list[Pair]) -> Read:
+    adapter = open_model(str(checkpoint))
+    before = {name: value.clone() for name, value in adapter.module.state_dict().items()}
+    samples = [pair.sample for pair in pairs]
+    made = read_layers(adapter, samples, None, open_saes([str(saes)]), {}, OPTIONS)
+    after = adapter.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    return made
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(monkeypatch, capsys)
+
+
+def value(read: Read, measure: str, tokens: str, layer: int, **more: str) -> float:
+    wanted = {"control": "", "coordinates": "all"} | more
+    (row,) = [
+        row
+        for row in read.rows
+        if (row.measure, row.tokens, row.layer) == (measure, tokens, layer)
+        and all(getattr(row, name) == word for name, word in wanted.items())
+    ]
+    return row.value
+
+
+def states(checkpoint: Path, pairs: list[Pair], layer: int) -> Iterator[np.ndarray]:
+    """A layer's image tokens as transformers itself gives them, a sample at a time."""
+    adapter = open_model(str(checkpoint))
+    assert isinstance(adapter, Llava)
+    for pair in pairs:
+        inputs = adapter.encode([pair.sample])
+        with torch.inference_mode():
+            out = adapter.model(**inputs.tensors, output_hidden_states=True)
+        at = inputs.tensors["input_ids"][0] == adapter.model.config.image_token_id
+        yield out.hidden_states[layer][0, at].double().numpy()
+
+
+@pytest.mark.parametrize("rest", [False, True])
+def test_errors_and_sparsity_of_image_tokens_are_those_of_the_formulas(
+    read: Read, checkpoint: Path, saes: Path, pairs: list[Pair], rest: bool
+) -> None:
+    x = np.concatenate(list(states(checkpoint, pairs, 1)))
+    sae = load_sae(saes / "text-1")
+    pre = (x - sae.b_dec.numpy()) @ sae.W_enc.numpy() + sae.b_enc.numpy()
+    features = np.maximum(pre, 0)
+    features[features < np.sort(features, axis=1)[:, [-6]]] = 0
+    back = features @ sae.W_dec.numpy() + sae.b_dec.numpy()
+    used, on = (features > 0).any(axis=0), (features > 0).sum()
+    assert value(read, "l0", "image", 1) == pytest.approx(on / len(x))
+    assert value(read, "l0_share", "image", 1) == pytest.approx(on / len(x) / M)
+    assert value(read, "dead", "image", 1) == pytest.approx(1 - used.mean())
+    coordinates = "without the top one" if rest else "all"
+    if rest:
+        x, back = (np.delete(rows, read.top[1], axis=1) for rows in (x, back))
+    error = ((x - back) ** 2).sum()
+    more = {"coordinates": coordinates}
+    assert value(read, "mse", "image", 1, **more) == pytest.approx(error / x.size, rel=1e-4)
+    total = ((x - x.mean(axis=0)) ** 2).sum()
+    assert value(read, "fvu", "image", 1, **more) == pytest.approx(error / total, rel=1e-4)
+    cosines = (x * back).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(back, axis=1)
+    assert value(read, "cosine", "image", 1, **more) == pytest.approx(cosines.mean(), rel=1e-4)
+
+
+def test_every_kind_of_token_and_control_has_rows_with_intervals(read: Read) -> None:
+    rows = pd.DataFrame(read.rows)
+    kinds_read = set(zip(rows["tokens"], rows["control"], strict=True))
+    assert kinds_read == {
+        *((tokens, "") for tokens in ("text alone", "image", "text after image")),
+        *((tokens, "another layer's") for tokens in ("text alone", "image")),
+        *((tokens, "random adapter") for tokens in ("image", "text after image")),
+        *((tokens, "shuffled captions") for tokens in ("image", "text after image")),
+    }
+    bounded = rows[rows["measure"].isin(["mse", "cosine", "l0", "overlap"])]
+    assert (bounded["ci_low"] <= bounded["value"]).all()
+    assert (bounded["value"] <= bounded["ci_high"]).all()
+    own = rows[rows["tokens"].eq("image") & rows["measure"].eq("mse")].set_index(
+        ["layer", "control", "coordinates"]
+    )["value"]
+    assert own[1, "", "all"] != own[1, "random adapter", "all"]
+    assert own[1, "", "all"] != own[1, "another layer's", "all"]
+
+
+def test_overlap_and_match_are_of_the_own_caption_or_of_anothers(
+    read: Read, pairs: list[Pair]
+) -> None:
+    image, text = read.gathered[3, "image", ""], read.gathered[3, "text alone", ""]
+    partners = derangement(len(pairs), OPTIONS.seed)
+    for control, whose in (("", np.arange(len(pairs))), ("shuffled captions", partners)):
+        overlaps, rates = [], []
+        for at, other in enumerate(whose.tolist()):
+            mine = set(np.flatnonzero(image.peak[at]))
+            theirs = set(np.flatnonzero(text.peak[other]))
+            overlaps.append(len(mine & theirs) / len(mine | theirs))
+            top = sorted(mine, key=lambda feature, at=at: -image.strength[at][feature])[:5]
+            rates.append(len(set(top) & theirs) / len(top))
+        for measure, wanted in (("overlap", overlaps), ("match_rate", rates)):
+            told = value(read, measure, "image", 3, control=control)
+            assert told == pytest.approx(np.mean(wanted), abs=1e-6)
+
+
+def test_described_features_match_by_their_words(
+    checkpoint: Path, saes: Path, pairs: list[Pair]
+) -> None:
+    adapter, opened = open_model(str(checkpoint)), open_saes([str(saes / "text-3")])
+    samples = [pair.sample for pair in pairs]
+    word = max(samples[0].text.split(), key=len)
+    for text, rate in (("nothing of it whatsoever", 0.0), (f"about {word}", None)):
+        described = {3: dict.fromkeys(range(M), text)}
+        made = read_layers(adapter, samples, None, opened, described, OPTIONS)
+        told = value(made, "match_rate", "image", 3)
+        wanted = np.mean([word.casefold() in s.text.casefold().split() for s in samples])
+        assert told == pytest.approx(wanted if rate is None else rate, abs=0.2)
+        assert not any(row.control == "another layer's" for row in made.rows)  # there is no other
+
+
+def test_a_run_keeps_what_was_read_and_the_command_prints_it(
+    checkpoint: Path, saes: Path, tmp_path: Path, run: Run
+) -> None:
+    request = CaptureRequest(
+        model=str(checkpoint), data=DATA, store=str(tmp_path / "s"), run_id="tiny"
+    )
+    run_capture(request, open_request(request))
+    words: tuple[object, ...] = (
+        "read-saes",
+        "--store",
+        tmp_path / "s",
+        "--run",
+        "tiny",
+        "--data",
+        DATA,
+        "--saes",
+        saes,
+    )
+    words += ("--samples", 8, "--loss-samples", 4, "--models", checkpoint.parent)
+    words += ("--models", checkpoint, "--device", "cpu")
+    code, said, err = run(*words)
+    assert code == 0, err
+    assert "match_rate" in said and "random adapter" in said
+    store = Store(tmp_path / "s")
+    (key,) = store.run("tiny").keys(kinds.SAE)
+    features = store.query("SELECT * FROM sae_features WHERE tokens = 'image'")
+    assert set(features["layer"]) == set(LAYERS) and features["left"].notna().all()
+    words_of = store.query("SELECT word FROM sae_features WHERE tokens = 'text alone'")
+    assert (words_of["word"] != "").all()
+    assert run(*words)[0] == 0  # read from the store
+    assert store.run("tiny").keys(kinds.SAE) == (key,)
+
+
+def test_what_cannot_be_read_is_one_line(
+    checkpoint: Path, saes: Path, pairs: list[Pair], tmp_path: Path
+) -> None:
+    adapter, samples = open_model(str(checkpoint)), [pair.sample for pair in pairs]
+    nowhere = save_sae(tmp_path / "nowhere", None)
+    assert list(open_saes([f"2={nowhere}", str(saes)])) == [1, 2, 3]
+    with pytest.raises(InputError, match="does not say of which layer"):
+        open_saes([str(nowhere)])
+    with pytest.raises(InputError, match="is a second one of layer 1"):
+        open_saes([str(saes), f"1={nowhere}"])
+    with pytest.raises(InputError, match="has layers 0 to 3"):
+        read_layers(adapter, samples, None, open_saes([f"4={nowhere}"]), {}, OPTIONS)
+    moved = open_saes([f"2={saes / 'text-1'}"])
+    with pytest.raises(InputError, match=r"was trained on layer 1 \(blocks\.0"):
+        read_layers(adapter, samples, None, moved, {}, OPTIONS)
+    (tmp_path / "d.json").write_text(json.dumps([{"index": M, "description": "x"}]))
+    opened = open_saes([str(saes)])
+    with pytest.raises(InputError, match="describes feature 40; the autoencoder has 40"):
+        open_descriptions([f"1={tmp_path / 'd.json'}"], opened)
+    with pytest.raises(InputError, match="is of no layer that is read"):
+        open_descriptions([f"2={tmp_path / 'd.json'}"], opened)
