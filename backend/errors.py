@@ -99,3 +99,9 @@ def _again(
     kind: type[InputError], problem: str, where: str | None, field: str | None, hint: str | None
 ) -> InputError:
     return kind(problem, where=where, field=field, hint=hint)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in at most 160 characters of one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ")[:160] if lines else type(error).__name__

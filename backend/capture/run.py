@@ -29,10 +29,9 @@ from backend.capture.tokens import TokenCounts
 from backend.data.base import Pair, PairSource
 from backend.data.images import image_digest, thumbnail
 from backend.data.sample import Sample
-from backend.errors import InputError
+from backend.errors import InputError, first_line
 from backend.models.adapter import Adapter, Inputs
 from backend.models.devices import choose_device
-from backend.models.weights import first_line
 from backend.progress import SILENT, Progress
 from backend.store import Manifest, RunWriter
 from backend.store.samples import Picture, samples_table

@@ -13,6 +13,7 @@ from backend import __version__
 from backend.cli import (  # each adds its commands
     dashboard,
     data,
+    explore,
     families,
     imports,
     intervene,
@@ -32,6 +33,7 @@ __all__ = [
     "app",
     "dashboard",
     "data",
+    "explore",
     "families",
     "imports",
     "intervene",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from backend.data.labels import LabelColumn
 from backend.data.report import clipped
 from backend.data.rows import Bad, RowError
 from backend.data.splits import in_order, renamed, split_names
-from backend.data.tables import SUFFIXES, TableRow, class_names, columns_of, table_rows
+from backend.data.tables import SUFFIXES, Table, TableRow
 from backend.data.textfile import Note
 from backend.errors import InputError
 from backend.words import counted
@@ -31,23 +31,22 @@ _ROWS_A_VALUE = 5
 
 @dataclass(frozen=True)
 class Captions:
-    """A table that has been read through once.
+    """Tables of one data set that have been read through once.
 
     ``splits`` has what each name in the split column is called here, train, dev and test first; it
     is empty without that column. ``row_ids``: rows are called by their numbers, since a table with
     the pictures inside needs no ids of its own.
     """
 
-    path: Path
     columns: Columns
     labels: tuple[LabelColumn, ...]
     splits: Mapping[str, str]
     row_ids: bool
 
-    def rows(self) -> Iterator[TableRow | Bad]:
-        """The table's rows, of the columns that are read."""
+    def rows(self, table: Table) -> Iterator[TableRow | Bad]:
+        """The rows of a table, of the columns that are read."""
         pictures = {self.columns.of["image"]} if "image" in self.columns.of else set()
-        return table_rows(self.path, self.columns.used, pictures=pictures)
+        return table.rows(self.columns.used, pictures=pictures)
 
     def get(self, number: int, row: Mapping[str, Any], role: str) -> Any:
         """What a row holds for a role such as ``text``; None where the table has no such column."""
@@ -71,108 +70,138 @@ def table_in(folder: Path) -> Path | None:
     return folder / there[0] if there else None
 
 
-def read_captions(path: Path, named: Named, note: Note) -> Captions:
-    """Read a table through: what its columns are, which splits and which labels it has.
+def read_captions(
+    tables: Sequence[Table],
+    named: Named,
+    note: Note,
+    *,
+    own_ids: bool = True,
+) -> Captions:
+    """Read tables through: what their columns are, which splits and which labels they have.
 
     ``named``: :func:`backend.data.columns.find_columns`; ``note`` is told of everything that could
-    be read otherwise. Raises InputError for a table that lacks what a sample must have: an id, and
-    a text, an image or a recording.
+    be read otherwise. ``own_ids``: the tables call their rows, the layout does not. Raises
+    InputError for tables that lack what a sample must have: an id, and a text, an image or a
+    recording.
     """
-    names = _names(path)
+    names, where = names_in(tables), called(tables)
     try:
         columns = find_columns(names, named)
-        row_ids = _require(columns, named, names, path)
+        row_ids = own_ids and _require_ids(columns, named, names, tables)
+        _require(columns, names)
     except InputError as error:
-        raise error.within(path.name) from error
+        raise error.within(where) from error
     for remark in columns.remarks:
         note(remark)
-    order = class_names(path)
+    order = {column: own for table in tables for column, own in table.class_names().items()}
     labels = [LabelColumn(c, task, order=order.get(c, ())) for c, task in columns.labels.items()]
-    raw = _scan(path, columns, labels, note)
+    raw = _scan(tables, columns, labels, note)
     splits = {name: split_names(raw)[name] for name in raw}
     if words := renamed(splits):
         note(words)
     ordered = {n: s for at in in_order(set(splits.values())) for n, s in splits.items() if s == at}
     if LABEL not in named:
-        _tell_of_unused(path, columns, note)
+        _tell_of_unused(tables, columns, note)
     if row_ids:
         note("no column of ids: a sample's id is the number of its row")
-    return Captions(path, columns, tuple(labels), ordered, row_ids)
+    return Captions(columns, tuple(labels), ordered, row_ids)
 
 
-def _names(path: Path) -> tuple[str, ...]:
-    """The columns of a table; of JSON, where rows may differ, those of all rows."""
-    own = columns_of(path)
-    names: dict[str, None] = dict.fromkeys(own or ())
+def called(tables: Sequence[Table]) -> str:
+    """What problems call tables: ``train.parquet and 2 more``."""
+    more = f" and {len(tables) - 1:,} more" if len(tables) > 1 else ""
+    return f"{tables[0].name}{more}"
+
+
+def names_in(tables: Sequence[Table]) -> tuple[str, ...]:
+    """The columns of all tables; of JSON, where rows may differ, those of all rows."""
+    names: dict[str, None] = {}
     first: Bad | None = None
-    for item in table_rows(path) if own is None else ():
-        if isinstance(item, Bad):
-            first = first or item
-        else:
-            names |= dict.fromkeys(item[1])
+    for table in tables:
+        own = table.columns()
+        names |= dict.fromkeys(own or ())
+        for item in table.rows() if own is None else ():
+            if isinstance(item, Bad):
+                first = first or item
+            else:
+                names |= dict.fromkeys(item[1])
+            if len(names) > MAX_COLUMNS:
+                break
         if len(names) > MAX_COLUMNS:
-            break
-    if len(names) > MAX_COLUMNS:
-        raise InputError(f"over {MAX_COLUMNS:,} columns", where=path.name)
+            raise InputError(f"over {MAX_COLUMNS:,} columns", where=table.name)
     if not names:
         why = f": row {first.row}: {clipped(first.reason)}" if first and first.row else ""
-        raise InputError(f"no rows{why}", where=path.name)
+        raise InputError(f"no rows{why}", where=called(tables))
     return tuple(names)
 
 
-def _require(columns: Columns, named: Named, names: Sequence[str], path: Path) -> bool:
-    """Refuse a table without what it must have; whether row numbers stand for the ids."""
+def _require(columns: Columns, names: Sequence[str]) -> None:
+    """Refuse tables without what a sample must have."""
     of = columns.of
-    lacking = []
     if not {"image", "text", "audio"} & of.keys():
-        lacking = ["image", "text"]
-    elif "regions" in of and "image" not in of:
-        lacking = ["image"]
-    row_ids = "id" not in of and ("id" in named or _pictures_inside(path, of.get("image")))
-    if "id" not in of and not row_ids:
-        lacking.insert(0, "id")
-    if lacking:
-        rows = "; id= alone counts the rows" if "id" in lacking else ""
-        how = f"Name them behind the path in `data`: LAYOUT:PATH,{lacking[0]}=COLUMN{rows}."
-        raise missing_columns(lacking, names, how)
-    return row_ids
+        raise _lacking(["image", "text"], names)
+    if "regions" in of and "image" not in of:
+        raise _lacking(["image"], names)
 
 
-def _pictures_inside(path: Path, column: str | None) -> bool:
-    """Whether a table's first row holds its picture itself, not the name of a file."""
+def _require_ids(
+    columns: Columns, named: Named, names: Sequence[str], tables: Sequence[Table]
+) -> bool:
+    """Refuse tables without ids; whether row numbers stand for them."""
+    if "id" in columns.of:
+        return False
+    if "id" in named or _pictures_inside(tables, columns.of.get("image")):
+        return True
+    more = [] if {"image", "text", "audio"} & columns.of.keys() else ["image", "text"]
+    raise _lacking(["id", *more], names)
+
+
+def _lacking(columns: list[str], names: Sequence[str]) -> InputError:
+    rows = "; id= alone counts the rows" if "id" in columns else ""
+    how = f"Name them behind the path in `data`: LAYOUT:PATH,{columns[0]}=COLUMN{rows}."
+    return missing_columns(columns, names, how)
+
+
+def _pictures_inside(tables: Sequence[Table], column: str | None) -> bool:
+    """Whether the first row holds its picture itself, not the name of a file."""
     if column is None:
         return False
-    first = next(iter(table_rows(path, {column}, pictures={column})))
+    first = next(iter(tables[0].rows({column}, pictures={column})))
     return not isinstance(first, Bad) and not isinstance(first[1].get(column), str | None)
 
 
-def _scan(path: Path, columns: Columns, labels: Sequence[LabelColumn], note: Note) -> list[str]:
+def _scan(
+    tables: Sequence[Table], columns: Columns, labels: Sequence[LabelColumn], note: Note
+) -> list[str]:
     """Show the label columns their values; the names in the split column."""
     split = columns.of.get("split", "")
     splits: dict[str, None] = {}
-    for item in table_rows(path, {split, *columns.labels} - {""} or columns.used, note):
-        if isinstance(item, Bad):
-            continue  # reported when the rows are read
-        row = item[1]
-        for column in labels:
-            column.see(row.get(column.column))
-        name = _text(row.get(split))
-        if name is not None:
-            splits[name] = None
-        if len(splits) > MAX_SPLITS:
-            raise InputError(
-                f"the column {split!r} has over {MAX_SPLITS} distinct values", where=path.name
-            )
+    seen = {split, *(column.column for column in labels)} - {""}
+    for table in tables:
+        for item in table.rows(seen or columns.used, note, {columns.of.get("image", "")}):
+            if isinstance(item, Bad):
+                continue  # reported when the rows are read
+            row = item[1]
+            for column in labels:
+                column.see(row.get(column.column))
+            name = _text(row.get(split))
+            if name is not None:
+                splits[name] = None
+            if len(splits) > MAX_SPLITS:
+                raise InputError(
+                    f"the column {split!r} has over {MAX_SPLITS} distinct values", where=table.name
+                )
     return list(splits)
 
 
-def _tell_of_unused(path: Path, columns: Columns, note: Note) -> None:
+def _tell_of_unused(tables: Sequence[Table], columns: Columns, note: Note) -> None:
     """Name unused columns that are called like labels, or whose few values come again and again."""
     values: dict[str, Counter[str]] = {column: Counter() for column in columns.unused}
     if not values:
         return
     seen = 0
-    for item in islice(table_rows(path, values.keys(), pictures=values.keys()), _LOOKED_AT):
+    rows = chain.from_iterable(t.rows(values.keys(), pictures=values.keys()) for t in tables)
+    for item in islice(rows, _LOOKED_AT):
         if isinstance(item, Bad):
             continue
         seen += 1

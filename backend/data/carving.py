@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backend.data.embedded import Embedded
 from backend.data.groups import Codes, codes_of, components
+from backend.data.images import DecodeError
 from backend.data.report import digest8
 from backend.data.texts import folded
 from backend.errors import InputError
@@ -139,7 +140,7 @@ def _seen(image: object, look: Callable[[Path], object]) -> object | None:
         if isinstance(image, Path):
             return look(image)
         return _digest(image.read()) if isinstance(image, Embedded) else None
-    except (OSError, InputError):
+    except (OSError, InputError, DecodeError):
         return None
 
 

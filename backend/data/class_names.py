@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from backend.data.rows import RowError
+from backend.data.rows import Bad, RowError
 
 ClassNames = tuple[str, ...]
 
@@ -21,11 +21,8 @@ _MAX_BYTES = 2**22
 _MAX_CLASSES = 10_000
 
 
-def class_names_in(schema: pa.Schema) -> dict[str, ClassNames]:
-    """{column: names of the classes} of the columns that hold their numbers, also in lists.
-
-    Nothing for what is not written as `datasets` does.
-    """
+def features_in(schema: pa.Schema) -> Mapping[str, Any]:
+    """{column: what it is}, as `datasets` writes it; nothing for what is not written so."""
     written = (schema.metadata or {}).get(_KEY, b"")
     if not written or len(written) > _MAX_BYTES:
         return {}
@@ -33,8 +30,12 @@ def class_names_in(schema: pa.Schema) -> dict[str, ClassNames]:
         features = json.loads(written)["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
-    if not isinstance(features, Mapping):
-        return {}
+    return features if isinstance(features, Mapping) else {}
+
+
+def class_names_in(schema: pa.Schema) -> dict[str, ClassNames]:
+    """{column: names of the classes} of the columns that hold their numbers, also in lists."""
+    features = features_in(schema)
     found = {column: _names(feature) for column, feature in features.items()}
     return {c: own for c, own in found.items() if own and c in schema.names and _whole(schema, c)}
 
@@ -50,6 +51,16 @@ def named(value: object, names: ClassNames, column: str) -> object:
     if not 0 <= value < len(names):
         raise RowError(f"{column} is {value}, and the file names {len(names):,} classes")
     return names[value]
+
+
+def with_names(
+    number: int, row: dict[str, Any], labels: Mapping[str, ClassNames]
+) -> tuple[int, dict[str, Any]] | Bad:
+    """A row of a table with names in place of their numbers; Bad for a number that has none."""
+    try:
+        return number, row | {c: named(row[c], own, c) for c, own in labels.items()}
+    except RowError as error:
+        return Bad(number, error.reason)
 
 
 def _names(feature: Any) -> ClassNames:

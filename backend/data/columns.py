@@ -134,11 +134,7 @@ def _find(
     for group in ((wanted,), *synonyms):
         fitting = [name for name in names if _folded(name) in {_folded(each) for each in group}]
         if len(fitting) > 1:
-            role = role or wanted
-            raise InputError(
-                f"{role} could be {listed(map(repr, fitting[:5]))}",
-                hint=f"Say which behind the path in `data`: LAYOUT:PATH,{role}={fitting[0]}",
-            )
+            raise unclear(role or wanted, fitting)
         if fitting:
             return fitting[0]
     return None
@@ -161,6 +157,14 @@ def _check_tasks(labels: Mapping[str, str]) -> None:
             raise InputError(problem, hint=hint)
     if len(set(labels.values())) < len(labels):
         raise InputError(f"two label columns for one task: {columns_in_words(labels)}")
+
+
+def unclear(role: str, fitting: Sequence[str]) -> InputError:
+    """The error for a role that several columns could have."""
+    return InputError(
+        f"{role} could be {listed(repr(clipped(name, 40)) for name in fitting[:5])}",
+        hint=f"Say which behind the path in `data`: LAYOUT:PATH,{role}={clipped(fitting[0], 40)}",
+    )
 
 
 def missing_columns(missing: Sequence[str], there: Iterable[str], how: str = "") -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from backend.data.carving import Joined, joined
 from backend.data.deeper import holder
 from backend.data.embedded import Embedded
 from backend.data.media import opened_image, with_files
+from backend.data.parts import ALL, Part, Row
 from backend.data.report import Problem, clipped, digest8
 from backend.data.rooted import Rooted
 from backend.data.rows import Bad, RowError, check_group, check_id, check_text
@@ -29,48 +30,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row as a layout's file has it, nothing checked yet.
-
-    ``image`` is a path relative to the dataset's folder; ``raw`` is what the layout's own
-    methods read; ``group`` names the rows that belong together, which a carved split never parts.
-    A list of texts makes a sample of each. ``text_name`` "" says that the table has no texts.
-    """
-
-    row: int | str
-    sample_id: object
-    text: object
-    image: object = None
-    raw: Any = None
-    group: object = None
-    text_name: str = "text"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A split as a share of what a file holds: the rows whose hash lies in [low, high).
-
-    The hash is of the name that a row shares with those it belongs with
-    (:mod:`backend.data.carving`), or of its id if it is alone: a part cuts no group, no image and
-    no text, and does not depend on the order of the rows or on the machine.
-    """
-
-    file: str
-    low: float = 0.0
-    high: float = 1.0
-    key: str = field(default="", compare=False)
-
-    @property
-    def whole(self) -> bool:
-        """Whether the part is everything in the file."""
-        return self.low <= 0 and self.high >= 1
-
-    def has(self, name: str) -> bool:
-        """Whether what is called ``name`` belongs to the part."""
-        return self.whole or self.low <= digest8("split", name) / 2**64 < self.high
-
-
 class FileSource(Rooted, PairSource):
     """A dataset in a folder. A layout says which parts there are, their rows and their labels.
 
@@ -81,7 +40,12 @@ class FileSource(Rooted, PairSource):
     marks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, path: str | Path, *, strict: bool = False, follow_links: bool = False
+        self,
+        path: str | Path,
+        name: str = "",
+        *,
+        strict: bool = False,
+        follow_links: bool = False,
     ) -> None:
         try:
             folder = Path(path).expanduser().resolve()
@@ -93,7 +57,7 @@ class FileSource(Rooted, PairSource):
             raise InputError(problem, where=str(path), hint=self._options_in_words(str(path)))
         root = holder(folder, self.holds, self.layout)
         Rooted.__init__(self, root, follow_links=follow_links, respelled=self._tell_of_spelling)
-        self.name = folder.name or self.layout
+        self.name = name or folder.name or self.layout
         PairSource.__init__(self, strict=strict)
         self._joined: dict[tuple[str, str], Joined] = {}
         self._respellings = Respellings()
@@ -141,8 +105,12 @@ class FileSource(Rooted, PairSource):
         return {"image": self.locate(row.image)}
 
     def splits(self) -> tuple[str, ...]:
-        """The splits that are there, in the layout's order."""
-        return tuple(self.parts)
+        """The splits that are there, in the layout's order; :data:`ALL` is extra."""
+        return tuple(name for name in self.parts if name != ALL or self.parts[name].key)
+
+    def canonical(self, split: str) -> str:
+        """As for every source; "all" is everything where the splits are made here."""
+        return split if split == ALL and split in self.parts else super().canonical(split)
 
     def missing_split(self, split: str, file: str) -> None:
         """Say that a split which the layout should have is not there."""
@@ -188,8 +156,9 @@ class FileSource(Rooted, PairSource):
         together = Joined({}) if part.whole else self._together(part)
         seen: set[int] = set()
         for row in self._samples(part):
+            file = row.file or part.file
             if isinstance(row, Bad):
-                self.report.add(Problem(part.file, row.row, row.sample_id, row.reason))
+                self.report.add(Problem(file, row.row, row.sample_id, row.reason))
                 continue
             sample_id = ""
             try:
@@ -198,12 +167,19 @@ class FileSource(Rooted, PairSource):
                     continue
                 if digest8(sample_id) in seen:
                     raise RowError("duplicate id")
-                record = self._record(row, part.file, split)
+                record = self._record(row, file, self._split_of(split, sample_id))
             except RowError as error:
-                self.report.add(Problem(part.file, row.row, sample_id, error.reason))
+                self.report.add(Problem(file, row.row, sample_id, error.reason))
                 continue
             seen.add(digest8(sample_id))
             yield record
+
+    def _split_of(self, split: str, sample_id: str) -> str:
+        """The split itself, or that which a sample of :data:`ALL` is in."""
+        if split in self.splits():
+            return split
+        parts = ((name, self.parts[name]) for name in self.splits())
+        return next(n for n, part in parts if part.has(self._together(part).of(sample_id)))
 
     def _record(self, row: Row, file: str, split: str) -> Record:
         """A row, checked. Raises RowError."""
@@ -237,10 +213,10 @@ class FileSource(Rooted, PairSource):
             try:
                 sample_id, group = check_id(row.sample_id), check_group(row.group)
             except RowError as error:
-                yield Bad(row.row, error.reason)
+                yield Bad(row.row, error.reason, file=row.file)
                 continue
             if not row.text:
-                yield Bad(row.row, f"no {row.text_name}", sample_id)
+                yield Bad(row.row, f"no {row.text_name}", sample_id, row.file)
             for number, text in enumerate(row.text):
                 own, name = f"{sample_id}#{number}", group or sample_id
                 yield replace(row, sample_id=own, text=text, group=name)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.data.csvfile import csv_rows
-from backend.data.files import FileSource, Part, Row
+from backend.data.files import FileSource
+from backend.data.parts import Part, Row
 from backend.data.rows import Bad, RowError
 from backend.errors import InputError
 from backend.types import Label, TaskSpec

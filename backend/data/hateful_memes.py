@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backend.data.files import FileSource, Part, Row
+from backend.data.files import FileSource
 from backend.data.jsonfile import json_rows
 from backend.data.labels import LabelColumn
+from backend.data.parts import Part, Row
 from backend.data.rows import Bad
 from backend.data.splits import in_order, renamed, split_names, usual
 from backend.types import Label, TaskSpec

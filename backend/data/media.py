@@ -28,7 +28,7 @@ def opened_image(record: Record, root: Path) -> Iterator[BinaryIO]:
 
     image = record.image
     if isinstance(image, Embedded):
-        with _named(record, "image", image.name or f"in column {image.column}"):
+        with _named(record, "image", image.shown):
             yield io.BytesIO(image.read())
         return
     if not isinstance(image, Path):

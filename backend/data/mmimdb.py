@@ -25,8 +25,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backend.data.files import FileSource, Part, Row
+from backend.data.files import FileSource
 from backend.data.jsonfile import read_json
+from backend.data.parts import Part, Row
 from backend.data.report import clipped
 from backend.data.rows import Bad, RowError
 from backend.data.splits import in_order, renamed, split_names

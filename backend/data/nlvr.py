@@ -26,9 +26,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from backend.data.files import FileSource, Part, Row
+from backend.data.files import FileSource
 from backend.data.jsonfile import json_rows
 from backend.data.labels import LabelColumn
+from backend.data.parts import Part, Row
 from backend.data.report import digest8
 from backend.data.rows import Bad
 from backend.data.texts import folded

@@ -1,14 +1,14 @@
 """Rows of a Parquet table, with bounds that are checked before anything is decoded.
 
 A picture inside the table, as the Hugging Face hub keeps it (a binary column, or a struct of
-``bytes`` and ``path``), can be an :class:`Embedded` value: where
-it lies, not the bytes.
+``bytes`` and ``path``), can be an :class:`InParquet` value: where it lies, not the bytes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from backend.data.class_names import ClassNames, class_names_in, named
-from backend.data.embedded import Embedded
-from backend.data.rows import Bad, RowError
+from backend.data.arrowtypes import holds_pictures, names_pictures
+from backend.data.class_names import ClassNames, class_names_in, with_names
+from backend.data.embedded import InTable
+from backend.data.images import DecodeError
+from backend.data.rows import Bad
 from backend.errors import InputError
 
 MAX_GROUP_BYTES = 2**30
@@ -32,17 +34,21 @@ _BATCH = 256
 _MAX_BATCH_BYTES = 2**28
 
 
-def picture_bytes(path: Path, column: str, row: int) -> bytes:
-    """The picture in a row (from 0). Raises InputError where there is none any more."""
-    ends = _group_ends(path)
-    group = next((at for at, end in enumerate(ends) if row < end), None)
-    if group is None:
-        raise InputError(f"has no row {row + 1} any more", where=path.name)
-    start = ends[group - 1] if group else 0
-    value = _column(path, column, group)[row - start].as_py()
-    if not isinstance(value, bytes):
-        raise InputError(f"has no picture in row {row + 1}", where=path.name)
-    return value
+@dataclass(frozen=True)
+class InParquet(InTable):
+    """A picture inside a Parquet table."""
+
+    def read(self) -> bytes:
+        """The picture's bytes."""
+        ends = _group_ends(self.file)
+        group = next((at for at, end in enumerate(ends) if self.row < end), None)
+        if group is None:
+            raise InputError(f"has no row {self.row + 1} any more", where=self.file.name)
+        start = ends[group - 1] if group else 0
+        value = _column(self.file, self.column, group)[self.row - start].as_py()
+        if not isinstance(value, bytes):
+            raise DecodeError("no picture in the row")
+        return value
 
 
 def parquet_columns(path: Path) -> tuple[str, ...]:
@@ -50,12 +56,17 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
     return tuple(_open(path).schema_arrow.names)
 
 
+def parquet_schema(path: Path) -> pa.Schema:
+    """The table's columns and their types. Raises InputError for what is no Parquet file."""
+    return _open(path).schema_arrow
+
+
 def parquet_rows(
     path: Path, columns: Set[str] | None, pictures: Set[str] = frozenset()
 ) -> Iterator[tuple[int, dict[str, Any]] | Bad]:
     """(row from 1, values by column); ``columns`` spares the others.
 
-    A column of ``pictures`` that holds them gives :class:`Embedded` values, one of class numbers
+    A column of ``pictures`` that holds them gives :class:`InParquet` values, one of class numbers
     whose names the file says (:mod:`backend.data.class_names`) the names.
     """
     file = _open(path)
@@ -64,11 +75,13 @@ def parquet_rows(
     twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise InputError(f"the column {twice[0][:60]!r} is there twice", where=path.name)
+    inside = {
+        name for name in names if name in pictures and holds_pictures(schema.field(name).type)
+    }
     labels = {c: own for c, own in class_names_in(schema).items() if c in names}
-    inside = {name for name in names if name in pictures and _holds(schema.field(name).type)}
     plain = [name for name in names if name not in inside]
     _check_sizes(file, path, plain)
-    decoded = plain + [f"{name}.path" for name in inside if _has_path(schema.field(name).type)]
+    decoded = plain + [f"{name}.path" for name in inside if names_pictures(schema.field(name).type)]
     texts = [
         chunk.path_in_schema for chunk in _chunks(file, 0) if chunk.physical_type == "BYTE_ARRAY"
     ]
@@ -82,9 +95,9 @@ def parquet_rows(
             for row in batch.to_pylist() or [{} for _ in range(batch.num_rows)]:
                 for name in inside:
                     said = (row.pop(name, None) or {}).get("path")
-                    row[name] = Embedded(path, name, number, said if isinstance(said, str) else "")
+                    row[name] = InParquet(path, name, number, said if isinstance(said, str) else "")
                 number += 1
-                yield _with_names(number, row, labels)
+                yield with_names(number, row, labels)
     except (OSError, ValueError, pa.ArrowException) as error:
         if isinstance(error, InputError):
             raise
@@ -92,15 +105,6 @@ def parquet_rows(
         raise InputError(problem, where=path.name) from error
     if not number:
         yield Bad(0, "empty file")
-
-
-def _with_names(
-    number: int, row: dict[str, Any], labels: Mapping[str, ClassNames]
-) -> tuple[int, dict[str, Any]] | Bad:
-    try:
-        return number, row | {c: named(row[c], own, c) for c, own in labels.items()}
-    except RowError as error:
-        return Bad(number, error.reason)
 
 
 def parquet_class_names(path: Path) -> dict[str, ClassNames]:
@@ -164,30 +168,6 @@ def _check_sizes(file: parquet.ParquetFile, path: Path, columns: list[str]) -> N
                 where=path.name,
                 hint="Write it in row groups of at most 1 GiB.",
             )
-
-
-def _holds(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        names = [kind.field(at).name for at in range(kind.num_fields)]
-        return "bytes" in names and _is_binary(kind.field("bytes").type)
-    return _is_binary(kind)
-
-
-def _has_path(kind: pa.DataType) -> bool:
-    if not pa.types.is_struct(kind):
-        return False
-    at = kind.get_field_index("path")
-    return at >= 0 and _is_text(kind.field(at).type)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    )
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,11 @@ LAYOUTS: dict[str, str] = {
     "mmimdb": ".mmimdb:MMIMDb",
     "food101": ".food101:Food101",
     "nlvr": ".nlvr:NLVR",
+    "coco": ".coco:Coco",
+    "flickr": ".flickr:Flickr",
+    "imagefolder": ".imagefolder:ImageFolder",
+    "hf": ".hf:HF",
+    "webdataset": ".webdataset:WebDataset",
     "folder": ".folder:Folder",
     "macros": ".macros:Macros",
 }

@@ -15,11 +15,15 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 @dataclass(frozen=True)
 class Bad:
-    """A row that cannot be read. ``row`` is its line, counted from 1; 0 means the whole file."""
+    """A row that cannot be read. ``row`` is its line, counted from 1; 0 means the whole file.
+
+    ``file`` is the file of a data set's part that has several.
+    """
 
     row: int | str
     reason: str
     sample_id: str = ""
+    file: str = ""
 
 
 class RowError(Exception):

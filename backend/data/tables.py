@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from backend.data.csvfile import csv_rows
 from backend.data.jsonfile import json_rows
@@ -19,6 +20,47 @@ Kind = Literal["csv", "json", "parquet"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 """How a table's name may end; each but the last also with ``.gz`` behind it."""
+
+
+class Table(Protocol):
+    """Rows of named columns, whatever holds them; ``name`` is what problems call it."""
+
+    @property
+    def name(self) -> str:
+        """The file, relative to its data set's folder."""
+
+    def columns(self) -> tuple[str, ...] | None:
+        """As :func:`columns_of`."""
+
+    def class_names(self) -> Mapping[str, tuple[str, ...]]:
+        """As :func:`class_names`."""
+
+    def rows(
+        self, columns: Set[str] | None = None, note: Note = quiet, pictures: Set[str] = frozenset()
+    ) -> Iterator[TableRow | Bad]:
+        """As :func:`table_rows`."""
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A table that is a file."""
+
+    path: Path
+    name: str
+
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns; None where each row has its own."""
+        return columns_of(self.path)
+
+    def class_names(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of classes by column, where it says them."""
+        return class_names(self.path)
+
+    def rows(
+        self, columns: Set[str] | None = None, note: Note = quiet, pictures: Set[str] = frozenset()
+    ) -> Iterator[TableRow | Bad]:
+        """The rows."""
+        return table_rows(self.path, columns, note, pictures)
 
 
 def is_table(name: str) -> bool:
@@ -37,7 +79,7 @@ def table_rows(
     Row numbers are lines from 1 in text files (a CSV's header is line 1) and rows from 1 in
     Parquet and JSON arrays. ``columns`` spares Parquet the others. ``note`` is told how the file is
     read where that is not plain. Columns of ``pictures`` that hold them in Parquet give
-    :class:`backend.data.embedded.Embedded` values. Raises InputError for a file that cannot be
+    :class:`backend.data.embedded.InTable` values. Raises InputError for a file that cannot be
     read at all.
     """
     kind = _kind(path)

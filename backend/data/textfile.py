@@ -111,6 +111,28 @@ def lines_of(path: Path, note: Note = quiet) -> Iterator[tuple[int, str | None]]
             yield number + 1, None if too_long else line
 
 
+def chunks_of(path: Path, note: Note = quiet) -> Iterator[str]:
+    """The text of a file in pieces of some 64 KiB, wherever its lines end; otherwise as lines."""
+    with _opened(path, note) as stream:
+        head = stream.read(_CHUNK)
+        _refuse_other_kinds(path, head)
+        encoding, mark = _encoding(head)
+        errors = "surrogateescape" if encoding == "utf-8" else "strict"
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
+        chunk = head[mark:]
+        while True:
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                problem = f"broken {encoding[:-3].upper()}"
+                raise InputError(problem, where=path.name, hint="Save it as UTF-8.") from error
+            if text:
+                yield text
+            if not chunk:
+                return
+            chunk = stream.read(_CHUNK)
+
+
 @contextmanager
 def _opened(path: Path, note: Note) -> Iterator[_Stream]:
     try:

@@ -82,8 +82,8 @@ class Opened:
 BeforeCommit = Callable[[RunWriter], None]
 
 
-def open_request(request: CaptureRequest) -> Opened:
-    """Load the model, open the data, and work out the run that they will make."""
+def open_request(request: CaptureRequest, source: PairSource | None = None) -> Opened:
+    """Load the model, open the data (``source`` where it is open), and work out their run."""
     options = request.options
     check_settings(options)
     if not options.pooling:
@@ -96,7 +96,9 @@ def open_request(request: CaptureRequest) -> Opened:
             field="dtype",
             hint="Leave out one of `dtype` and `streaming`.",
         )
-    source = open_source(request.data, strict=request.strict, follow_links=request.follow_links)
+    source = source or open_source(
+        request.data, strict=request.strict, follow_links=request.follow_links
+    )
     split = source.canonical(options.split)
     adapter = open_model(
         request.model,

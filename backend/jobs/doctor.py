@@ -51,7 +51,7 @@ def environment(store: Path | None = None) -> Iterator[Check]:
     """Python, packages against our bounds, device, memory, disk, and whether the hub answers."""
     yield from _packages()
     yield from _machine(store or Path.cwd())
-    from backend.models.hub import hub_answers
+    from backend.hub import hub_answers
 
     if hub_answers():
         yield Check("model hub", "answers")

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backend.errors import InputError
-from backend.models.weights import CONFIG, first_line, require_plain
+from backend.errors import InputError, first_line
+from backend.models.weights import CONFIG, require_plain
 
 MAX_CONFIG_BYTES = 16 * 2**20
 MOST_PIXELS = 8192  # the side of an image that a model may ask for

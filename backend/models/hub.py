@@ -1,16 +1,8 @@
-"""The model hub: whether it answers, asked once and quickly, and a model's files from it.
-
-The client library retries a dead hub for most of a minute before it gives up; a user who mistyped
-a directory should hear of it at once. What went wrong is told by the type of the client's error.
-"""
+"""A model's files from the hub, and what is in its local cache."""
 
 from __future__ import annotations
 
 import glob
-import re
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,28 +20,23 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     CacheNotFound,
-    DisabledRepoError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
     IncompleteSnapshotError,
     LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from backend.errors import InputError
-from backend.models.weights import INDEX, SINGLE, first_line, no_weights, shard_names
-
-TIMEOUT_S = 4.0
+from backend.hub import (
+    TIMEOUT_S,
+    check_name,
+    check_revision,
+    hub_answers,
+    one_line_errors,
+    unreachable,
+)
+from backend.models.weights import INDEX, SINGLE, no_weights, shard_names
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 """Configuration, tokenizer and processor; never code or pickles."""
-
-_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
-
 
 _CLOSED: ContextVar[bool] = ContextVar("closed", default=False)
 
@@ -89,29 +76,17 @@ class CachedModel(NamedTuple):
     folder: Path
 
 
-def hub_answers() -> bool:
-    """Whether the hub can be asked; False at once offline, else after at most ``TIMEOUT_S``."""
-    if constants.HF_HUB_OFFLINE:
-        return False
-    answers: list[bool] = []
-    # In a thread, as looking up the host's name has no time limit of its own.
-    asking = threading.Thread(target=lambda: answers.append(_asked()), daemon=True)
-    asking.start()
-    asking.join(TIMEOUT_S)
-    return any(answers)
-
-
 def require_hub(what: str, name: str, probe: str) -> None:
     """Return if ``probe`` of repository ``name`` is in the local cache or the hub answers.
 
     Raises InputError otherwise, after at most ``TIMEOUT_S`` seconds; at once for what cannot be a
     repository's name, such as a path.
     """
-    _check_name(name, f"{what} {name}")
+    check_name(name, f"{what} {name}")
     if "/" in name.strip("/") and isinstance(try_to_load_from_cache(name, probe), str):
         return
     if not hub_answers():
-        raise _unreachable(f"{what} {name}")
+        raise unreachable(f"{what} {name}")
 
 
 class HubModel(NamedTuple):
@@ -134,13 +109,12 @@ def find_model(name: str, revision: str | None = None) -> HubModel:
     does not exist, or it is gated.
     """
     where = f"model {name}"
-    _check_name(name, where)
-    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise InputError(f"{revision!r} is no revision", where=where)
+    check_name(name, where)
+    check_revision(revision, where)
     if not hub_answers():
         folder = _cached(name, revision, where)
         return HubModel(name, folder.name, folder, None)
-    with _one_line_errors(name, revision):
+    with one_line_errors(name, revision):
         info = HfApi().model_info(name, revision=revision, timeout=TIMEOUT_S)
         # Only the files of the repository's root: others are the same model for other programs.
         folder = Path(
@@ -163,7 +137,7 @@ def fetch_weights(model: HubModel) -> None:
         wanted = shard_names(model.folder / INDEX, where)
     else:
         raise no_weights(model.files, where)
-    with _one_line_errors(model.name, model.revision):
+    with one_line_errors(model.name, model.revision):
         snapshot_download(
             model.name,
             revision=model.revision,
@@ -174,7 +148,7 @@ def fetch_weights(model: HubModel) -> None:
 def fetch_file(what: str, name: str, file: str) -> Path:
     """One file of a hub model, downloaded where it is not in the cache; InputError in one line."""
     require_hub(what, name, file)
-    with _one_line_errors(name, None):
+    with one_line_errors(name, None):
         return Path(hf_hub_download(name, file))
 
 
@@ -198,57 +172,6 @@ def cached_models() -> Iterator[CachedModel]:
                 yield CachedModel(repository.repo_id, found.commit_hash, found.snapshot_path)
 
 
-@contextmanager
-def _one_line_errors(name: str, revision: str | None) -> Iterator[None]:
-    """What the hub's client raises, as one line for people."""
-    where = f"model {name}"
-    try:
-        yield
-    except GatedRepoError as error:
-        raise InputError(
-            "is gated on the hub",
-            where=where,
-            hint=f"Accept its terms on {constants.ENDPOINT}/{name} and set HF_TOKEN to a token of "
-            "that account.",
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            "is neither a local directory nor a model on the hub that may be read",
-            where=where,
-            hint="Check the spelling; a private model needs HF_TOKEN.",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise InputError(
-            f"has no revision {revision!r} on the hub",
-            where=where,
-            hint="Give a branch, a tag or a whole commit hash.",
-        ) from error
-    except DisabledRepoError as error:
-        raise InputError("is disabled on the hub", where=where) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        raise InputError(
-            f"the hub answers with status {status}",
-            where=where,
-            hint="Check HF_TOKEN." if status in (401, 403) else "Try again later.",
-        ) from error
-    except (HTTPError, LocalEntryNotFoundError) as error:
-        raise _unreachable(where) from error
-    except OSError as error:
-        raise InputError(f"cannot be downloaded ({first_line(error)})", where=where) from error
-
-
-def _asked() -> bool:
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310
-    try:
-        urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        return True  # it answers, if with an error
-    except OSError:
-        return False
-    return True
-
-
 def _cached(name: str, revision: str | None, where: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True))
@@ -256,25 +179,4 @@ def _cached(name: str, revision: str | None, where: str) -> Path:
         # It lacks files of the repository, perhaps none that are needed: the loader will tell.
         return Path(error.snapshot_path)
     except LocalEntryNotFoundError as error:
-        raise _unreachable(where) from error
-
-
-def _check_name(name: str, where: str) -> None:
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise InputError("no such directory", where=where) from error
-
-
-def _unreachable(where: str) -> InputError:
-    if constants.HF_HUB_OFFLINE:
-        return InputError(
-            "is not a local directory, is not in the hub's local cache, and the hub is switched "
-            "off (HF_HUB_OFFLINE)",
-            where=where,
-        )
-    return InputError(
-        "is not a local directory and the model hub cannot be reached",
-        where=where,
-        hint="Give a local directory or file, or check the network.",
-    )
+        raise unreachable(where) from error

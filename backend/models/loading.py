@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import InputError
+from backend.errors import InputError, first_line
 from backend.models.configs import check_config, read_config, without_execution
 from backend.models.hub import closed_hub, fetch_weights, find_model
 from backend.models.tokenizer_files import (
@@ -26,7 +26,6 @@ from backend.models.tokenizer_files import (
 from backend.models.weights import (
     CONFIG,
     StoredTensor,
-    first_line,
     read_headers,
     require_plain,
     weight_files,

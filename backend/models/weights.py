@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from safetensors import safe_open
 
-from backend.errors import InputError
+from backend.errors import InputError, first_line
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -211,9 +211,3 @@ def shortened(names: Collection[str], most: int = 3) -> str:
         for name in list(names)[:most]
     )
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, in at most 160 characters of one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ")[:160] if lines else type(error).__name__

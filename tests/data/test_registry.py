@@ -12,7 +12,7 @@ from backend.data.registry import parse
 from backend.errors import InputError
 
 
-@pytest.mark.parametrize("spec", ["", "coco:x", "hm:x", ":x", "Hateful_Memes:x", "../x"])
+@pytest.mark.parametrize("spec", ["", "koko:x", "hm:x", ":x", "Hateful_Memes:x", "../x"])
 def test_an_unknown_layout_names_the_known_ones(spec):
     with pytest.raises(InputError, match=r"unknown layout.*hateful_memes, mmimdb, food101, nlvr"):
         open_source(spec)

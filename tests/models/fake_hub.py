@@ -1,9 +1,13 @@
-"""A model hub on this machine, as far as its client asks: one repository, and refusals."""
+"""A hub on this machine, as far as its client asks: one repository, and refusals.
+
+The repository is a model or a data set, whichever is asked for.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,14 +44,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.asked.append(path)
         if path == "/":
             return self._send(200, b"hub", body)
-        name = "/".join(path.removeprefix("/api/models").strip("/").split("/")[:2])
+        plain = re.sub("^/(api/models|api/datasets|datasets)/", "/", path)
+        name = "/".join(plain.strip("/").split("/")[:2])
         if name in REFUSALS:
             status, code = REFUSALS[name]
             return self._send(status, b"", body, {"X-Error-Code": code})
         if name != NAME:
             return self._send(404, b"", body, {"X-Error-Code": "RepoNotFound"})
         rest = path.split(NAME, 1)[1].strip("/").split("/")
-        if path.startswith("/api/models/"):
+        if path.startswith("/api/"):
             return self._api(rest, body)
         file = self.folder / "/".join(rest[2:])
         if not file.is_file():

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from backend.errors import InputError
+from backend.errors import InputError, first_line
 from backend.models.norms import watching_norms
-from backend.models.weights import first_line
 
 
 @dataclass(frozen=True, eq=False)
