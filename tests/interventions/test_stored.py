@@ -95,6 +95,9 @@ def test_a_run_is_asked_while_it_is_made(path: Path) -> None:
     class Unfinished:
         rows: pd.DataFrame | None = None
 
+        def keys(self, kind: kinds.Kind) -> tuple[str, ...]:
+            return ()
+
         def add(self, kind: kinds.Kind, rows: pd.DataFrame, key: str = "") -> None:
             assert kind is kinds.INTERVENTIONS and key == Question.of(source, Options()).key
             self.rows = rows
