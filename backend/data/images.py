@@ -7,6 +7,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,9 +79,9 @@ def decode_with_remarks(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> De
             _check_size(image.size, max_pixels)
             if (factor := _factor(image.size)) > 1:
                 image.draft("RGB", (image.width // factor, image.height // factor))
-            _drop_decoder(image)
             low = _keyed_low_bytes(image, stream)
-            return _plain(image, _factor(image.size), low)
+            with _early_end(image):
+                return _plain(image, _factor(image.size), low)
     except UnidentifiedImageError as error:
         raise DecodeError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
     except _DAMAGE as error:
@@ -213,11 +214,12 @@ def _factor(size: tuple[int, int]) -> int:
     return factor
 
 
-def _drop_decoder(image: ImageFile.ImageFile) -> None:
+@contextmanager
+def _early_end(image: ImageFile.ImageFile) -> Iterator[None]:
     """Let go of a WebP's decoder, which holds two canvases, before memory for the pixels is taken.
 
     Pillow hands the frame over, then asks for room (``load_prepare``); the decoder is of no use any
-    more, since only the first frame is read, but would stay until the file is closed.
+    more, since only the first frame is read, but would stay until the image is gone.
     """
     prepare = image.load_prepare
 
@@ -226,6 +228,10 @@ def _drop_decoder(image: ImageFile.ImageFile) -> None:
         prepare()
 
     vars(image)["load_prepare"] = lighter
+    try:
+        yield
+    finally:
+        del vars(image)["load_prepare"]  # or the image would hold itself, and stay for longer
 
 
 def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) -> Decoded:
