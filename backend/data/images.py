@@ -14,8 +14,9 @@ from pathlib import Path
 from struct import error as struct_error
 from typing import BinaryIO
 
-import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from backend.data.sixteen_bits import by_sixteen_bits, eight_bits, keyed_low_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 50_000_000
@@ -79,7 +80,7 @@ def decode_with_remarks(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> De
             _check_size(image.size, max_pixels)
             if (factor := _factor(image.size)) > 1:
                 image.draft("RGB", (image.width // factor, image.height // factor))
-            low = _keyed_low_bytes(image, stream)
+            low = keyed_low_bytes(image, stream)
             with _early_end(image):
                 return _plain(image, _factor(image.size), low)
     except UnidentifiedImageError as error:
@@ -237,16 +238,16 @@ def _early_end(image: ImageFile.ImageFile) -> Iterator[None]:
 def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) -> Decoded:
     """An opened image as upright RGB, by strips: only the result is held beside what Pillow holds.
 
-    ``low``: :func:`_keyed_low_bytes`.
+    ``low``: :func:`backend.data.sixteen_bits.keyed_low_bytes`.
     """
     image.load()
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     transparent = False
     for top, strip in strips(image, factor):
         if low is not None:
-            strip = _by_sixteen_bits(strip, low.crop((0, top, low.width, top + strip.height)))
+            strip = by_sixteen_bits(strip, low.crop((0, top, low.width, top + strip.height)))
         elif image.mode.startswith("I;16"):
-            strip = _eight_bits(strip)
+            strip = eight_bits(strip)
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             transparent = transparent or strip.getchannel("A").getextrema() != (255, 255)
@@ -256,52 +257,3 @@ def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) 
         small.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
     turned = upright(small, image.getexif().get(ExifTags.Base.Orientation, 1))
     return Decoded(turned, transparent)
-
-
-def _keyed_low_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
-    """The low bytes of a 16-bit RGB image that has a transparent colour; None for another image.
-
-    Pillow keeps the high bytes of the pixels, but 16 bits of the colour. Where fewer than 8 bits
-    are stored a pixel it is the other way round: the pixels are scaled, the colour is not; mended
-    here in place.
-    """
-    key = image.info.get("transparency")
-    if key is None or len(image.tile) != 1:
-        return None
-    stored = image.tile[0].args
-    if stored in _SCALED_BY and isinstance(key, int):
-        image.info["transparency"] = key * _SCALED_BY[stored]
-    if stored != "RGB;16B":
-        return None
-    at = stream.tell()
-    stream.seek(0)
-    with Image.open(stream, formats=("PNG",)) as again:
-        again.tile = [again.tile[0]._replace(args="RGB;16L")]  # of two bytes the other one
-        again.load()
-        low = again.copy()
-    stream.seek(at)
-    return low
-
-
-_SCALED_BY = {"L;2": 85, "L;4": 17}
-
-
-def _by_sixteen_bits(high: Image.Image, low: Image.Image) -> Image.Image:
-    """RGB with an alpha channel that is 0 where all 16 bits are those of the transparent colour."""
-    key = np.array(high.info["transparency"], dtype=np.uint16)
-    values = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
-    opaque = (values != key).any(axis=2).astype(np.uint8) * 255
-    out = Image.merge("RGB", high.split())
-    out.putalpha(Image.fromarray(opaque))
-    return out
-
-
-def _eight_bits(grey: Image.Image) -> Image.Image:
-    """16-bit grey as 8 bits; its transparent value, if any, as an alpha channel."""
-    # convert("RGB") would clip to white, and compare the transparent value with 8 bits.
-    values = np.asarray(grey)
-    small = Image.fromarray((values >> 8).astype(np.uint8))
-    if "transparency" in grey.info:
-        opaque = (values != grey.info["transparency"]).astype(np.uint8) * 255
-        small.putalpha(Image.fromarray(opaque))
-    return small
