@@ -7,14 +7,16 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from struct import error as struct_error
 from typing import BinaryIO
 
-import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from backend.data.sixteen_bits import by_sixteen_bits, eight_bits, keyed_low_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 50_000_000
@@ -78,9 +80,9 @@ def decode_with_remarks(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> De
             _check_size(image.size, max_pixels)
             if (factor := _factor(image.size)) > 1:
                 image.draft("RGB", (image.width // factor, image.height // factor))
-            _drop_decoder(image)
-            low = _keyed_low_bytes(image, stream)
-            return _plain(image, _factor(image.size), low)
+            low = keyed_low_bytes(image, stream)
+            with _early_end(image):
+                return _plain(image, _factor(image.size), low)
     except UnidentifiedImageError as error:
         raise DecodeError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
     except _DAMAGE as error:
@@ -213,11 +215,12 @@ def _factor(size: tuple[int, int]) -> int:
     return factor
 
 
-def _drop_decoder(image: ImageFile.ImageFile) -> None:
+@contextmanager
+def _early_end(image: ImageFile.ImageFile) -> Iterator[None]:
     """Let go of a WebP's decoder, which holds two canvases, before memory for the pixels is taken.
 
     Pillow hands the frame over, then asks for room (``load_prepare``); the decoder is of no use any
-    more, since only the first frame is read, but would stay until the file is closed.
+    more, since only the first frame is read, but would stay until the image is gone.
     """
     prepare = image.load_prepare
 
@@ -226,21 +229,25 @@ def _drop_decoder(image: ImageFile.ImageFile) -> None:
         prepare()
 
     vars(image)["load_prepare"] = lighter
+    try:
+        yield
+    finally:
+        del vars(image)["load_prepare"]  # or the image would hold itself, and stay for longer
 
 
 def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) -> Decoded:
     """An opened image as upright RGB, by strips: only the result is held beside what Pillow holds.
 
-    ``low``: :func:`_keyed_low_bytes`.
+    ``low``: :func:`backend.data.sixteen_bits.keyed_low_bytes`.
     """
     image.load()
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     transparent = False
     for top, strip in strips(image, factor):
         if low is not None:
-            strip = _by_sixteen_bits(strip, low.crop((0, top, low.width, top + strip.height)))
+            strip = by_sixteen_bits(strip, low.crop((0, top, low.width, top + strip.height)))
         elif image.mode.startswith("I;16"):
-            strip = _eight_bits(strip)
+            strip = eight_bits(strip)
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             transparent = transparent or strip.getchannel("A").getextrema() != (255, 255)
@@ -250,52 +257,3 @@ def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) 
         small.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
     turned = upright(small, image.getexif().get(ExifTags.Base.Orientation, 1))
     return Decoded(turned, transparent)
-
-
-def _keyed_low_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
-    """The low bytes of a 16-bit RGB image that has a transparent colour; None for another image.
-
-    Pillow keeps the high bytes of the pixels, but 16 bits of the colour. Where fewer than 8 bits
-    are stored a pixel it is the other way round: the pixels are scaled, the colour is not; mended
-    here in place.
-    """
-    key = image.info.get("transparency")
-    if key is None or len(image.tile) != 1:
-        return None
-    stored = image.tile[0].args
-    if stored in _SCALED_BY and isinstance(key, int):
-        image.info["transparency"] = key * _SCALED_BY[stored]
-    if stored != "RGB;16B":
-        return None
-    at = stream.tell()
-    stream.seek(0)
-    with Image.open(stream, formats=("PNG",)) as again:
-        again.tile = [again.tile[0]._replace(args="RGB;16L")]  # of two bytes the other one
-        again.load()
-        low = again.copy()
-    stream.seek(at)
-    return low
-
-
-_SCALED_BY = {"L;2": 85, "L;4": 17}
-
-
-def _by_sixteen_bits(high: Image.Image, low: Image.Image) -> Image.Image:
-    """RGB with an alpha channel that is 0 where all 16 bits are those of the transparent colour."""
-    key = np.array(high.info["transparency"], dtype=np.uint16)
-    values = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
-    opaque = (values != key).any(axis=2).astype(np.uint8) * 255
-    out = Image.merge("RGB", high.split())
-    out.putalpha(Image.fromarray(opaque))
-    return out
-
-
-def _eight_bits(grey: Image.Image) -> Image.Image:
-    """16-bit grey as 8 bits; its transparent value, if any, as an alpha channel."""
-    # convert("RGB") would clip to white, and compare the transparent value with 8 bits.
-    values = np.asarray(grey)
-    small = Image.fromarray((values >> 8).astype(np.uint8))
-    if "transparency" in grey.info:
-        opaque = (values != grey.info["transparency"]).astype(np.uint8) * 255
-        small.putalpha(Image.fromarray(opaque))
-    return small

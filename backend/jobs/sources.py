@@ -101,11 +101,15 @@ def read_poolings(wanted: Sequence[str] | None) -> tuple[str, ...] | None:
     """
     if wanted is None:
         return None
-    try:
-        return tuple(dict.fromkeys(map(read_pooling, wanted)))
-    except ValueError as error:
-        hint = f"Use one or more of {', '.join(POOLINGS)}, or two streams: 'vision=cls;text=mean'."
-        raise InputError(f"unknown pooling: {error}", field="pooling", hint=hint) from error
+    read: dict[str, None] = {}
+    for text in wanted:
+        try:
+            read[read_pooling(text)] = None
+        except ValueError as error:
+            problem = str(error) if "=" in text else f"unknown pooling {text!r}"
+            hint = f"Use one or more of {', '.join(POOLINGS)}, or of two 'vision=cls;text=mean'."
+            raise InputError(problem, field="pooling", hint=hint) from error
+    return tuple(read)
 
 
 def stream_vectors(

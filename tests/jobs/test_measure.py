@@ -630,7 +630,11 @@ def test_two_streams_of_different_poolings_are_compared_with_each_other(measured
     [
         ("vision=cls;video=mean", "default", "run early-seed0 has no stream 'video'"),
         ("vision=mean;text=mean", "default", "both are mean: say mean"),
-        ("vision=max;text=mean", "default", "unknown pooling.*or two streams: 'vision=cls;text=me"),
+        (
+            "vision=max;text=mean",
+            "default",
+            "is not a pooling of two.*or of two 'vision=cls;text=me",
+        ),
         (BOTH, "thesis", "the preset thesis has no pooling of two streams"),
     ],
 )
