@@ -10,8 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from backend.errors import InputError
-from backend.views import queries
-from backend.views.queries import RunAt
+from backend.views import queries, questions
 from backend.views.sae import outlined_thumbnail
 from backend.words import literal
 from dashboard.context import Context
@@ -25,7 +24,7 @@ def show_examples(view: Context, run_id: str, rows: pd.DataFrame) -> None:
     for column, row in zip(st.columns(_MOST), shown.to_dict("records"), strict=False):
         with column:
             try:
-                sample = queries.sample(RunAt(view.store.path, run_id), row["sample_id"])
+                sample = queries.sample(questions.run_at(view.store, run_id), row["sample_id"])
             except InputError as error:
                 st.caption(literal(str(error)))
                 continue
