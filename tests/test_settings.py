@@ -10,6 +10,8 @@ from typer.main import get_command
 from backend.capture.options import CaptureOptions
 from backend.cli import app
 from backend.errors import InputError, blamed_on
+from backend.linear_adapter.plan import AdapterPlan
+from backend.sae.plan import SaePlan
 from backend.settings import Setting, check_settings, settings_of
 from backend.sweep.schema import CaptureKeys, PretrainKeys, TrainKeys
 from backend.train.options import CacheOptions, MeasureOptions
@@ -19,6 +21,8 @@ OF_COMMANDS = {
     "train": (TrainPlan, MeasureOptions, CacheOptions),
     "pretrain": (PretrainPlan,),
     "capture": (CaptureOptions,),
+    "train --family linear-adapter": (AdapterPlan,),
+    "train-sae": (SaePlan,),
 }
 CONTRACT = {
     "train": "data placement seeds out task text-encoder vision-encoder image-size epochs limit "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE
@@ -118,29 +118,40 @@ def read_saes(
     if as_json:
         typer.echo(rows.to_json(orient="records"))
         return
-    for measure in ("fvu", "l0", "overlap", "match_rate", "loss_recovered"):
-        out.print(measure, highlight=False)
-        out.print(_curves(rows, measure), markup=False)
+    out.print(_readings(rows), markup=False)
+    for row in rows[rows["measure"].eq("convergence_layer")].to_dict("records"):
+        name = f"{row['tokens']}, {row['control']}" if row["control"] else row["tokens"]
+        layer = row["reason"] or f"layer {row['value']:.0f}"
+        ends = f"[{row['ci_low']:.0f}, {row['ci_high']:.0f}]"
+        out.print(
+            f"convergence, {name} ({row['coordinates']} coordinates): {layer} {ends}",
+            highlight=False,
+            markup=False,
+        )
+    out.print("Intervals are in --json and on the page SAE.", highlight=False)
 
 
-def _curves(rows: pd.DataFrame, measure: str) -> Table:
-    """A row a layer, a column a kind of token and control; all coordinates."""
-    mine = rows[rows["measure"].eq(measure) & rows["coordinates"].eq("all")]
-    kinds = list(dict.fromkeys(zip(mine["tokens"], mine["control"], strict=True)))
-    names = [f"{tokens}, {control}" if control else tokens for tokens, control in kinds]
-    table = Table("layer", *names, box=SIMPLE, padding=(0, 1, 0, 0))
-    for layer, own in mine.groupby("layer"):
-        by_kind = {(row["tokens"], row["control"]): row for row in own.to_dict("records")}
-        cells = [_cell(by_kind[kind]) if kind in by_kind else "–" for kind in kinds]
-        table.add_row(str(layer), *cells)
+_SHOWN = ("fvu", "l0", "overlap", "match_rate", "loss_recovered")
+
+
+def _readings(rows: pd.DataFrame) -> Table:
+    """A row a layer, kind of token and control; all coordinates."""
+    mine = rows[rows["coordinates"].eq("all") & rows["measure"].isin(_SHOWN)]
+    table = Table(
+        *("layer", "tokens", "FVU", "L0", "overlap", "match", "recovered"),
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for (layer, tokens, control), own in mine.groupby(["layer", "tokens", "control"], sort=False):
+        values = dict(zip(own["measure"], own["value"], strict=True))
+        name = f"{tokens}, {control}" if control else str(tokens)
+        cells = [_cell(values.get(measure, math.nan)) for measure in _SHOWN]
+        table.add_row(str(layer), name, *cells)
     return table
 
 
-def _cell(row: Mapping[Hashable, Any]) -> str:
-    value, low, high = row["value"], row["ci_low"], row["ci_high"]
-    if value != value:
-        return "–"
-    return f"{value:.3g}" if low != low else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+def _cell(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3g}"
 
 
 def _table(made: list[Fitted]) -> Table:

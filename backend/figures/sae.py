@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.figures.theme import NEUTRAL, axis, base_figure, escape, number, rgba
+from backend.figures.theme import axis, base_figure, escape, number, rgba
 from backend.figures.whiskers import whiskers
 
 _LOOKS: Mapping[tuple[str, str], tuple[str, str, str]] = {
@@ -44,11 +44,12 @@ def sae_curves(rows: pd.DataFrame, y_title: str, *, height: int = 320) -> go.Fig
 def _curve(rows: pd.DataFrame, tokens: str, name: str, looks: tuple[str, str, str]) -> go.Scatter:
     colour, marker, dash = looks
     label = f"{tokens}, {name}" if name else tokens
-    spread = whiskers(rows, rgba(colour or NEUTRAL, 0.6), thickness=1.2, width=3)
+    bounded = "low" in rows and not name  # intervals of controls would hide those of the curves
+    spread = whiskers(rows, rgba(colour, 0.6), thickness=1.2, width=3) if bounded else None
     return go.Scatter(
         x=rows["layer"].to_numpy(),
         y=rows["value"].to_numpy(),
-        error_y=spread if "low" in rows and not name else None,
+        error_y=spread,
         mode="lines+markers",
         name=escape(label),
         line={"color": colour, "dash": dash, "width": 2 if not name else 1.3},

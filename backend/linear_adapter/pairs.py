@@ -23,7 +23,7 @@ from backend.linear_adapter.parts import Parts
 from backend.linear_adapter.plan import TEXT, AdapterPlan
 from backend.linear_adapter.words import IMAGE
 from backend.models.families.llava import Llava
-from backend.models.texts import Prompt, tokenize_prompts
+from backend.models.texts import Prompt, check_marks, tokenize_prompts
 from backend.train.engine import Split
 from backend.types import Record
 
@@ -57,6 +57,7 @@ class AnsweredPairs(Split):
                 where=f"data {source.name}",
                 hint=source.report.summary(),
             )
+        check_marks([record.text for record in self.records], IMAGE, plan.language_model)
         self._prompts = [self._prompt(record) for record in self.records]
 
     def _pairs(self) -> Iterator[Pair]:

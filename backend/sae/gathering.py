@@ -20,6 +20,7 @@ from backend.sae.autoencoder import SparseAutoencoder
 from backend.types import LayerRef
 
 _PROJECTOR = "model.multi_modal_projector"
+_HALF_MAX = 65_504.0
 
 
 @dataclass(eq=False)
@@ -27,26 +28,33 @@ class Gathered:
     """Of S samples' tokens at one site through one autoencoder.
 
     A row a sample: ``tokens``, summed squared errors, summed squares and cosines, each also without
-    the coordinate ``top``, the number of features on; ``sums`` (S, d) of the tokens. ``strength``
-    (S, m) is each feature's mean over the tokens, ``peak`` (S, m) its largest value and ``where``
-    (S, m) at which of the sample's tokens; ``places`` has the origin of each of those.
-    ``used`` (m,) counts the tokens in which a feature is on.
+    the coordinate ``top``, the number of features on; ``sums`` (S, d) of the tokens. ``lit`` has
+    each sample's features that are on in any token, as packed bits, and ``strongest`` its features
+    by their mean over the tokens, as many as are asked for. ``used`` (m,) counts the tokens in
+    which a feature is on, ``strength`` (m,) sums its means.
+
+    With ``examples``, ``peak`` (S, m) is each feature's largest value, in float16 and at most its
+    largest, ``where`` (S, m) at which of the sample's tokens, and ``places`` the origins of those.
     """
 
     top: int
+    strongest_count: int
+    examples: bool
     rows: dict[str, list[float]] = field(default_factory=dict)
     sums: list[np.ndarray] = field(default_factory=list)
-    strength: list[np.ndarray] = field(default_factory=list)
+    lit: list[np.ndarray] = field(default_factory=list)
+    strongest: list[np.ndarray] = field(default_factory=list)
     peak: list[np.ndarray] = field(default_factory=list)
     where: list[np.ndarray] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)
-    used: np.ndarray | None = None
+    used: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    strength: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def take(self, sae: SparseAutoencoder, x: Tensor, places: np.ndarray) -> None:
         """One sample's tokens (t, d), and their origins (t, 2 or 4)."""
         features, back = sae(x)
         left, rest = x - back, torch.arange(x.shape[1], device=x.device) != self.top
-        on = features > 0
+        on, mean = features > 0, features.mean(dim=0)
         told = {
             "tokens": len(x),
             "error": left.double().pow(2).sum(),
@@ -60,13 +68,20 @@ class Gathered:
         for name, value in told.items():
             self.rows.setdefault(name, []).append(float(value))
         self.sums.append(x.double().sum(dim=0).cpu().numpy())
-        peak, where = features.max(dim=0)
-        self.strength.append(features.mean(dim=0).half().cpu().numpy())
-        self.peak.append(peak.half().cpu().numpy())
-        self.where.append(where.to(torch.int16).cpu().numpy())
-        self.places.append(places)
-        counts = on.sum(dim=0).cpu().numpy()
-        self.used = counts if self.used is None else self.used + counts
+        self.lit.append(np.packbits(on.any(dim=0).cpu().numpy()))
+        best = mean.topk(min(self.strongest_count, len(mean)))
+        self.strongest.append(best.indices[best.values > 0].cpu().numpy())
+        self.used = _added(self.used, on.sum(dim=0))
+        self.strength = _added(self.strength, mean)
+        if self.examples:
+            peak, where = features.max(dim=0)
+            self.peak.append(peak.clamp(max=_HALF_MAX).half().cpu().numpy())
+            self.where.append(where.to(torch.int16).cpu().numpy())
+            self.places.append(places)
+
+    def on(self, sample: int) -> np.ndarray:
+        """(m,) which features are on in any token of a sample."""
+        return np.unpackbits(self.lit[sample], count=len(self.used)).astype(bool)
 
     def column(self, name: str) -> np.ndarray:
         """(S,) of one of the rows' numbers."""
@@ -85,18 +100,23 @@ class Gathered:
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A site read through an autoencoder; ``top`` is the site's largest coordinate."""
+    """A site read through an autoencoder; ``top`` is the site's largest coordinate.
+
+    ``strongest`` features of a sample are kept, and with ``examples`` where each is largest.
+    """
 
     ref: LayerRef
     sae: SparseAutoencoder
     top: int
+    strongest: int
+    examples: bool
 
 
 def gather(
     adapter: Adapter, samples: Sequence[Sample], readers: Sequence[Reader], batch_size: int
 ) -> list[Gathered]:
     """Run the model once over the samples; content tokens only, on the device where it is."""
-    found = [Gathered(reader.top) for reader in readers]
+    found = [Gathered(reader.top, reader.strongest, reader.examples) for reader in readers]
     for inputs, tokens in batches(adapter, samples, [reader.ref for reader in readers], batch_size):
         for reader, own in zip(readers, found, strict=True):
             here = has(inputs.roles[reader.ref.stream], Role.CONTENT)
@@ -161,6 +181,11 @@ def random_projector(adapter: Adapter, seed: int) -> Iterator[None]:
         with torch.no_grad():
             for weight, old in zip(drawn, before, strict=True):
                 weight.copy_(old)
+
+
+def _added(sums: np.ndarray, more: Tensor) -> np.ndarray:
+    values = more.double().cpu().numpy()
+    return sums + values if len(sums) else values
 
 
 def _is_eye(weight: nn.Parameter) -> bool:

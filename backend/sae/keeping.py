@@ -146,12 +146,10 @@ def _standing_out(
     pairs: Sequence[Pair],
     described: Mapping[int, str],
 ) -> list[dict[str, object]]:
-    strength = np.stack(own.strength).astype(np.float32)
     peaks = np.stack(own.peak).astype(np.float32)
-    mean = strength.mean(axis=0)
-    used = np.zeros(len(mean)) if own.used is None else own.used / own.column("tokens").sum()
+    used = own.used / own.column("tokens").sum()
     rows: list[dict[str, object]] = []
-    for rank, feature in enumerate(np.argsort(-mean)[:_FEATURES].tolist(), start=1):
+    for rank, feature in enumerate(np.argsort(-own.strength)[:_FEATURES].tolist(), start=1):
         for at in np.argsort(-peaks[:, feature])[:_EXAMPLES].tolist():
             if not peaks[at, feature] > 0:
                 continue

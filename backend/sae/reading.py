@@ -132,7 +132,8 @@ def _gathered(
                     continue
                 by = other[layer] if control == "another layer's" else layer
                 keys.append((layer, tokens, control))
-                readers.append(Reader(LayerRef(STREAM_OF[tokens], layer), saes[by], top[layer]))
+                ref = LayerRef(STREAM_OF[tokens], layer)
+                readers.append(Reader(ref, saes[by], top[layer], options.top, not control))
         for key, one in zip(keys, gather(model, samples, readers, options.batch_size), strict=True):
             found[key] = one
 
@@ -174,8 +175,7 @@ def _rebuilt(
         ]
     on = ratio(own.column("on"), count, groups)
     share = Ratio(on.value / sae.count, on.low / sae.count, on.high / sae.count, on.groups)
-    used = np.zeros(sae.count) if own.used is None else own.used
-    dead = Ratio(float((used == 0).mean()), float("nan"), float("nan"), on.groups)
+    dead = Ratio(float((own.used == 0).mean()), float("nan"), float("nan"), on.groups)
     return [*rows, row(L0, on), row(L0_SHARE, share), row(DEAD, dead)]
 
 
@@ -240,7 +240,7 @@ class _Matching:
     ) -> np.ndarray:
         own, captions = self.gathered[layer, tokens, control], self._captions(layer)
         return np.array(
-            [_jaccard(own.peak[at] > 0, captions.peak[other] > 0) for at, other in enumerate(whose)]
+            [_jaccard(own.on(at), captions.on(other)) for at, other in enumerate(whose)]
         )
 
     def _matches(
@@ -250,16 +250,12 @@ class _Matching:
         described = self.descriptions.get(layer, {})
         rates = []
         for at, other in enumerate(whose.tolist()):
-            strongest = [
-                feature
-                for feature in np.argsort(-own.strength[at].astype(np.float32))[: self.options.top]
-                if own.strength[at][feature] > 0
-            ]
+            theirs = captions.on(other)
             hits = [
                 bool(described[feature] & self.captions[other])
                 if described.get(feature)
-                else bool(captions.peak[other][feature] > 0)
-                for feature in map(int, strongest)
+                else bool(theirs[feature])
+                for feature in own.strongest[at].tolist()
             ]
             rates.append(float(np.mean(hits)) if hits else float("nan"))
         return np.array(rates)

@@ -17,6 +17,7 @@ from tests.paths.made import FAMILIES, PROBED, Made
 
 Walk = Callable[..., Iterator[tuple[str, AppTest]]]
 
+TITLES = {entry.file: entry.title for entry in PAGES}
 CHARTS = ("transitions", "alignment", "dimensionality", "projection", "compare")
 """Pages that draw something of any measured and projected model with two streams."""
 
@@ -35,7 +36,7 @@ def walk(monkeypatch: pytest.MonkeyPatch) -> Walk:
             else:
                 at.switch_page(f"pages/{name}.py").run()
             assert not at.exception and not at.error, name
-            assert at.title[0].value == name.capitalize()
+            assert at.title[0].value == TITLES[name]
             assert "were ignored" not in words(at), name
             yield name, at
 

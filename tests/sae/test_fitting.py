@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from backend.sae.plan import SaePlan
 from backend.sae.quality import quality
 from backend.sae.splicing import gone, splice, spliced, word_losses
 from backend.types import LayerRef
+from tests.command_line import runner
 from tests.models.saved import save_tiny
 from tests.watch import Watch
 
@@ -163,6 +165,27 @@ def test_what_cannot_be_trained_is_one_line(
     with pytest.raises(InputError, match=said) as caught:
         list(fit_saes(replace(plan, **changes), open_source(DATA), 0, tmp_path))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_trains_and_prints_a_row_a_layer(
+    plan: SaePlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = runner(monkeypatch, capsys)
+    words = ("train-sae", "--model", plan.model, "--data", DATA, "--stream", "image")
+    sizes = ("--features", 24, "--k", 4, "--steps", 20, "--tokens", 32, "--kind", "jumprelu")
+    code, said, err = run(*words, *sizes, "--layers", "1,2", "--out", tmp_path, "--json")
+    assert code == 0, err
+    told = json.loads(said)
+    assert [one["layer"] for one in told] == ["1", "2"]
+    assert all(0 <= one["quality"]["dead"] <= 1 and one["loss_rise"] is not None for one in told)
+    assert load_sae(tmp_path / "image-2").architecture == "jumprelu"
+    code, said, err = run(*words, *sizes, "--layers", "1,2", "--out", tmp_path)
+    assert code == 0 and "explained" in said and "image-2" in said
+    code, _, err = run(*words, *sizes, "--out", tmp_path)
+    assert code == 2 and "--layers" in err
 
 
 def test_a_model_without_a_language_model_has_no_text_alone(tmp_path: Path) -> None:

@@ -153,17 +153,19 @@ def test_every_kind_of_token_and_control_has_rows_with_intervals(read: Read) -> 
 
 
 def test_overlap_and_match_are_of_the_own_caption_or_of_anothers(
-    read: Read, pairs: list[Pair]
+    read: Read, checkpoint: Path, saes: Path, pairs: list[Pair]
 ) -> None:
-    image, text = read.gathered[3, "image", ""], read.gathered[3, "text alone", ""]
+    text, sae = read.gathered[3, "text alone", ""], load_sae(saes / "text-3")
+    images = [sae.encode(torch.from_numpy(x).float()).numpy() for x in states(checkpoint, pairs, 3)]
+    captions = [set(np.flatnonzero(peak)) for peak in text.peak]
+    assert captions == [set(np.flatnonzero(text.on(at))) for at in range(len(pairs))]
     partners = derangement(len(pairs), OPTIONS.seed)
     for control, whose in (("", np.arange(len(pairs))), ("shuffled captions", partners)):
         overlaps, rates = [], []
-        for at, other in enumerate(whose.tolist()):
-            mine = set(np.flatnonzero(image.peak[at]))
-            theirs = set(np.flatnonzero(text.peak[other]))
+        for features, other in zip(images, whose.tolist(), strict=True):
+            mine, theirs = set(np.flatnonzero(features.max(axis=0))), captions[other]
             overlaps.append(len(mine & theirs) / len(mine | theirs))
-            top = sorted(mine, key=lambda feature, at=at: -image.strength[at][feature])[:5]
+            top = np.argsort(-features.mean(axis=0))[:5].tolist()
             rates.append(len(set(top) & theirs) / len(top))
         for measure, wanted in (("overlap", overlaps), ("match_rate", rates)):
             told = value(read, measure, "image", 3, control=control)
@@ -192,22 +194,14 @@ def test_a_run_keeps_what_was_read_and_the_command_prints_it(
         model=str(checkpoint), data=DATA, store=str(tmp_path / "s"), run_id="tiny"
     )
     run_capture(request, open_request(request))
-    words: tuple[object, ...] = (
-        "read-saes",
-        "--store",
-        tmp_path / "s",
-        "--run",
-        "tiny",
-        "--data",
-        DATA,
-        "--saes",
-        saes,
-    )
-    words += ("--samples", 8, "--loss-samples", 4, "--models", checkpoint.parent)
-    words += ("--models", checkpoint, "--device", "cpu")
+    given = {
+        "--store": tmp_path / "s", "--run": "tiny", "--data": DATA, "--saes": saes,
+        "--samples": 8, "--loss-samples": 4, "--models": checkpoint, "--device": "cpu",
+    }  # fmt: skip
+    words = ("read-saes", *(word for option in given.items() for word in option))
     code, said, err = run(*words)
     assert code == 0, err
-    assert "match_rate" in said and "random adapter" in said
+    assert "image, random adapter" in said and "convergence, image" in said
     store = Store(tmp_path / "s")
     (key,) = store.run("tiny").keys(kinds.SAE)
     features = store.query("SELECT * FROM sae_features WHERE tokens = 'image'")

@@ -1,0 +1,116 @@
+"""The SAE page on a store with readings, and on one without."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from backend.sae.table import ALL, REST
+from backend.store import kinds
+from backend.study.mapping_reference import published_mapping
+from backend.views.sae import outlined_thumbnail
+from tests.pages.harness import APP, alts, charts
+
+KINDS = [("text alone", ""), ("image", ""), ("image", "random adapter")]
+
+
+def readings() -> pd.DataFrame:
+    """FVU of text .2 everywhere, of image falling to it, of a random adapter never."""
+    rows = []
+    for layer, image in ((1, 0.9), (2, 0.5), (3, 0.2)):
+        for tokens, control in KINDS:
+            value = 0.2 if tokens == "text alone" else 0.9 if control else image
+            for coordinates in (ALL, REST):
+                told = value / 2 if coordinates == REST else value
+                rows.append(("text", layer, tokens, control, coordinates, "fvu", told))
+                rows.append(("text", layer, tokens, control, coordinates, "mse", told))
+    rows.append(("text", 3, "image", "", ALL, "convergence_layer", 3.0))
+    names = ["stream", "layer", "tokens", "control", "coordinates", "measure", "value"]
+    frame = pd.DataFrame(rows, columns=names)
+    return frame.assign(
+        site="block", ci_low=frame["value"] - 0.01, ci_high=frame["value"] + 0.01,
+        n=20, reason="", params="{}",
+    )  # fmt: skip
+
+
+def features(sample_ids: np.ndarray) -> pd.DataFrame:
+    """Two features of text at two layers, each with an example."""
+    rows = []
+    for layer in (1, 2):
+        for rank, feature in ((1, 7), (2, 3)):
+            rows.append(
+                {
+                    "stream": "text", "layer": layer, "site": "block", "tokens": "text alone",
+                    "feature": feature, "rank": rank, "share": 0.1, "description": "a <b>thing</b>",
+                    "sample_id": sample_ids[rank], "activation": 2.5, "word": "cup",
+                    **dict.fromkeys(("left", "top", "right", "bottom"), math.nan),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def visit(monkeypatch: pytest.MonkeyPatch):
+    def go(store):
+        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
+        at = AppTest.from_file(str(APP), default_timeout=120).run()
+        return at.switch_page("pages/sae.py").run()
+
+    return go
+
+
+def test_curves_features_and_the_claim_are_shown(visit, tmp_path, store_factory) -> None:
+    made = store_factory.make_store(tmp_path, placements=("late",), seeds=(0,), n=20, depth=4)
+    run = made.run("late-seed0")
+    run.add(kinds.SAE, readings(), "k")
+    run.add(kinds.SAE_FEATURES, features(run.sample_ids()), "k")
+    at = visit(tmp_path)
+    assert not at.exception and not at.error
+    drawn = charts(at)
+    lines = {trace["name"]: trace["y"] for trace in drawn["sae-fvu"]["data"]}
+    assert set(lines) == {"text alone", "image"}
+    assert "sae-published-mse" in drawn and "sae-published-fvu" not in drawn
+    assert "Published" in alts(at)["sae-published-mse"]
+    assert any("from layer 3 on" in text.value for text in at.markdown)
+    at.toggle(key="sae-controls").set_value(True)
+    at.toggle(key="sae-rest").set_value(True).run()
+    lines = {trace["name"] for trace in charts(at)["sae-fvu"]["data"]}
+    assert "image, random adapter" in lines
+    assert at.selectbox(key="sae-feature").options == ["7", "3"]
+    assert any("cup" in text.value for text in at.caption)
+
+
+def test_a_store_without_readings_says_which_command_makes_them(
+    visit, tmp_path, store_factory
+) -> None:
+    store_factory.make_store(tmp_path, placements=("late",), seeds=(0,), n=12, depth=4)
+    at = visit(tmp_path)
+    assert not at.exception
+    assert any("read-saes" in code.value for code in at.code)
+
+
+def test_a_patch_is_outlined_where_it_lies() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (40, 20), "white").save(out, "WEBP", lossless=True)
+    made = outlined_thumbnail(out.getvalue(), (0.5, 0.0, 1.0, 0.5))
+    with Image.open(io.BytesIO(made)) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    red = (pixels[..., 1] < 100).nonzero()
+    assert (red[0].min(), red[0].max(), red[1].min(), red[1].max()) == (0, 9, 20, 39)
+
+
+def test_published_curves_are_those_of_the_paper() -> None:
+    mse = published_mapping("mse")
+    first = mse[mse["tokens"].eq("image") & mse["layer"].eq(1)]["value"].item()
+    last = mse[mse["tokens"].eq("text alone") & mse["layer"].eq(26)]["value"].item()
+    assert (first, last, len(mse)) == (115.5, 30.8, 78)
+    assert json.dumps(sorted(set(mse["tokens"]))) == '["image", "text after image", "text alone"]'
+    with pytest.raises(ValueError, match="was not published"):
+        published_mapping("fvu")
