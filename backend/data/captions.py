@@ -93,7 +93,10 @@ def read_captions(
         raise error.within(where) from error
     for remark in columns.remarks:
         note(remark)
-    order = {column: own for table in tables for column, own in table.class_names().items()}
+    order: dict[str, tuple[str, ...]] = {}
+    for table in tables:
+        for column, own in table.class_names().items():
+            order[column] = tuple(dict.fromkeys((*order.get(column, ()), *own)))
     labels = [LabelColumn(c, task, order=order.get(c, ())) for c, task in columns.labels.items()]
     raw = _scan(tables, columns, labels, note)
     splits = {name: split_names(raw)[name] for name in raw}

@@ -43,6 +43,8 @@ def class_names_in(schema: pa.Schema) -> dict[str, ClassNames]:
 def named(value: object, names: ClassNames, column: str) -> object:
     """A cell with names in place of their numbers; None for -1. Raises RowError for any other."""
     if isinstance(value, list):
+        if -1 in value:
+            raise RowError(f"{column} has -1, which is no class, among several")
         return [named(each, names, column) for each in value]
     if not isinstance(value, int) or isinstance(value, bool):
         return value

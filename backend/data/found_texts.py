@@ -34,7 +34,8 @@ def with_texts(tables: Sequence[Table], named: Named, note: Note) -> Named:
         columns = find_columns(names_in(tables), named)
         if "text" in named or "text" in columns.of:
             return named
-        fitting = _texts(tables, columns.unused)
+        classes = {column for table in tables for column in table.class_names()}
+        fitting = _texts(tables, [name for name in columns.unused if name not in classes])
         if len(fitting) > 1:
             raise unclear("text", fitting)
     except InputError as error:

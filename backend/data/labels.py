@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self, cast, get_args
 
 from backend.data.cells import (
@@ -71,7 +72,7 @@ class LabelColumn:
     def see(self, value: object) -> None:
         """Take one value into account; values that are no labels are left for :meth:`label`."""
         try:
-            names = names_of(value)
+            names = self._names(value)
         except RowError:
             return
         if names is None:
@@ -93,6 +94,14 @@ class LabelColumn:
                 f"the column {self.column!r} has over {MAX_CLASSES:,} distinct values",
                 hint="It cannot be a label column.",
             )
+
+    def _names(self, value: object) -> Names:
+        """The names in a cell; one that the file says is itself, whatever else it looks like."""
+        if isinstance(value, str) and value in self._said:
+            return _own(value)
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return [_own(each) if each in self._said else name_of(each) for each in value]
+        return names_of(value)
 
     def _see_several(self, value: object, names: list[str]) -> None:
         self._lists += 1
@@ -141,7 +150,8 @@ class LabelColumn:
         if self.spec is None:
             return None
         # A class whose name has a bar in it, or is a word like "NA", where classes were declared.
-        names: Names = value if isinstance(value, str) and value in self._index else names_of(value)
+        known = isinstance(value, str) and value in self._index
+        names = value if known else self._names(value)
         if names is None:
             return None
         several = self._parts(names) if isinstance(names, str) else names
@@ -182,7 +192,7 @@ class LabelColumn:
             self._places = length
             return [str(place) for place in range(length)]
         if self._ordered:
-            return [name_of(name) for name in self.order]
+            return [_own(name) for name in self.order]
         names = {part for name in self._counts for part in self._parts(name)}
         if not fractions:
             names = {name for name in names if not fraction(name)}
@@ -190,10 +200,14 @@ class LabelColumn:
             return ["0", "1"]
         return sorted(names, key=int) if all(map(whole, names)) else sorted(names)
 
+    @cached_property
+    def _said(self) -> frozenset[str]:
+        return frozenset(self.order)
+
     @property
     def _ordered(self) -> bool:
         """Whether the file says all classes, and has no other."""
-        names = list(map(name_of, self.order))
+        names = list(map(_own, self.order))
         return 0 < len(set(names)) == len(names) and self._counts.keys() <= set(names)
 
     def _checked(self, kind: TaskKind | None, classes: list[str]) -> TaskKind:
@@ -285,6 +299,12 @@ def parse_kinds(words: list[str] | tuple[str, ...]) -> dict[str, tuple[TaskKind 
             )
         out[name.strip()] = (cast(TaskKind, kind) if equals else None, positive.strip())
     return out
+
+
+def _own(name: str) -> str:
+    """A class that the file says, as its cells are read; one that is like several is itself."""
+    names = names_of(name)
+    return names if isinstance(names, str) else name
 
 
 def _index_of(task: TaskSpec) -> dict[str, int]:

@@ -10,6 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from backend.data import open_source
+from backend.store.imports.table import SampleTable
 from backend.types import TaskSpec
 
 NUMBERS = [1, 0, 1, 2, -1, None]
@@ -61,6 +62,35 @@ def test_lists_of_numbers_are_several_names(tmp_path: Path, feature: object) -> 
     task, labels, _ = read(table(tmp_path / "t", rows, feature, pa.list_(pa.int64())))
     assert task == TaskSpec("kind", "multilabel", ("zebra", "ape", "bear"))
     assert list(labels.values()) == [(0, 2), (), (1,), None]
+
+
+def test_a_name_that_the_file_says_is_itself_whatever_it_looks_like(tmp_path: Path) -> None:
+    names = ["NA", "cat|dog", "['a']", "0.0", "b"]
+    feature = {"names": names, "_type": "ClassLabel"}
+    task, labels, problems = read(table(tmp_path / "t", [0, 1, 2, 3, 4, -1], feature))
+    assert task == TaskSpec("kind", "multiclass", ("NA", "cat|dog", "['a']", "0", "b"))
+    assert list(labels.values()) == [0, 1, 2, 3, 4, None] and not problems
+    task, labels, problems = read(
+        table(tmp_path / "several", [[0, 1], [4]], [feature], pa.list_(pa.int64()))
+    )
+    assert task.classes == ("NA", "cat|dog", "['a']", "0", "b")
+    assert list(labels.values()) == [(0, 1), (4,)] and not problems
+
+
+def test_none_among_several_is_a_problem_of_its_row(tmp_path: Path) -> None:
+    _, labels, problems = read(table(tmp_path / "t", [[0, -1], [1]], [NAMES], pa.list_(pa.int64())))
+    assert len(labels) == 1
+    assert problems == ["kind has -1, which is no class, among several"]
+
+
+def test_an_imported_samples_has_the_files_order_too(tmp_path: Path) -> None:
+    feature = {"names": ["spam", "ham"], "_type": "ClassLabel"}
+    said = {"info": {"features": {"label_kind": feature}}}
+    made = pa.table({"sample_id": ["a", "b", "c"], "label_kind": [0, 1, 1]})
+    path = tmp_path / "samples.parquet"
+    parquet.write_table(made.replace_schema_metadata({"huggingface": json.dumps(said)}), path)
+    samples = SampleTable(path, split=None)
+    assert samples.tasks == {"kind": TaskSpec("kind", "binary", ("spam", "ham"))}
 
 
 def test_a_number_without_a_name_is_a_problem_of_its_row(tmp_path: Path) -> None:

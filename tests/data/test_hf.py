@@ -184,6 +184,16 @@ def test_columns_are_found_by_what_they_hold_whatever_they_are_called(tmp_path: 
     assert any("'alt' is read as text" in note for note in source.report.notes)
 
 
+def test_a_column_of_classes_is_no_candidate_for_the_text(tmp_path: Path):
+    said = {"style": {"names": ["oil paint", "ink wash"], "_type": "ClassLabel"}}
+    made = table({"image": pictures(range(4)), "alt": list("abcd"), "style": [0, 1, 1, 0]})
+    metadata = {"huggingface": json.dumps({"info": {"features": said}})}
+    write_parquet(tmp_path / "test.parquet", made.replace_schema_metadata(metadata))
+    source = open_source(f"hf:{tmp_path}")
+    assert [r.text for r in records(source)] == list("abcd")
+    assert source.tasks["style"].classes == ("oil paint", "ink wash")
+
+
 BAD = [
     ({"text": ["a"]}, r"no column holds pictures.*'text'.*image="),
     ({"a": pictures(range(1)), "b": pictures(range(1))}, r"image could be 'a' and 'b'.*,image=a"),

@@ -16,7 +16,14 @@ from backend.data.labels import LabelColumn
 from backend.data.report import clipped
 from backend.data.rooted import Rooted
 from backend.data.rows import Bad, RowError, check_group, check_id, check_text
-from backend.data.tables import SUFFIXES, TableRow, columns_of, is_table, table_rows
+from backend.data.tables import (
+    SUFFIXES,
+    TableRow,
+    class_names,
+    columns_of,
+    is_table,
+    table_rows,
+)
 from backend.errors import InputError
 from backend.store.imports.ids import require_distinct
 from backend.store.samples import Picture
@@ -162,12 +169,13 @@ class SampleTable(Rooted):
                 hint="Give `images`, the folder that they lie in",
             )
         names = [name for name in columns if name == "label" or name.startswith("label_")]
+        orders = {} if isinstance(self._table, pd.DataFrame) else class_names(self._table)
         labelled = []
         for name in names:
             task = name.removeprefix("label_")
             if not _TASK.fullmatch(task):
                 raise InputError(f"the label column {name!r} gives no task name", where=self.where)
-            labelled.append(LabelColumn(name, task))
+            labelled.append(LabelColumn(name, task, order=orders.get(name, ())))
         for _, row in self._rows():
             for column in labelled:
                 column.see(row.get(column.column))
