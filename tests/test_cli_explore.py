@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 import socket
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from backend.jobs import measure as measure_job
+from backend.jobs.explore import open_exploration
 from backend.store import Store
 from tests.command_line import Run, runner
 from tests.models.saved import save_tiny
 
-DATA = "macros:test=24"
+WORDS = ("macros:test=12", "--no-serve", "--device", "cpu")
 
 
 @pytest.fixture
@@ -36,77 +38,83 @@ def contents(store: Path) -> dict[str, bytes]:
     }
 
 
-def test_one_command_makes_what_every_page_needs_and_says_the_commands_again(
-    run: Run, model: Path, tmp_path: Path
+def stopped(module: str, name: str, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at a function's call after so many of them."""
+    real = getattr(import_module(module), name)
+    left = [calls]
+
+    def stop(*args: object, **given: object) -> object:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return real(*args, **given)
+
+    monkeypatch.setattr(f"{module}.{name}", stop)
+
+
+def test_one_command_makes_what_every_page_needs_and_goes_on_where_it_was_stopped(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "s"
-    words = ("explore", model, DATA, "--store", store, "--no-serve", "--device", "cpu")
+    words = ("explore", model, *WORDS, "--store", store)
+    for module, name, calls in (
+        ("backend.jobs.capture", "capture", 0),
+        ("backend.jobs.measure", "_add", 2),
+        ("backend.jobs.project", "refit_movements", 0),
+    ):
+        before = contents(store) if store.is_dir() else {}
+        with monkeypatch.context() as patched:
+            stopped(module, name, calls, patched)
+            code, _, said = run(*words)
+        assert code == 130 and "give the command again" in said
+        assert before.items() <= contents(store).items()
     code, said, _ = run(*words)
-    assert code == 0
+    assert code == 0 and "there already" in said
     (run_id,) = Store(store).run_ids()
     made = Store(store).run(run_id)
-    assert (made.n, made.manifest.dataset.split) == (24, "test")
+    assert (made.n, made.manifest.dataset.split) == (12, "test")
     assert set(made.measures()["measure"]) >= {"cka", "effective_dimension"}
-    assert len(made.projections("vision", 1, "cls", "umap")) == 24
+    assert len(made.projections("vision", 1, "cls", "umap")) == 12
+
+    whole = tmp_path / "whole"
     *_, last = said.strip().splitlines()
     commands = [shlex.split(part) for part in last.removeprefix("again: ").split(" && ")]
     assert [command[:2] for command in commands] == [
         ["fusionscope", name] for name in ("capture", "measure", "project", "serve")
     ]
     for command in commands[:3]:
-        assert run(*command[1:])[0] == 0
+        elsewhere = [str(whole) if word == str(store) else word for word in command[1:]]
+        assert run(*elsewhere)[0] == 0
+    assert contents(whole) == contents(store)
+
     code, said, _ = run(*words)
-    assert code == 0 and "there already" in said
-    assert "measured: nothing to add" in said and "projected: nothing to add" in said
-
-
-@pytest.mark.parametrize("stopped_in", ["capture", "measure", "project"])
-def test_what_is_stopped_goes_on_and_ends_in_the_same(
-    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str
-) -> None:
-    words = ("explore", model, DATA, "--no-serve", "--device", "cpu", "--limit", 20)
-    assert run(*words, "--store", tmp_path / "whole")[0] == 0
-    place, calls = {
-        "capture": ("backend.jobs.capture.capture", 0),
-        "measure": ("backend.jobs.measure._add", 2),
-        "project": ("backend.jobs.project.refit_movements", 0),
-    }[stopped_in]
-    module, _, name = place.rpartition(".")
-    real = getattr(__import__(module, fromlist=[name]), name)
-    seen = []
-
-    def stop(*args: object, **given: object) -> object:
-        seen.append(1)
-        if len(seen) > calls:
-            raise KeyboardInterrupt
-        return real(*args, **given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(place, stop)
-        code, _, said = run(*words, "--store", tmp_path / "s")
-    assert code == 130 and "give the command again" in said
-    assert contents(tmp_path / "s") != contents(tmp_path / "whole")
-    measure_job._cached_layers.cache_clear()
-    assert run(*words, "--store", tmp_path / "s")[0] == 0
-    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    assert code == 0 and "measured: nothing to add" in said and "projected: nothing to" in said
+    code, _, said = run(*words, "--limit", 8)
+    assert code == 2 and len(said.strip().splitlines()) == 1
+    assert "is there already, of other samples" in said and "--store" in said
 
 
 def test_the_split_is_the_first_there_is_of_test_dev_and_train(
-    run: Run, model: Path, tmp_path: Path
+    model: Path, tmp_path: Path, draw_captions: Path
 ) -> None:
-    words = ("explore", model, "macros:n=24,dev=12,test=24", "--no-serve", "--device", "cpu")
-    code, said, _ = run(*words, "--split", "dev", "--store", tmp_path / "s")
-    assert code == 0 and "12 samples of dev" in said
+    request, opened = open_exploration(
+        str(model), f"folder:{draw_captions}", tmp_path / "s", split="", limit=None, device="cpu"
+    )
+    assert (request.options.split, opened.expected) == ("dev", 2)
 
 
-def test_other_samples_under_the_same_name_are_refused(
-    run: Run, model: Path, tmp_path: Path
-) -> None:
-    words = ("explore", model, DATA, "--no-serve", "--device", "cpu", "--store", tmp_path / "s")
-    assert run(*words, "--limit", 8)[0] == 0
-    code, _, said = run(*words, "--limit", 9)
-    assert code == 2 and len(said.strip().splitlines()) == 1
-    assert "is there already, of other samples" in said and "--store" in said
+@pytest.fixture
+def draw_captions(tmp_path: Path) -> Path:
+    """Captioned images in train and dev."""
+    root = tmp_path / "set"
+    root.mkdir()
+    splits = ("train", "train", "train", "dev", "dev")
+    lines = ["id,image,text,split"]
+    for n, split in enumerate(splits):
+        Image.new("RGB", (32, 32), (40 * n, 0, 0)).save(root / f"{n}.png")
+        lines.append(f"{n},{n}.png,a text {n},{split}")
+    (root / "captions.csv").write_text("\n".join(lines) + "\n")
+    return root
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_done(
@@ -116,6 +124,8 @@ def test_a_port_that_is_taken_is_said_before_anything_is_done(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, _, said = run("explore", model, DATA, "--store", tmp_path / "s", "--port", port)
+        code, _, said = run(
+            "explore", model, "macros:test=12", "--store", tmp_path / "s", "--port", port
+        )
     assert code == 2 and "cannot listen on it" in said and "--port" in said
     assert not (tmp_path / "s").exists()
