@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from itertools import groupby
 from pathlib import Path
 
 from backend.models.describe import Description, StreamDescription, describe
@@ -41,6 +40,10 @@ stays. **Places**: tokens know the part of the picture,
 text or recording that they come from. **Words**: from every layer to the next word (logit lens).
 **Real weights**: where it says no, the family was run on random weights of the real class only;
 each is proven against independent hooks, whatever the padding, batch and order.
+
+Any other model of transformers is read by the generic adapter, which says so when it opens one and
+beside every plot: each of its lists of blocks is a stream, and how these meet, which module gives
+maps and where a token comes from is not known.
 """
 
 
@@ -98,8 +101,10 @@ def sites(stream: StreamDescription) -> str:
 
 def meeting(stream: StreamDescription) -> Iterator[str]:
     """``text takes image in, joint: every block``."""
-    for (how, reads), group in groupby(stream.meets, key=lambda meet: (meet.how, meet.reads)):
-        layers = [meet.layer for meet in group]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for meet in stream.meets:
+        groups.setdefault((meet.how, meet.reads), []).append(meet.layer)
+    for (how, reads), layers in groups.items():
         if how == "loss":
             yield f"{stream.name} and {reads}: loss"
             continue

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
+from backend.store.kinds import TOKENS
 from backend.types import LayerRef
 from tests.pages.harness import APP, ROOT, alts, as_sent, charts, marks
 
@@ -81,6 +83,15 @@ def test_runs_shows_a_card_a_placement_with_drawing_scores_and_commands(visit, s
     assert any(c.startswith("fusionscope capture --model runs/late") for c in commands)
     assert any(c.startswith("fusionscope project --store") for c in commands)
     assert "n = 24" in words(at)
+
+
+def test_runs_says_how_many_tokens_each_stream_has_a_sample(visit, tmp_path, store_factory):
+    made = store_factory.make_store(tmp_path / "counted", ("late",), (0,), n=12, depth=4)
+    rows = {"stream": ["text", "text", "vision"], "tokens": [9, 5, 1050], "samples": [4, 8, 12]}
+    made.run("late-seed0").add(TOKENS, pd.DataFrame(rows))
+    shown = words(visit(tmp_path / "counted")).replace("\\", "")
+    assert "Tokens a sample: " in shown
+    assert "text 5 (5 to 9)" in shown and "vision 1,050" in shown
 
 
 def test_transitions_overlays_all_placements_and_shows_the_whole_matrix(visit, store):
