@@ -25,7 +25,7 @@ from backend.store.checks import id_faults, row_faults, sample_faults
 from backend.store.compare import nearest
 from backend.store.connection import PACKED, Connection, identifier, literal, sql_type
 from backend.store.index import SCHEMA, Entry, Identity, entry_of
-from backend.store.kinds import KINDS, Kind
+from backend.store.kinds import KINDS, TOKENS, Kind
 from backend.store.manifest import Manifest
 from backend.store.packed_run import PackedRun, PackedTables
 from backend.store.pair import RunPair
@@ -70,6 +70,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     **{kind.name: {"part": "INTEGER", **kind_columns(kind)} for kind in KINDS},
 }
 """{table: {column: SQL type}} of a packed file."""
+
+LATER = frozenset({TOKENS.name})
+"""Kinds that a file may lack: it was packed before there were such tables, and has no rows."""
 
 _MAGIC = b"DUCK"
 _MAGIC_AT = 8
@@ -156,8 +159,14 @@ class PackedSource:
         if foreign:
             raise self._refused(f"holds the {foreign[0][0]}, which no packed store has", hint)
         for name, expected in COLUMNS.items():
+            if name in LATER and name not in columns and not self._listed(name):
+                continue
             if columns.get(name) != expected:
                 raise self._refused(f"its table {name} has not the columns of a packed store", hint)
+
+    def _listed(self, kind: str) -> bool:
+        """Whether the file says that it has rows of a kind."""
+        return bool(self._tuples(f"SELECT 1 FROM {PACKED}.parts WHERE kind = '{kind}' LIMIT 1"))
 
     def _refused(self, problem: str, hint: str | None = None) -> InputError:
         self.connection.close()

@@ -21,6 +21,7 @@ from backend.errors import InputError
 from backend.store import Store, assert_comparable, pack, query, verify
 from backend.store.kinds import COMPARISONS, MEASURES, kinds_of
 from backend.store.packed import COLUMNS
+from backend.store.token_counts import token_counts
 from backend.types import LayerRef
 
 
@@ -284,6 +285,21 @@ def test_a_database_that_is_not_just_ours_is_refused(file: Path, tmp_path: Path,
         for item in store.broken():
             raise InputError(item.reason)
         assert store.run("late-seed0").manifest
+
+
+def test_a_file_that_was_packed_before_there_were_counts_of_tokens_has_none(
+    file: Path, tmp_path: Path
+) -> None:
+    older = tmp_path / "older.duckdb"
+    older.write_bytes(file.read_bytes())
+    with duckdb.connect(str(older)) as connection:
+        connection.execute("DROP TABLE tokens")
+    assert token_counts(Store(older).run("late-seed0")) == ()
+    assert Store(older).query("SELECT * FROM tokens").empty
+    with duckdb.connect(str(older)) as connection:
+        connection.execute("INSERT INTO parts VALUES (99, 'tokens', 'late-seed0', '')")
+    with pytest.raises(InputError, match="table tokens has not the columns"):
+        Store(older)
 
 
 def test_vectors_that_are_not_those_of_run_json_are_refused(file: Path, tmp_path: Path) -> None:
