@@ -54,9 +54,9 @@ class Side(NamedTuple):
     name: str
     tower: str
     reads: str
-    blocks: Sequence[nn.Module]
+    blocks: Sequence[Any]
     entry: nn.Module
-    bridges: Sequence[nn.Module]
+    bridges: Sequence[Any]
     pooler: nn.Module
 
 
@@ -113,7 +113,8 @@ class BridgeTower(Released):
     def _crossed(self, side: Side) -> StreamSpec:
         """``k.bridge`` is what enters block k, ``k.fusion`` what it has read of the other side."""
         width = self.model.config.hidden_size
-        sites, meets = [Site(0, width)], []
+        sites: list[Site] = [Site(0, width)]
+        meets: list[Meet] = []
         for k in range(1, len(side.blocks) + 1):
             if k > 1:
                 sites.append(Site(k, width, "bridge"))
@@ -229,9 +230,10 @@ class TokensFirst:
         return self.inner.write(value, tokens.transpose(0, 1), inputs)
 
 
-def _weights(attention: nn.MultiheadAttention, value: Arguments) -> Tensor:
-    """(B, heads, T, T) of a self-attention that was called with (T, B, d)."""
+def _weights(attention: Any, value: Arguments) -> Tensor:
+    """(B, heads, T, T) of a ``MultiheadAttention`` that was called with (T, B, d)."""
     tokens = value[0][0]
+    weights: Tensor
     _, weights = attention.forward(tokens, tokens, tokens, average_attn_weights=False)
     return weights
 

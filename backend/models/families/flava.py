@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from backend.models.images import patch_roles
 from backend.models.points import AttentionPoint, Point, Pooled, Rewrite
 from backend.models.roles import Origins, Role, elsewhere
 from backend.models.texts import special_ids, text_roles, tokenize
-from backend.types import LayerRef, Meet, Site, StreamSpec
+from backend.types import POOLINGS, LayerRef, Meet, Site, StreamSpec
 
 _NOTE = "The multimodal encoder is given the last layer, the contrastive loss what is normed."
 _SHARED = "multimodal"
@@ -89,7 +90,7 @@ class Flava(Released):
             name.removeprefix("joint_"),
             block_sites(depth, width, *((norm, pooled) if alone else (norm,))),
             meets,
-            **({"poolings": ("cls",)} if alone else {}),
+            poolings=("cls",) if alone else POOLINGS,
             space=_SHARED,
         )
 
@@ -112,7 +113,7 @@ class Flava(Released):
 
     def attention(self) -> dict[AttentionKey, AttentionPoint]:
         """Self-attention of all three encoders."""
-        stacks = [
+        stacks: list[tuple[str | tuple[str, ...], Any]] = [
             *((name, encoder.encoder.layer) for name, (encoder, _) in self.encoders.items()),
             (self.joint, self.layers),
         ]
