@@ -55,6 +55,7 @@ def train_sae(
     if as_json:
         typer.echo(json.dumps([{**asdict(one), "folder": str(one.folder)} for one in made]))
         return
+    out.print(f"in {out_dir}:", soft_wrap=True, highlight=False)
     out.print(_table(made), markup=False)
 
 
@@ -156,7 +157,7 @@ def _cell(value: float) -> str:
 
 def _table(made: list[Fitted]) -> Table:
     table = Table(
-        *("layer", "explained", "cosine", "L0", "dead", "loss rise", "loss recovered", "directory"),
+        *("directory", "explained", "cosine", "L0", "dead", "loss rise", "loss recovered"),
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )
@@ -165,13 +166,12 @@ def _table(made: list[Fitted]) -> Table:
         rise = "–" if one.loss_rise is None else f"{one.loss_rise:+.3f}"
         recovered = "–" if one.loss_recovered is None else f"{one.loss_recovered:.1%}"
         table.add_row(
-            one.layer,
+            one.folder.name,
             f"{of.explained:.1%}",
             f"{of.cosine:.3f}",
             f"{of.l0:.1f}",
             f"{of.dead:.1%}",
             rise,
             recovered,
-            str(one.folder),
         )
     return table

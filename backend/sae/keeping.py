@@ -21,8 +21,9 @@ from backend.models.devices import choose_device
 from backend.progress import SILENT, Progress
 from backend.sae.autoencoder import SparseAutoencoder
 from backend.sae.gathering import Gathered
-from backend.sae.reading import STREAM_OF, Descriptions, Read, read_layers
-from backend.sae.table import Options, Reading, Tokens
+from backend.sae.matching import Descriptions
+from backend.sae.reading import Read, read_layers
+from backend.sae.table import STREAM_OF, Options, Reading, Tokens
 from backend.store import Run, kinds
 from backend.store.tables import to_pandas
 

@@ -7,7 +7,6 @@ if vision becomes language there, nearly as well from some layer on.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,6 @@ import numpy as np
 
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.interventions.partners import derangement
 from backend.measures.chance.ratios import Ratio, ratio
 from backend.models.adapter import Adapter
 from backend.models.families.text_alone import text_alone
@@ -23,6 +21,7 @@ from backend.progress import SILENT, Progress, Share
 from backend.sae.autoencoder import SparseAutoencoder, check_fits
 from backend.sae.convergence import converged, curve_of
 from backend.sae.gathering import Gathered, Reader, gather, random_projector, top_coordinates
+from backend.sae.matching import Descriptions, Matching
 from backend.sae.splicing import gone, says_words, splice, spliced
 from backend.sae.table import (
     ALL,
@@ -32,31 +31,22 @@ from backend.sae.table import (
     FVU,
     L0,
     L0_SHARE,
-    MATCH,
     MSE,
-    OVERLAP,
     RECOVERED,
     REST,
     RISE,
+    STREAM_OF,
     Control,
+    Key,
     Options,
     Reading,
     Tokens,
+    reading_of,
 )
-from backend.types import BLOCK, LayerRef
+from backend.types import LayerRef
 
-STREAM_OF: dict[Tokens, str] = {
-    "text alone": "text",
-    "image": "image",
-    "text after image": "text",
-}
-_LEAST_LETTERS = 4
 _FIRST = 16
 """Samples from which the top coordinate is found."""
-
-Descriptions = Mapping[int, Mapping[int, str]]
-"""{layer: {feature: what it stands for}}"""
-Key = tuple[int, Tokens, Control]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +91,7 @@ def read_layers(
     rows: list[Reading] = []
     for (layer, tokens, control), own in gathered.items():
         rows += _rebuilt(layer, tokens, control, own, saes[layer], groups)
-    matching = _Matching(samples, groups, gathered, descriptions, options)
+    matching = Matching(samples, groups, gathered, descriptions, options)
     for layer, tokens, control in gathered:
         if tokens != "text alone" and control != "another layer's":
             rows += matching.rows(layer, tokens, control)
@@ -161,7 +151,7 @@ def _rebuilt(
     n = len(count)
 
     def row(measure: str, made: Ratio, coordinates: str = ALL, reason: str = "") -> Reading:
-        return _row((layer, tokens, control), measure, made, n, coordinates, reason)
+        return reading_of((layer, tokens, control), measure, made, n, coordinates, reason)
 
     rows = []
     for coordinates, end, d in ((ALL, "", width), (REST, "_rest", width - 1)):
@@ -192,76 +182,8 @@ def _convergence(
         reason = "not reached" if np.isnan(made.value) else ""
         key: Key = (layers[-1], "image", control)
         n = image[0].shape[1]
-        rows.append(_row(key, CONVERGENCE, made, n, coordinates, reason))
+        rows.append(reading_of(key, CONVERGENCE, made, n, coordinates, reason))
     return rows
-
-
-class _Matching:
-    """Features of an image beside those of its caption, and beside those of another's."""
-
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        groups: np.ndarray | None,
-        gathered: Mapping[Key, Gathered],
-        descriptions: Descriptions,
-        options: Options,
-    ) -> None:
-        self.groups, self.gathered, self.options = groups, gathered, options
-        self.descriptions = {
-            layer: {feature: _words(text) for feature, text in own.items()}
-            for layer, own in descriptions.items()
-        }
-        self.captions = [_words(sample.text) for sample in samples]
-        names = None if groups is None else groups.tolist()
-        self.partners = derangement(len(samples), options.seed, names)
-
-    def rows(self, layer: int, tokens: Tokens, control: Control) -> list[Reading]:
-        """Overlap and match rate; of the trained model also with captions of other samples."""
-        kinds: list[tuple[Control, np.ndarray]] = [(control, np.arange(len(self.captions)))]
-        if not control:
-            kinds.append(("shuffled captions", self.partners))
-        rows = []
-        for name, whose in kinds:
-            for measure, values in (
-                (OVERLAP, self._overlaps(layer, tokens, control, whose)),
-                (MATCH, self._matches(layer, tokens, control, whose)),
-            ):
-                defined = ~np.isnan(values)
-                groups = None if self.groups is None else self.groups[defined]
-                made = ratio(values[defined], np.ones(int(defined.sum())), groups)
-                reason = "" if defined.any() else "no feature is on"
-                key: Key = (layer, tokens, name)
-                rows.append(_row(key, measure, made, int(defined.sum()), ALL, reason))
-        return rows
-
-    def _overlaps(
-        self, layer: int, tokens: Tokens, control: Control, whose: np.ndarray
-    ) -> np.ndarray:
-        own, captions = self.gathered[layer, tokens, control], self._captions(layer)
-        return np.array(
-            [_jaccard(own.on(at), captions.on(other)) for at, other in enumerate(whose)]
-        )
-
-    def _matches(
-        self, layer: int, tokens: Tokens, control: Control, whose: np.ndarray
-    ) -> np.ndarray:
-        own, captions = self.gathered[layer, tokens, control], self._captions(layer)
-        described = self.descriptions.get(layer, {})
-        rates = []
-        for at, other in enumerate(whose.tolist()):
-            theirs = captions.on(other)
-            hits = [
-                bool(described[feature] & self.captions[other])
-                if described.get(feature)
-                else bool(theirs[feature])
-                for feature in own.strongest[at].tolist()
-            ]
-            rates.append(float(np.mean(hits)) if hits else float("nan"))
-        return np.array(rates)
-
-    def _captions(self, layer: int) -> Gathered:
-        return self.gathered[layer, "text alone", ""]
 
 
 def _losses(
@@ -295,33 +217,7 @@ def _losses(
                 (RISE, found.rise(own), ""),
                 (RECOVERED, recovered, "zeros in their place do no harm" if harmless else ""),
             ):
-                rows.append(_row((ref.layer, tokens, ""), measure, made, len(few), ALL, reason))
+                rows.append(
+                    reading_of((ref.layer, tokens, ""), measure, made, len(few), ALL, reason)
+                )
     return rows
-
-
-def _row(
-    key: Key, measure: str, made: Ratio, n: int, coordinates: str = ALL, reason: str = ""
-) -> Reading:
-    layer, tokens, control = key
-    return Reading(
-        *(STREAM_OF[tokens], layer, BLOCK),
-        tokens,
-        control,
-        coordinates,
-        measure,
-        *made[:3],
-        n,
-        reason,
-    )
-
-
-def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    either = int((a | b).sum())
-    return float((a & b).sum()) / either if either else float("nan")
-
-
-def _words(text: str) -> frozenset[str]:
-    """Words that say something: of four letters or more, without case."""
-    return frozenset(
-        word for word in re.findall(r"\w+", text.casefold()) if len(word) >= _LEAST_LETTERS
-    )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from backend.measures.chance.ratios import Ratio
+from backend.types import BLOCK
+
 Tokens = Literal["text alone", "image", "text after image"]
 TOKENS: tuple[Tokens, ...] = get_args(Tokens)
 
@@ -64,3 +67,29 @@ class Options:
     batch_size: int = 16
     seed: int = 0
     device: str = "auto"
+
+
+STREAM_OF: dict[Tokens, str] = {
+    "text alone": "text",
+    "image": "image",
+    "text after image": "text",
+}
+Key = tuple[int, Tokens, Control]
+"""Layer, tokens and control."""
+
+
+def reading_of(
+    key: Key, measure: str, made: Ratio, n: int, coordinates: str = ALL, reason: str = ""
+) -> Reading:
+    """A measured ratio as a row."""
+    layer, tokens, control = key
+    return Reading(
+        *(STREAM_OF[tokens], layer, BLOCK),
+        tokens,
+        control,
+        coordinates,
+        measure,
+        *made[:3],
+        n,
+        reason,
+    )
