@@ -363,6 +363,15 @@ TOKENS = Kind(
     counts=("samples",),
     check=_counted_once,
 )
+SHARED_SPACE = Kind(
+    "shared_space",
+    pa.schema([*_MEASURES, pa.field("space", pa.string(), nullable=False)]),
+    "search, zero-shot classes and gap at every layer, in the model's space and in a fitted one",
+    sides=("_a", "_b"),
+    optional=("_b",),
+    counts=("n",),
+    check=_reasoned,
+)
 COMPARISONS = Kind(
     "comparisons",
     _MEASURES,
@@ -386,6 +395,7 @@ KINDS: tuple[Kind, ...] = (
     PROBES,
     INTERVENTIONS,
     TOKENS,
+    SHARED_SPACE,
     COMPARISONS,
 )
 

@@ -22,6 +22,7 @@ from backend.store.kinds import (
     MEASURES,
     PREDICTIONS,
     SCORES,
+    SHARED_SPACE,
     TOKENS,
     TRAINING_MEASURES,
     TRAINING_SCORES,
@@ -32,7 +33,13 @@ from backend.store.run import Run
 from backend.types import LayerRef, Pooling, StreamSpec
 
 KEPT = (
-    *(MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS),
+    MEASURES,
+    SCORES,
+    PREDICTIONS,
+    TRAINING_MEASURES,
+    TRAINING_SCORES,
+    INTERVENTIONS,
+    SHARED_SPACE,
     TOKENS,
 )
 """Kinds that say nothing of a sample but its number."""
