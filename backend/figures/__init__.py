@@ -18,6 +18,7 @@ from backend.figures.placement import placement_drawing
 from backend.figures.probes import probe_curves
 from backend.figures.projection import projection_map, share_map
 from backend.figures.scores import score_strip
+from backend.figures.shared_space import shared_space_curves
 from backend.figures.small_multiples import (
     alignment_panels,
     dimension_panels,
@@ -49,6 +50,7 @@ __all__ = [
     "projection_map",
     "score_strip",
     "share_map",
+    "shared_space_curves",
     "training_curves",
     "training_heatmap",
     "transition_curves",
