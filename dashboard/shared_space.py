@@ -9,6 +9,7 @@ import streamlit as st
 from backend.figures.shared_space import SHARED_SCALES, Stop, shared_space_curves
 from backend.measures.suite.parts import gallery_names
 from backend.pairing import Pair
+from backend.views import leads
 from backend.views import shared_space as views
 from backend.views.groups import RunGroup
 from backend.views.shared_space import STOPS
@@ -29,12 +30,7 @@ def show_shared_space(view: Context, groups: tuple[RunGroup, ...], pair: Pair, p
     if not held and not views.is_contrastive(groups):
         return
     st.header("If the model stopped here")
-    st.caption(
-        "A layer's tokens go on through the model's own end: final norm, pooler, projection. "
-        "Dashed beside it: the layers' own vectors under an orthogonal map that was fitted on half "
-        "of the samples. Both are told of the other half, and samples that belong together are "
-        "never in both. The band of one run is the 95 % interval over such groups."
-    )
+    st.caption(leads.SHARED_SPACE)
     if not held:
         command = views.shared_space_command(view.store.path)
         say_commands("search and classes by layer in the model's own space", [command])
