@@ -42,6 +42,14 @@ def paired(
     return by_name[first], by_name[second]
 
 
+def image_among_words(streams: Sequence[StreamSpec]) -> StreamSpec | None:
+    """The stream of an image's tokens that the blocks of stream ``text`` write, too; or none."""
+    text = next((spec for spec in streams if spec.name == "text" and spec.space), None)
+    if text is None:
+        return None
+    return next((s for s in streams if s.modality == "image" and s.space == text.space), None)
+
+
 def _first(streams: Sequence[StreamSpec], modalities: Sequence[str]) -> StreamSpec | None:
     """The first stream of the first modality that any stream has."""
     return next(

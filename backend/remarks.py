@@ -102,8 +102,11 @@ SENTENCES: dict[str, str] = {
     "map_of_low_rank": "{n} samples determine {rank} of {full} directions of the map: the others "
     "are left out",
     "small_gallery": "a gallery of {n} samples is too small for recall at {k}",
+    "other_width": "the model cannot go on from {of}: it is of another width than the last layer",
+    "rank_table": "n = {n} samples: above {largest} the table of ranks would be too large",
     "one_group": "it takes two groups of samples: what is fitted on one is told of another",
     "unlabelled": "fewer than 2 samples have a label",
+    "one_answer": "no class is had by some samples and not by others",
     "one_class": "all samples have {name}",
     "small_class": "{name} has {count} samples, fewer than {folds} folds",
     "nearly_all": "{name} is missing in {count} samples, fewer than {folds} folds",

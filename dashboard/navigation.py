@@ -29,6 +29,7 @@ PAGES: tuple[Entry, ...] = (
     Entry("training", "Training", "play_circle", "How the curves over layers move while a model is trained."),  # noqa: E501
     Entry("projection", "Projection", "scatter_plot", "The samples of one layer on the plane; step through the layers."),  # noqa: E501
     Entry("trace", "Trace", "route", "Drop in an image with its text and watch it move through the layers."),  # noqa: E501
+    Entry("tokens", "Tokens", "translate", "What the patches of an image are inside a language model, in words by layer."),  # noqa: E501
     Entry("compare", "Compare", "compare", "Two to four runs side by side, and one minus the other."),  # noqa: E501
     Entry("study", "Study", "science", "Who wins and by how much, and what the runs say of the claims."),  # noqa: E501
 )

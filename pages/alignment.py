@@ -19,6 +19,7 @@ from dashboard.matrix import show_matrix
 from dashboard.pick import pick_measure, pick_streams
 from dashboard.retrieval import show_retrieval
 from dashboard.say import say_notes, say_pooling, say_together
+from dashboard.shared_space import show_shared_space
 
 view = context()
 st.title("Alignment")
@@ -58,6 +59,8 @@ with st.container(border=True):
     say_notes(groups, *pair)
 retrieval = Part()
 show_retrieval(view, groups, pooling, pair, retrieval)
+shared = Part()
+show_shared_space(view, groups, pair, shared)
 
 st.header("Every layer with every other")
 matrix = Part()
@@ -71,5 +74,5 @@ downloads(
     figures,
     groups=groups,
     shown=picked.shown | {"pair": pair},
-    parts=[retrieval, matrix],
+    parts=[retrieval, shared, matrix],
 )

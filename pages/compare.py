@@ -11,6 +11,7 @@ from backend.views.groups import noun
 from backend.views.tables import taken_away
 from backend.words import listed, literal
 from dashboard import cache
+from dashboard.across_models import show_growth, show_moved
 from dashboard.context import averaged, context
 from dashboard.contrast import Measured, show_contrast
 from dashboard.downloads import Part, downloads
@@ -56,6 +57,7 @@ if differing := depths_differ(groups, pair):
 
 figures = {}
 same, curves, matrices = Part(), Part(), Part()
+growth, moved = Part(), Part()
 picked: Picked | None = None
 dims, dimension = pd.DataFrame(), None
 pooling = ""
@@ -68,6 +70,8 @@ if held & set(PAIRWISE):
     st.caption(f"{literal(picked.scale.meaning)} {legend_in_words(groups)}")
     figures |= show_transitions(view, picked, streams)
     figures |= show_alignment(view, picked, pair)
+    if pair is not None:
+        show_growth(view, picked, pair, growth)
     st.header("Dimensionality")
     dims, dimension = pick_dimension(view, groups, pooling)
     if dimension:
@@ -92,7 +96,8 @@ if len(groups) > 1:
     st.header("One minus the other")
     measured = Measured(picked, dimension, pair) if picked else None
     show_contrast(view, groups, pair, pooling or "cls", measured, curves, matrices)
-parts = [same, curves, matrices]
+    show_moved(view, groups, pooling or "cls", moved)
+parts = [growth, same, curves, matrices, moved]
 say_ignored(view, **{name: value for part in parts for name, value in part.shown.items()})
 if picked:
     downloads(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -44,10 +44,17 @@ class PooledSink(_Nothing):
     ``cls`` is the summary token, ``mean`` the mean of the content tokens, in float32; a stream has
     those that it declares. No layer's tokens outlive the next layer, and the vectors' memory is
     taken before the pass: between a model's large tensors, small ones that stay break up the heap.
+    With ``refs`` these sites alone.
     """
 
-    def __init__(self, poolings: Sequence[Pooling], dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        poolings: Sequence[Pooling],
+        dtype: str = "float32",
+        refs: Collection[LayerRef] | None = None,
+    ) -> None:
         self._poolings = tuple(poolings)
+        self._refs = refs
         self._dtype = _DTYPES[dtype]
         self._own: dict[LayerRef, tuple[Pooling, ...]] = {}
         self._by_width: dict[int, list[tuple[LayerRef, Pooling]]] = {}
@@ -62,6 +69,8 @@ class PooledSink(_Nothing):
         self._own, self._by_width, self._pooled_by_model = {}, {}, set()
         for spec in adapter.streams:
             for site, ref in zip(spec.sites, spec.refs, strict=True):
+                if self._refs is not None and ref not in self._refs:
+                    continue
                 poolings = tuple(p for p in self._poolings if p in spec.poolings_of(ref))
                 if poolings:
                     self._own[ref] = poolings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
@@ -60,6 +60,7 @@ class Tap:
     Inside the ``with`` block the model is in evaluation mode and hooked, and a pass keeps no
     gradients; on leaving, however that happens, the hooks are gone and the model is as it was.
     ``training`` leaves mode and gradients alone, so that what is read can be part of a loss.
+    ``run`` is what a pass runs where it is not the adapter's own ``forward``: a part of the model.
 
     An edit changes what the rest of the pass computes with, and only that: nothing stays on the
     model. Of several edits of a site each gets what the one before returned; sinks get the result.
@@ -72,8 +73,10 @@ class Tap:
         edits: Sequence[Edit | Cut] = (),
         *,
         training: bool = False,
+        run: Callable[[Inputs], dict[str, Tensor]] | None = None,
     ) -> None:
         self._adapter = adapter
+        self._run = run or adapter.forward
         self._sinks: tuple[Sink, ...] = tuple(sinks) if isinstance(sinks, Sequence) else (sinks,)
         self._edits = tuple(edits)
         self._training = training
@@ -126,7 +129,7 @@ class Tap:
             sink.begin(self._adapter, inputs)
         try:
             with nullcontext() if self._training else torch.inference_mode():
-                outputs = self._adapter.forward(inputs)
+                outputs = self._run(inputs)
         finally:
             self._inputs = None
             self._residuals.clear()

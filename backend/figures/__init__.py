@@ -19,6 +19,7 @@ from backend.figures.probes import probe_curves
 from backend.figures.projection import projection_map, share_map
 from backend.figures.sae import sae_curves
 from backend.figures.scores import score_strip
+from backend.figures.shared_space import shared_space_curves
 from backend.figures.small_multiples import (
     alignment_panels,
     dimension_panels,
@@ -51,6 +52,7 @@ __all__ = [
     "sae_curves",
     "score_strip",
     "share_map",
+    "shared_space_curves",
     "training_curves",
     "training_heatmap",
     "transition_curves",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.inference.cache import Recall, ResultCache, content_key
-from backend.inference.values import Caption, Picture, Trace
+from backend.inference.values import Caption, ImageWords, Picture, Trace
 from backend.types import POOLINGS, Pooling
 
 if TYPE_CHECKING:
@@ -114,6 +114,18 @@ def tracing(
         return trace_batch(adapter, samples, edits=edits, attention=attention, poolings=poolings)
 
     return Work(key, run)
+
+
+def wording(texts: Sequence[str]) -> Work[ImageWords]:
+    """What the tokens of a pair's image are in words; ``texts`` give words in their contexts."""
+    key = content_key("image words", list(texts))
+
+    def run(adapter: Adapter, samples: Sequence[Sample], recall: Recall) -> ImageWords:
+        from backend.inference.image_words import image_words
+
+        return image_words(adapter, samples[0], texts)
+
+    return Work(key, run, at_once=2)
 
 
 @dataclass(frozen=True, eq=False)

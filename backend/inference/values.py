@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
 Vectors = Mapping[tuple[LayerRef, Pooling], Floats]
 """{(site, pooling): (d,)} of one pair."""
 
@@ -84,6 +85,44 @@ class NextWords:
     refs: tuple[LayerRef, ...]
     words: tuple[tuple[str, ...], ...]
     probabilities: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the tokens of an image are nearest to, by layer: the ``k`` nearest of each.
+
+    ``words`` (T, L, k) are numbers of ``said``, pieces of text; ``scores`` (T, L, k) a probability
+    or a cosine, NaN where there are fewer. ``layers`` (T, L, k), of words in their texts alone, is
+    the layer at which such a word is nearest, and ``within`` (words) the text around each.
+    """
+
+    said: tuple[str, ...]
+    words: Ints
+    scores: Floats
+    layers: Ints | None = None
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageWords:
+    """The tokens of an image among those of a language model, in words.
+
+    ``tokens`` (T,) are their places in the ``stream``; ``boxes`` (T, 4) what they are of in pixels
+    of the image, NaN where they are of no one place, and ``image`` (T,) of which of the sample's
+    images. ``readings`` are by name, of :data:`READINGS`.
+    """
+
+    model: str
+    stream: StreamSpec
+    tokens: Ints
+    boxes: Floats
+    image: Ints
+    readings: Mapping[str, Reading]
+
+
+NEXT, INPUT, CONTEXT = "next", "input", "context"
+READINGS = (NEXT, INPUT, CONTEXT)
+"""The logit lens; the nearest input embedding; the nearest word in a text, at any layer."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,18 @@ class AttentionKey:
     reads: str
 
 
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """One stream, by itself, of a model that compares whole images with whole texts.
+
+    ``encode`` makes a batch of it on the CPU. ``run`` runs it alone and gives its vectors (B, p) in
+    the space in which the model compares, as they are before they are scaled to norm 1.
+    """
+
+    encode: Callable[[Sequence[Sample]], Inputs]
+    run: Callable[[Inputs], Tensor]
+
+
 class Adapter(ABC):
     """A loaded model with named streams."""
 
@@ -138,6 +150,28 @@ class Adapter(ABC):
         where the model does not go on with the text.
         """
         return None
+
+    def vocabulary(self) -> Tensor | None:
+        """(words, d) what each token of the stream ``text`` is at layer 0; None where it has none.
+
+        Of a model that puts other streams' tokens among those of its text.
+        """
+        return None
+
+    def text_alone(self) -> Embedder | None:
+        """The stream ``text`` without any other, by the same blocks; None where that is not told.
+
+        ``run`` gives the tokens (B, T, d) after the last layer.
+        """
+        return None
+
+    def embedders(self) -> Mapping[str, Embedder]:
+        """{stream: how it is run by itself} of a model with a space for images and texts; or none.
+
+        The last layer of the stream is all that ``run`` makes its vectors of, and its blocks are
+        the modules at whose output its layers are read.
+        """
+        return {}
 
     @contextmanager
     def showing_attention(self) -> Iterator[None]:

@@ -406,6 +406,15 @@ SAE_FEATURES = Kind(
     samples=("sample_id",),
     check=_finite("share", "activation"),
 )
+SHARED_SPACE = Kind(
+    "shared_space",
+    pa.schema([*_MEASURES, pa.field("space", pa.string(), nullable=False)]),
+    "search, zero-shot classes and gap at every layer, in the model's space and in a fitted one",
+    sides=("_a", "_b"),
+    optional=("_b",),
+    counts=("n",),
+    check=_reasoned,
+)
 COMPARISONS = Kind(
     "comparisons",
     _MEASURES,
@@ -431,6 +440,7 @@ KINDS: tuple[Kind, ...] = (
     TOKENS,
     SAE,
     SAE_FEATURES,
+    SHARED_SPACE,
     COMPARISONS,
 )
 

@@ -23,6 +23,7 @@ from backend.store.kinds import (
     PREDICTIONS,
     SAE,
     SCORES,
+    SHARED_SPACE,
     TOKENS,
     TRAINING_MEASURES,
     TRAINING_SCORES,
@@ -34,7 +35,7 @@ from backend.types import LayerRef, Pooling, StreamSpec
 
 KEPT = (
     *(MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS),
-    *(TOKENS, SAE),
+    *(TOKENS, SAE, SHARED_SPACE),
 )
 """Kinds that say nothing of a sample but its number."""
 

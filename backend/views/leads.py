@@ -11,6 +11,12 @@ ALIGNMENT = (
     "How alike two streams have become: the same samples in a layer of one and in a layer of the "
     "other."
 )
+SHARED_SPACE = (
+    "A layer's tokens go on through the model's own end: final norm, pooler, projection. Dashed "
+    "beside it: the layers' own vectors under an orthogonal map that was fitted on half of the "
+    "samples. Both are told of the other half, and samples that belong together are never in both. "
+    "The band of one run is the 95 % interval over such groups."
+)
 NO_PAIR = (
     "The chosen runs have one stream; alignment compares two: it takes a model that keeps two "
     "apart, such as vision and text."

@@ -170,6 +170,28 @@ def most_changed_table(
     found: Changes, texts: Mapping[str, str], before: LayerRef, ref: LayerRef
 ) -> pd.DataFrame:
     """The samples whose neighbours changed most, as people read them; ``texts`` by sample."""
+    return moved_table(found, texts, f"layer {before.label}", f"layer {ref.label}")
+
+
+def between_models_in_words(found: Changes, first: str, second: str) -> str:
+    """How many neighbours differ as a rule from one model to another, beside chance.
+
+    ``first`` and ``second`` name a layer of each.
+    """
+    low, middle, high = (f"{found.k * value:.3g}" for value in found.usual)
+    chance = found.k * (1 - found.k / (len(found.frame) - 1))
+    return (
+        f"From {first} to {second}, in the full space, {middle} of a sample's {found.k} nearest "
+        f"neighbours are others (median of all samples; of 90 % of them {low} to {high}; of two "
+        f"models with nothing in common {chance:.3g})."
+    )
+
+
+def moved_table(found: Changes, texts: Mapping[str, str], first: str, second: str) -> pd.DataFrame:
+    """The samples whose neighbours differ most between two places, named ``first`` and ``second``.
+
+    ``texts`` by sample.
+    """
     most = most_changed(found, MOST_LISTED)
     words = [texts.get(str(name), "") for name in most["sample_id"]]
     return pd.DataFrame(
@@ -177,8 +199,8 @@ def most_changed_table(
             "sample": most["sample_id"],
             "text": [text if len(text) <= 80 else f"{text[:79]}…" for text in words],
             "changed": [f"{round(found.k * share)} of {found.k}" for share in most["changed"]],
-            f"nearest in layer {before.label}": most["before"],
-            f"nearest in layer {ref.label}": most["after"],
+            f"nearest in {first}": most["before"],
+            f"nearest in {second}": most["after"],
         }
     )
 

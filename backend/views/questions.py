@@ -119,7 +119,7 @@ class Measures(Question):
                 source, parts, self.names, pooling=self.pooling, estimator=self.estimator
             )
 
-        table = _asked(self.store, ask, self.members)
+        table = asked(self.store, ask, self.members)
         if not any(map(_overlapping, self.tables)):
             return table
         by = ["series", "run_id", "measure", "pooling", "estimator"]
@@ -140,7 +140,7 @@ class Offered(Question):
     def answer(self) -> Table:
         """See :class:`Question`."""
         parts = _parts(self.tables)
-        return _asked(self.store, lambda source: query.offered(source, parts, self.names), None)
+        return asked(self.store, lambda source: query.offered(source, parts, self.names), None)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Training(Question):
     def answer(self) -> Table:
         """See :class:`Question`."""
         run_ids = [table.owner for table in self.tables if table.keys]
-        return _asked(
+        return asked(
             self.store, lambda source: query.training_measures(source, run_ids), self.members
         )
 
@@ -168,7 +168,7 @@ class Projections(Question):
 
     def answer(self) -> Table:
         """See :class:`Question`."""
-        table = _asked(
+        table = asked(
             self.store, lambda source: query.projections(source, _parts(self.tables)), None
         )
         return Table(one_key(table.frame, ["method", "pooling"]), table.problems)
@@ -184,7 +184,7 @@ class Refits(Question):
     def answer(self) -> Table:
         """See :class:`Question`."""
         parts = _parts(self.tables)
-        table = _asked(self.store, lambda source: query.every_row(source, REFITS, parts), None)
+        table = asked(self.store, lambda source: query.every_row(source, REFITS, parts), None)
         return Table(one_key(table.frame, ["method", "pooling"]), table.problems)
 
 
@@ -200,7 +200,7 @@ class Neighbours(Question):
     def answer(self) -> Table:
         """See :class:`Question`."""
         parts = _parts(self.tables)
-        table = _asked(
+        table = asked(
             self.store,
             lambda source: query.neighbours(source, parts, self.pooling, self.ref),
             None,
@@ -220,7 +220,7 @@ class Samples(Question):
         def ask(source: Source) -> Answer:
             return query.samples(source, entry_in(source, self.run.run_id))
 
-        return _asked(self.run.store, ask, None)
+        return asked(self.run.store, ask, None)
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class Cross(Question):
             turned = self.run_a > self.run_b
             return query.comparisons(source, _parts(self.tables), turned=turned)
 
-        table = _asked(self.store, ask, None)
+        table = asked(self.store, ask, None)
         return Table(one_key(table.frame, ["measure", "pooling", "estimator"]), table.problems)
 
 
@@ -376,7 +376,7 @@ def _parts(held: Sequence[Owned]) -> list[Part]:
     return [Part(table.owner, key) for table in held for key in table.keys]
 
 
-def _asked(store: str, ask: Callable[[Source], Answer], members: Sequence[Member] | None) -> Table:
+def asked(store: str, ask: Callable[[Source], Answer], members: Sequence[Member] | None) -> Table:
     """The answer as a frame; with members their rows, in their order, and what they are called."""
     try:
         answer = ask(opened(store).source)

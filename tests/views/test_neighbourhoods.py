@@ -118,3 +118,15 @@ def test_a_map_is_coloured_by_the_share_and_grey_where_nothing_is_before():
     assert "neighbours changed" in trace.hovertemplate
     (grey,) = change_map(coordinates, pd.DataFrame(), shown, ranges, None, rows[1], **titles).data
     assert grey.marker.color == "#9A9A9A" and "no value" in grey.hovertemplate
+
+
+def test_between_two_models_the_words_tell_chance_and_the_table_names_both():
+    found = views.changes(lists(drawn(0)), lists(drawn(1)))
+    said = views.between_models_in_words(found, "layer 3 of a", "layer 6 of b")
+    # Of 29 others 10 are a sample's neighbours: of 10 drawn from them 10 * 19 / 29 are others.
+    assert "with nothing in common 6.55" in said and "From layer 3 of a to layer 6 of b" in said
+    middle = 10 * found.frame["changed"].median()
+    assert f"{middle:.3g} of a sample's 10 nearest neighbours are others" in said
+    table = views.moved_table(found, {}, "layer 3 of a", "layer 6 of b")
+    assert list(table.columns)[-2:] == ["nearest in layer 3 of a", "nearest in layer 6 of b"]
+    assert len(table) == views.MOST_LISTED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -66,42 +66,58 @@ def retrieval(
         as_representation(a, name, min_samples=4) for a, name in zip((x, y), names, strict=True)
     ]
     n = same_samples(arrays, names)
-    together = as_groups(groups, n)
-    gallery, fit = half_of_groups(together, n, seed)
-    held = len(gallery)
-    own = (
-        np.arange(held)
-        if together is None
-        else np.unique(together[gallery], return_inverse=True)[1]
-    )
-    reason = Remarks.of(None if held and own.max() > 0 and len(fit) > 1 else remark("one_group"))
-    x_held = y_held = np.zeros((held, 0))
-    warnings = NOTHING
-    if not reason:
-        _check_ks(ks, held)
-        x_held, y_held, reason, warnings = _shared_space(arrays, names, fit, gallery)
+    held = held_half(groups, n, seed)
+    shared = NO_MAP
+    if not held.reason:
+        _check_ks(ks, len(held.gallery))
+        shared = shared_map(arrays, names, held)
+    reason = Remarks.of(held.reason, shared.reason)
     dims = (int(arrays[0].shape[1]), int(arrays[1].shape[1]))
 
     def direction(name: str, queries: Float64, targets: Float64) -> dict[int, Result]:
-        nothing = dict.fromkeys(ks, (NAN, NAN, NAN))
-        recalls = nothing if reason else _recall(queries, targets, own, ks)
+        recalls = {} if reason else recall(queries, targets, held.own, ks)
         return {
             k: Result(
                 measure="retrieval",
-                value=value,
-                n=held,
+                value=recalls[k].value if recalls else NAN,
+                n=len(held.gallery),
                 dims=dims,
                 estimator=ESTIMATOR,
                 params={"direction": name, "k": int(k), "seed": seed},
-                null_mean=null,
-                null_sd=sd,
-                warnings=warnings,
+                null_mean=recalls[k].null_mean if recalls else NAN,
+                null_sd=recalls[k].null_sd if recalls else NAN,
+                warnings=shared.warnings,
                 reason=reason,
             )
-            for k, (value, null, sd) in recalls.items()
+            for k in ks
         }
 
-    return Retrieval(direction("x_to_y", x_held, y_held), direction("y_to_x", y_held, x_held))
+    return Retrieval(
+        direction("x_to_y", shared.x, shared.y), direction("y_to_x", shared.y, shared.x)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The samples that a map is fitted on, ``fit``, and those that it is told of, ``gallery``.
+
+    ``own`` (m,) are the gallery's groups, numbered from 0; ``reason`` says why nothing can be told.
+    """
+
+    gallery: Groups
+    fit: Groups
+    own: Groups
+    reason: Remarks
+
+
+def held_half(groups: object, n: int, seed: int) -> Held:
+    """A random half of n samples, by whole groups where some belong together, and the others."""
+    together = as_groups(groups, n)
+    gallery, fit = half_of_groups(together, n, seed)
+    names = gallery if together is None else together[gallery]
+    own = np.unique(names, return_inverse=True)[1]
+    enough = len(own) and own.max() > 0 and len(fit) > 1
+    return Held(gallery, fit, own, Remarks.of(None if enough else remark("one_group")))
 
 
 def _check_ks(ks: Sequence[int], held: int) -> None:
@@ -118,39 +134,67 @@ def _check_ks(ks: Sequence[int], held: int) -> None:
             ) from error
 
 
-def _shared_space(
-    arrays: Sequence[FloatArray],
-    names: Sequence[str],
-    fit: NDArray[np.int64],
-    gallery: NDArray[np.int64],
-) -> tuple[Float64, Float64, Remarks, Remarks]:
-    """Unit rows (n_gallery, r) of both sides in the directions that the fitted half matches."""
-    fitted, held = [], []
+@dataclass(frozen=True, eq=False)
+class SharedMap:
+    """Two layers in the directions that a fitted half of the samples matches.
+
+    ``x`` and ``y`` (m, r) are the unit rows of the gallery. :meth:`place_x` and :meth:`place_y`
+    bring other rows there. ``reason`` says why there is no such space.
+    """
+
+    x: Float64
+    y: Float64
+    means: tuple[Float64, Float64]
+    left: Float64
+    right: Float64
+    warnings: Remarks = NOTHING
+    reason: Remarks = NOTHING
+
+    def place_x(self, rows: NDArray[np.floating]) -> Float64:
+        """Rows (m, d_x) as unit rows (m, r) of the shared directions."""
+        return unit(_centred(rows, self.means[0]) @ self.left)
+
+    def place_y(self, rows: NDArray[np.floating]) -> Float64:
+        """The same of rows (m, d_y)."""
+        return unit(_centred(rows, self.means[1]) @ self.right)
+
+
+_EMPTY = np.zeros((0, 0))
+NO_MAP = SharedMap(_EMPTY, _EMPTY, (np.zeros(0), np.zeros(0)), _EMPTY, _EMPTY)
+
+
+def shared_map(arrays: Sequence[FloatArray], names: Sequence[str], held: Held) -> SharedMap:
+    """The orthogonal map of two layers (n, d_x) and (n, d_y) that is fitted on ``held.fit``."""
+    fitted, means = [], []
     for array, name in zip(arrays, names, strict=True):
         prepared = prepare(array, name)
-        empty = np.zeros((len(gallery), 0))
-        rows = prepared.data[fit]
-        mean = rows.mean(axis=0)
-        rows = rows - mean
+        rows = prepared.data[held.fit]
+        rows = rows - rows.mean(axis=0)
         # What is left of a unit norm after centring, if not rounding.
         if prepared.constant or np.linalg.norm(rows) <= 1e-13:
-            return empty, empty, Remarks.of(remark("fitted_on_constant", name)), NOTHING
+            return replace(NO_MAP, reason=Remarks.of(remark("fitted_on_constant", name)))
         fitted.append(rows)
-        held.append(prepared.data[gallery] - mean)
+        means.append(array[held.fit].mean(axis=0, dtype=np.float64))
     d_x, d_y = (rows.shape[1] for rows in fitted)
-    work = float(d_x) * d_y * (len(fit) + 4 * min(d_x, d_y))
+    work = float(d_x) * d_y * (len(held.fit) + 4 * min(d_x, d_y))
     left, values, right = map_pieces(_svd, [(fitted[0], fitted[1])], work)[0]
     floor = max(len(left), right.shape[1]) * np.finfo(np.float64).eps
     scale = np.linalg.norm(fitted[0]) * np.linalg.norm(fitted[1])
     rank = int((values > floor * scale).sum())
     if rank == 0:
-        empty = np.zeros((len(gallery), 0))
-        return empty, empty, Remarks.of(remark("uncorrelated", *names)), NOTHING
-    warnings = NOTHING
+        return replace(NO_MAP, reason=Remarks.of(remark("uncorrelated", *names)))
     full = min(array.shape[1] for array in arrays)
-    if rank < full:
-        warnings = Remarks.of(remark("map_of_low_rank", n=len(fit), rank=rank, full=full))
-    return _unit(held[0] @ left[:, :rank]), _unit(held[1] @ right[:rank].T), NOTHING, warnings
+    low = remark("map_of_low_rank", n=len(held.fit), rank=rank, full=full)
+    warnings = Remarks.of(low if rank < full else None)
+    both = (means[0], means[1])
+    made = SharedMap(_EMPTY, _EMPTY, both, left[:, :rank], right[:rank].T, warnings)
+    x, y = (array[held.gallery] for array in arrays)
+    return replace(made, x=made.place_x(x), y=made.place_y(y))
+
+
+def _centred(rows: NDArray[np.floating], mean: Float64) -> Float64:
+    centred: Float64 = rows.astype(np.float64) - mean
+    return centred
 
 
 def _svd(sides: tuple[Float64, Float64]) -> tuple[Float64, Float64, Float64]:
@@ -159,17 +203,25 @@ def _svd(sides: tuple[Float64, Float64]) -> tuple[Float64, Float64, Float64]:
     return left, values, right
 
 
-def _unit(rows: Float64) -> Float64:
+def unit(rows: NDArray[np.floating]) -> Float64:
     """Rows at norm 1; a row that is zero stays zero, equally similar to everything."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Float64 = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    return unit
+    scaled: Float64 = np.divide(rows, norms, out=np.zeros(rows.shape), where=norms > 0)
+    return scaled
 
 
-def _recall(
-    queries: Float64, targets: Float64, own: Groups, ks: Sequence[int]
-) -> dict[int, tuple[float, float, float]]:
-    """(recall, its null mean, its null sd) at each k; ``own`` (m,) are the groups, from 0.
+@dataclass(frozen=True, eq=False)
+class Recall:
+    """A share of queries that find a partner, chance, and ``found`` (g,): how many of a group."""
+
+    value: float
+    null_mean: float
+    null_sd: float
+    found: Float64
+
+
+def recall(queries: Float64, targets: Float64, own: Groups, ks: Sequence[int]) -> dict[int, Recall]:
+    """{k: recall} among unit rows (m, r) by cosine; ``own`` (m,) are the groups, from 0.
 
     With h[a, B] the chance that a row of group B is among the first k of query a, and s[A, B] its
     sum over the queries of A, recall is Σ s[A, A] / m. Over random matchings π of g groups of one
@@ -180,7 +232,8 @@ def _recall(
     gallery = _Gallery(targets, np.argsort(own, kind="stable"), np.cumsum(sizes) - sizes)
     alone = np.bincount(sizes)[sizes] == 1
     kinds = np.where(alone, 0, sizes)
-    totals = np.zeros((3, len(ks)))
+    totals = np.zeros((2, len(ks)))
+    found = np.zeros((len(ks), len(sizes)))
     for kind in np.unique(kinds):
         of = np.flatnonzero(kinds == kind)
         step = max(1, block_rows(m) // int(sizes[of].max()))
@@ -189,9 +242,15 @@ def _recall(
         sums = map_pieces(partial(gallery.sums, queries, of, ks), pieces, work)
         for at in range(len(ks)):
             s = _Sums.of([of_piece[at] for of_piece in sums])
-            totals[:, at] += s.trace, s.total / len(of), s.variance
+            totals[:, at] += s.total / len(of), s.variance
+            found[at, of] = s.own
     return {
-        k: (totals[0, at] / m, totals[1, at] / m, float(np.sqrt(totals[2, at])) / m)
+        k: Recall(
+            float(found[at].sum()) / m,
+            totals[0, at] / m,
+            float(np.sqrt(totals[1, at])) / m,
+            found[at],
+        )
         for at, k in enumerate(ks)
     }
 
@@ -217,9 +276,9 @@ class _Gallery:
             above = cosines > kth + _TIE
             tied = np.abs(cosines - kth) <= _TIE
             s = np.add.reduceat(self._found(above, tied, k)[:, of], firsts, axis=0)
-            trace = float(s[np.arange(len(piece)), own].sum())
             squares = float(np.einsum("ij,ij->", s, s))
-            made.append(_Sums(trace, squares, s.sum(axis=1), s.sum(axis=0)))
+            diagonal = s[np.arange(len(piece)), own]
+            made.append(_Sums(diagonal, squares, s.sum(axis=1), s.sum(axis=0)))
         return made
 
     def _found(self, above: NDArray[np.bool_], tied: NDArray[np.bool_], k: int) -> Float64:
@@ -242,10 +301,10 @@ class _Gallery:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of a table s, or some of its rows: the sum of its diagonal, of its squares, of each row and
-    of each column."""
+    """Of a table s, or some of its rows: its diagonal, the sum of its squares, of each row and of
+    each column."""
 
-    trace: float
+    own: Float64
     squares: float
     rows: Float64
     columns: Float64
@@ -254,7 +313,7 @@ class _Sums:
     def of(cls, parts: Sequence[_Sums]) -> _Sums:
         """Those of all rows, from those of pieces."""
         return cls(
-            sum(part.trace for part in parts),
+            np.concatenate([part.own for part in parts]),
             sum(part.squares for part in parts),
             np.concatenate([part.rows for part in parts]),
             np.sum([part.columns for part in parts], axis=0),

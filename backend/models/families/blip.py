@@ -4,11 +4,13 @@ Facts are from transformers 5.23: ``BlipForImageTextRetrieval.forward`` (matchin
 other both ways, the first token is judged), ``BlipForConditionalGeneration.forward`` (captions: a
 causal text), ``BlipTextLayer.forward`` (cross-attention behind self-attention, each with a norm),
 ``BlipVisionModel.forward`` (the final norm runs twice, the second time over the class token).
+To search, the same retrieval model compares class token and first word, the text read by itself
+(``forward`` with ``use_itm_head=False``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.models.adapter import AttentionKey, Inputs
+from backend.models.adapter import AttentionKey, Embedder, Inputs
 from backend.models.families.base import (
     Released,
     block_points,
@@ -112,9 +114,50 @@ class Blip(Released):
         head: Callable[[Tensor], Tensor] = self.model.text_decoder.cls
         return head
 
+    def embedders(self) -> Mapping[str, Embedder]:
+        """Image and text apart, each through a projection; a model for captions has none."""
+        if self.causal:
+            return {}
+        model = self.model
+
+        def seen(inputs: Inputs) -> Tensor:
+            tokens = model.vision_model(**inputs.tensors).last_hidden_state
+            vectors: Tensor = model.vision_proj(tokens[:, 0])
+            return vectors
+
+        def read(inputs: Inputs) -> Tensor:
+            tokens = model.text_encoder(**inputs.tensors).last_hidden_state
+            vectors: Tensor = model.text_proj(tokens[:, 0])
+            return vectors
+
+        return {
+            "vision": Embedder(self._encode_vision, seen),
+            "text": Embedder(self._encode_text, read),
+        }
+
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """A square of patches after a class token; the text, for captions without its end."""
         self.require(samples)
+        vision, text = self._encode_vision(samples), self._encode_text(samples)
+        return Inputs(
+            text.tensors | vision.tensors,
+            vision.roles | text.roles,
+            vision.origins | text.origins,
+            text.cut,
+        )
+
+    def _encode_vision(self, samples: Sequence[Sample]) -> Inputs:
+        config, processor = self.model.config, self.processor.image_processor
+        pixels = processor([s.images[0] for s in samples], return_tensors="pt")["pixel_values"]
+        rows, columns = (size // config.vision_config.patch_size for size in pixels.shape[2:])
+        prefix = (Role.SUMMARY,)
+        return Inputs(
+            {"pixel_values": pixels},
+            {"vision": patch_roles(len(samples), rows * columns, prefix)},
+            {"vision": self.image_boxes(samples, processor, rows, columns, len(prefix))},
+        )
+
+    def _encode_text(self, samples: Sequence[Sample]) -> Inputs:
         config, tokenizer = self.model.config, self.processor.tokenizer
         texts = tokenize(
             tokenizer, [s.text for s in samples], config.text_config.max_position_embeddings
@@ -123,21 +166,11 @@ class Blip(Released):
         if self.causal:
             ends = (ids == tokenizer.sep_token_id) & mask.bool()
             mask = mask * ~ends
-        processor = self.processor.image_processor
-        pixels = processor([s.images[0] for s in samples], return_tensors="pt")["pixel_values"]
-        rows, columns = (size // config.vision_config.patch_size for size in pixels.shape[2:])
-        prefix = (Role.SUMMARY,)
         summary: Literal["first", "last"] = "last" if self.causal else "first"
         return Inputs(
-            {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels},
-            {
-                "vision": patch_roles(len(samples), rows * columns, prefix),
-                "text": text_roles(ids, mask, special_ids(tokenizer), summary),
-            },
-            {
-                "vision": self.image_boxes(samples, processor, rows, columns, len(prefix)),
-                "text": texts.spans,
-            },
+            {"input_ids": ids, "attention_mask": mask},
+            {"text": text_roles(ids, mask, special_ids(tokenizer), summary)},
+            {"text": texts.spans},
             {"text": texts.cut},
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from backend.data.sample import Sample
-from backend.models.adapter import AttentionKey, Inputs
+from backend.models.adapter import AttentionKey, Embedder, Inputs
 from backend.models.families.base import Released, block_points, block_sites, self_attention
 from backend.models.images import patch_roles
 from backend.models.points import AttentionPoint, Point
@@ -110,6 +110,19 @@ class DualEncoder(Released):
             {"text": text.cut},
         )
 
+    def embedders(self) -> Mapping[str, Embedder]:
+        """Either tower alone, to the vectors that the loss compares."""
+        return {
+            "vision": Embedder(
+                lambda samples: _alone("vision", self.encode_vision(samples)),
+                lambda inputs: self.model.get_image_features(**inputs.tensors).pooler_output,
+            ),
+            "text": Embedder(
+                lambda samples: _alone("text", self.encode_text(samples)),
+                lambda inputs: self.model.get_text_features(**inputs.tensors).pooler_output,
+            ),
+        }
+
     def encode_vision(self, samples: Sequence[Sample]) -> Encoded:
         """The first image of each sample as a square of patches, after the prefix."""
         images = self.processor.image_processor
@@ -147,3 +160,8 @@ class DualEncoder(Released):
         """The similarity of every image with every text of the batch, as the loss sees it."""
         out = self.model(**inputs.tensors)
         return {"logits_per_image": out.logits_per_image}
+
+
+def _alone(stream: str, made: Encoded) -> Inputs:
+    """A batch of one tower."""
+    return Inputs(made.tensors, {stream: made.roles}, {stream: made.origins}, {stream: made.cut})

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from backend.data.sample import Sample
-from backend.models.adapter import AttentionKey, Inputs
+from backend.models.adapter import AttentionKey, Embedder, Inputs
 from backend.models.families.base import (
     block_points,
     block_sites,
@@ -37,11 +37,16 @@ from backend.models.texts import (
     Prompted,
     prompt_roles,
     special_ids,
+    text_roles,
+    tokenize,
 )
 from backend.types import POOLINGS, LayerRef, Meet, Site, StreamSpec
 
 LANGUAGE_MODEL = "language-model"
 """The space of the streams ``image`` and ``text``: the same blocks write both."""
+
+
+_ALONE_TOKENS = 128  # of a text that is read without an image
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,28 @@ class ImageTokens(Prompting):
     def placeholders(self, tokens: Prompted) -> Tensor:
         """(B, T) bool: where an image's tokens come."""
         return (tokens.ids == self.image_id) & tokens.mask.bool()
+
+    def vocabulary(self) -> Tensor | None:
+        """The language model's input embeddings."""
+        words: Tensor = self.model.get_input_embeddings().weight
+        return words
+
+    def text_alone(self) -> Embedder | None:
+        """A text as it is, without a template, through the language model."""
+        language = self.language_model()
+
+        def run(inputs: Inputs) -> Tensor:
+            tokens: Tensor = language(**inputs.tensors, use_cache=False)[0]
+            return tokens
+
+        return Embedder(self._encode_alone, run)
+
+    def _encode_alone(self, samples: Sequence[Sample]) -> Inputs:
+        tokenizer = self.processor.tokenizer
+        tokens = tokenize(tokenizer, [sample.text for sample in samples], _ALONE_TOKENS)
+        roles = text_roles(tokens.ids, tokens.mask, special_ids(tokenizer), "last")
+        tensors = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
+        return Inputs(tensors, {"text": roles}, {"text": tokens.spans}, {"text": tokens.cut})
 
     def positions(self, tokens: Prompted) -> dict[str, Tensor]:
         """What else the model is told: positions count real tokens, as when it generates."""

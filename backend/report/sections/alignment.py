@@ -10,6 +10,7 @@ from backend.pairing import Pair, paired
 from backend.report.asked import Asked, Part, figure, labels_of, pick, reading, series_of
 from backend.report.document import Heading, Item, Missing, Words
 from backend.report.sections.matrix import matrix, means_table
+from backend.report.sections.shared_space import stopped
 from backend.views import leads, questions
 from backend.views.cells import cross_blocks_of
 from backend.views.choices import focus_of
@@ -20,7 +21,7 @@ RECALL = "recall_at_5"
 
 
 def alignment(asked: Asked) -> Part:
-    """The curve of matching layers, its means, retrieval in both directions, and the matrix."""
+    """Matching layers and their means, retrieval, the model's own space, and the matrix."""
     pair = asked.pair
     if pair is None:
         return Part((Words(leads.NO_PAIR),))
@@ -54,10 +55,14 @@ def alignment(asked: Asked) -> Part:
         title = f"{picked.scale.label} of matching layers, mean over seeds, by {both.stream} layer"
         items.append(means_table(title, both.points, groups))
     items += _retrieval(asked, groups, pair, picked.pooling)
+    own_space, tables = stopped(asked, groups, pair)
+    items += own_space
     focus = focus_of(asked.state, groups)
     drawn_matrix, shown = matrix(asked, picked, cross_blocks_of(focus, pair), focus)
     return Part(
-        (*items, *drawn_matrix), picked.shown | shown | {"pair": pair}, {"alignment": across}
+        (*items, *drawn_matrix),
+        picked.shown | shown | {"pair": pair},
+        {"alignment": across} | tables,
     )
 
 

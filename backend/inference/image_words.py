@@ -1,0 +1,168 @@
+"""The tokens of an image inside a language model, in words, layer by layer.
+
+Three ways to read them. The logit lens: what the model would say next at that place
+(nostalgebraist 2020). The nearest input embedding, by cosine. And the nearest token of a text in
+its context, at whichever layer it is nearest: the texts go through the same blocks without an
+image, and their tokens are compared as they are at every layer (LatentLens; Krojer et al. 2026,
+arXiv 2602.00462).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from backend.capture.sinks import TokenSink
+from backend.capture.tap import Tap
+from backend.data.sample import Sample
+from backend.errors import InputError
+from backend.inference.values import CONTEXT, INPUT, NEXT, ImageWords, Reading
+from backend.models.adapter import Adapter, Inputs
+from backend.models.roles import Role, has
+from backend.pairing import image_among_words
+from backend.types import StreamSpec
+
+TEXT = "text"
+MOST = 5
+"""Words of each token and layer."""
+
+MOST_CONTEXTS = 512
+"""Tokens of texts that are compared with: what that takes grows with the square of the layers."""
+
+_CANDIDATES = 4 * MOST  # of which the same word is told once
+_AROUND = 4  # tokens of a text shown on either side of a word
+
+
+def image_words(adapter: Adapter, sample: Sample, texts: Sequence[str]) -> ImageWords:
+    """Every content token of the image's stream in words, at layers 0..depth.
+
+    InputError for a model that puts no image tokens among those of a language model.
+    """
+    spec = image_among_words(adapter.streams)
+    vocabulary = adapter.vocabulary()
+    if spec is None or vocabulary is None or adapter.tokenizer is None:
+        raise InputError(
+            f"{adapter.family} models put no image tokens among the words of a language model",
+            where=f"model {adapter.name}",
+            hint="LLaVA-like models do: llava, paligemma, qwen2_vl and their kin.",
+        )
+    inputs = adapter.encode([sample]).to(vocabulary.device)
+    sink = TokenSink(spec.layers)
+    with Tap(adapter, sink) as tap:
+        tap(inputs)
+    at = torch.nonzero(has(inputs.roles[spec.name][0], Role.CONTENT))[:, 0]
+    if not len(at):
+        raise InputError("nothing of the image is among the words", where=f"model {adapter.name}")
+    layers = [sink.tokens[ref][0, at] for ref in spec.layers]
+    with torch.inference_mode():
+        readings = dict(_readings(adapter, layers, vocabulary, texts))
+    places = at.cpu().numpy()
+    return ImageWords(
+        adapter.name, spec, places.astype(np.int32), *_origins(inputs, spec, places), readings
+    )
+
+
+def _readings(
+    adapter: Adapter, layers: Sequence[Tensor], vocabulary: Tensor, texts: Sequence[str]
+) -> Iterator[tuple[str, Reading]]:
+    head = adapter.unembedding()
+    if head is not None:
+        found = [head(tokens).float().softmax(dim=-1).topk(MOST) for tokens in layers]
+        yield NEXT, _of_vocabulary(adapter, found)
+    words = normalize(vocabulary.float(), dim=-1)
+    found = [(normalize(tokens.float(), dim=-1) @ words.T).topk(MOST) for tokens in layers]
+    yield INPUT, _of_vocabulary(adapter, found)
+    if texts and adapter.text_alone() is not None:
+        yield CONTEXT, _in_context(adapter, layers, texts)
+
+
+def _of_vocabulary(adapter: Adapter, found: Sequence[Any]) -> Reading:
+    """``found`` are the best scores and ids (T, k) of each layer."""
+    ids = torch.stack([best.indices for best in found], dim=1).cpu().numpy()
+    scores = torch.stack([best.values for best in found], dim=1).cpu().numpy()
+    distinct, words = np.unique(ids, return_inverse=True)
+    tokenizer: Any = adapter.tokenizer
+    said = tuple(str(tokenizer.decode([int(word)])) for word in distinct)
+    return Reading(said, words.reshape(ids.shape).astype(np.int32), scores.astype(np.float32))
+
+
+def _in_context(adapter: Adapter, layers: Sequence[Tensor], texts: Sequence[str]) -> Reading:
+    """The nearest of the texts' tokens, at whichever layer; of one word the nearest place alone."""
+    said, within, contexts = _contexts(adapter, texts)
+    of_layer = [normalize(tokens.float(), dim=-1) for tokens in layers]
+    own = normalize(torch.stack(of_layer), dim=-1)  # (L, T, d)
+    best = torch.full((*own.shape[:2], 0), 0.0, device=own.device)
+    where = torch.zeros_like(best, dtype=torch.long)
+    for layer, tokens in enumerate(contexts):
+        cosines = own @ normalize(tokens.float(), dim=-1).T
+        places = torch.arange(len(said), device=own.device) + layer * len(said)
+        best, order = torch.cat([best, cosines], dim=2).topk(
+            min(_CANDIDATES, best.shape[2] + len(said)), dim=2
+        )
+        where = torch.cat([where, places.expand(*own.shape[:2], -1)], dim=2).gather(2, order)
+    return _distinct(said, within, best.cpu().numpy(), where.cpu().numpy())
+
+
+def _distinct(
+    said: Sequence[str], within: Sequence[str], scores: np.ndarray, where: np.ndarray
+) -> Reading:
+    """The first ``MOST`` different words of the candidates (L, T, c) of each token and layer."""
+    names = {word: at for at, word in enumerate(dict.fromkeys(w.strip().lower() for w in said))}
+    same = np.array([names[word.strip().lower()] for word in said])
+    depth, count, _ = scores.shape
+    words = np.zeros((count, depth, MOST), dtype=np.int32)
+    layers = np.zeros_like(words)
+    found = np.full(words.shape, np.nan, dtype=np.float32)
+    for layer in range(depth):
+        for token in range(count):
+            places = where[layer, token]
+            kinds = same[places % len(said)]
+            first = np.sort(np.unique(kinds, return_index=True)[1])[:MOST]
+            k = len(first)
+            words[token, layer, :k] = places[first] % len(said)
+            layers[token, layer, :k] = places[first] // len(said)
+            found[token, layer, :k] = scores[layer, token, first]
+    return Reading(tuple(said), words, found, layers, tuple(within))
+
+
+def _contexts(adapter: Adapter, texts: Sequence[str]) -> tuple[list[str], list[str], list[Tensor]]:
+    """Words of the texts, what stands around each, and their vectors (N, d) at every layer."""
+    alone, spec = adapter.text_alone(), adapter.stream(TEXT)
+    if alone is None or adapter.tokenizer is None:
+        raise RuntimeError(f"{adapter.family} models do not read a text alone")
+    inputs = alone.encode([Sample(text) for text in texts]).to(_device(adapter))
+    sink = TokenSink(spec.layers)
+    with Tap(adapter, sink, run=lambda given: {"tokens": alone.run(given)}) as tap:
+        tap(inputs)
+    content = has(inputs.roles[TEXT], Role.CONTENT)
+    rows, places = (at[:MOST_CONTEXTS] for at in torch.nonzero(content, as_tuple=True))
+    ids = inputs.tensors["input_ids"]
+    said, within = [], []
+    for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+        own = torch.nonzero(content[row])[:, 0].tolist()
+        near = [at for at in own if abs(at - place) <= _AROUND]
+        said.append(str(adapter.tokenizer.decode([int(ids[row, place])])))
+        within.append(str(adapter.tokenizer.decode(ids[row, near].tolist())))
+    if not said:
+        raise InputError("no word of the texts can be read", where=f"model {adapter.name}")
+    return said, within, [sink.tokens[ref][rows, places] for ref in spec.layers]
+
+
+def _origins(inputs: Inputs, spec: StreamSpec, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 4) boxes and (T,) which image; NaN and 0 where tokens are of no one place."""
+    origins = inputs.origins.get(spec.name)
+    if origins is None or origins.kind != "box":
+        empty = np.full((len(places), 4), np.nan, dtype=np.float32)
+        return empty, np.zeros(len(places), dtype=np.int32)
+    boxes = origins.values[0, places].astype(np.float32)
+    image = np.zeros(len(places)) if origins.image is None else origins.image[0, places]
+    return boxes, image.astype(np.int32)
+
+
+def _device(adapter: Adapter) -> torch.device:
+    return next(adapter.module.parameters()).device

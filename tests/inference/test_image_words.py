@@ -1,0 +1,110 @@
+"""Image tokens in words: oracles of each reading, and models that have no such tokens."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from backend.capture.sinks import TokenSink
+from backend.capture.tap import Tap
+from backend.errors import InputError
+from backend.inference.image_words import image_words
+from backend.inference.values import CONTEXT, INPUT, NEXT
+from backend.models.roles import Role, has
+from tests.models.families.common import Case
+
+TEXTS = ("best day ever", "i hate the red pizza", "a small cat and a large dog", "what is it ?")
+
+
+def made(family: str) -> Case:
+    case: Case = import_module(f"tests.models.families.{family}").tiny()
+    return case
+
+
+def hidden(case: Case, stream: str) -> tuple[list[Tensor], Tensor]:
+    """The image's content tokens at every layer, and which they are."""
+    adapter = case.adapter
+    inputs = adapter.encode(case.samples[:1])
+    sink = TokenSink(adapter.stream(stream).layers)
+    with Tap(adapter, sink) as tap:
+        tap(inputs)
+    at = torch.nonzero(has(inputs.roles[stream][0], Role.CONTENT))[:, 0]
+    return [sink.tokens[ref][0, at] for ref in adapter.stream(stream).layers], at
+
+
+@pytest.mark.parametrize("family", ["llava", "paligemma", "qwen2_vl", "smolvlm"])
+def test_each_reading_is_that_of_a_few_lines(family: str) -> None:
+    case = made(family)
+    adapter = case.adapter
+    words = image_words(adapter, case.samples[0], TEXTS)
+    layers, at = hidden(case, words.stream.name)
+    assert words.tokens.tolist() == at.tolist()
+    head, table = adapter.unembedding(), adapter.module.get_input_embeddings().weight
+    assert head is not None and adapter.tokenizer is not None
+    for layer, tokens in enumerate(layers):
+        with torch.inference_mode():
+            shares = head(tokens).softmax(dim=-1)
+            near = cosine_similarity(tokens[:, None], table[None], dim=2)
+        for name, scores in ((NEXT, shares), (INPUT, near)):
+            reading = words.readings[name]
+            best, ids = scores.max(dim=1)
+            np.testing.assert_allclose(reading.scores[:, layer, 0], best, atol=1e-5)
+            said = [reading.said[k] for k in reading.words[:, layer, 0]]
+            assert said == [adapter.tokenizer.decode([k]) for k in ids.tolist()]
+            assert (np.diff(reading.scores[:, layer], axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+def test_the_nearest_word_in_its_text_is_sought_at_every_layer(family: str) -> None:
+    case = made(family)
+    adapter = case.adapter
+    reading = image_words(adapter, case.samples[0], TEXTS).readings[CONTEXT]
+    layers, _ = hidden(case, "image")
+    alone = adapter.text_alone()
+    assert alone is not None and reading.layers is not None
+    rows, said = [], []
+    for text in TEXTS:  # one by one: no padding
+        inputs = alone.encode([type(case.samples[0])(text)])
+        sink = TokenSink(adapter.stream("text").layers)
+        with Tap(adapter, sink, run=lambda given: {"": alone.run(given)}) as tap:
+            tap(inputs)
+        content = has(inputs.roles["text"][0], Role.CONTENT)
+        rows.append(torch.stack([sink.tokens[ref][0, content] for ref in sink.tokens]))
+        said += [adapter.tokenizer.decode([k]) for k in inputs.tensors["input_ids"][0, content]]
+    every = torch.cat(rows, dim=1)  # (L, N, d)
+    for layer, tokens in enumerate(layers):
+        near = cosine_similarity(tokens[:, None, None], every[None], dim=3)  # (T, L, N)
+        best, place = near.flatten(1).max(dim=1)
+        np.testing.assert_allclose(reading.scores[:, layer, 0], best, atol=1e-5)
+        found = [reading.said[k] for k in reading.words[:, layer, 0]]
+        assert found == [said[int(k) % len(said)] for k in place]
+        assert reading.layers[:, layer, 0].tolist() == [int(k) // len(said) for k in place]
+        for token in range(len(tokens)):
+            k = np.isfinite(reading.scores[token, layer]).sum()
+            told = [reading.said[w] for w in reading.words[token, layer, :k]]
+            assert len(set(told)) == len(told) == 5
+    assert all(
+        word.strip() in around for word, around in zip(reading.said, reading.within, strict=True)
+    )
+
+
+def test_boxes_are_those_of_the_patches_and_without_texts_there_are_no_contexts() -> None:
+    case = made("llava")
+    words = image_words(case.adapter, case.samples[0], ())
+    assert set(words.readings) == {NEXT, INPUT}
+    width, height = case.samples[0].images[0].size
+    assert np.isfinite(words.boxes).all()
+    assert words.boxes[:, 2].max() <= width and words.boxes[:, 3].max() <= height
+
+
+@pytest.mark.parametrize("family", ["clip", "vilt", "idefics", "blip_caption", "dual_stream"])
+def test_other_models_say_why_not_in_one_line(family: str) -> None:
+    case = made(family)
+    with pytest.raises(InputError, match="put no image tokens among the words") as caught:
+        image_words(case.adapter, case.samples[0], TEXTS)
+    assert "\n" not in str(caught.value)

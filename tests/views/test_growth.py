@@ -1,0 +1,77 @@
+"""Does it grow with size: points and chance from stored rows, the trend by counted orders."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from backend.figures.growth import growth_figure
+from backend.figures.scales import scale_of
+from backend.measures.chance.trend import rank_trend
+from backend.types import StreamSpec, matched_layers
+from backend.views import growth, questions
+from backend.views.store_access import look, overview
+
+
+def test_the_trend_is_spearmans_and_its_chance_the_share_of_all_orders() -> None:
+    x, y = np.array([1.0, 5.0, 2.0, 9.0, 4.0]), np.array([0.1, 0.5, 0.3, 0.4, 0.35])
+    found = rank_trend(x, y)
+    assert found.rho == pytest.approx(spearmanr(x, y).statistic)
+    every = [spearmanr(x, np.array(order)).statistic for order in permutations(y)]
+    assert found.p_value == pytest.approx(np.mean(np.array(every) >= found.rho - 1e-12))
+    assert rank_trend(np.arange(4.0), np.arange(4.0)).p_value == pytest.approx(1 / 24)
+    many = rank_trend(np.arange(12.0), np.arange(12.0))
+    assert many.rho == pytest.approx(1) and many.p_value == pytest.approx(1 / 10_000)
+    unrelated = [
+        rank_trend(*np.random.default_rng(seed).normal(size=(2, 6))).p_value for seed in range(200)
+    ]
+    assert np.mean(np.array(unrelated) <= 0.1) == pytest.approx(0.1, abs=0.06)
+    assert np.isnan(rank_trend(np.arange(3.0), np.arange(3.0)).rho)
+    assert np.isnan(rank_trend(np.ones(5), np.arange(5.0)).p_value)
+
+
+def test_a_point_is_the_mean_of_matching_layers_beside_chance_and_size(
+    tmp_path: Path, store_factory: ModuleType
+) -> None:
+    store = store_factory.make_released_store(tmp_path / "store", n=24)
+    groups = overview(str(tmp_path / "store")).groups
+    ask = questions.measures(
+        look(str(tmp_path / "store")), groups, ("cka",), pooling="mean", estimator="debiased"
+    )
+    rows = ask.answer().frame
+    points = growth.growth_points(rows, groups, ("vision", "text")).set_index("label")
+    two = next(run for run in map(store.run, store.run_ids()) if "two" in run.run_id)
+    vision, text = (two.manifest.stream(name) for name in ("vision", "text"))
+    deeper, other = (vision, text) if vision.depth >= text.depth else (text, vision)
+    stored = two.measures(["cka"])
+    stored = stored[stored["pooling"].eq("mean") & stored["estimator"].eq("debiased")]
+    cells = []
+    for a, b in matched_layers(deeper, other):
+        of = {a.stream: a.layer, b.stream: b.layer}
+        cell = stored[
+            stored["stream_a"].ne(stored["stream_b"])
+            & stored["layer_a"].eq(stored["stream_a"].map(of))
+            & stored["layer_b"].eq(stored["stream_b"].map(of))
+            & stored["site_a"].eq("block")
+            & stored["site_b"].eq("block")
+        ]
+        cells.append(cell[["value", "null_mean"]].iloc[0])
+    label = next(name for name in points.index if "two" in name)
+    assert points.loc[label, "value"] == pytest.approx(np.nanmean([c["value"] for c in cells]))
+    assert points.loc[label, "size"] == sum(12 * s.depth * s.width**2 for s in (vision, text))
+    assert not any("one" in name for name in points.index), "a model of one stream has no pair"
+    figure = growth_figure(
+        points.reset_index(), [group.series for group in groups], scale=scale_of("cka")
+    )
+    assert {trace.name for trace in figure.data} >= {label}
+    said = growth.trend_in_words(points.reset_index())
+    assert "is not said" in said and "takes 4 models" in said
+
+
+def test_the_size_is_that_of_the_blocks() -> None:
+    assert growth.block_parameters(StreamSpec.of("text", "text", 12, 768)) == 12 * 12 * 768**2
