@@ -176,7 +176,7 @@ def _show_picture(read: Read, patches: Patches, token: int) -> None:
         if point.get("customdata") is not None:
             st.session_state[_PATCH] = int(point["customdata"])
 
-    marks = ()
+    marks: tuple[dict[str, object], ...] = ()
     if token in patches.tokens:
         marks = patch_mark(patches.boxes[list(patches.tokens).index(token)])
     chart(

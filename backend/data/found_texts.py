@@ -54,7 +54,9 @@ def _texts(tables: Sequence[Table], columns: Sequence[str]) -> list[str]:
     found: dict[str, bool] = {}
     rows = chain.from_iterable(table.rows({*names}, pictures={*names}) for table in tables)
     for item in islice(rows, _LOOKED_AT):
-        for name in names if not isinstance(item, Bad) else ():
+        if isinstance(item, Bad):
+            continue
+        for name in names:
             value = item[1].get(name)
             parts = value if isinstance(value, list) and value else [value]
             if not missing(value):

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
+from huggingface_hub.errors import (
     IncompleteSnapshotError,
     LocalEntryNotFoundError,
 )

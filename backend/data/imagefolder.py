@@ -121,8 +121,9 @@ class ImageFolder(Tabled):
             elif not self._several:
                 yield replace(row, sample_id=name)
             else:
-                at = count[name] = count.get(name, -1) + 1
-                yield replace(row, sample_id=f"{name}#{at}", group=row.group or name)
+                file = str(name)
+                at = count[file] = count.get(file, -1) + 1
+                yield replace(row, sample_id=f"{file}#{at}", group=row.group or file)
 
     def _files(self, row: Row) -> dict[str, Path | Embedded]:
         return {"image": self.locate(_from_root(row, self._image))} if self._image else {}

@@ -151,7 +151,7 @@ class LabelColumn:
             return None
         # A class whose name has a bar in it, or is a word like "NA", where classes were declared.
         known = isinstance(value, str) and value in self._index
-        names = value if known else self._names(value)
+        names: Names = str(value) if known else self._names(value)
         if names is None:
             return None
         several = self._parts(names) if isinstance(names, str) else names

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from struct import error as struct_error
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from backend.data.embedded import Embedded
 from backend.data.images import DecodeError
@@ -106,7 +106,7 @@ def _headers(raw: BinaryIO, path: Path) -> Iterator[tarfile.TarInfo]:
             member = archive.next()
         except _DAMAGE as error:
             raise _cut(path, archive.offset, str(error)[:80]) from error
-        archive.members.clear()
+        cast(Any, archive).members.clear()  # the stubs do not know them
         if member is None:
             break
         if not before < archive.offset <= size:

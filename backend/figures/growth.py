@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -26,6 +27,7 @@ def growth_figure(
     """
     looks = {one.key: one for one in series}
     traces = []
+    row: Any
     for row in points.itertuples(index=False):
         one = looks[row.series]
         hover = (

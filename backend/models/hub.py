@@ -18,7 +18,7 @@ from huggingface_hub import (
     snapshot_download,
     try_to_load_from_cache,
 )
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
+from huggingface_hub.errors import (
     CacheNotFound,
     IncompleteSnapshotError,
     LocalEntryNotFoundError,

@@ -122,7 +122,8 @@ def _of_images(roles: Tensor, length: int) -> Tensor:
     real = roles != int(Role.PADDING)
     if length > roles.shape[1]:
         return real
-    return real.unflatten(1, (-1, length)).any(dim=2).repeat_interleave(length, dim=1)
+    images: Tensor = real.unflatten(1, (-1, length)).any(dim=2)
+    return images.repeat_interleave(length, dim=1)
 
 
 FIRST = Item(0)

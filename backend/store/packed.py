@@ -25,7 +25,7 @@ from backend.store.checks import id_faults, row_faults, sample_faults
 from backend.store.compare import nearest
 from backend.store.connection import PACKED, Connection, identifier, literal, sql_type
 from backend.store.index import SCHEMA, Entry, Identity, entry_of
-from backend.store.kinds import KINDS, TOKENS, Kind
+from backend.store.kinds import KINDS, SAE, SAE_FEATURES, SHARED_SPACE, TOKENS, Kind
 from backend.store.manifest import Manifest
 from backend.store.packed_run import PackedRun, PackedTables
 from backend.store.pair import RunPair
@@ -71,7 +71,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 """{table: {column: SQL type}} of a packed file."""
 
-LATER = frozenset({TOKENS.name})
+LATER = frozenset(kind.name for kind in (TOKENS, SAE, SAE_FEATURES, SHARED_SPACE))
 """Kinds that a file may lack: it was packed before there were such tables, and has no rows."""
 
 _MAGIC = b"DUCK"
@@ -159,12 +159,12 @@ class PackedSource:
         if foreign:
             raise self._refused(f"holds the {foreign[0][0]}, which no packed store has", hint)
         for name, expected in COLUMNS.items():
-            if name in LATER and name not in columns and not self._listed(name):
+            if name in LATER and name not in columns and not self._holds_rows(name):
                 continue
             if columns.get(name) != expected:
                 raise self._refused(f"its table {name} has not the columns of a packed store", hint)
 
-    def _listed(self, kind: str) -> bool:
+    def _holds_rows(self, kind: str) -> bool:
         """Whether the file says that it has rows of a kind."""
         return bool(self._tuples(f"SELECT 1 FROM {PACKED}.parts WHERE kind = '{kind}' LIMIT 1"))
 

@@ -55,9 +55,9 @@ def patches(words: ImageWords, reading: str) -> Patches:
     """The footprints on the first image, with each token's word at the last layer as its hover."""
     own = (words.image == FIRST_IMAGE) & np.isfinite(words.boxes).all(axis=1)
     said = words.readings[reading]
-    rows = np.flatnonzero(own)
+    rows = [int(row) for row in np.flatnonzero(own)]
     hovers = [f"token {row}: {_word(said, row, -1, 0)}" for row in rows]
-    return Patches([int(row) for row in rows], words.boxes[rows], hovers)
+    return Patches(rows, words.boxes[rows], hovers)
 
 
 def cells(words: ImageWords, reading: str, token: int) -> pd.DataFrame:

@@ -157,8 +157,8 @@ def _own(question: Question, held: Held, a: LayerRef, b: LayerRef) -> _Space:
         return _Space(OWN, NO_MAP.x, NO_MAP.y, {}, pooling, reason=reason)
     reason = Remarks.of(held.reason, _not_finite(a, x), _not_finite(b, y))
     prompts = {asked.task.name: _ensemble(asked.own[b]) for asked in question.prompts}
-    sides = (unit(rows[held.gallery]) for rows in (x, y))
-    return _Space(OWN, *sides, prompts, pooling, reason=reason)
+    x, y = unit(x[held.gallery]), unit(y[held.gallery])
+    return _Space(OWN, x, y, prompts, pooling, reason=reason)
 
 
 def _ensemble(vectors: Array) -> Float64:
