@@ -31,7 +31,7 @@ def by_stream(pooling: str) -> Mapping[str, Pooling]:
 
 def of_stream(pooling: str, stream: str) -> Pooling | None:
     """How a stream's vectors are pooled; None for a stream that a pooling of two does not name."""
-    return cast(Pooling, pooling) if pooling in POOLINGS else by_stream(pooling).get(stream)
+    return pooling if pooling in POOLINGS else by_stream(pooling).get(stream)
 
 
 def read_pooling(text: str) -> str:
