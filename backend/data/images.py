@@ -240,8 +240,9 @@ def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) 
 
     ``low``: :func:`backend.data.sixteen_bits.keyed_low_bytes`.
     """
-    image.load()
+    # Before the large one: memory that is given back must not lie below what stays.
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    image.load()
     transparent = False
     for top, strip in strips(image, factor):
         if low is not None:

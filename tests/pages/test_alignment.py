@@ -135,7 +135,7 @@ def test_a_pooling_of_the_two_streams_is_offered_and_carried_in_the_link(
     monkeypatch, store_factory, tmp_path
 ):
     made = store_factory.make_store(
-        tmp_path / "store", placements=("late",), seeds=(0,), n=30, depth=2, measures=False,
+        tmp_path / "store", placements=("late",), seeds=(0,), n=30, depth=4, measures=False,
         keep_activations="all",
     )  # fmt: skip
     both = "text=mean;vision=cls"

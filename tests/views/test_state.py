@@ -28,7 +28,7 @@ states = st.builds(
     model=st.none() | free,
     measure=st.sampled_from(list(two_layers())),
     estimator=st.sampled_from(["biased", "debiased"]),
-    pooling=st.sampled_from([None, "cls", "mean"]),
+    pooling=st.sampled_from([None, "cls", "mean", "text=mean;vision=cls"]),
     block=st.none() | names,
     cell=st.none() | st.tuples(refs, refs),
     sample=st.none() | free,
@@ -136,3 +136,11 @@ def test_streamlits_own_parameters_are_left_alone():
 @given(refs)
 def test_a_layer_survives_writing(ref):
     assert read_ref(write_ref(ref)) == ref
+
+
+def test_a_pooling_of_two_streams_is_read_in_any_order_and_others_are_noted():
+    read = ViewState.from_query({"pooling": "vision=cls;text=mean"})
+    assert read.state.pooling == "text=mean;vision=cls" and not read.notes
+    for text in ("vision=cls", "vision=cls;text=cls", "max", "a=cls;b=mean;c=cls"):
+        read = ViewState.from_query({"pooling": text})
+        assert read.state.pooling is None and read.line
