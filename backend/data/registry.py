@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, cast
+from typing import cast
 
 from backend.data.base import PairSource
 from backend.errors import InputError
@@ -96,7 +96,7 @@ def open_source(
     if unknown:
         hint = f"It has: {', '.join(sorted(allowed))}." if allowed else "It has none."
         raise InputError(f"no option {unknown[0]!r} for the layout {layout}", hint=hint)
-    make: Callable[..., Any] = getattr(cls, "from_spec", cls)
+    make: Callable[..., PairSource] = getattr(cls, "from_spec", cls)
     if layout != "macros":
         options |= said.arguments | {"follow_links": follow_links}
     return cast(PairSource, make(said.path, strict=strict, **options))
