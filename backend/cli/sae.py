@@ -123,11 +123,15 @@ def read_saes(
     for row in rows[rows["measure"].eq("convergence_layer")].to_dict("records"):
         name = f"{row['tokens']}, {row['control']}" if row["control"] else row["tokens"]
         layer = row["reason"] or f"layer {row['value']:.0f}"
-        ends = f"[{row['ci_low']:.0f}, {row['ci_high']:.0f}]"
+        ends = " to ".join(
+            "not reached" if math.isinf(row[end]) else f"{row[end]:.0f}"
+            for end in ("ci_low", "ci_high")
+        )
         out.print(
-            f"convergence, {name} ({row['coordinates']} coordinates): {layer} {ends}",
+            f"convergence, {name} (coordinates: {row['coordinates']}): {layer} ({ends})",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
     out.print("Intervals are in --json and on the page SAE.", highlight=False)
 
