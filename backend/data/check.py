@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backend.data.base import PairSource, Report
+from backend.data.embedded import Embedded
 from backend.data.report import Problem
 
 
@@ -40,7 +41,9 @@ def check_all(source: PairSource, splits: Sequence[str] = ()) -> Report:
         good = 0
         for record in source.records(split):
             # Five captions of one photo: it is decoded once.
-            alone = isinstance(record.image, Path) and record.audio is record.regions is None
+            alone = (
+                isinstance(record.image, Path | Embedded) and record.audio is record.regions is None
+            )
             earlier = shown_by.get(record.image) if alone else None
             if earlier is None:
                 pair = next(source.decoded([record]), None)

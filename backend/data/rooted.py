@@ -39,9 +39,11 @@ class Rooted:
     def locate(self, relative: object, what: str = "image") -> Path:
         """The file that a row names, checked to exist and to lie inside the folder.
 
-        Raises RowError for an absolute path that leads elsewhere, ``..``, a link that leads out, a
-        missing file, a name that several files fit, or anything that is not a regular file.
+        Raises RowError for a list, an absolute path that leads elsewhere, ``..``, a link that leads
+        out, a missing file, a name that several files fit, or anything that is not a regular file.
         """
+        if isinstance(relative, list):
+            raise RowError(f"several {what} paths, and one is read: {str(relative)[:80]}")
         name = check_text(relative, f"{what} path")
         windows = PureWindowsPath(name)  # splits at / and \, so that both kinds are caught
         absolute = bool(windows.anchor) or Path(name).is_absolute()

@@ -389,3 +389,10 @@ def test_no_carved_split_cuts_a_group(table, split):
     assert any("by group" in note for note in source.report.notes)
     for record in source.records("all") if split is None else ():
         assert record.split in of[record.group or record.sample_id]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_list_of_images_in_a_row_is_a_problem_that_says_so(table, kind):
+    records, source = read(table([{"id": 1, "image": ["a.png", "b.png"], "text": "x"}], kind))
+    assert records == []
+    assert source.report.problems[0].reason.startswith("several image paths, and one is read: ['a")
