@@ -30,11 +30,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(store: Path) -> dict[str, bytes]:
-    """The files of the runs, but for what says when they were made."""
+    """The files of whole runs, but for what says when they were made."""
     return {
         path.relative_to(store).as_posix(): path.read_bytes()
         for path in sorted((store / "runs").rglob("*"))
-        if path.is_file() and path.name != "run.json"
+        if path.is_file() and path.name != "run.json" and "/." not in path.as_posix()
     }
 
 
