@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from backend.figures.scales import Scale
 from backend.figures.theme import NEUTRAL, Series, axis, escape, layout
-from backend.figures.transitions import y_title
+from backend.figures.transitions import y_range, y_title
 
 
 def growth_figure(
@@ -74,7 +74,7 @@ def growth_figure(
         "xaxis": axis("parameters in the blocks of both streams (about)", type="log"),
         "yaxis": axis(
             f"{y_title(scale, estimator)}, mean of matching layers",
-            range=[scale.low - 0.02, scale.high + 0.02],
+            range=list(y_range(scale, points)),
         ),
     }
     return go.Figure(data=traces, layout=settings)

@@ -22,7 +22,7 @@ from backend.data.registry import open_source
 from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.jobs.sources import in_run
-from backend.measures.suite.parts import content_key
+from backend.measures.suite.parts import parameters_digest
 from backend.measures.suite.shared_space import (
     PARAMETERS,
     Embedded,
@@ -106,7 +106,7 @@ def add_shared_space(
 
 def shared_space_key(templates: Sequence[str]) -> str:
     """The key under which a run keeps what was asked with these prompts."""
-    return content_key("shared-space", "prompts", {**PARAMETERS, "templates": list(templates)})
+    return f"shared-space-{parameters_digest({**PARAMETERS, 'templates': list(templates)})}"
 
 
 def _rows(

@@ -69,6 +69,8 @@ def test_a_point_is_the_mean_of_matching_layers_beside_chance_and_size(
         points.reset_index(), [group.series for group in groups], scale=scale_of("cka")
     )
     assert {trace.name for trace in figure.data} >= {label}
+    assert points["low"].min() < 0, "what lies below 0 is drawn, too"
+    assert figure.layout.yaxis.range[0] < points["low"].min()
     said = growth.trend_in_words(points.reset_index())
     assert "is not said" in said and "takes 4 models" in said
 

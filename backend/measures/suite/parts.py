@@ -127,8 +127,14 @@ def gallery_names(a: str, b: str) -> tuple[str, str]:
 
 def content_key(name: str, pooling: str, parameters: Mapping[str, object]) -> str:
     """``"default-cls-1a2b3c4d5e"``: names what was computed, and changes with every parameter."""
-    text = json.dumps({"name": name, "pooling": pooling, **parameters}, sort_keys=True)
-    return f"{name}-{in_key(pooling)}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    digest = parameters_digest({"name": name, "pooling": pooling, **parameters})
+    return f"{name}-{in_key(pooling)}-{digest}"
+
+
+def parameters_digest(parameters: Mapping[str, object]) -> str:
+    """Ten hex digits that change with every parameter."""
+    text = json.dumps(parameters, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def measure_key(preset: str, part: str, pooling: str) -> str:

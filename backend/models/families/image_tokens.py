@@ -33,20 +33,11 @@ from backend.models.families.stacks import (
 from backend.models.images import seen_region
 from backend.models.points import FIRST, AttentionPoint, PerImage, Point, Rewrite
 from backend.models.roles import Role, grid_boxes
-from backend.models.texts import (
-    Prompted,
-    prompt_roles,
-    special_ids,
-    text_roles,
-    tokenize,
-)
+from backend.models.texts import Prompted, prompt_roles, special_ids
 from backend.types import POOLINGS, LayerRef, Meet, Site, StreamSpec
 
 LANGUAGE_MODEL = "language-model"
 """The space of the streams ``image`` and ``text``: the same blocks write both."""
-
-
-_ALONE_TOKENS = 128  # of a text that is read without an image
 
 
 @dataclass(frozen=True)
@@ -207,14 +198,7 @@ class ImageTokens(Prompting):
             tokens: Tensor = language(**inputs.tensors, use_cache=False)[0]
             return tokens
 
-        return Embedder(self._encode_alone, run)
-
-    def _encode_alone(self, samples: Sequence[Sample]) -> Inputs:
-        tokenizer = self.processor.tokenizer
-        tokens = tokenize(tokenizer, [sample.text for sample in samples], _ALONE_TOKENS)
-        roles = text_roles(tokens.ids, tokens.mask, special_ids(tokenizer), "last")
-        tensors = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
-        return Inputs(tensors, {"text": roles}, {"text": tokens.spans}, {"text": tokens.cut})
+        return Embedder(self.encode_alone, run)
 
     def positions(self, tokens: Prompted) -> dict[str, Tensor]:
         """What else the model is told: positions count real tokens, as when it generates."""

@@ -10,14 +10,24 @@ from transformers import PreTrainedModel
 
 from backend.data.sample import Sample
 from backend.errors import InputError
+from backend.models.adapter import Inputs
 from backend.models.families.base import Released
 from backend.models.families.pictures import Picture, filled
-from backend.models.texts import Prompt, Prompted, check_marks, tokenize_prompts
+from backend.models.texts import (
+    Prompt,
+    Prompted,
+    check_marks,
+    special_ids,
+    text_roles,
+    tokenize,
+    tokenize_prompts,
+)
 
 Images = tuple[Image.Image, ...]
 """Those of one sample."""
 
 _TEXT = "\ue000"  # a private character stands for the text while a chat format is looked at
+_ALONE_TOKENS = 128  # of a text that is read without an image
 
 
 class Prompting(Released):
@@ -97,6 +107,14 @@ class Prompting(Released):
             lead=[self.image_id] * leading,
             add_special_tokens=not begun,
         )
+
+    def encode_alone(self, samples: Sequence[Sample]) -> Inputs:
+        """Texts as they are, without a prompt or an image."""
+        tokenizer = self.processor.tokenizer
+        tokens = tokenize(tokenizer, [sample.text for sample in samples], _ALONE_TOKENS)
+        roles = text_roles(tokens.ids, tokens.mask, special_ids(tokenizer), "last")
+        tensors = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
+        return Inputs(tensors, {"text": roles}, {"text": tokens.spans}, {"text": tokens.cut})
 
     def spelled(self, prompt: Prompt) -> Prompt:
         """The prompt as the processor spells it once the images' words are in it."""
