@@ -49,7 +49,7 @@ def image_words(adapter: Adapter, sample: Sample, texts: Sequence[str]) -> Image
         raise InputError(
             f"{adapter.family} models put no image tokens among the words of a language model",
             where=f"model {adapter.name}",
-            hint="LLaVA-like models do: llava, paligemma, qwen2_vl and their kin.",
+            hint="Models whose language model reads image tokens among its words do.",
         )
     inputs = adapter.encode([sample]).to(vocabulary.device)
     sink = TokenSink(spec.layers)

@@ -38,7 +38,7 @@ def why_not(streams: Sequence[StreamSpec], family: str) -> str:
         return ""
     return (
         f"{family} models put no image tokens among the words of a language model, so there is no "
-        "vocabulary to read them by. LLaVA-like models do: llava, paligemma, qwen2_vl and others."
+        "vocabulary to read them by. Models whose language model reads image tokens among words do."
     )
 
 
