@@ -61,7 +61,8 @@ def test_the_whole_path_from_training_to_measures(run, tmp_path: Path) -> None:
     assert [row["run_id"] for row in listed] == ["macros-late-s0", "macros-late-s1"]
     first = listed[0]
     assert set(first) == {
-        *("run_id", "model", "placement", "seed", "dataset", "n", "streams", "poolings", "scores")
+        *("run_id", "model", "placement", "seed", "dataset", "n", "streams", "poolings"),
+        *("tokens", "scores"),
     }
     assert (first["placement"], first["seed"], first["n"]) == ("late", 0, 24)
     assert first["streams"][0] == {
@@ -136,7 +137,7 @@ def test_a_streaming_capture_says_its_memory_and_keeps_no_vectors(
             "--seeds: 'one' is not",
         ),
         ("train --data macros --placement late --out o --task wit", "--task: no task 'wit'"),
-        ("train --data coco:x --placement late --out o", "unknown layout 'coco'"),
+        ("train --data imagenet:x --placement late --out o", "unknown layout 'imagenet'"),
         ("check --data hateful_memes:gone", "gone"),
         ("measure --store {empty} --run r", "is not a store"),
         ("measure --store {empty} --run ../r", "r"),
