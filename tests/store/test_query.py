@@ -194,10 +194,11 @@ def test_a_flipped_bit_is_left_out_and_named_rather_than_read_as_another_number(
     if name in ("neighbours", "refits"):
         for run in (first, second):
             run.add(*map_rows(name, LayerRef("text", 2), run.sample_ids()), "default")
-    if name in ("sae", "sae_features"):
+    if name in ("sae", "sae_features", "shared_space"):
         for run in (first, second):
             kind, rows, key = any_row(name)
-            place = {"stream": "text", "layer": 2, "site": "block"}
+            layer = {"stream": "text", "layer": 2, "site": "block"}
+            place = {f"{what}{side}": of for side in kind.sides for what, of in layer.items()}
             mine = {"sample_id": run.sample_ids()[0]} if kind.samples else {}
             run.add(kind, rows.assign(**place, **mine), key)
     if name in ("training_scores", "interventions", "tokens"):

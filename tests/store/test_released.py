@@ -153,7 +153,8 @@ def test_the_runs_command_lists_any_model(mixed: Store) -> None:
     result = CliRunner().invoke(app, ["runs", "--store", str(mixed.path), "--json"])
     rows = {row["model"]: row for row in json.loads(result.stdout)}
     assert set(rows["tiny-three"]) == {
-        *("run_id", "model", "placement", "seed", "dataset", "n", "streams", "poolings", "scores"),
+        *("run_id", "model", "placement", "seed", "dataset", "n", "streams", "poolings"),
+        *("tokens", "scores"),
     }
     assert rows["tiny-three"]["placement"] is None and rows["tiny-three"]["seed"] is None
     assert rows["tiny-late"]["placement"] == "late" and rows["tiny-late"]["seed"] == 0

@@ -59,7 +59,7 @@ def test_samples_without_groups_and_digests_have_none_however_they_are_asked_for
     asked = old.query(sql)
     assert len(asked) == 24 and asked[["group", "image_digest"]].isna().all().all()
     packed = tmp_path / "packed.duckdb"
-    pack(old, packed)
+    pack([old], packed)
     assert Store(packed).query(sql).equals(asked)
     assert Store(packed).run("late-seed0").samples().equals(run.samples())
 
