@@ -43,7 +43,7 @@ def words(at):
 
 
 def commands(at):
-    return [code.value for code in at.code if code.value.startswith("fusionscope")]
+    return [code.value for code in at.code if code.value.startswith("fusionscope compare")]
 
 
 def numbers(item):
