@@ -288,7 +288,7 @@ def test_strict_stops_at_the_unreadable_image_and_leaves_no_run(
         ({"options": CaptureOptions(pooling=("max",))}, "pooling: 'max' is not one of cls, mean"),
         ({"options": CaptureOptions(dtype="int8")}, "dtype: 'int8' is not one of float32"),
         ({"options": CaptureOptions(split="holdout")}, "no split 'holdout'"),
-        ({"data": "coco:there"}, "unknown layout 'coco'"),
+        ({"data": "imagenet:there"}, "unknown layout 'imagenet'"),
         ({"options": CaptureOptions(device="tpu")}, "no such device"),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_sweep_needs_placements(tmp_path: Path) -> None:
         ("[7, 8]", "[7, 7]", "seeds = [7", "a seed is given twice"),
         ("text=1;", "text=9;", "freeze", "does not name a layer of a stream"),
         ("depth=3", "depth=x", "depth=x", "'depth=x' is not one of"),
-        ("macros:n=64", "coco:there", "coco", "unknown layout 'coco'"),
+        ("macros:n=64", "imagenet:there", "imagenet", "unknown layout 'imagenet'"),
         ("freeze =", "class_weights = 'some'\nfreeze =", "class_w", "'some' is not one of"),
         ("trials = 9", "above_frozen = true\nmax_fusions = 3 #", "", "not valid TOML"),
     ],

@@ -113,7 +113,7 @@ def test_what_a_result_depends_on_is_in_the_digest(tmp_path: Path) -> None:
         ("[0, 1]", "[0, 0]", "seeds", "a seed is given twice"),
         ("[0, 1]", "[0, -1]", "seeds", "seeds.1: -1 is less than 0"),
         ("[0, 1]", "[0, 4294967296]", "seeds", "seeds.1: 4294967296 is more than 4294967295"),
-        ("macros:n=64", "coco:there", "coco", "unknown layout 'coco'. The layouts are"),
+        ("macros:n=64", "imagenet:there", "imagenet", "unknown layout 'imagenet'. The layouts are"),
         ('"memes"', '"hm"', "hateful_memes", "two datasets are called 'hm'"),
         ("seeds =", "measure = ['all']\nseeds =", "measure", "unknown preset 'all'"),
         ("seeds =", "project = ['tsne']\nseeds =", "project", "unknown method 'tsne'"),

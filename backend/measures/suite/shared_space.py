@@ -261,7 +261,7 @@ def _not_finite(ref: LayerRef, rows: Array) -> Remark | None:
     bad = ~np.isfinite(rows).all(axis=1)
     if not bad.any():
         return None
-    return replace(remark("not_finite", rows=int(bad.sum()), n=len(rows)), layers=(place(ref),))
+    return remark("not_finite", place(ref), rows=int(bad.sum()), n=len(rows))
 
 
 def _row(question: Question, held: Held, result: Result, space: _Space, *refs: LayerRef) -> Row:
