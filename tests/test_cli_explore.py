@@ -88,10 +88,8 @@ def test_one_command_makes_what_every_page_needs_and_goes_on_where_it_was_stoppe
         assert run(*elsewhere)[0] == 0
     assert contents(whole).keys() == contents(store).keys()
     again = Store(whole).run(run_id)
-    for stream in (
-        "vision",
-        "text",
-    ):  # a capture that went on had other batches: equal but for that
+    # A capture that went on had other batches: equal but for rounding.
+    for stream in ("vision", "text"):
         np.testing.assert_allclose(again.vectors(stream, 1), made.vectors(stream, 1), atol=1e-5)
     assert again.measure_names() == made.measure_names()
 

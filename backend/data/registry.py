@@ -99,4 +99,4 @@ def open_source(
     make: Callable[..., PairSource] = getattr(cls, "from_spec", cls)
     if layout != "macros":
         options |= said.arguments | {"follow_links": follow_links}
-    return cast(PairSource, make(said.path, strict=strict, **options))
+    return make(said.path, strict=strict, **options)

@@ -15,7 +15,7 @@ import pandas as pd
 from backend.data.base import Pair, PairSource, fingerprint_of
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.measures.suite.parts import content_key
+from backend.measures.suite.parts import parameters_digest
 from backend.models.adapter import Adapter
 from backend.models.devices import choose_device
 from backend.progress import SILENT, Progress
@@ -46,7 +46,7 @@ class Asked:
     @property
     def key(self) -> str:
         """Under which the run keeps its rows: it changes with everything that they depend on."""
-        return content_key("sae", "tokens", self.params)
+        return f"sae-{parameters_digest(self.params)}"
 
 
 def ask(
