@@ -77,7 +77,7 @@ def test_the_list_of_runs_for_scripts_tells_every_models_streams(made: Made) -> 
     for name in FAMILIES:
         row = rows[made.runs[name]]
         # Two encoders side by side say themselves what they are called.
-        called = "tiny" if name == "side_by_side" else f"tiny-{name.replace('_', '-')}"
+        called = f"tiny-{name.replace('_', '-')}"
         assert row["model"] == called
         assert (row["placement"], row["seed"], row["n"]) == (None, None, N)
         assert set(row["poolings"]) <= set(POOLINGS)
