@@ -240,7 +240,9 @@ def _plain(image: Image.Image, factor: int = 1, low: Image.Image | None = None) 
 
     ``low``: :func:`backend.data.sixteen_bits.keyed_low_bytes`.
     """
-    # Before the large one: memory that is given back must not lie below what stays.
+    if factor == 1:
+        image.load()  # no room for a result of this size while the decoder holds what it needs
+    # A smaller one comes first: memory that is given back must not lie below what stays.
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     image.load()
     transparent = False

@@ -22,7 +22,7 @@ from dashboard import session
 from dashboard.context import Context
 from dashboard.say import say_ignored
 from dashboard.trace import live
-from dashboard.trace.source import Source, pick_other, pick_source, samples_of
+from dashboard.trace.source import Source, is_compared, pick_other, pick_source, samples_of
 
 SHOWN_PX = 640
 
@@ -47,9 +47,11 @@ def show_form(view: Context, offers: Sequence[Offer]) -> None:
     sample = view.state.sample if view.state.sample in samples else None
     say_ignored(view, model=offer.key, sample=sample)
     first = pick_source(view, run, samples)
+    comparing = first is not None or is_compared()
+    second = pick_other(view, run, samples, first) if comparing else None
     if first is None:
+        _keep_words()
         return
-    second = pick_other(view, run, samples, first)
     _begin_with(first.caption)
     small = _small(first.picture)
     with st.form("trace-form", border=False):
@@ -119,6 +121,13 @@ def _small(picture: Picture) -> bytes:
     if kept[0] != picture.digest:
         kept = st.session_state[_SMALL] = picture.digest, thumbnail(picture.image, SHOWN_PX)
     return kept[1]
+
+
+def _keep_words() -> None:
+    """A picture that is being replaced is gone for a moment; the texts beside it are not."""
+    for key in (_TEXT, _OTHER):
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
 
 
 def _begin_with(caption: str) -> None:

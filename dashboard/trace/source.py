@@ -91,12 +91,18 @@ def pick_source(view: Context, run: RunInfo | None, samples: Sequence[str]) -> S
     return _sent(str(source), "trace", everywhere=True)
 
 
+def is_compared() -> bool:
+    """Whether the visitor has chosen where another picture comes from."""
+    return st.session_state.get("trace-other-source") is not None
+
+
 def pick_other(
-    view: Context, run: RunInfo | None, samples: Sequence[str], first: Source
+    view: Context, run: RunInfo | None, samples: Sequence[str], first: Source | None
 ) -> Source | None:
     """The choice of another picture for the same caption; None for none."""
+    scene = first.scene if first is not None else None
     sources = [
-        *([OTHER_FACE] if first.scene is not None else []),
+        *([OTHER_FACE] if scene is not None else []),
         *(UPLOAD, CAMERA),
         *([STORED] if samples else []),
     ]
@@ -105,8 +111,8 @@ def pick_other(
     source = st.segmented_control(
         "Compare with another image (optional)", sources, key="trace-other-source"
     )
-    if source == OTHER_FACE and first.scene is not None:
-        return _drawn(replace(first.scene, happy_face=not first.scene.happy_face))
+    if source == OTHER_FACE and scene is not None:
+        return _drawn(replace(scene, happy_face=not scene.happy_face))
     if source == STORED and run is not None:
         sample_id = st.selectbox("Its sample", samples, key="trace-other-sample")
         return _stored(view, run, sample_id)

@@ -89,9 +89,13 @@ def test_a_file_that_is_dropped_anywhere_is_taken_by_the_first_picture(demo, ope
     wait_for_picture(page, 24)
     page.get_by_text("Upload", exact=True).last.click()
     page.locator(".st-key-trace-other-file").wait_for()
+    page.get_by_label("Text", exact=True).fill("words of mine")
+    page.keyboard.press("Tab")
     settle(page)
     page.evaluate(DROP, ["blue", 40])
     wait_for_picture(page, 40)
+    settle(page)  # for a moment there was no picture: what stands beside it stays
+    assert page.get_by_label("Text", exact=True).input_value() == "words of mine"
     assert page.get_by_alt_text("The picture beside it").count() == 0
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate(COPY, ["red", 24])

@@ -173,8 +173,8 @@ def test_batches_and_parts_do_not_change_the_measures(
     monkeypatch.setattr(streaming, "_FEWEST_ROWS", 13)
     options = CaptureOptions(limit=20, batch_size=3, device="cpu")
     other = capture(request_for(options=options)).measures()
-    for name in NUMBERS:
-        np.testing.assert_allclose(other[name], whole.measures()[name], rtol=1e-5, atol=1e-5)
+    for name in NUMBERS:  # the model rounds in float32, and otherwise in a batch of another size
+        np.testing.assert_allclose(other[name], whole.measures()[name], rtol=1e-4, atol=1e-5)
 
 
 def crash(owner: type, name: str, at: int, after: bool) -> Callable[[pytest.MonkeyPatch], None]:

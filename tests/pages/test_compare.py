@@ -42,8 +42,8 @@ def words(at):
     )
 
 
-def commands(at):
-    return [code.value for code in at.code if code.value.startswith("fusionscope compare")]
+def commands(at, verb=""):
+    return [code.value for code in at.code if code.value.startswith(f"fusionscope {verb}")]
 
 
 def numbers(item):
@@ -187,10 +187,12 @@ def test_without_a_comparison_the_command_that_makes_it_is_shown_and_then_its_ma
     made = store_factory.make_store(tmp_path / "s", ("early", "late"), seeds=(0, 1), n=16, depth=4)
     at = visit(made.path)
     assert "cross" not in charts(at)
-    assert commands(at) == [f"fusionscope compare late-seed0 early-seed0 --store {made.path}"]
+    assert commands(at, "compare") == [
+        f"fusionscope compare late-seed0 early-seed0 --store {made.path}"
+    ]
     compare_runs(made, ["late-seed0", "early-seed0"], poolings=["cls"])
     at.run()
-    assert commands(at) == []
+    assert commands(at, "compare") == []
     figure = charts(at)["cross"]
     assert figure["layout"]["yaxis"]["title"]["text"].startswith("late vision layer")
     assert figure["layout"]["xaxis"]["title"]["text"].startswith("early vision layer")
@@ -216,7 +218,7 @@ def test_a_comparison_of_a_run_that_was_replaced_is_not_shown(visit, tmp_path, s
     at = visit(made.path)
     assert not at.exception and "cross" not in charts(at)
     assert "out of date: late-seed0 was captured again" in words(at)
-    assert len(commands(at)) == 1
+    assert len(commands(at, "compare")) == 1
 
 
 def test_a_corrupt_comparison_is_named(visit, tmp_path, store_factory):

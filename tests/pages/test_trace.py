@@ -40,7 +40,7 @@ def test_a_drawn_macro_is_traced_with_and_without_fusion(visit):
     } <= set(drawn)
     names = {trace.get("name") for trace in drawn["trace-vision-path"]["data"]}
     assert {"this pair", "without fusion"} <= names
-    assert len(drawn["trace-vision-path"]["frames"]) == 16, "13 layers and 3 fusions"
+    assert len(drawn["trace-vision-path"]["frames"]) == 17, "13 layers, 3 fusions, the norm"
     said = words(at).replace("\\", "")
     assert "without fusion parts from the pair" in said
     assert "vision at layer 10.fusion and text at layer 10.fusion." in said

@@ -201,6 +201,7 @@ def test_the_command_ends_with_1_if_a_cell_failed_names_it_and_makes_the_others(
         placements = ["late"]
         measure = ["thesis"]
         project = ["pca"]
+            intervene = true
         datasets = [{{data = "folder:{tmp_path}/gone"}}, {{data = "{DATA}", name = "d0"}}]
         [train]
         """

@@ -117,6 +117,9 @@ class Kosmos2(SquareImages):
 
 
 def _blinded(value: Arguments, inputs: Inputs) -> Arguments:
-    """The cross-attention with the latents alone as keys; they stand last."""
+    """The cross-attention with its patches masked; the latents stand last among the keys."""
+    args, kwargs = value
     keys: Tensor = _KEYS.read(value, inputs)
-    return _KEYS.write(value, keys[:, -inputs.roles["query"].shape[1] :], inputs)
+    mask = keys.new_zeros(keys.shape[0], 1, 1, keys.shape[1])
+    mask[..., : -inputs.roles["query"].shape[1]] = torch.finfo(keys.dtype).min
+    return args, {**kwargs, "attention_mask": mask}
