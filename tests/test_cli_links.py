@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
+from backend.cli import app
 from backend.sweep import run as sweeping
 from backend.sweep.cell import _request
 from backend.sweep.run import CellState
@@ -74,3 +76,12 @@ def test_the_cells_of_a_sweep_do_where_its_user_says_so(
     assert cell.follow_links is follow
     assert _request(cell, tmp_path, "cpu").follow_links is follow
     assert (cell.digest() == type(cell)(**vars(cell) | {"follow_links": False}).digest()) != follow
+
+
+def test_every_command_that_opens_data_has_the_option() -> None:
+    opening = {"check", "capture", "explore", "intervene", "pretrain", "read-saes", "search"}
+    opening |= {"shared-space", "sweep", "train", "train --family linear-adapter", "train-sae"}
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    words = {name: {w for p in one.params for w in p.opts} for name, one in commands.items()}
+    assert {name for name, own in words.items() if "--follow-links" in own} == opening
+    assert {name for name, own in words.items() if own & {"--data", "data", "study"}} <= opening

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.base import DeviceOption, PortOption, app, out, print_report, say_failed
+from backend.cli.base import (
+    DeviceOption,
+    FollowLinksOption,
+    PortOption,
+    app,
+    out,
+    print_report,
+    say_failed,
+)
 from backend.progress import Bar, quiet_libraries
 from backend.words import counted
 
@@ -33,6 +41,7 @@ def explore(
         bool, typer.Option("--no-serve", help="Make the run, do not open the dashboard.")
     ] = False,
     device: DeviceOption = "auto",
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """Capture, measure and project a model on data, and open the dashboard; goes on if interrupted.
 
@@ -47,7 +56,9 @@ def explore(
     if not no_serve:
         check_port("localhost", port)  # now rather than after the capture
     quiet_libraries()
-    request, opened = open_exploration(model, data, store, split=split, limit=limit, device=device)
+    request, opened = open_exploration(
+        model, data, store, split=split, limit=limit, device=device, follow_links=follow_links
+    )
     run_id, where = opened.manifest.run_id, str(store)
     with Bar(f"capture {run_id}") as bar:
         captured = capture_once(request, opened, bar)
@@ -68,6 +79,9 @@ def explore(
         with Bar("project") as bar:
             keys = project_run(run, progress=bar)
         out.print(f"projected: {', '.join(keys) or 'nothing to add'}", soft_wrap=True)
-        out.print(f"again: {commands_again(run.manifest, where)}", soft_wrap=True)
+        out.print(
+            f"again: {commands_again(run.manifest, where, follow_links=follow_links)}",
+            soft_wrap=True,
+        )
         if server:
             raise typer.Exit(server.wait())

@@ -69,7 +69,9 @@ def import_activations(
     name: Annotated[str | None, typer.Option(help="Of the model.")] = None,
     family: Annotated[str | None, typer.Option(help="Of the model.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of the model.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the model's training.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=-(2**63), max=2**63 - 1, help="Of the model's training.")
+    ] = None,
     placement: Annotated[str | None, typer.Option(help="Name of its fusion placement.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of the samples.")] = None,
     split: Annotated[str | None, typer.Option(help="Of samples whose table has none.")] = None,

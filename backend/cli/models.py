@@ -90,6 +90,7 @@ def train_linear_adapter(
     family: FamilyOption = LINEAR_ADAPTER,
     seeds: SeedsOption = "0",
     strict: StrictOption = False,
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """Train one linear map from a frozen vision encoder into a frozen language model.
 
@@ -101,7 +102,7 @@ def train_linear_adapter(
     from backend.linear_adapter.training import SEEING, train_adapter
 
     quiet_libraries()
-    source = open_source(plan.data, strict=strict)
+    source = open_source(plan.data, strict=strict, follow_links=follow_links)
     for seed in numbers("seeds", seeds):
         with Bar(f"seed {seed}") as bar:
             checkpoint = train_adapter(plan, source, seed, out_dir, bar)

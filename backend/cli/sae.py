@@ -15,6 +15,7 @@ from rich.table import Table
 from backend.cli.base import (
     DataOption,
     DeviceOption,
+    FollowLinksOption,
     JsonOption,
     StoreOption,
     app,
@@ -41,6 +42,7 @@ def train_sae(
     plan: SaePlan,
     out_dir: Annotated[Path, _OUT],
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED)] = 0,
+    follow_links: FollowLinksOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train sparse autoencoders on the tokens of a model's layers; an interrupted one goes on."""
@@ -48,7 +50,7 @@ def train_sae(
     from backend.sae.fitting import fit_saes
 
     quiet_libraries()
-    source = open_source(plan.data)
+    source = open_source(plan.data, follow_links=follow_links)
     with Bar("train-sae") as bar:
         made = list(fit_saes(plan, source, seed, out_dir, bar))
     print_report(source)
@@ -90,6 +92,7 @@ def read_saes(
     ] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
     device: DeviceOption = "auto",
+    follow_links: FollowLinksOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read a model's layers through autoencoders: text alone, image tokens, text after an image.
@@ -108,7 +111,7 @@ def read_saes(
     opened = writable(store).run(run)
     found = open_saes(saes)
     described = open_descriptions(descriptions or [], found)
-    source = open_source(data)
+    source = open_source(data, follow_links=follow_links)
     (subject,) = (one for one in subjects_of([store], folders or ()) if one.name == opened.run_id)
     options = Options(samples, loss_samples, top, batch_size, seed, device)
     if loss_samples > samples:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.base import JsonOption, app, check_devices, cores, out, say, words
+from backend.cli.base import (
+    FollowLinksOption,
+    JsonOption,
+    app,
+    check_devices,
+    cores,
+    out,
+    say,
+    words,
+)
 from backend.errors import InputError
 from backend.settings import LARGEST_SEED
 
@@ -49,6 +59,7 @@ def search(
         int | None,
         typer.Option(min=1, help="Trainings at a time on the CPU; default: one a core, up to 4."),
     ] = None,
+    follow_links: FollowLinksOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look for the fusion placement with the best dev score; an interrupted search goes on."""
@@ -67,7 +78,8 @@ def search(
         "seed": seed,
     }
     given = [f"search.{key}={value}" for key, value in flags.items() if value is not None]
-    plans = read_search(study, [*(change or []), *given], dataset)
+    found = read_search(study, [*(change or []), *given], dataset)
+    plans = [replace(plan, follow_links=follow_links) for plan in found]
     slots = words(devices) or ["cpu"] * (workers or min(cores(), _MOST_WORKERS))
     check_devices(slots)
     results = [(plan, _search(plan, slots)) for plan in plans]

@@ -19,15 +19,24 @@ _SPLITS = ("test", "dev", "train")
 
 
 def open_exploration(
-    model: str, data: str, store: Path, *, split: str, limit: int | None, device: str
+    model: str,
+    data: str,
+    store: Path,
+    *,
+    split: str,
+    limit: int | None,
+    device: str,
+    follow_links: bool = False,
 ) -> tuple[CaptureRequest, Opened]:
     """What to capture, with model and data opened.
 
     Without a ``split`` it is the first there is of test, dev and train, else the first of all.
     """
-    source = open_source(data)
+    source = open_source(data, follow_links=follow_links)
     options = CaptureOptions(split=split or _split_of(source), limit=limit, device=device)
-    request = CaptureRequest(model=model, data=data, store=str(store), options=options)
+    request = CaptureRequest(
+        model=model, data=data, store=str(store), options=options, follow_links=follow_links
+    )
     return request, open_request(request, source)
 
 
@@ -57,12 +66,12 @@ def capture_once(
     return None
 
 
-def commands_again(manifest: Manifest, store: str) -> str:
+def commands_again(manifest: Manifest, store: str, *, follow_links: bool = False) -> str:
     """The commands that do the same one by one, in one line."""
     runs = [manifest.run_id]
     return " && ".join(
         (
-            activations_command(manifest, store),
+            activations_command(manifest, store) + (" --follow-links" if follow_links else ""),
             measure_command(store, runs),
             project_command(store, runs),
             shlex.join(["fusionscope", "serve", "--store", store]),

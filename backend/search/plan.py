@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class SearchPlan:
     seeds: tuple[int, ...]
     depths: tuple[int, int]
     space: Space
+    follow_links: bool = False
 
     @property
     def dataset(self) -> str:
@@ -66,7 +67,8 @@ class SearchPlan:
 
     def _cell(self, placement: Placement, seed: int) -> Cell:
         plan = self.cells.plan(placement.written)
-        return self.cells.cell(placement.name, plan, seed, self.seeds[0])
+        cell = self.cells.cell(placement.name, plan, seed, self.seeds[0])
+        return replace(cell, follow_links=self.follow_links)
 
     def check(self, where: Where) -> None:
         """InputError where the smallest or the largest placement could not be trained."""

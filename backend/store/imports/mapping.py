@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.errors import InputError
-from backend.store.manifest import Dtype, TaskInfo
+from backend.store.manifest import Dtype, Seed, TaskInfo
 from backend.store.streams import Id, MeetInfo
 from backend.types import How, Pooling
 
@@ -74,7 +74,7 @@ class MappingForm(_Form):
     scores: str | None = None
     dataset: str | None = None
     split: str | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     placement: str | None = None
     model: ModelForm = ModelForm()
     tasks: Annotated[tuple[TaskInfo, ...], Tuple] = ()
