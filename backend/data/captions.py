@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.data.cells import missing, name_of
+from backend.data.class_names import unnamed_in_words
 from backend.data.columns import LABEL, Columns, Named, find_columns, like_labels, missing_columns
 from backend.data.labels import LabelColumn
 from backend.data.report import clipped
@@ -98,6 +99,9 @@ def read_captions(
         for column, own in table.class_names().items():
             order[column] = tuple(dict.fromkeys((*order.get(column, ()), *own)))
     labels = [LabelColumn(c, task, order=order.get(c, ())) for c, task in columns.labels.items()]
+    for name in columns.labels:
+        if name in order and not order[name]:
+            note(unnamed_in_words(name))
     raw = _scan(tables, columns, labels, note)
     splits = {name: split_names(raw)[name] for name in raw}
     if words := renamed(splits):

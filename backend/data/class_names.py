@@ -34,10 +34,20 @@ def features_in(schema: pa.Schema) -> Mapping[str, Any]:
 
 
 def class_names_in(schema: pa.Schema) -> dict[str, ClassNames]:
-    """{column: names of the classes} of the columns that hold their numbers, also in lists."""
-    features = features_in(schema)
-    found = {column: _names(feature) for column, feature in features.items()}
-    return {c: own for c, own in found.items() if own and c in schema.names and _whole(schema, c)}
+    """{column: names of the classes} of the columns that hold their numbers, also in lists.
+
+    No names for a column of numbers whose names are missing or cannot be used.
+    """
+    found = {c: _names(feature) for c, feature in features_in(schema).items() if c in schema.names}
+    return {c: own for c, own in found.items() if own is not None and _whole(schema, c)}
+
+
+def unnamed_in_words(column: str) -> str:
+    """What is said of a column of class numbers without names that can be used."""
+    return (
+        f"{column!r} holds numbers of classes, and the file has no names for them that can be "
+        "used (one text a class, each another): the classes are called by their numbers"
+    )
 
 
 def named(value: object, names: ClassNames, column: str) -> object:
@@ -60,19 +70,19 @@ def with_names(
 ) -> tuple[int, dict[str, Any]] | Bad:
     """A row of a table with names in place of their numbers; Bad for a number that has none."""
     try:
-        return number, row | {c: named(row[c], own, c) for c, own in labels.items()}
+        return number, row | {c: named(row[c], own, c) for c, own in labels.items() if own}
     except RowError as error:
         return Bad(number, error.reason)
 
 
-def _names(feature: Any) -> ClassNames:
-    """The names of a feature, or of the items of one that is a list; nothing for another."""
+def _names(feature: Any) -> ClassNames | None:
+    """The names of a feature of classes, or of the items of one that is a list; else None."""
     if isinstance(feature, list) and len(feature) == 1:
         (feature,) = feature
     if isinstance(feature, Mapping) and feature.get("_type") in ("Sequence", "LargeList", "List"):
         feature = feature.get("feature")
     if not isinstance(feature, Mapping) or feature.get("_type") != "ClassLabel":
-        return ()
+        return None
     names = feature.get("names")
     if not isinstance(names, list) or not 0 < len(names) <= _MAX_CLASSES:
         return ()

@@ -111,7 +111,11 @@ def test_a_number_without_a_name_is_a_problem_of_its_row(tmp_path: Path) -> None
     ],
 )
 def test_without_names_numbers_are_the_classes(tmp_path: Path, feature: object) -> None:
-    task, labels, _ = read(table(tmp_path / "t", [0, 1, 2, 1], feature))
+    spec = table(tmp_path / "t", [0, 1, 2, 1], feature)
+    task, labels, _ = read(spec)
+    declared = isinstance(feature, dict) and feature["_type"] == "ClassLabel"
+    notes = [note for note in open_source(spec).report.notes if "called by their numbers" in note]
+    assert len(notes) == declared
     assert task == TaskSpec("kind", "multiclass", ("0", "1", "2"))
     assert list(labels.values()) == [0, 1, 2, 1]
 

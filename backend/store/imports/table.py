@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from backend.data.class_names import unnamed_in_words
 from backend.data.images import DecodeError, decode, decode_file, image_digest, thumbnail
 from backend.data.labels import LabelColumn
 from backend.data.report import clipped
@@ -180,6 +181,8 @@ class SampleTable(Rooted):
             for column in labelled:
                 column.see(row.get(column.column))
         for column in labelled:
+            if column.column in orders and not orders[column.column]:
+                self.notes.append(f"{self.where}: {unnamed_in_words(column.column)}")
             if column.name in self._declared:
                 column.declare(self._declared[column.name])
             elif column.task() is None:
