@@ -13,19 +13,19 @@ from backend.errors import InputError
 from backend.views import queries
 from backend.views.questions import run_at
 from backend.views.sae import outlined_thumbnail
+from backend.views.store_access import StoreView
 from backend.words import literal
-from dashboard.context import Context
 
 _MOST = 4
 
 
-def show_examples(view: Context, run_id: str, rows: pd.DataFrame) -> None:
+def show_examples(store: StoreView, run_id: str, rows: pd.DataFrame) -> None:
     """The samples of one feature's rows, the strongest first."""
     shown = rows.sort_values("activation", ascending=False).head(_MOST)
     for column, row in zip(st.columns(_MOST), shown.to_dict("records"), strict=False):
         with column:
             try:
-                sample = queries.sample(run_at(view.store, run_id), row["sample_id"])
+                sample = queries.sample(run_at(store, run_id), row["sample_id"])
             except InputError as error:
                 st.caption(literal(str(error)))
                 continue

@@ -30,7 +30,8 @@ view = context()
 st.title("SAE")
 st.caption(leads.SAE)
 runs = tuple(run for group in view.groups for run in group.runs)
-ask = readings(view.store, runs, SAE)
+run_ids = tuple(run.run_id for run in runs)
+ask = readings(view.store, run_ids, SAE)
 table = cache.answer(ask)
 problems(table)
 if table.frame.empty:
@@ -95,7 +96,7 @@ def show_curves(view: Context, part: Part) -> None:
 @st.fragment
 def show_features(view: Context) -> None:
     """The features that stand out at a layer; those of one with thumbnails and patches."""
-    features = cache.answer(readings(view.store, runs, SAE_FEATURES)).frame
+    features = cache.answer(readings(view.store, run_ids, SAE_FEATURES)).frame
     features = features[features["run_id"].eq(run_id)] if len(features) else features
     if features.empty:
         return
@@ -110,7 +111,7 @@ def show_features(view: Context) -> None:
     feature = st.selectbox("Feature", found["feature"].tolist(), key="sae-feature")
     if feature is not None:
         mine = features[features["layer"].eq(layer) & features["tokens"].eq(tokens)]
-        show_examples(view, run_id, mine[mine["feature"].eq(feature) & mine["key"].eq(key)])
+        show_examples(view.store, run_id, mine[mine["feature"].eq(feature) & mine["key"].eq(key)])
 
 
 part = Part()

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from backend.figures.marks import Marks, outlined
+from backend.figures.parts import Parts
 from backend.figures.theme import axis, base_figure, escape, number, rgba
 from backend.figures.whiskers import whiskers
+from backend.figures.words import ranked_grid, short_word
+
+LAYERS = "language model layer (0 = embeddings)"
 
 _LOOKS: Mapping[tuple[str, str], tuple[str, str, str]] = {
     ("text alone", ""): ("#2F7FC1", "circle", "solid"),
@@ -36,9 +42,38 @@ def sae_curves(rows: pd.DataFrame, y_title: str, *, height: int = 320) -> go.Fig
         mine = rows[rows["tokens"].eq(tokens) & control.eq(name) & rows["value"].notna()]
         if len(mine):
             figure.add_trace(_curve(mine.sort_values("layer"), tokens, name, looks))
-    figure.update_xaxes(**axis("language model layer (0 = embeddings)"))
+    figure.update_xaxes(**axis(LAYERS))
     figure.update_yaxes(**axis(y_title), rangemode="tozero")
     return figure
+
+
+def feature_grid(cells: pd.DataFrame) -> Parts:
+    """The strongest features of a pair (rows, the first on top) by layer (columns).
+
+    ``cells`` are rows of :func:`backend.views.lit.cells`. Colour is the share of the layer's
+    strongest: how large activations are differs between layers. Descriptions may be any text.
+    """
+    layers = list(dict.fromkeys(cells["layer"]))
+    shape = (int(cells["rank"].max()) if len(cells) else 1, len(layers))
+    shares = np.full(shape, np.nan)
+    texts, hovers = np.full(shape, "", dtype=object), np.full(shape, "", dtype=object)
+    for row in cells.to_dict("records"):
+        place = (int(row["rank"]) - 1, layers.index(row["layer"]))
+        shares[place] = row["share_of_first"]
+        texts[place] = short_word(row["description"] or f"#{row['feature']}")
+        head = f"<b>layer {row['layer']}, feature {row['feature']}</b>"
+        named = [row["description"]] if row["description"] else []
+        hovers[place] = "<br>".join((head, *map(escape, (*named, *row["said"]))))
+    names = [str(layer) for layer in layers]
+    return ranked_grid(
+        shares, texts, hovers, names, title=LAYERS, score="share of the layer's first", most=1.0
+    )
+
+
+def grid_mark(column: int, rank: int) -> Marks:
+    """An outline of a cell of :func:`feature_grid`, its column counted from 0."""
+    edges = {"x0": column - 0.5, "x1": column + 0.5, "y0": rank - 0.5, "y1": rank + 0.5}
+    return outlined({"type": "rect", **edges})
 
 
 def _curve(rows: pd.DataFrame, tokens: str, name: str, looks: tuple[str, str, str]) -> go.Scatter:

@@ -42,12 +42,12 @@ class Readings(Question):
 _KINDS: dict[str, Kind] = {kind.name: kind for kind in (SAE, SAE_FEATURES)}
 
 
-def readings(store: StoreView, runs: Sequence[RunInfo], kind: Kind = SAE) -> Readings:
+def readings(store: StoreView, run_ids: Sequence[str], kind: Kind = SAE) -> Readings:
     """What runs hold of one of the two kinds."""
     source = opened(store.path).source
     held = (
-        Owned(run.run_id, source.version(run.run_id), questions.keys_of(store, kind, run.run_id))
-        for run in runs
+        Owned(run_id, source.version(run_id), questions.keys_of(store, kind, run_id))
+        for run_id in run_ids
     )
     return Readings(store.path, kind.name, tuple(one for one in held if one.keys))
 

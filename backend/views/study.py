@@ -155,7 +155,7 @@ def findings(
     partners = interventions(view, overview.groups).answer()
     problems += partners.problems
     known = described(overview.runs)
-    read = readings(view, overview.runs).answer()
+    read = readings(view, [run.run_id for run in overview.runs]).answer()
     problems += read.problems
     also = [needs_of_a_fusion(known, partners.frame, pooling)]
     if len(read.frame):
