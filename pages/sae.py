@@ -11,6 +11,7 @@ from backend.study.mapping_reference import SOURCE
 from backend.views import leads
 from backend.views.sae import (
     CURVES,
+    Chosen,
     curve_rows,
     curves_figure,
     feature_rows,
@@ -23,7 +24,7 @@ from dashboard import cache
 from dashboard.chart import panel
 from dashboard.context import Context, context
 from dashboard.downloads import Part, downloads
-from dashboard.features import show_examples
+from dashboard.features import show_examples, show_matches
 from dashboard.say import problems, say_commands
 
 view = context()
@@ -112,6 +113,7 @@ def show_features(view: Context) -> None:
     if feature is not None:
         mine = features[features["layer"].eq(layer) & features["tokens"].eq(tokens)]
         show_examples(view.store, run_id, mine[mine["feature"].eq(feature) & mine["key"].eq(key)])
+        show_matches(view.store, Chosen(run_id, key, int(layer), int(feature)))
 
 
 part = Part()

@@ -10,11 +10,12 @@ import plotly.graph_objects as go
 
 from backend.figures.marks import Marks, outlined
 from backend.figures.parts import Parts
-from backend.figures.theme import axis, base_figure, escape, number, rgba
+from backend.figures.theme import NEUTRAL, axis, base_figure, escape, number, rgba
 from backend.figures.whiskers import whiskers
 from backend.figures.words import ranked_grid, short_word
 
 LAYERS = "language model layer (0 = embeddings)"
+_MATCH = "#8B6CC9"
 
 _LOOKS: Mapping[tuple[str, str], tuple[str, str, str]] = {
     ("text alone", ""): ("#2F7FC1", "circle", "solid"),
@@ -33,14 +34,14 @@ _LOOKS: Mapping[tuple[str, str], tuple[str, str, str]] = {
 def sae_curves(rows: pd.DataFrame, y_title: str, *, height: int = 320) -> go.Figure:
     """``value`` over ``layer``, a line for each of ``tokens`` and ``control``.
 
-    ``low`` and ``high`` are the ends of intervals, NaN or not there where there are none; values
-    that are NaN are left out.
+    ``low`` and ``high`` are the ends of intervals, NaN or not there where there are none. A value
+    that is NaN is a gap.
     """
     figure = base_figure(height=height)
     control = rows["control"] if "control" in rows else pd.Series("", rows.index)
     for (tokens, name), looks in _LOOKS.items():
-        mine = rows[rows["tokens"].eq(tokens) & control.eq(name) & rows["value"].notna()]
-        if len(mine):
+        mine = rows[rows["tokens"].eq(tokens) & control.eq(name)]
+        if mine["value"].notna().any():
             figure.add_trace(_curve(mine.sort_values("layer"), tokens, name, looks))
     figure.update_xaxes(**axis(LAYERS))
     figure.update_yaxes(**axis(y_title), rangemode="tozero")
@@ -68,6 +69,42 @@ def feature_grid(cells: pd.DataFrame) -> Parts:
     return ranked_grid(
         shares, texts, hovers, names, title=LAYERS, score="share of the layer's first", most=1.0
     )
+
+
+def match_curve(rows: pd.DataFrame, *, height: int = 300) -> go.Figure:
+    """The cosine of a feature's match over ``other_layer``, and ``chance``, dotted."""
+    ordered = rows.sort_values("other_layer")
+    layers, cosines = ordered["other_layer"].to_numpy(), ordered["cosine"].to_numpy()
+    figure = base_figure(height=height)
+    figure.add_trace(
+        go.Scatter(
+            x=layers,
+            y=cosines,
+            mode="lines+markers",
+            name="best match",
+            line={"color": _MATCH, "width": 2},
+            marker={"symbol": "diamond", "size": 7},
+            hovertext=[
+                f"<b>layer {row['other_layer']}, feature {row['other_feature']}</b><br>"
+                f"cosine {number(row['cosine'])}"
+                for row in ordered.to_dict("records")
+            ],
+            hoverinfo="text",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=layers,
+            y=ordered["chance"].to_numpy(),
+            mode="lines",
+            name="best of as many random directions",
+            line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
+            hoverinfo="skip",
+        )
+    )
+    figure.update_xaxes(**axis(LAYERS))
+    figure.update_yaxes(**axis("cosine"), range=[min(0.0, float(cosines.min())), 1.05])
+    return figure
 
 
 def grid_mark(column: int, rank: int) -> Marks:

@@ -48,7 +48,7 @@ def cells(lit: Mapping[int, LitFeatures], known: pd.DataFrame, stream: str) -> p
     described = first_known.set_index(["layer", "feature"])["description"].to_dict()
     alike = known[known["tokens"].eq(KIND_OF[stream])].drop_duplicates(["layer", "feature"])
     usual = alike.set_index(["layer", "feature"])["share"].to_dict()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for layer, own in sorted(lit.items()):
         first = 0.0
         for rank, at in enumerate(own.strongest[stream].tolist(), start=1):
@@ -56,7 +56,7 @@ def cells(lit: Mapping[int, LitFeatures], known: pd.DataFrame, stream: str) -> p
             values = values[np.isfinite(values)]
             feature, mean = int(own.features[at]), float(values.mean())
             first = first or mean
-            row = {
+            row: dict[Hashable, Any] = {
                 "layer": layer,
                 "rank": rank,
                 "feature": feature,

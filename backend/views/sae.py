@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.errors import InputError
-from backend.figures import sae_curves
+from backend.figures import match_curve, sae_curves
 from backend.store import query, tables
-from backend.store.kinds import SAE, SAE_FEATURES, Kind
+from backend.store.kinds import SAE, SAE_FEATURES, SAE_MATCHES, Kind
 from backend.store.source import Part
 from backend.study.mapping_reference import published_mapping
 from backend.views import questions
@@ -39,11 +39,11 @@ class Readings(Question):
         return Table(tables.to_pandas(answer.table), answer.problems)
 
 
-_KINDS: dict[str, Kind] = {kind.name: kind for kind in (SAE, SAE_FEATURES)}
+_KINDS: dict[str, Kind] = {kind.name: kind for kind in (SAE, SAE_FEATURES, SAE_MATCHES)}
 
 
 def readings(store: StoreView, run_ids: Sequence[str], kind: Kind = SAE) -> Readings:
-    """What runs hold of one of the two kinds."""
+    """What runs hold of one of the kinds that autoencoders give."""
     source = opened(store.path).source
     held = (
         Owned(run_id, source.version(run_id), questions.keys_of(store, kind, run_id))
@@ -109,6 +109,50 @@ def feature_rows(rows: pd.DataFrame, key: str, layer: int, tokens: str) -> pd.Da
     first = mine.drop_duplicates("feature").sort_values("rank")
     words = mine.groupby("feature")["word"].agg(_listed)
     return first[["feature", "share", "description"]].assign(words=first["feature"].map(words))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A feature of one reading of a run."""
+
+    run_id: str
+    key: str
+    layer: int
+    feature: int
+
+
+MATCHED: dict[str, tuple[str, str]] = {
+    "share": ("Tokens in which it is on", "share of tokens"),
+    "activation": ("How far it moves a token", "mean activation times decoder norm"),
+}
+"""{column of ``sae_matches``: title, words on an axis}"""
+MATCHES = (
+    "Each layer has an autoencoder of its own. At every other layer this is the feature whose "
+    "decoder direction has the highest cosine with that of the chosen one (Laptev et al. 2025). "
+    "Where that is no higher than the best of as many random directions would have (in 19 of 20 "
+    "cases), there is no match, and the curves have a gap. Means over samples, without intervals."
+)
+
+
+def matched(rows: pd.DataFrame, chosen: Chosen) -> pd.DataFrame:
+    """The matches of a feature, a row an other layer and kind of token; empty for none kept."""
+    if rows.empty:
+        return rows
+    mine = rows["run_id"].eq(chosen.run_id) & rows["key"].eq(chosen.key)
+    return rows[mine & rows["layer"].eq(chosen.layer) & rows["feature"].eq(chosen.feature)]
+
+
+def matched_figure(rows: pd.DataFrame, chosen: Chosen, column: str, title: str) -> go.Figure:
+    """One column of a feature's matches over the layers, by kind of token."""
+    mine = matched(rows, chosen)
+    values = mine[column].where(mine["cosine"].gt(mine["chance"]))
+    told = mine.drop(columns="layer").rename(columns={"other_layer": "layer"})
+    return sae_curves(told.assign(value=values, control=""), title, height=300)
+
+
+def cosine_figure(rows: pd.DataFrame, chosen: Chosen) -> go.Figure:
+    """How well the matches of a feature fit."""
+    return match_curve(matched(rows, chosen).drop_duplicates("other_layer"))
 
 
 def _listed(words: pd.Series) -> str:
