@@ -5,7 +5,6 @@ from functools import partial
 import streamlit as st
 
 from backend.store.kinds import SAE, SAE_FEATURES
-from backend.study.language import vision_becomes_language
 from backend.study.mapping_reference import MEASURES as PUBLISHED
 from backend.study.mapping_reference import SOURCE
 from backend.views import leads
@@ -15,17 +14,17 @@ from backend.views.sae import (
     curve_rows,
     curves_figure,
     feature_rows,
+    language_claim,
     published_figure,
     readings,
-    with_datasets,
 )
-from backend.words import literal
 from dashboard import cache
 from dashboard.chart import panel
 from dashboard.context import Context, context
 from dashboard.downloads import Part, downloads
 from dashboard.features import show_examples, show_matches
 from dashboard.say import problems, say_commands
+from dashboard.study_cards import show_described
 
 view = context()
 st.title("SAE")
@@ -46,8 +45,7 @@ run_id, key = held[0]
 if len(held) > 1:
     run_id, key = st.selectbox("Reading", held, format_func=" · ".join, key="sae-reading")
 rows = table.frame[table.frame["run_id"].eq(run_id)]
-for finding in vision_becomes_language(with_datasets(rows, runs)).findings:
-    st.markdown(literal(finding.sentence))
+show_described(language_claim(rows, runs))
 
 
 @st.fragment

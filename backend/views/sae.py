@@ -13,6 +13,8 @@ from backend.figures import match_curve, sae_curves
 from backend.store import query, tables
 from backend.store.kinds import SAE, SAE_FEATURES, SAE_MATCHES, Kind
 from backend.store.source import Part
+from backend.study import ClaimResult
+from backend.study.language import LANGUAGE, vision_becomes_language
 from backend.study.mapping_reference import published_mapping
 from backend.views import questions
 from backend.views.groups import RunInfo
@@ -52,10 +54,13 @@ def readings(store: StoreView, run_ids: Sequence[str], kind: Kind = SAE) -> Read
     return Readings(store.path, kind.name, tuple(one for one in held if one.keys))
 
 
-def with_datasets(rows: pd.DataFrame, runs: Sequence[RunInfo]) -> pd.DataFrame:
-    """The rows with the name of each run's dataset."""
+def language_claim(rows: pd.DataFrame, runs: Sequence[RunInfo]) -> ClaimResult:
+    """Whether vision becomes language in those of ``runs`` that ``rows`` of readings are of."""
     names = {run.run_id: run.manifest.dataset.name for run in runs}
-    return rows.assign(dataset=rows["run_id"].map(names))
+    if rows.empty:
+        return ClaimResult(LANGUAGE, ())
+    mine = rows[rows["run_id"].isin(list(names))]
+    return vision_becomes_language(mine.assign(dataset=mine["run_id"].map(names)))
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,17 @@ def numbers(sent: dict[str, str] | list[float]) -> list[float | None]:
     return [None if value is None or math.isnan(value) else value for value in sent]
 
 
+def shows_the_claim(at: AppTest) -> bool:
+    """Whether a card says the layer of convergence, and that it judges nothing."""
+    said = [text.value for text in at.markdown]
+    heads = [head.value for head in at.subheader]
+    return (
+        "Vision becomes language inside the model" in heads
+        and any("from layer 3 on" in text for text in said)
+        and ":blue-badge[described]" in said
+    )
+
+
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch):
     def go(store):
@@ -101,7 +112,7 @@ def test_curves_features_and_the_claim_are_shown(visit, tmp_path, store_factory)
     assert set(lines) == {"text alone", "image"}
     assert "sae-published-mse" in drawn and "sae-published-fvu" not in drawn
     assert "Published" in alts(at)["sae-published-mse"]
-    assert any("from layer 3 on" in text.value for text in at.markdown)
+    assert shows_the_claim(at)
     at.toggle(key="sae-controls").set_value(True)
     at.toggle(key="sae-rest").set_value(True).run()
     lines = {trace["name"] for trace in charts(at)["sae-fvu"]["data"]}
@@ -116,6 +127,7 @@ def test_curves_features_and_the_claim_are_shown(visit, tmp_path, store_factory)
     assert numbers(lines["image"]["x"]) == [1, 2, 3]
     assert numbers(lines["image"]["y"]) == [0.4, 0.4, None], "no match, no value"
     best, chance = drawn["sae-matches-cosine"]["data"]
+    assert shows_the_claim(at.switch_page("pages/study.py").run())
     assert numbers(best["y"]) == [0.6, 1.0, 0.2] and numbers(chance["y"]) == [0.3, 0.3, 0.3]
 
 
