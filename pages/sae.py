@@ -4,16 +4,19 @@ from functools import partial
 
 import streamlit as st
 
+from backend.store.commands import read_saes_command
 from backend.store.kinds import SAE, SAE_FEATURES
 from backend.study.mapping_reference import MEASURES as PUBLISHED
 from backend.study.mapping_reference import SOURCE
 from backend.views import leads
 from backend.views.sae import (
     CURVES,
+    NOT_READABLE,
     Chosen,
     curve_rows,
     curves_figure,
     feature_rows,
+    is_readable,
     language_claim,
     published_figure,
     readings,
@@ -35,10 +38,16 @@ ask = readings(view.store, run_ids, SAE)
 table = cache.answer(ask)
 problems(table)
 if table.frame.empty:
-    command = (
-        f"fusionscope read-saes --store {view.store.path} --run RUN --data LAYOUT:PATH --saes DIR"
-    )
-    say_commands("readings through autoencoders", [command])
+    manifests = [run.manifest for run in runs]
+    commands = [
+        read_saes_command(one, view.store.path)
+        for one in manifests
+        if is_readable(one.model.family, one.streams)
+    ]
+    if commands:
+        say_commands("readings through autoencoders", commands)
+    else:
+        st.info(NOT_READABLE, icon=":material/info:")
     st.stop()
 held = list(dict.fromkeys(zip(table.frame["run_id"], table.frame["key"], strict=True)))
 run_id, key = held[0]
@@ -74,6 +83,8 @@ def show_curves(view: Context, part: Part) -> None:
         beside = curve.measure in PUBLISHED
         with st.grid(2 if beside else 1, min_column_width=420):
             with st.container(border=True):
+                if beside:
+                    st.markdown("**This run**")
                 part.figures[curve.title] = drawn = cache.figure(
                     curves_figure, ask, key, curve.measure, coordinates, controls, curve.axis
                 )
@@ -82,7 +93,6 @@ def show_curves(view: Context, part: Part) -> None:
             if beside:
                 with st.container(border=True):
                     st.markdown("**Published**")
-                    st.caption(SOURCE)
                     published = cache.figure(published_figure, curve.measure, curve.axis)
                     panel(
                         published,
@@ -90,6 +100,7 @@ def show_curves(view: Context, part: Part) -> None:
                         alt=f"Published: {alt}",
                         what=curve.title,
                     )
+                    st.caption(SOURCE)
 
 
 @st.fragment

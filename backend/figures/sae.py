@@ -16,6 +16,7 @@ from backend.figures.words import ranked_grid, short_word
 
 LAYERS = "language model layer (0 = embeddings)"
 _MATCH = "#8B6CC9"
+_MOST_TICKS = 12
 
 _LOOKS: Mapping[tuple[str, str], tuple[str, str, str]] = {
     ("text alone", ""): ("#2F7FC1", "circle", "solid"),
@@ -43,9 +44,15 @@ def sae_curves(rows: pd.DataFrame, y_title: str, *, height: int = 320) -> go.Fig
         mine = rows[rows["tokens"].eq(tokens) & control.eq(name)]
         if mine["value"].notna().any():
             figure.add_trace(_curve(mine.sort_values("layer"), tokens, name, looks))
-    figure.update_xaxes(**axis(LAYERS))
+    figure.update_xaxes(**_layer_axis(rows["layer"]))
     figure.update_yaxes(**axis(y_title), rangemode="tozero")
     return figure
+
+
+def _layer_axis(layers: pd.Series) -> dict[str, object]:
+    """A tick at each layer where they are few: there is nothing between two of them."""
+    each = sorted(set(layers))
+    return axis(LAYERS, tickvals=each) if len(each) <= _MOST_TICKS else axis(LAYERS)
 
 
 def feature_grid(cells: pd.DataFrame) -> Parts:
@@ -102,7 +109,7 @@ def match_curve(rows: pd.DataFrame, *, height: int = 300) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    figure.update_xaxes(**axis(LAYERS))
+    figure.update_xaxes(**_layer_axis(ordered["other_layer"]))
     figure.update_yaxes(**axis("cosine"), range=[min(0.0, float(cosines.min())), 1.05])
     return figure
 

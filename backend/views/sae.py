@@ -10,16 +10,31 @@ import plotly.graph_objects as go
 
 from backend.errors import InputError
 from backend.figures import match_curve, sae_curves
+from backend.models.registry import takes_words_alone
+from backend.pairing import image_among_words
 from backend.store import query, tables
 from backend.store.kinds import SAE, SAE_FEATURES, SAE_MATCHES, Kind
 from backend.store.source import Part
 from backend.study import ClaimResult
 from backend.study.language import LANGUAGE, vision_becomes_language
 from backend.study.mapping_reference import published_mapping
+from backend.types import StreamSpec
 from backend.views import questions
 from backend.views.groups import RunInfo
 from backend.views.questions import Owned, Question, Table
 from backend.views.store_access import StoreView, opened
+
+
+def is_readable(family: str, streams: Sequence[StreamSpec]) -> bool:
+    """Whether ``read-saes`` takes models of a family with these streams."""
+    return takes_words_alone(family) and image_among_words(streams) is not None
+
+
+NOT_READABLE = (
+    "It takes a model that puts an image's tokens among the words of a language model that also "
+    "reads words alone, such as LLaVA, PaliGemma, Gemma 3, InternVL or Qwen-VL, and one's own of "
+    "fusionscope train --family linear-adapter. None of the chosen runs is of such a model."
+)
 
 
 @dataclass(frozen=True)
@@ -109,11 +124,16 @@ def published_figure(measure: str, title: str) -> go.Figure:
 
 
 def feature_rows(rows: pd.DataFrame, key: str, layer: int, tokens: str) -> pd.DataFrame:
-    """A row a feature: ``feature``, ``share`` of tokens it is on in, ``description``, ``words``."""
+    """A row a feature: ``feature``, the share of tokens it is on in, ``description``, ``words``.
+
+    Without descriptions or words where there are none at all.
+    """
     mine = rows[rows["key"].eq(key) & rows["layer"].eq(layer) & rows["tokens"].eq(tokens)]
     first = mine.drop_duplicates("feature").sort_values("rank")
     words = mine.groupby("feature")["word"].agg(_listed)
-    return first[["feature", "share", "description"]].assign(words=first["feature"].map(words))
+    told = first[["feature", "share", "description"]].assign(words=first["feature"].map(words))
+    empty = [name for name in ("description", "words") if told[name].eq("").all()]
+    return told.drop(columns=empty).rename(columns={"share": "share of tokens it is on in"})
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,7 @@ class Chosen:
 
 MATCHED: dict[str, tuple[str, str]] = {
     "share": ("Tokens in which it is on", "share of tokens"),
-    "activation": ("How far it moves a token", "mean activation times decoder norm"),
+    "activation": ("How far it moves a token", "mean activation × decoder norm"),
 }
 """{column of ``sae_matches``: title, words on an axis}"""
 MATCHES = (

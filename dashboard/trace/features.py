@@ -14,11 +14,11 @@ from backend.figures.sae import feature_grid, grid_mark
 from backend.figures.words import grid_px
 from backend.inference.requests import lighting
 from backend.inference.values import Floats
-from backend.pairing import TEXT, image_among_words
+from backend.pairing import TEXT
 from backend.store.commands import read_saes_command
 from backend.store.kinds import SAE, SAE_FEATURES
 from backend.views import lit as views
-from backend.views.sae import readings
+from backend.views.sae import is_readable, readings
 from backend.views.store_access import opened
 from backend.words import listed, literal
 from dashboard import cache
@@ -33,8 +33,9 @@ MOST_WORDS = 30
 
 
 def has_features(side: Side) -> bool:
-    """Whether the model has words and image tokens in one sequence, and a run to know them from."""
-    return bool(side.traced.offer.run_id) and image_among_words(side.trace.streams) is not None
+    """Whether autoencoders can read the model, and there is a run to know them from."""
+    known = bool(side.traced.offer.run_id)
+    return known and is_readable(side.trace.family, side.trace.streams)
 
 
 @st.fragment

@@ -131,13 +131,13 @@ def test_curves_features_and_the_claim_are_shown(visit, tmp_path, store_factory)
     assert numbers(best["y"]) == [0.6, 1.0, 0.2] and numbers(chance["y"]) == [0.3, 0.3, 0.3]
 
 
-def test_a_store_without_readings_says_which_command_makes_them(
+def test_models_that_autoencoders_cannot_read_are_offered_no_command(
     visit, tmp_path, store_factory
 ) -> None:
     store_factory.make_store(tmp_path, placements=("late",), seeds=(0,), n=12, depth=4)
     at = visit(tmp_path)
-    assert not at.exception
-    assert any("read-saes" in code.value for code in at.code)
+    assert not at.exception and not any("read-saes" in code.value for code in at.code)
+    assert any("None of the chosen runs" in info.value for info in at.info)
 
 
 def test_a_patch_is_outlined_where_it_lies() -> None:

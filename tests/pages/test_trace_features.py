@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from backend.store import Store
 from backend.store.kinds import SAE
 from dashboard.trace import jobs
 from tests.models.saved import save_tiny
-from tests.pages.harness import charts, open_trace, steps
+from tests.pages.harness import APP, charts, open_trace, steps
 from tests.paths.made import MACROS, command
 from tests.sae.test_reading import LAYERS, save_sae
 
@@ -82,6 +83,20 @@ def test_without_autoencoders_there_is_no_panel_or_one_command(visit: Visit, mad
     at = visit("read")
     assert [line for line in commands(at) if "--saes" in line] == [
         f"fusionscope serve --store {made / 'store'} --saes DIR"
+    ]
+
+
+def test_the_page_offers_to_read_only_what_can_be_read(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("unread", "apart"):
+        shutil.copytree(made / "store" / "runs" / name, tmp_path / "runs" / name)
+    monkeypatch.setenv("FUSIONSCOPE_STORE", str(tmp_path))
+    at = AppTest.from_file(str(APP), default_timeout=120).run()
+    at.switch_page("pages/sae.py").run()
+    assert not at.exception
+    assert commands(at) == [
+        f"fusionscope read-saes --store {tmp_path} --run unread --data {MACROS} --saes DIR"
     ]
 
 

@@ -17,8 +17,10 @@ from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.interventions.partners import derangement
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
+from backend.models.families.image_tokens import ImageTokens
 from backend.models.families.llava import Llava
 from backend.models.registry import open_model
+from backend.sae.gathering import random_projector
 from backend.sae.loading import load_sae
 from backend.sae.opening import open_descriptions, open_saes
 from backend.sae.over_layers import CHANCE, chance_cosine, matches, over_layers
@@ -249,6 +251,30 @@ def test_a_run_keeps_what_was_read_and_the_command_prints_it(
     assert set(followed.itertuples(index=False)) == set(kept.itertuples(index=False))
     assert run(*words)[0] == 0  # read from the store
     assert store.run("tiny").keys(kinds.SAE) == (key,)
+
+
+def test_a_model_that_needs_a_picture_for_its_words_is_refused_in_one_line(
+    saes: Path, pairs: list[Pair], tmp_path: Path
+) -> None:
+    adapter = open_model(str(save_tiny(tmp_path / "blip2", "blip2")))
+    samples = [pair.sample for pair in pairs]
+    with pytest.raises(InputError, match="no language model that could read text alone"):
+        read_layers(adapter, samples, None, open_saes([str(saes)]), {}, OPTIONS)
+
+
+@pytest.mark.parametrize("family", ["idefics3", "qwen3_vl"])
+def test_what_lies_between_tower_and_words_is_drawn_anew_in_any_family(
+    family: str, tmp_path: Path
+) -> None:
+    adapter = open_model(str(save_tiny(tmp_path / family, family)))
+    assert isinstance(adapter, ImageTokens)
+    before = {name: value.clone() for name, value in adapter.module.state_dict().items()}
+    with random_projector(adapter, 0):
+        drawn = adapter.module.state_dict()
+        changed = {name for name, value in before.items() if not torch.equal(value, drawn[name])}
+        assert changed and all(name.startswith(adapter.parts.between) for name in changed)
+    after = adapter.module.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_what_cannot_be_read_is_one_line(
