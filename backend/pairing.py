@@ -13,6 +13,8 @@ Pair = tuple[str, str]
 VISION_LIKE = ("vision", "image", "query")
 TEXT_LIKE = ("text", "text_decoder")
 """Modalities, the closest to what a reader expects first."""
+TEXT = "text"
+"""The stream of a language model's own words, wherever other tokens stand among them."""
 
 
 def stream_pairs(streams: Sequence[StreamSpec]) -> tuple[Pair, ...]:
@@ -44,7 +46,7 @@ def paired(
 
 def image_among_words(streams: Sequence[StreamSpec]) -> StreamSpec | None:
     """The stream of an image's tokens that the blocks of stream ``text`` write, too; or none."""
-    text = next((spec for spec in streams if spec.name == "text" and spec.space), None)
+    text = next((spec for spec in streams if spec.name == TEXT and spec.space), None)
     if text is None:
         return None
     return next((s for s in streams if s.modality == "image" and s.space == text.space), None)

@@ -141,6 +141,17 @@ def show_claims(
     return figures
 
 
+def show_described(result: ClaimResult) -> None:
+    """A card of a claim whose findings are sentences alone."""
+    with st.container(border=True):
+        _head(result)
+        st.markdown("\n".join(f"- {literal(one.sentence)}" for one in result.findings))
+        with st.expander("How it was asked", icon=":material/notes:"):
+            st.caption(literal(result.claim.method))
+            if result.claim.published:
+                st.caption(literal(result.claim.published))
+
+
 def _head(result: ClaimResult) -> None:
     st.subheader(result.claim.title, anchor=False)
     st.markdown(literal(result.claim.statement))

@@ -147,7 +147,7 @@ def show_words(read: Read, part: Part) -> None:
         drawn,
         key="tokens-words",
         alt=f"Words of token {token} by layer: {views.READING_NAMES[reading]}",
-        least_px=grid_px(spec),
+        least_px=grid_px(spec.depth + 1),
     )
     part.rows[f"words of token {token}"] = table
     part.figures[f"words of token {token}"] = drawn

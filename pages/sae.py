@@ -4,48 +4,57 @@ from functools import partial
 
 import streamlit as st
 
+from backend.store.commands import read_saes_command
 from backend.store.kinds import SAE, SAE_FEATURES
-from backend.study.language import vision_becomes_language
 from backend.study.mapping_reference import MEASURES as PUBLISHED
 from backend.study.mapping_reference import SOURCE
 from backend.views import leads
 from backend.views.sae import (
     CURVES,
+    NOT_READABLE,
+    Chosen,
     curve_rows,
     curves_figure,
     feature_rows,
+    is_readable,
+    language_claim,
     published_figure,
     readings,
-    with_datasets,
 )
-from backend.words import literal
 from dashboard import cache
 from dashboard.chart import panel
 from dashboard.context import Context, context
 from dashboard.downloads import Part, downloads
-from dashboard.features import show_examples
+from dashboard.features import show_examples, show_matches
 from dashboard.say import problems, say_commands
+from dashboard.study_cards import show_described
 
 view = context()
 st.title("SAE")
 st.caption(leads.SAE)
 runs = tuple(run for group in view.groups for run in group.runs)
-ask = readings(view.store, runs, SAE)
+run_ids = tuple(run.run_id for run in runs)
+ask = readings(view.store, run_ids, SAE)
 table = cache.answer(ask)
 problems(table)
 if table.frame.empty:
-    command = (
-        f"fusionscope read-saes --store {view.store.path} --run RUN --data LAYOUT:PATH --saes DIR"
-    )
-    say_commands("readings through autoencoders", [command])
+    manifests = [run.manifest for run in runs]
+    commands = [
+        read_saes_command(one, view.store.path)
+        for one in manifests
+        if is_readable(one.model.family, one.streams)
+    ]
+    if commands:
+        say_commands("readings through autoencoders", commands)
+    else:
+        st.info(NOT_READABLE, icon=":material/info:")
     st.stop()
 held = list(dict.fromkeys(zip(table.frame["run_id"], table.frame["key"], strict=True)))
 run_id, key = held[0]
 if len(held) > 1:
     run_id, key = st.selectbox("Reading", held, format_func=" · ".join, key="sae-reading")
 rows = table.frame[table.frame["run_id"].eq(run_id)]
-for finding in vision_becomes_language(with_datasets(rows, runs)).findings:
-    st.markdown(literal(finding.sentence))
+show_described(language_claim(rows, runs))
 
 
 @st.fragment
@@ -74,6 +83,8 @@ def show_curves(view: Context, part: Part) -> None:
         beside = curve.measure in PUBLISHED
         with st.grid(2 if beside else 1, min_column_width=420):
             with st.container(border=True):
+                if beside:
+                    st.markdown("**This run**")
                 part.figures[curve.title] = drawn = cache.figure(
                     curves_figure, ask, key, curve.measure, coordinates, controls, curve.axis
                 )
@@ -82,7 +93,6 @@ def show_curves(view: Context, part: Part) -> None:
             if beside:
                 with st.container(border=True):
                     st.markdown("**Published**")
-                    st.caption(SOURCE)
                     published = cache.figure(published_figure, curve.measure, curve.axis)
                     panel(
                         published,
@@ -90,12 +100,13 @@ def show_curves(view: Context, part: Part) -> None:
                         alt=f"Published: {alt}",
                         what=curve.title,
                     )
+                    st.caption(SOURCE)
 
 
 @st.fragment
 def show_features(view: Context) -> None:
     """The features that stand out at a layer; those of one with thumbnails and patches."""
-    features = cache.answer(readings(view.store, runs, SAE_FEATURES)).frame
+    features = cache.answer(readings(view.store, run_ids, SAE_FEATURES)).frame
     features = features[features["run_id"].eq(run_id)] if len(features) else features
     if features.empty:
         return
@@ -110,7 +121,8 @@ def show_features(view: Context) -> None:
     feature = st.selectbox("Feature", found["feature"].tolist(), key="sae-feature")
     if feature is not None:
         mine = features[features["layer"].eq(layer) & features["tokens"].eq(tokens)]
-        show_examples(view, run_id, mine[mine["feature"].eq(feature) & mine["key"].eq(key)])
+        show_examples(view.store, run_id, mine[mine["feature"].eq(feature) & mine["key"].eq(key)])
+        show_matches(view.store, Chosen(run_id, key, int(layer), int(feature)))
 
 
 part = Part()

@@ -12,6 +12,7 @@ from backend.views.claims import choice_of, of_task
 from backend.views.groups import noun
 from backend.views.interventions import interventions
 from backend.views.needs import needs_of
+from backend.views.sae import language_claim, readings
 from backend.views.study import MEASURES, claims_of, layouts, left_out
 from backend.words import listed, literal, metric_name
 from dashboard import cache, session
@@ -24,6 +25,7 @@ from dashboard.study_cards import (
     no_measures,
     no_scores,
     show_claims,
+    show_described,
     show_needs,
     show_table,
     typeset,
@@ -100,6 +102,11 @@ else:
     )
 
 st.header("Findings")
+read = cache.answer(readings(view.store, [run.run_id for group in groups for run in group.runs]))
+problems(read)
+language = language_claim(read.frame, runs)
+if language.findings:
+    show_described(language)
 if not placed:
     st.info(
         "The thesis's claims are about where fusion is trained in: they take runs of models that "

@@ -261,8 +261,10 @@ def test_serve_hands_the_named_models_on(
 
     monkeypatch.setattr("backend.serve.serve", serve)
     words = ("serve", "--store", shipped_demo(), "--models", checkpoint.parent, "--hub", "a/b")
+    words += ("--saes", checkpoint.parent)
     assert run(*words)[0] == 0
-    assert told[0][-1] == ["--models", str(checkpoint.parent.resolve()), "--hub", "a/b"]
+    folder = str(checkpoint.parent.resolve())
+    assert told[0][-1] == ["--models", folder, "--hub", "a/b", "--saes", folder]
     assert run("serve", "--store", shipped_demo())[0] == 0 and told[1][-1] == []
     code, _, err = run("serve", "--store", shipped_demo(), "--models", "nowhere")
     assert code == 2 and "--models: " in err and "no such directory" in err

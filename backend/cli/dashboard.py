@@ -84,12 +84,23 @@ def serve(
         list[str] | None,
         typer.Option("--hub", help="Visitors may trace this model of the hub; repeatable."),
     ] = None,
+    saes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--saes",
+            help="Autoencoders that read-saes had, for the features of a traced pair; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Open the dashboard on a store."""
     from backend.inference.models import Named
     from backend.store import Store
 
-    named = Named(tuple(folder.resolve() for folder in folders or ()), tuple(hub_ids or ()))
+    named = Named(
+        tuple(folder.resolve() for folder in folders or ()),
+        tuple(hub_ids or ()),
+        tuple(folder.resolve() for folder in saes or ()),
+    )
     named.check()
     _serve(Store(store).path, port, address, named.words)
 

@@ -17,7 +17,7 @@ from backend.figures.heatmap import axis_refs, layer_heatmap
 from backend.figures.placement import placement_drawing
 from backend.figures.probes import probe_curves
 from backend.figures.projection import projection_map, share_map
-from backend.figures.sae import sae_curves
+from backend.figures.sae import match_curve, sae_curves
 from backend.figures.scores import score_strip
 from backend.figures.shared_space import shared_space_curves
 from backend.figures.small_multiples import (
@@ -46,6 +46,7 @@ __all__ = [
     "dimension_panels",
     "effect_forest",
     "layer_heatmap",
+    "match_curve",
     "placement_drawing",
     "probe_curves",
     "projection_map",

@@ -34,12 +34,13 @@ def effect_forest(
     """Effects with their 95 % intervals, one a row from top to bottom, and a line at no effect.
 
     ``rows``: ``label`` (each once), ``value``, ``low``, ``high``, ``n``, ``unit``, ``verdict``
-    ("" for a part that is shown and not tested). The verdict is told by marker and by colour; a row
-    without an interval says "not enough runs".
+    ("" for a part that is shown and not tested). The verdict is told by marker and by colour; one
+    that only describes needs no interval. Any other row without one says "not enough runs".
     """
     figure = base_figure(height=56 + _ROW_PX * max(len(rows), 1) + 24, legend=True)
     labels = [escape(label) for label in rows["label"]]
-    known = rows["low"].notna() & rows["high"].notna()
+    bounded = rows["low"].notna() & rows["high"].notna()
+    known = rows["value"].notna() & (bounded | rows["verdict"].eq("described"))
     shown = dict.fromkeys(rows[known]["verdict"])
     figure.add_vline(x=null, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     for verdict in shown:
@@ -155,8 +156,8 @@ def _hover(row: Mapping[Hashable, object], percent: bool) -> str:
 
 def _span(rows: pd.DataFrame, null: float) -> tuple[float, float]:
     """All intervals and the line of no effect, with room at both ends."""
-    low = min([null, *rows["low"].tolist()])
-    high = max([null, *rows["high"].tolist()])
+    low = min([null, *rows["low"].fillna(rows["value"]).tolist()])
+    high = max([null, *rows["high"].fillna(rows["value"]).tolist()])
     pad = 0.08 * (high - low) or 0.05
     return low - pad, high + pad
 

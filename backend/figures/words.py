@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from backend.figures.parts import Parts
 from backend.figures.theme import FUSION_MARK, SIMILARITY_SCALE, axis, escape, layout
@@ -27,17 +30,37 @@ def word_grid(cells: pd.DataFrame, spec: StreamSpec, *, score: str, most: float)
     for rank, layer, word, value, at, around in cells.itertuples(index=False, name=None):
         place = (int(rank) - 1, int(layer))
         scores[place] = value
-        texts[place] = escape(word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…")
+        texts[place] = short_word(word)
         if at >= 0:
             texts[place] += f" @{at}"
         lines = [f"<b>{escape(word)}</b>", f"{score} {value:.3f}", f"layer {layer}, rank {rank}"]
         lines += [f"as at layer {at} in “{escape(around)}”"] if at >= 0 else []
         hovers[place] = "<br>".join(lines)
     names = [f"{k} {FUSION_MARK}" if k in spec.fusion_layers else str(k) for k in layers]
+    title = f"{spec.name} layer (0 = embeddings)"
+    return ranked_grid(scores, texts, hovers, names, title=title, score=score, most=most)
+
+
+def ranked_grid(
+    scores: NDArray[np.float64],
+    texts: NDArray[np.object_],
+    hovers: NDArray[np.object_],
+    names: Sequence[str],
+    *,
+    title: str,
+    score: str,
+    most: float,
+) -> Parts:
+    """Ranks (rows, the first on top) by layers (columns): what is written and said of each cell.
+
+    The three are (ranks, layers); ``names`` are the layers', ``title`` that of their axis. Column i
+    lies at x = i, rank r at y = r.
+    """
+    ranks, layers = [*range(1, len(scores) + 1)], [*range(len(names))]
     trace = {
         "type": "heatmap",
         "x": layers,
-        "y": [*range(1, ranks + 1)],
+        "y": ranks,
         "z": scores,
         "zmin": 0.0,
         "zmax": most,
@@ -51,22 +74,19 @@ def word_grid(cells: pd.DataFrame, spec: StreamSpec, *, score: str, most: float)
         "ygap": 1,
         "colorbar": {"title": {"text": score, "side": "right"}, "thickness": 10},
     }
-    settings = layout(height=ranks * _ROW_PX + 96, legend=False) | {
+    settings = layout(height=len(ranks) * _ROW_PX + 96, legend=False) | {
         "margin": {"l": 44, "r": 8, "t": 8, "b": 48},
-        "xaxis": axis(
-            f"{spec.name} layer (0 = embeddings)",
-            tickvals=layers,
-            ticktext=names,
-            fixedrange=True,
-            showgrid=False,
-        ),
-        "yaxis": axis(
-            "rank", tickvals=[*range(1, ranks + 1)], autorange="reversed", fixedrange=True
-        ),
+        "xaxis": axis(title, tickvals=layers, ticktext=names, fixedrange=True, showgrid=False),
+        "yaxis": axis("rank", tickvals=ranks, autorange="reversed", fixedrange=True),
     }
     return Parts([trace], settings)
 
 
-def grid_px(spec: StreamSpec) -> int:
-    """The width below which a grid scrolls sideways."""
-    return _CELL_PX * (spec.depth + 1) + 120
+def short_word(text: str) -> str:
+    """Any text, as long as a cell of a grid is wide."""
+    return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
+
+
+def grid_px(layers: int) -> int:
+    """The width below which a grid of so many layers scrolls sideways."""
+    return _CELL_PX * layers + 120

@@ -24,10 +24,9 @@ from backend.errors import InputError
 from backend.inference.values import CONTEXT, INPUT, NEXT, ImageWords, Reading
 from backend.models.adapter import Adapter, Inputs
 from backend.models.roles import Role, has
-from backend.pairing import image_among_words
+from backend.pairing import TEXT, image_among_words
 from backend.types import StreamSpec
 
-TEXT = "text"
 MOST = 5
 """Words of each token and layer."""
 

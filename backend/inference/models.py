@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from backend.errors import InputError
 from backend.inference.memory import stored_bytes
 from backend.models.encoders import FAMILY
+from backend.sae.shelf import Shelf
 from backend.store.commands import activations_command
 
 if TYPE_CHECKING:
@@ -38,29 +39,35 @@ _FRESH_S = 30.0
 
 @dataclass(frozen=True)
 class Named:
-    """What the operator allows beside the store: directories of checkpoints, ids of the hub."""
+    """What the operator allows beside the store.
+
+    Directories of checkpoints, ids of the hub, directories of sparse autoencoders.
+    """
 
     folders: tuple[Path, ...] = ()
     hub_ids: tuple[str, ...] = ()
+    saes: tuple[Path, ...] = ()
 
     @property
     def words(self) -> list[str]:
         """The same as the dashboard's arguments; :func:`named_models` reads them."""
         folders = [word for folder in self.folders for word in ("--models", str(folder))]
-        return folders + [word for name in self.hub_ids for word in ("--hub", name)]
+        hub_ids = [word for name in self.hub_ids for word in ("--hub", name)]
+        return folders + hub_ids + [word for path in self.saes for word in ("--saes", str(path))]
 
     def check(self) -> None:
         """InputError for a directory that is not there, and for what cannot be a hub id."""
-        for folder in self.folders:
-            if not folder.is_dir():
-                raise InputError(f"{folder}: no such directory", field="models")
+        for field, folders in (("models", self.folders), ("saes", self.saes)):
+            for folder in folders:
+                if not folder.is_dir():
+                    raise InputError(f"{folder}: no such directory", field=field)
         for name in self.hub_ids:
             if not _HUB_ID.fullmatch(name):
                 raise InputError(f"{name[:80]!r} is no id of the hub", field="hub")
 
 
 def named_models(arguments: Sequence[str] | None = None) -> Named:
-    """What follows each ``--models`` and ``--hub`` on the command line."""
+    """What follows each ``--models``, ``--hub`` and ``--saes`` on the command line."""
     arguments = sys.argv[1:] if arguments is None else arguments
 
     def values(flag: str) -> Iterator[str]:
@@ -70,7 +77,11 @@ def named_models(arguments: Sequence[str] | None = None) -> Named:
             elif word.startswith(f"{flag}="):
                 yield word.removeprefix(f"{flag}=")
 
-    return Named(tuple(map(Path, values("--models"))), tuple(values("--hub")))
+    return Named(
+        tuple(map(Path, values("--models"))),
+        tuple(values("--hub")),
+        tuple(map(Path, values("--saes"))),
+    )
 
 
 @dataclass(frozen=True)
@@ -140,8 +151,8 @@ class Catalogue:
     """The models that may be traced; safe between threads.
 
     A run's model is its own checkpoint, else one of the same digest: of another run, or in a
-    directory of the operator; else the hub's at the run's commit, if its id is allowed. InputError
-    as :meth:`Named.check` raises.
+    directory of the operator; else the hub's at the run's commit, if its id is allowed. ``saes``
+    are the operator's autoencoders. InputError as :meth:`Named.check` raises.
     """
 
     def __init__(
@@ -152,6 +163,7 @@ class Catalogue:
     ) -> None:
         self._store = store
         self._named = named or Named()
+        self.saes = Shelf(self._named.saes)
         self._clock = clock
         self._looked = _Looked(float("-inf"), ())
         self._known: _Known | None = None

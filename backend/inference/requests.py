@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.inference.cache import Recall, ResultCache, content_key
-from backend.inference.values import Caption, ImageWords, Picture, Trace
+from backend.inference.values import Caption, ImageWords, LitFeatures, Picture, Trace
+from backend.sae.shelf import Shelf
 from backend.types import POOLINGS, Pooling
 
 if TYPE_CHECKING:
@@ -124,6 +125,18 @@ def wording(texts: Sequence[str]) -> Work[ImageWords]:
         from backend.inference.image_words import image_words
 
         return image_words(adapter, samples[0], texts)
+
+    return Work(key, run, at_once=2)
+
+
+def lighting(digests: Mapping[int, str], shelf: Shelf) -> Work[dict[int, LitFeatures]]:
+    """Which features a pair lights, of the autoencoders {layer: digest} that lie on ``shelf``."""
+    key = content_key("features", sorted(digests.items()))
+
+    def run(adapter: Adapter, samples: Sequence[Sample], recall: Recall) -> dict[int, LitFeatures]:
+        from backend.inference.features import lit_features
+
+        return lit_features(adapter, samples[0], shelf.find(digests), digests)
 
     return Work(key, run, at_once=2)
 

@@ -120,6 +120,26 @@ class ImageWords:
     readings: Mapping[str, Reading]
 
 
+@dataclass(frozen=True, eq=False)
+class LitFeatures:
+    """The features of one layer's sparse autoencoder, of ``count``, that a pair lights most.
+
+    ``features`` (F,) are their numbers. ``activations`` by stream (F, T) are 0 or more in the
+    tokens of the pair's trace, NaN in those that are no content. ``strongest`` by stream (k,) are
+    the rows of those with the highest mean over the stream's content tokens, highest first.
+    """
+
+    count: int
+    features: Ints
+    activations: Mapping[str, Floats]
+    strongest: Mapping[str, Ints]
+
+    def of(self, feature: int) -> dict[str, Floats]:
+        """{stream: (T,)} activations of one of ``features``."""
+        at = self.features.tolist().index(feature)
+        return {stream: values[at] for stream, values in self.activations.items()}
+
+
 NEXT, INPUT, CONTEXT = "next", "input", "context"
 READINGS = (NEXT, INPUT, CONTEXT)
 """The logit lens; the nearest input embedding; the nearest word in a text, at any layer."""

@@ -40,12 +40,14 @@ class Family:
     """``target`` is ``module:Class`` (ours begin with a dot, beside this module), ``sentence`` what
     the family is.
 
-    ``plugin`` names the package that brought it, where that is not ours.
+    ``plugin`` names the package that brought it, where that is not ours. ``words_alone``: image
+    tokens stand among the words of a language model, which also runs without any.
     """
 
     target: str
     sentence: str
     plugin: str = ""
+    words_alone: bool = False
 
 
 FAMILIES: dict[str, Family] = {
@@ -108,6 +110,7 @@ FAMILIES: dict[str, Family] = {
     "idefics2": Family(
         ".families.idefics2:Idefics2",
         "A resampler's latents for images of any shape among the words of a language model.",
+        words_alone=True,
     ),
     "blip-2": Family(
         ".families.blip2:Blip2",
@@ -136,50 +139,62 @@ FAMILIES: dict[str, Family] = {
     "llava": Family(
         ".families.llava:Llava",
         "An image tower's tokens among the words of a language model.",
+        words_alone=True,
     ),
     "llava_next": Family(
         ".families.llava_next:LlavaNext",
         "LLaVA with an overview and tiles of an image.",
+        words_alone=True,
     ),
     "llava_onevision": Family(
         ".families.llava_next:LlavaOnevision",
         "LLaVA with tiles of one image, or several images whole.",
+        words_alone=True,
     ),
     "paligemma": Family(
         ".families.paligemma:PaliGemma",
         "Image tokens before a prompt, in a language model that reads both ways there.",
+        words_alone=True,
     ),
     "gemma3": Family(
         ".families.gemma3:Gemma3",
         "A tower's patches averaged into tokens that see each other both ways.",
+        words_alone=True,
     ),
     "gemma4": Family(
         ".families.gemma4:Gemma4",
         "Images of any shape, a square of patches averaged into a token.",
+        words_alone=True,
     ),
     "qwen2_vl": Family(
         ".families.qwen_vl:Qwen2VL",
         "Images of any shape, a square of patches as a token of the language model.",
+        words_alone=True,
     ),
     "qwen2_5_vl": Family(
         ".families.qwen_vl:Qwen25VL",
         "Qwen2-VL with a tower that attends within windows.",
+        words_alone=True,
     ),
     "qwen3_vl": Family(
         ".families.qwen_vl:Qwen3VL",
         "Qwen-VL whose language model is given early layers of the tower, too.",
+        words_alone=True,
     ),
     "idefics3": Family(
         ".families.shuffled:Idefics3",
         "Tiles of an image, a square of patches as a token of the language model.",
+        words_alone=True,
     ),
     "smolvlm": Family(
         ".families.shuffled:SmolVLM",
         "Idefics 3 at a small size.",
+        words_alone=True,
     ),
     "internvl": Family(
         ".families.shuffled:InternVL",
         "Tiles and a thumbnail, a square of patches as a token of the language model.",
+        words_alone=True,
     ),
     "mllama": Family(
         ".families.mllama:Mllama",
@@ -195,6 +210,12 @@ FAMILIES: dict[str, Family] = {
 def families() -> dict[str, Family]:
     """Ours and those of installed packages; nothing of them is imported. Ours win."""
     return {**{plugin.name: _announced(plugin) for plugin in _plugins()}, **FAMILIES}
+
+
+def takes_words_alone(family: str) -> bool:
+    """Whether the language model of a family, if it has one, runs on words without an image."""
+    known = families().get(family)
+    return known is not None and known.words_alone
 
 
 def shadowed() -> dict[str, str]:
@@ -307,7 +328,9 @@ def _package(plugin: EntryPoint) -> str:
 def _announced(plugin: EntryPoint) -> Family:
     about = plugin.dist.metadata if plugin.dist else None
     told = about["Summary"] if about is not None and "Summary" in about else ""
-    return Family(plugin.value, told or f"From {_package(plugin)}.", _package(plugin))
+    sentence = told or f"From {_package(plugin)}."
+    # Whether a language model of theirs runs on words alone is seen when it is asked to.
+    return Family(plugin.value, sentence, _package(plugin), words_alone=True)
 
 
 def _import(target: str) -> object:

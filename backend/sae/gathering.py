@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.data.sample import Sample
-from backend.errors import InputError
 from backend.models.adapter import Adapter, Inputs
+from backend.models.families.image_tokens import ImageTokens
 from backend.models.roles import Role, has
 from backend.sae.autoencoder import SparseAutoencoder
 from backend.types import LayerRef
 
-_PROJECTOR = "model.multi_modal_projector"
 _HALF_MAX = 65_504.0
 
 
@@ -51,7 +50,7 @@ class Gathered:
     strength: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def take(self, sae: SparseAutoencoder, x: Tensor, places: np.ndarray) -> None:
-        """One sample's tokens (t, d), and their origins (t, 2 or 4)."""
+        """One sample's tokens (t, d), and their origins (t, 2 or 4), NaN of no one place."""
         features, back = sae(x)
         left, rest = x - back, torch.arange(x.shape[1], device=x.device) != self.top
         on, mean = features > 0, features.mean(dim=0)
@@ -120,11 +119,12 @@ def gather(
     for inputs, tokens in batches(adapter, samples, [reader.ref for reader in readers], batch_size):
         for reader, own in zip(readers, found, strict=True):
             here = has(inputs.roles[reader.ref.stream], Role.CONTENT)
-            origins = inputs.origins[reader.ref.stream].values
+            origins = inputs.origins.get(reader.ref.stream)
+            places = np.full((*here.shape, 4), np.nan) if origins is None else origins.values
             with torch.inference_mode():
                 for row in range(len(inputs)):
                     x = tokens[reader.ref][row, here[row]].float()
-                    own.take(reader.sae, x, origins[row][here[row].cpu().numpy()])
+                    own.take(reader.sae, x, places[row][here[row].cpu().numpy()])
     return found
 
 
@@ -154,21 +154,15 @@ def batches(
 
 
 @contextmanager
-def random_projector(adapter: Adapter, seed: int) -> Iterator[None]:
+def random_projector(adapter: ImageTokens, seed: int) -> Iterator[None]:
     """Within it, the matrices between tower and language model are random; then as before.
 
     Each has numbers of a normal distribution with the spread of its own columns, so that what comes
-    out is as large; an identity and biases stay. InputError for a model without such a projector.
+    out is as large; an identity and biases stay.
     """
-    try:
-        projector = adapter.module.get_submodule(_PROJECTOR)
-    except AttributeError as error:
-        raise InputError(
-            "has no projector that could be drawn anew", where=f"model {adapter.name}"
-        ) from error
-    drawn = [
-        weight for weight in projector.parameters() if weight.ndim == 2 and not _is_eye(weight)
-    ]
+    between = [adapter.module.get_submodule(name) for name in adapter.parts.between]
+    weights = [weight for module in between for weight in module.parameters()]
+    drawn = [weight for weight in weights if weight.ndim == 2 and not _is_eye(weight)]
     before = [weight.detach().clone() for weight in drawn]
     generator = torch.Generator().manual_seed(seed)
     try:

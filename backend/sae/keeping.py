@@ -22,13 +22,14 @@ from backend.progress import SILENT, Progress
 from backend.sae.autoencoder import SparseAutoencoder
 from backend.sae.gathering import Gathered
 from backend.sae.matching import Descriptions
+from backend.sae.over_layers import over_layers
 from backend.sae.reading import Read, read_layers
 from backend.sae.table import STREAM_OF, Options, Reading, Tokens
 from backend.store import Run, kinds
 from backend.store.tables import to_pandas
 
-VERSION = 1
-_FEATURES = 16
+VERSION = 2
+_FEATURES = 32
 """Features a layer and kind of token that are kept with their samples."""
 _EXAMPLES = 4
 _LEAST = 4
@@ -102,8 +103,8 @@ def read_run(
 ) -> pd.DataFrame:
     """The rows of :data:`backend.store.kinds.SAE`; computed and kept where the run lacks them.
 
-    The features that stand out are kept beside them. InputError as :func:`ask` and
-    :func:`backend.sae.reading.read_layers` raise.
+    The features that stand out, and their matches at other layers, are kept beside them. InputError
+    as :func:`ask` and :func:`backend.sae.reading.read_layers` raise.
     """
     asked = ask(run, source, saes, descriptions, options)
     if asked.key not in run.keys(kinds.SAE):
@@ -126,18 +127,32 @@ def read_run(
         rows = pd.DataFrame(
             [asdict(row) for row in read.rows], columns=list(Reading.__dataclass_fields__)
         ).assign(params=json.dumps(told, sort_keys=True))
-        run.add(kinds.SAE_FEATURES, features_of(read, asked.pairs, descriptions), asked.key)
+        features = features_of(read, asked.pairs, descriptions)
+        run.add(kinds.SAE_FEATURES, features, asked.key)
+        run.add(kinds.SAE_MATCHES, matches_of(read, saes, features), asked.key)
         run.add(kinds.SAE, rows, asked.key)
     return to_pandas(run.table(kinds.SAE, [asked.key]))
 
 
 def features_of(read: Read, pairs: Sequence[Pair], descriptions: Descriptions) -> pd.DataFrame:
-    """The features that are among the strongest in most samples, and what excites each most."""
+    """The features with the highest mean activation over samples, and what excites each most."""
     rows: list[dict[str, object]] = []
     for (layer, tokens, control), own in read.gathered.items():
         if not control:
             rows += _standing_out(layer, tokens, own, pairs, descriptions.get(layer, {}))
     return pd.DataFrame(rows, columns=[field.name for field in kinds.SAE_FEATURES.schema])
+
+
+def matches_of(
+    read: Read, saes: Mapping[int, SparseAutoencoder], features: pd.DataFrame
+) -> pd.DataFrame:
+    """What every feature that stands out matches at the other layers."""
+    chosen = {
+        layer: sorted(set(features.loc[features["layer"].eq(layer), "feature"].tolist()))
+        for layer in saes
+    }
+    rows = over_layers(read.gathered, saes, chosen)
+    return pd.DataFrame(rows, columns=[field.name for field in kinds.SAE_MATCHES.schema])
 
 
 def _standing_out(

@@ -20,7 +20,7 @@ def open_saes(named: Sequence[str]) -> dict[int, SparseAutoencoder]:
     found: dict[int, SparseAutoencoder] = {}
     for name in named:
         said, path = _placed(name)
-        for folder in _each(path):
+        for folder in each_sae(path):
             sae = load_sae(folder)
             layer = sae.source.layer if said is None else said
             if layer is None:
@@ -59,8 +59,8 @@ def _placed(name: str) -> tuple[int | None, Path]:
     return None, Path(name)
 
 
-def _each(path: Path) -> Iterator[Path]:
-    """The path itself, or the directories in it that hold an autoencoder."""
+def each_sae(path: Path) -> Iterator[Path]:
+    """The directories in a path that hold an autoencoder each, else the path itself."""
     inside = [] if _suits(path) or not path.is_dir() else sorted(path.iterdir())
     several = [folder for folder in inside if folder.is_dir() and _suits(folder)]
     yield from several or [path]

@@ -127,12 +127,13 @@ def _gathered(
         for key, one in zip(keys, gather(model, samples, readers, options.batch_size), strict=True):
             found[key] = one
 
+    alone = text_alone(adapter)
     progress.advance(0.05, 1.0, "text alone")
-    read(text_alone(adapter), [("text alone", ""), ("text alone", "another layer's")])
+    read(alone, [("text alone", ""), ("text alone", "another layer's")])
     progress.advance(0.2, 1.0, "image and text")
     read(adapter, [("image", ""), ("text after image", ""), ("image", "another layer's")])
     progress.advance(0.5, 1.0, "a random adapter")
-    with random_projector(adapter, options.seed):
+    with random_projector(alone.whole, options.seed):
         read(adapter, [("image", "random adapter"), ("text after image", "random adapter")])
     progress.advance(0.7, 1.0, "losses")
     return found

@@ -86,6 +86,12 @@ def project_command(store: str, run_ids: Sequence[str]) -> str:
     return _command("project", "--store", store, *_each("--run", run_ids))
 
 
+def read_saes_command(manifest: Manifest, store: str) -> str:
+    """Reads the layers of the run's model through sparse autoencoders, which have to be named."""
+    words = ["--run", manifest.run_id, "--data", _data(manifest), "--saes", "DIR"]
+    return _command("read-saes", "--store", store, *words)
+
+
 def compare_command(store: str, run_ids: Sequence[str]) -> str:
     """Computes the similarity of every layer of each run with every layer of the others."""
     return _command("compare", *run_ids, "--store", store)

@@ -406,6 +406,24 @@ SAE_FEATURES = Kind(
     samples=("sample_id",),
     check=_finite("share", "activation"),
 )
+SAE_MATCHES = Kind(
+    "sae_matches",
+    _required(
+        *_place(""),
+        ("feature", pa.int32()),
+        ("other_layer", pa.int32()),
+        ("other_feature", pa.int32()),
+        ("cosine", pa.float64()),
+        ("chance", pa.float64()),
+        ("tokens", pa.string()),
+        ("activation", pa.float64()),
+        ("share", pa.float64()),
+    ),
+    "of features that stand out, the feature of each layer's autoencoder that points the same way, "
+    "and how strongly it is on in each kind of token",
+    sides=("",),
+    check=_finite("cosine", "chance", "activation", "share"),
+)
 SHARED_SPACE = Kind(
     "shared_space",
     pa.schema([*_MEASURES, pa.field("space", pa.string(), nullable=False)]),
@@ -440,6 +458,7 @@ KINDS: tuple[Kind, ...] = (
     TOKENS,
     SAE,
     SAE_FEATURES,
+    SAE_MATCHES,
     SHARED_SPACE,
     COMPARISONS,
 )

@@ -22,6 +22,7 @@ from backend.store.kinds import (
     MEASURES,
     PREDICTIONS,
     SAE,
+    SAE_MATCHES,
     SCORES,
     SHARED_SPACE,
     TOKENS,
@@ -35,7 +36,7 @@ from backend.types import LayerRef, Pooling, StreamSpec
 
 KEPT = (
     *(MEASURES, SCORES, PREDICTIONS, TRAINING_MEASURES, TRAINING_SCORES, INTERVENTIONS),
-    *(TOKENS, SAE, SHARED_SPACE),
+    *(TOKENS, SAE, SAE_MATCHES, SHARED_SPACE),
 )
 """Kinds that say nothing of a sample but its number."""
 

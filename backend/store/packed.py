@@ -25,7 +25,15 @@ from backend.store.checks import id_faults, row_faults, sample_faults
 from backend.store.compare import nearest
 from backend.store.connection import PACKED, Connection, identifier, literal, sql_type
 from backend.store.index import SCHEMA, Entry, Identity, entry_of
-from backend.store.kinds import KINDS, SAE, SAE_FEATURES, SHARED_SPACE, TOKENS, Kind
+from backend.store.kinds import (
+    KINDS,
+    SAE,
+    SAE_FEATURES,
+    SAE_MATCHES,
+    SHARED_SPACE,
+    TOKENS,
+    Kind,
+)
 from backend.store.manifest import Manifest
 from backend.store.packed_run import PackedRun, PackedTables
 from backend.store.pair import RunPair
@@ -71,7 +79,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 """{table: {column: SQL type}} of a packed file."""
 
-LATER = frozenset(kind.name for kind in (TOKENS, SAE, SAE_FEATURES, SHARED_SPACE))
+LATER = frozenset(kind.name for kind in (TOKENS, SAE, SAE_FEATURES, SAE_MATCHES, SHARED_SPACE))
 """Kinds that a file may lack: it was packed before there were such tables, and has no rows."""
 
 _MAGIC = b"DUCK"

@@ -183,13 +183,23 @@ class ClaimResult:
 
     @property
     def summary(self) -> str:
-        """``2 of 6 supported, 4 no clear difference``; "not enough runs" where nothing is."""
-        total = len(self.findings) - self.count("described")
-        if not total or self.count("not enough runs") == total:
-            return "not enough runs"
+        """``2 supported, 4 no clear difference (of 6)``, and how many only describe.
+
+        "described, not judged" where all do; "not enough runs" where nothing was asked.
+        """
+        described = self.count("described")
+        judged = len(self.findings) - described
+        if not judged:
+            return "described, not judged" if described else "not enough runs"
         counts = [(verdict, self.count(verdict)) for verdict in VERDICTS]
         words = [f"{count} {verdict}" for verdict, count in counts if count]
-        return f"{', '.join(words)} (of {total})" if total > 1 else words[0].removeprefix("1 ")
+        if self.count("not enough runs") == judged:
+            said = "not enough runs"
+        else:
+            said = (
+                f"{', '.join(words)} (of {judged})" if judged > 1 else words[0].removeprefix("1 ")
+            )
+        return f"{said}; {described} described" if described else said
 
     @property
     def multiplicity(self) -> str:

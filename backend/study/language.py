@@ -75,5 +75,5 @@ def _told(row: _Row) -> str:
     value, low, high = _numbers(row)
     ends = " to ".join("not reached" if math.isinf(end) else f"{end:.0f}" for end in (low, high))
     if math.isnan(value):
-        return "at no layer read: not reached"
+        return "at no layer that was read"
     return f"from layer {value:.0f} on (95 % interval {ends})"

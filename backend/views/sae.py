@@ -9,15 +9,32 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.errors import InputError
-from backend.figures import sae_curves
+from backend.figures import match_curve, sae_curves
+from backend.models.registry import takes_words_alone
+from backend.pairing import image_among_words
 from backend.store import query, tables
-from backend.store.kinds import SAE, SAE_FEATURES, Kind
+from backend.store.kinds import SAE, SAE_FEATURES, SAE_MATCHES, Kind
 from backend.store.source import Part
+from backend.study import ClaimResult
+from backend.study.language import LANGUAGE, vision_becomes_language
 from backend.study.mapping_reference import published_mapping
+from backend.types import StreamSpec
 from backend.views import questions
 from backend.views.groups import RunInfo
 from backend.views.questions import Owned, Question, Table
 from backend.views.store_access import StoreView, opened
+
+
+def is_readable(family: str, streams: Sequence[StreamSpec]) -> bool:
+    """Whether ``read-saes`` takes models of a family with these streams."""
+    return takes_words_alone(family) and image_among_words(streams) is not None
+
+
+NOT_READABLE = (
+    "It takes a model that puts an image's tokens among the words of a language model that also "
+    "reads words alone, such as LLaVA, PaliGemma, Gemma 3, InternVL or Qwen-VL, and one's own of "
+    "fusionscope train --family linear-adapter. None of the chosen runs is of such a model."
+)
 
 
 @dataclass(frozen=True)
@@ -39,23 +56,26 @@ class Readings(Question):
         return Table(tables.to_pandas(answer.table), answer.problems)
 
 
-_KINDS: dict[str, Kind] = {kind.name: kind for kind in (SAE, SAE_FEATURES)}
+_KINDS: dict[str, Kind] = {kind.name: kind for kind in (SAE, SAE_FEATURES, SAE_MATCHES)}
 
 
-def readings(store: StoreView, runs: Sequence[RunInfo], kind: Kind = SAE) -> Readings:
-    """What runs hold of one of the two kinds."""
+def readings(store: StoreView, run_ids: Sequence[str], kind: Kind = SAE) -> Readings:
+    """What runs hold of one of the kinds that autoencoders give."""
     source = opened(store.path).source
     held = (
-        Owned(run.run_id, source.version(run.run_id), questions.keys_of(store, kind, run.run_id))
-        for run in runs
+        Owned(run_id, source.version(run_id), questions.keys_of(store, kind, run_id))
+        for run_id in run_ids
     )
     return Readings(store.path, kind.name, tuple(one for one in held if one.keys))
 
 
-def with_datasets(rows: pd.DataFrame, runs: Sequence[RunInfo]) -> pd.DataFrame:
-    """The rows with the name of each run's dataset."""
+def language_claim(rows: pd.DataFrame, runs: Sequence[RunInfo]) -> ClaimResult:
+    """Whether vision becomes language in those of ``runs`` that ``rows`` of readings are of."""
     names = {run.run_id: run.manifest.dataset.name for run in runs}
-    return rows.assign(dataset=rows["run_id"].map(names))
+    if rows.empty:
+        return ClaimResult(LANGUAGE, ())
+    mine = rows[rows["run_id"].isin(list(names))]
+    return vision_becomes_language(mine.assign(dataset=mine["run_id"].map(names)))
 
 
 @dataclass(frozen=True)
@@ -104,11 +124,60 @@ def published_figure(measure: str, title: str) -> go.Figure:
 
 
 def feature_rows(rows: pd.DataFrame, key: str, layer: int, tokens: str) -> pd.DataFrame:
-    """A row a feature: ``feature``, ``share`` of tokens it is on in, ``description``, ``words``."""
+    """A row a feature: ``feature``, the share of tokens it is on in, ``description``, ``words``.
+
+    Without descriptions or words where there are none at all.
+    """
     mine = rows[rows["key"].eq(key) & rows["layer"].eq(layer) & rows["tokens"].eq(tokens)]
     first = mine.drop_duplicates("feature").sort_values("rank")
     words = mine.groupby("feature")["word"].agg(_listed)
-    return first[["feature", "share", "description"]].assign(words=first["feature"].map(words))
+    told = first[["feature", "share", "description"]].assign(words=first["feature"].map(words))
+    empty = [name for name in ("description", "words") if told[name].eq("").all()]
+    return told.drop(columns=empty).rename(columns={"share": "share of tokens it is on in"})
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A feature of one reading of a run."""
+
+    run_id: str
+    key: str
+    layer: int
+    feature: int
+
+
+MATCHED: dict[str, tuple[str, str]] = {
+    "share": ("Tokens in which it is on", "share of tokens"),
+    "activation": ("How far it moves a token", "mean activation × decoder norm"),
+}
+"""{column of ``sae_matches``: title, words on an axis}"""
+MATCHES = (
+    "Each layer has an autoencoder of its own. At every other layer this is the feature whose "
+    "decoder direction has the highest cosine with that of the chosen one (Laptev et al. 2025). "
+    "Where that is no higher than the best of as many random directions would have (in 19 of 20 "
+    "cases), there is no match, and the curves have a gap. Means over samples, without intervals."
+)
+
+
+def matched(rows: pd.DataFrame, chosen: Chosen) -> pd.DataFrame:
+    """The matches of a feature, a row an other layer and kind of token; empty for none kept."""
+    if rows.empty:
+        return rows
+    mine = rows["run_id"].eq(chosen.run_id) & rows["key"].eq(chosen.key)
+    return rows[mine & rows["layer"].eq(chosen.layer) & rows["feature"].eq(chosen.feature)]
+
+
+def matched_figure(rows: pd.DataFrame, chosen: Chosen, column: str, title: str) -> go.Figure:
+    """One column of a feature's matches over the layers, by kind of token."""
+    mine = matched(rows, chosen)
+    values = mine[column].where(mine["cosine"].gt(mine["chance"]))
+    told = mine.drop(columns="layer").rename(columns={"other_layer": "layer"})
+    return sae_curves(told.assign(value=values, control=""), title, height=300)
+
+
+def cosine_figure(rows: pd.DataFrame, chosen: Chosen) -> go.Figure:
+    """How well the matches of a feature fit."""
+    return match_curve(matched(rows, chosen).drop_duplicates("other_layer"))
 
 
 def _listed(words: pd.Series) -> str:

@@ -23,14 +23,13 @@ from backend.study import (
 from backend.study.examine import chosen
 from backend.study.formats import difference_grid, heads
 from backend.study.interventions import needs_of_a_fusion
-from backend.study.language import vision_becomes_language
 from backend.study.reference import published_beside
 from backend.study.runs import blocks
 from backend.views import questions, store_access
 from backend.views.groups import Overview, RunGroup, RunInfo
 from backend.views.interventions import interventions
 from backend.views.items import items_of
-from backend.views.sae import readings, with_datasets
+from backend.views.sae import language_claim, readings
 from backend.views.trainings import curves_of
 from backend.words import literal, metric_name
 
@@ -155,11 +154,11 @@ def findings(
     partners = interventions(view, overview.groups).answer()
     problems += partners.problems
     known = described(overview.runs)
-    read = readings(view, overview.runs).answer()
+    read = readings(view, [run.run_id for run in overview.runs]).answer()
     problems += read.problems
     also = [needs_of_a_fusion(known, partners.frame, pooling)]
     if len(read.frame):
-        also.append(vision_becomes_language(with_datasets(read.frame, overview.runs)))
+        also.append(language_claim(read.frame, overview.runs))
     asked = examine(
         known,
         score_frame(overview.runs),

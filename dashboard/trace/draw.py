@@ -28,16 +28,20 @@ def draw(
     alt: str,
     steps: Mapping[str, Step] = MappingProxyType({}),
     on_click: Callable[[Point], None] | None = None,
+    least_px: int = 0,
 ) -> None:
     """A figure of a side, which follows the strip by its ``steps``; ``title`` names its file.
 
-    ``on_click`` gets a clicked point.
+    ``on_click`` gets a clicked point; narrower than ``least_px`` it scrolls sideways.
     """
     drawn = Drawn(figure.json)
     named = side.titled(title)
     side.part.figures[named] = drawn
     side.part.panels[named] = Plot(named, drawn.json, alt, steps)
-    chart(drawn, key=side.key(title), alt=alt, steps=steps, group=GROUP, on_click=on_click)
+    chart(
+        drawn, key=side.key(title), alt=alt, steps=steps, group=GROUP, on_click=on_click,
+        least_px=least_px,
+    )  # fmt: skip
 
 
 def let_go(side: Side, title: str) -> None:

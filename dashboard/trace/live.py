@@ -16,7 +16,7 @@ from backend.inference.effects import Effects
 from backend.inference.models import Offer
 from backend.inference.reference import Reference
 from backend.inference.requests import Done, Pair, Placing, Request, Work
-from backend.inference.values import Trace
+from backend.inference.values import LitFeatures, Trace
 from backend.store.commands import activations_command
 from backend.types import Pooling
 from backend.views import questions
@@ -28,6 +28,9 @@ from backend.views.trace import Among
 from backend.words import literal
 from dashboard.context import Context
 from dashboard.trace import jobs
+
+Lit = dict[int, LitFeatures]
+"""{layer: features}"""
 
 _SHOWN = "fusionscope_traced"
 _PINNED = "fusionscope_pinned"
@@ -71,6 +74,7 @@ class Traced:
     outcome: Done[dict[str, Trace]]
     placed: dict[AmongKey, Among] = field(default_factory=dict)
     effects: dict[str, Effects] = field(default_factory=dict)
+    features: dict[str, Lit] = field(default_factory=dict)
 
     @property
     def traces(self) -> Mapping[str, Trace]:
@@ -102,6 +106,15 @@ def ask_effects(store: StoreView, traced: Traced, part: str, work: Work[Effects]
 
     def take(done: Done[Effects]) -> None:
         traced.effects[part] = done.value
+
+    jobs.submit(store, Request(traced.offer.key, (traced.asked.pair,), work), take)
+
+
+def ask_features(store: StoreView, traced: Traced, reading: str, work: Work[Lit]) -> None:
+    """Have a pair read by the autoencoders of a ``reading``; it is in the pair's ``features``."""
+
+    def take(done: Done[Lit]) -> None:
+        traced.features[reading] = done.value
 
     jobs.submit(store, Request(traced.offer.key, (traced.asked.pair,), work), take)
 

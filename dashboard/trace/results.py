@@ -19,6 +19,7 @@ from dashboard.say import say_ignored
 from dashboard.strip import layer_strip
 from dashboard.trace import live
 from dashboard.trace.beliefs import show_beliefs
+from dashboard.trace.features import has_features, show_features
 from dashboard.trace.grid import show_grid
 from dashboard.trace.live import AmongKey, Traced
 from dashboard.trace.looks import show_looks
@@ -46,6 +47,7 @@ PANELS = (
     Panel("Path", show_paths, _is_placed),
     Panel("What is looked at", show_looks),
     Panel("Two captions, two images", show_grid, lambda side: has_grid(side.traces)),
+    Panel("Features", show_features, has_features),
     Panel("Neighbours", show_neighbours, _is_placed),
     Panel("Where it stands", show_standing),
     Panel("What the model believes", show_beliefs),

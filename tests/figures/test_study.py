@@ -52,6 +52,14 @@ def test_what_has_no_interval_says_so_at_the_line_of_no_effect():
     assert figure.layout.shapes[0].x0 == 0.0
 
 
+def test_what_only_describes_is_drawn_without_an_interval():
+    rows = effects(("one run", 0.7, NAN, NAN, 1, "runs", "described"))
+    figure = effect_forest(rows, x_title="difference")
+    assert list(traces(figure)["described"].x) == [0.7]
+    assert not [trace for trace in figure.data if trace.mode == "text"]
+    assert figure.layout.xaxis.range[1] > 0.7
+
+
 def test_an_empty_forest_is_a_figure():
     assert effect_forest(FOUR.iloc[:0], x_title="difference").layout.xaxis.range == (-0.05, 0.05)
 

@@ -263,7 +263,7 @@ def test_without_a_hub_it_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_words_of_the_command_line_are_read_back() -> None:
-    named = Named((Path("/a b"), Path("c")), ("x/y",))
+    named = Named((Path("/a b"), Path("c")), ("x/y",), (Path("d"),))
     assert named_models(["--store", "s", *named.words]) == named
     assert named_models(["--models=m", "--hub=z", "--models"]) == Named((Path("m"),), ("z",))
     assert named_models([]) == Named()
@@ -273,6 +273,7 @@ def test_the_words_of_the_command_line_are_read_back() -> None:
     ("named", "message"),
     [
         (Named((Path("nowhere"),)), "models: nowhere: no such directory"),
+        (Named((), (), (Path("gone"),)), "saes: gone: no such directory"),
         (Named((), ("../x",)), "hub: '../x' is no id of the hub"),
         (Named((), ("/etc/x",)), "is no id"),
         (Named((), ("a/b/c",)), "is no id"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
@@ -56,6 +57,38 @@ def features(sample_ids: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def followed() -> pd.DataFrame:
+    """Feature 7 of layer 2 over three layers, of which the last has no match."""
+    rows = [
+        {
+            "stream": "text", "layer": 2, "site": "block", "feature": 7, "other_layer": layer,
+            "other_feature": 40 + layer, "cosine": cosine, "chance": 0.3, "tokens": tokens,
+            "activation": 0.5 * layer, "share": share,
+        }
+        for layer, cosine in ((1, 0.6), (2, 1.0), (3, 0.2))
+        for tokens, share in (("text alone", 0.1), ("image", 0.4))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def numbers(sent: dict[str, str] | list[float]) -> list[float | None]:
+    """The numbers of a trace as the browser gets them; None for a gap."""
+    if isinstance(sent, dict):
+        sent = np.frombuffer(base64.b64decode(sent["bdata"]), sent["dtype"]).tolist()
+    return [None if value is None or math.isnan(value) else value for value in sent]
+
+
+def shows_the_claim(at: AppTest) -> bool:
+    """Whether a card says the layer of convergence, and that it judges nothing."""
+    said = [text.value for text in at.markdown]
+    heads = [head.value for head in at.subheader]
+    return (
+        "Vision becomes language inside the model" in heads
+        and any("from layer 3 on" in text for text in said)
+        and ":blue-badge[described]" in said
+    )
+
+
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch):
     def go(store):
@@ -71,6 +104,7 @@ def test_curves_features_and_the_claim_are_shown(visit, tmp_path, store_factory)
     run = made.run("late-seed0")
     run.add(kinds.SAE, readings(), "k")
     run.add(kinds.SAE_FEATURES, features(run.sample_ids()), "k")
+    run.add(kinds.SAE_MATCHES, followed(), "k")
     at = visit(tmp_path)
     assert not at.exception and not at.error
     drawn = charts(at)
@@ -78,22 +112,32 @@ def test_curves_features_and_the_claim_are_shown(visit, tmp_path, store_factory)
     assert set(lines) == {"text alone", "image"}
     assert "sae-published-mse" in drawn and "sae-published-fvu" not in drawn
     assert "Published" in alts(at)["sae-published-mse"]
-    assert any("from layer 3 on" in text.value for text in at.markdown)
+    assert shows_the_claim(at)
     at.toggle(key="sae-controls").set_value(True)
     at.toggle(key="sae-rest").set_value(True).run()
     lines = {trace["name"] for trace in charts(at)["sae-fvu"]["data"]}
     assert "image, random adapter" in lines
     assert at.selectbox(key="sae-feature").options == ["7", "3"]
     assert any("cup" in text.value for text in at.caption)
+    assert "sae-matches-share" not in charts(at), "none is kept of layer 1"
+    at.select_slider(key="sae-layer").set_value(2).run()
+    drawn = charts(at)
+    lines = {trace["name"]: trace for trace in drawn["sae-matches-share"]["data"]}
+    assert set(lines) == {"text alone", "image"}
+    assert numbers(lines["image"]["x"]) == [1, 2, 3]
+    assert numbers(lines["image"]["y"]) == [0.4, 0.4, None], "no match, no value"
+    best, chance = drawn["sae-matches-cosine"]["data"]
+    assert shows_the_claim(at.switch_page("pages/study.py").run())
+    assert numbers(best["y"]) == [0.6, 1.0, 0.2] and numbers(chance["y"]) == [0.3, 0.3, 0.3]
 
 
-def test_a_store_without_readings_says_which_command_makes_them(
+def test_models_that_autoencoders_cannot_read_are_offered_no_command(
     visit, tmp_path, store_factory
 ) -> None:
     store_factory.make_store(tmp_path, placements=("late",), seeds=(0,), n=12, depth=4)
     at = visit(tmp_path)
-    assert not at.exception
-    assert any("read-saes" in code.value for code in at.code)
+    assert not at.exception and not any("read-saes" in code.value for code in at.code)
+    assert any("None of the chosen runs" in info.value for info in at.info)
 
 
 def test_a_patch_is_outlined_where_it_lies() -> None:

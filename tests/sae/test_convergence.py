@@ -8,6 +8,7 @@ import pytest
 
 from backend.sae.convergence import MARGIN, Curve, converged
 from backend.study.language import vision_becomes_language
+from backend.study.report import as_text
 
 LAYERS = (2, 5, 8, 11)
 N = 200
@@ -70,11 +71,14 @@ def test_the_finding_says_it_in_words_and_beside_a_random_adapter() -> None:
         "n": 128,
     }  # fmt: skip
     random = row | {"control": "random adapter", "value": np.nan, "ci_low": np.inf}
-    (finding,) = vision_becomes_language(pd.DataFrame([row, random])).findings
+    result = vision_becomes_language(pd.DataFrame([row, random]))
+    (finding,) = result.findings
+    assert result.summary == "described, not judged"
+    assert as_text([result]).startswith(f"{result.claim.title}: described, not judged\n")
     assert finding.verdict == "described" and (finding.value, finding.n) == (18.0, 128)
     assert finding.sentence == (
         "tiny: image tokens are rebuilt as well as text from layer 18 on (95 % interval 15 to not "
-        "reached) (128 samples). With a random adapter: at no layer read: not reached."
+        "reached) (128 samples). With a random adapter: at no layer that was read."
     )
     (other,) = vision_becomes_language(pd.DataFrame([row | {"value": np.nan}])).findings
-    assert other.verdict == "described" and "not reached" in other.sentence
+    assert other.verdict == "described" and "at no layer that was read (128" in other.sentence

@@ -17,10 +17,13 @@ from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.interventions.partners import derangement
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
+from backend.models.families.image_tokens import ImageTokens
 from backend.models.families.llava import Llava
 from backend.models.registry import open_model
+from backend.sae.gathering import random_projector
 from backend.sae.loading import load_sae
 from backend.sae.opening import open_descriptions, open_saes
+from backend.sae.over_layers import CHANCE, chance_cosine, matches, over_layers
 from backend.sae.reading import Read, read_layers
 from backend.sae.table import Options
 from backend.store import Store, kinds
@@ -172,6 +175,41 @@ def test_overlap_and_match_are_of_the_own_caption_or_of_anothers(
             assert told == pytest.approx(np.mean(wanted), abs=1e-6)
 
 
+def test_a_feature_is_followed_to_the_one_that_points_its_way(
+    read: Read, checkpoint: Path, saes: Path, pairs: list[Pair]
+) -> None:
+    loaded = open_saes([str(saes)])
+    decoders = {layer: sae.W_dec.double().numpy() for layer, sae in loaded.items()}
+    rows = pd.DataFrame(over_layers(read.gathered, loaded, {1: [7, 2], 3: []}))
+    assert len(rows) == 2 * len(LAYERS) * 3
+    own = rows[rows["other_layer"].eq(1)]
+    assert own["other_feature"].equals(own["feature"]) and own["cosine"].eq(1).all()
+    there = rows[rows["other_layer"].eq(3)]
+    for feature in (7, 2):
+        lengths = np.linalg.norm(decoders[3], axis=1) * np.linalg.norm(decoders[1][feature])
+        cosines = decoders[3] @ decoders[1][feature] / lengths
+        mine = there[there["feature"].eq(feature)]
+        assert set(mine["other_feature"]) == {int(cosines.argmax())}
+        assert mine["cosine"].to_numpy() == pytest.approx(cosines.max(), abs=1e-6)
+    means, on = [], 0
+    for x in states(checkpoint, pairs, 1):
+        features = loaded[1].encode(torch.from_numpy(x).float()).numpy()[:, 7]
+        means.append(features.mean())
+        on += int((features > 0).sum())
+    (image,) = own[own["feature"].eq(7) & own["tokens"].eq("image")].to_dict("records")
+    length = np.linalg.norm(decoders[1][7])
+    assert image["activation"] == pytest.approx(np.mean(means) * length, rel=1e-4)
+    assert image["share"] * read.gathered[1, "image", ""].column("tokens").sum() == on
+
+
+def test_chance_is_what_the_best_of_random_directions_stays_below() -> None:
+    g = torch.Generator().manual_seed(0)
+    drawn = torch.stack(
+        [matches(torch.eye(D)[:1], torch.randn(M, D, generator=g))[0][0] for _ in range(2000)]
+    )
+    assert float((drawn < chance_cosine(M, D)).double().mean()) == pytest.approx(CHANCE, abs=0.015)
+
+
 def test_described_features_match_by_their_words(
     checkpoint: Path, saes: Path, pairs: list[Pair]
 ) -> None:
@@ -208,8 +246,35 @@ def test_a_run_keeps_what_was_read_and_the_command_prints_it(
     assert set(features["layer"]) == set(LAYERS) and features["left"].notna().all()
     words_of = store.query("SELECT word FROM sae_features WHERE tokens = 'text alone'")
     assert (words_of["word"] != "").all()
+    followed = store.query("SELECT DISTINCT layer, feature FROM sae_matches")
+    kept = store.query("SELECT DISTINCT layer, feature FROM sae_features")
+    assert set(followed.itertuples(index=False)) == set(kept.itertuples(index=False))
     assert run(*words)[0] == 0  # read from the store
     assert store.run("tiny").keys(kinds.SAE) == (key,)
+
+
+def test_a_model_that_needs_a_picture_for_its_words_is_refused_in_one_line(
+    saes: Path, pairs: list[Pair], tmp_path: Path
+) -> None:
+    adapter = open_model(str(save_tiny(tmp_path / "blip2", "blip2")))
+    samples = [pair.sample for pair in pairs]
+    with pytest.raises(InputError, match="no language model that could read text alone"):
+        read_layers(adapter, samples, None, open_saes([str(saes)]), {}, OPTIONS)
+
+
+@pytest.mark.parametrize("family", ["idefics3", "qwen3_vl"])
+def test_what_lies_between_tower_and_words_is_drawn_anew_in_any_family(
+    family: str, tmp_path: Path
+) -> None:
+    adapter = open_model(str(save_tiny(tmp_path / family, family)))
+    assert isinstance(adapter, ImageTokens)
+    before = {name: value.clone() for name, value in adapter.module.state_dict().items()}
+    with random_projector(adapter, 0):
+        drawn = adapter.module.state_dict()
+        changed = {name for name, value in before.items() if not torch.equal(value, drawn[name])}
+        assert changed and all(name.startswith(adapter.parts.between) for name in changed)
+    after = adapter.module.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_what_cannot_be_read_is_one_line(

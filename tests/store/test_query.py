@@ -194,7 +194,7 @@ def test_a_flipped_bit_is_left_out_and_named_rather_than_read_as_another_number(
     if name in ("neighbours", "refits"):
         for run in (first, second):
             run.add(*map_rows(name, LayerRef("text", 2), run.sample_ids()), "default")
-    if name in ("sae", "sae_features", "shared_space"):
+    if name in ("sae", "sae_features", "sae_matches", "shared_space"):
         for run in (first, second):
             kind, rows, key = any_row(name)
             layer = {"stream": "text", "layer": 2, "site": "block"}

@@ -82,7 +82,11 @@ def test_what_is_described_has_no_verdict_and_costs_the_others_nothing():
     found = judged(finding(0.03), finding(NAN, verdict="described"), finding(NAN, low=NAN))
     assert [one.verdict for one in found] == ["supported", "described", "not enough runs"]
     assert [one.tested for one in found] == [1, 0, 1]
-    assert asked(ClaimResult(SCORES, found)).summary == "1 supported, 1 not enough runs (of 2)"
+    said = "1 supported, 1 not enough runs (of 2); 1 described"
+    assert asked(ClaimResult(SCORES, found)).summary == said
+    alone = ClaimResult(SCORES, (finding(NAN, verdict="described"),))
+    assert asked(alone).summary == "described, not judged"
+    assert ClaimResult(SCORES, ()).summary == "not enough runs"
 
 
 @pytest.mark.parametrize(
@@ -209,10 +213,10 @@ def test_one_seed_or_no_measures_are_not_enough_runs():
     one = asked(drops_at_fusion(runs("none", "late", seeds=(0,)), rows))
     none = asked(drops_at_fusion(runs("none", "late"), pd.DataFrame()))
     both = {"not enough runs", "described"}
-    for result, verdicts in ((one, both), (none, {"not enough runs"})):
+    for result, verdicts, beside in ((one, both, "; 2 described"), (none, {"not enough runs"}, "")):
         assert {found.verdict for found in result.findings} == verdicts
         assert "not enough runs" in result.findings[1].sentence
-        assert result.summary == "not enough runs"
+        assert result.summary == f"not enough runs{beside}"
 
 
 def test_full_fusion_has_nothing_to_compare_and_says_so():

@@ -29,7 +29,7 @@ class Blip2(SquareImages):
 
     family = "blip-2"
     model_class = "Blip2ForConditionalGeneration"
-    parts = Parts("vision_model", "language_model")
+    parts = Parts("vision_model", "language_model", ("language_projection",))
     leading = True
     most_images = 1
 

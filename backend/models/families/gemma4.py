@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from backend.errors import InputError
-from backend.models.families.image_tokens import ImageTokens
+from backend.models.families.image_tokens import ImageTokens, Parts
 from backend.models.families.pictures import Picture, merged, whole
 from backend.models.families.prompting import Images
 from backend.models.families.stacks import bounded
@@ -30,6 +30,7 @@ class Gemma4(ImageTokens):
 
     family = "gemma4"
     model_class = "Gemma4ForConditionalGeneration"
+    parts = Parts(between=("model.embed_vision",))
 
     def describe(self) -> None:
         """InputError for a model without a tower."""

@@ -49,7 +49,7 @@ class Idefics2(ImageTokens):
 
     family = "idefics2"
     model_class = "Idefics2ForConditionalGeneration"
-    parts = Parts("model.vision_model", "model.text_model")
+    parts = Parts("model.vision_model", "model.text_model", ("model.connector",))
 
     def describe(self) -> None:
         """The resampler lies in the connector, behind a projection of the tower's patches."""

@@ -42,10 +42,11 @@ LANGUAGE_MODEL = "language-model"
 
 @dataclass(frozen=True)
 class Parts:
-    """Where a model keeps its tower and its language model, as dotted names."""
+    """Where a model keeps its tower, its language model and what lies between, as dotted names."""
 
     tower: str = "model.vision_tower"
     language: str = "model.language_model"
+    between: tuple[str, ...] = ("model.multi_modal_projector",)
 
 
 class ImageTokens(Prompting):

@@ -37,7 +37,7 @@ class Kosmos2(SquareImages):
 
     family = "kosmos-2"
     model_class = "Kosmos2ForConditionalGeneration"
-    parts = Parts("vision_model", "text_model.model")
+    parts = Parts("vision_model", "text_model.model", ("image_to_text_projection",))
     most_images = 1
 
     def describe(self) -> None:

@@ -38,7 +38,7 @@ class Qwen2VL(ImageTokens):
 
     family = "qwen2_vl"
     model_class = "Qwen2VLForConditionalGeneration"
-    parts = Parts("model.visual", "model.language_model")
+    parts = Parts("model.visual", "model.language_model", ("model.visual.merger",))
     packed = True
 
     def look(self, images: Sequence[Images]) -> tuple[dict[str, Tensor], list[Picture]]:
@@ -96,6 +96,9 @@ class Qwen3VL(Qwen2VL):
 
     family = "qwen3_vl"
     model_class = "Qwen3VLForConditionalGeneration"
+    parts = replace(
+        Qwen2VL.parts, between=("model.visual.merger", "model.visual.deepstack_merger_list")
+    )
 
     def describe(self) -> None:
         """``k.fusion`` is what enters block k with the features that were added."""

@@ -76,7 +76,7 @@ class Idefics3(Shuffled):
 
     family = "idefics3"
     model_class = "Idefics3ForConditionalGeneration"
-    parts = Parts("model.vision_model", "model.text_model")
+    parts = Parts("model.vision_model", "model.text_model", ("model.connector",))
 
     @property
     def side(self) -> int:

@@ -14,6 +14,7 @@ from backend.models.adapter import Adapter, Inputs
 from backend.models.families.image_tokens import ImageTokens
 from backend.models.families.stacks import next_token
 from backend.models.points import Point
+from backend.models.registry import takes_words_alone
 from backend.models.texts import Prompt, prompt_roles, special_ids, tokenize_prompts
 from backend.types import LayerRef
 
@@ -77,10 +78,11 @@ class TextAlone(Adapter):
 
 def text_alone(adapter: Adapter) -> TextAlone:
     """The language model inside a model; InputError for one that has none of its own."""
-    if not isinstance(adapter, ImageTokens):
+    if not (isinstance(adapter, ImageTokens) and takes_words_alone(adapter.family)):
         raise InputError(
             f"a {adapter.family} model has no language model that could read text alone",
             where=f"model {adapter.name}",
-            hint="It takes a model that puts an image's tokens among the words, such as LLaVA.",
+            hint="It takes a model that puts an image's tokens among the words and also runs on "
+            "words alone, such as LLaVA.",
         )
     return TextAlone(adapter)
