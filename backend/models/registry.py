@@ -57,6 +57,10 @@ FAMILIES: dict[str, Family] = {
         ".families.side_by_side:SideBySide",
         "A text and a vision encoder side by side, or one of them alone; nothing joins them.",
     ),
+    "fusionscope-captioner": Family(
+        ".captioner.adapter:ShowAttendTell",
+        "Show, attend and tell: a recurrent caption looks at a convolutional grid at each word.",
+    ),
     "clip": Family(
         ".families.clip:Clip",
         "Two towers that meet in a contrastive loss.",

@@ -6,8 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from backend.models.dual_stream.adapter import DualStream
-from backend.models.families.side_by_side import SideBySide
 from tests.models.families.common import Case
 
 
@@ -21,7 +19,7 @@ def save_tiny(folder: Path, family: str = "clip", **saving: Any) -> Path:
     """Write its weights (``saving`` goes to save_pretrained) and its processor."""
     adapter: Any = tiny(family).adapter
     adapter.model.save_pretrained(folder, **saving)
-    if isinstance(adapter, DualStream | SideBySide):
+    if hasattr(adapter, "preprocessor"):
         adapter.preprocessor.save(folder)
     else:
         adapter.processor.save_pretrained(folder)

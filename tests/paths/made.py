@@ -40,6 +40,7 @@ FAMILIES = {
     "whisper": "whisper",
     "kosmos2": "kosmos-2",
     "side_by_side": "fusionscope-encoders",
+    "captioner": "fusionscope-captioner",
     **{
         name: name
         for name in (

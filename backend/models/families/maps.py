@@ -12,6 +12,9 @@ from torch import Tensor
 from backend.models.adapter import Inputs
 from backend.models.points import Select
 
+ON_LAST_GRID = "Every map is read as the grid of the last one, each cell as its mean."
+"""The note of a stream whose maps are read as :class:`Cells`."""
+
 
 @dataclass(frozen=True)
 class Cells:
