@@ -189,6 +189,14 @@ FAMILIES: dict[str, Family] = {
         ".families.mllama:Mllama",
         "Llama 3.2 Vision: gated cross-attention blocks among those of a language model.",
     ),
+    "StableDiffusionPipeline": Family(
+        ".denoisers.unet:StableDiffusion",
+        "A U-Net that finds the noise over a picture, and reads a text on the way.",
+    ),
+    "PixArtAlphaPipeline": Family(
+        ".denoisers.transformer:PixArt",
+        "A transformer over patches that finds the noise over them, and reads a text.",
+    ),
     "whisper": Family(
         ".families.whisper:Whisper",
         "A text decoder that reads an audio encoder by cross-attention.",

@@ -29,6 +29,8 @@ MODULES = {
     "vision-text-dual-encoder": "vision_text_dual",
     "blip-2": "blip2",
     "kosmos-2": "kosmos2",
+    "StableDiffusionPipeline": "stable_diffusion",
+    "PixArtAlphaPipeline": "pixart",
 }
 OTHER_TOKENS = {"siglip2"}  # its tokenizer's class makes another tokenizer of a list of words
 

@@ -62,7 +62,8 @@ class Denoiser(Adapter):
     text_class: ClassVar[str]
     poolings: ClassVar[tuple[Pooling, ...]]
     """Of the text."""
-    note: ClassVar[str] = ""
+    remark: ClassVar[str] = ""
+    """What to know of the layers, beside every plot."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Denoiser(Adapter):
                     sites,
                     meets,
                     ("mean",),
-                    f"Step {step} of {steps} towards noise. {self.note}".strip(),
+                    f"Step {step} of {steps} towards noise. {self.remark}".strip(),
                     _SPACE,
                 )
                 for stream, step in self.steps.items()

@@ -40,7 +40,7 @@ class StableDiffusion(Denoiser):
     part_class = "UNet2DConditionModel"
     text_class = "CLIPTextModel"
     poolings = ("cls", "mean")
-    note = "Every map is read as the grid of the smallest one, each cell as its mean."
+    remark = "Every map is read as the grid of the smallest one, each cell as its mean."
     pads = True
 
     @classmethod

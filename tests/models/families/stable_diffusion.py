@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -15,6 +16,8 @@ NOISE = {
     "beta_schedule": "scaled_linear",
     "num_train_timesteps": 1000,
 }
+
+pytest.importorskip("diffusers")  # an optional extra
 
 
 def autoencoder() -> torch.nn.Module:
