@@ -204,4 +204,4 @@ def test_without_the_extra_it_is_said_how_to_get_it(
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(InputError, match="need diffusers") as caught:
         open_model(str(pipeline))
-    assert "--extra denoisers" in str(caught.value)
+    assert "fusionscope[denoisers]" in str(caught.value)

@@ -41,6 +41,8 @@ FAMILIES = {
     "kosmos2": "kosmos-2",
     "side_by_side": "fusionscope-encoders",
     "captioner": "fusionscope-captioner",
+    "stable_diffusion": "StableDiffusionPipeline",
+    "pixart": "PixArtAlphaPipeline",
     **{
         name: name
         for name in (

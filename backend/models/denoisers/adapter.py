@@ -259,11 +259,8 @@ class Denoiser(Adapter):
         return found
 
     def _final_norm(self) -> nn.Module:
-        return next(
-            part
-            for path, part in self.text_encoder.named_modules()
-            if path.rpartition(".")[2] == "final_layer_norm"
-        )
+        named: Iterator[tuple[str, nn.Module]] = self.text_encoder.named_modules()
+        return next(part for path, part in named if path.endswith("final_layer_norm"))
 
     def _attentions(self) -> list[Any]:
         blocks = [block for layer in self.layers for block in layer.reading]

@@ -31,7 +31,7 @@ def diffusers_class(name: str) -> Any:
     except ImportError as error:
         raise InputError(
             "models that make images out of noise need diffusers, which is not installed",
-            hint="uv sync --extra denoisers",
+            hint="Install it with: pip install 'fusionscope[denoisers]'",
         ) from error
     return getattr(diffusers, name)
 
@@ -86,7 +86,8 @@ def open_part(part: Checkpoint, class_name: str) -> nn.Module:
     }
     model.load_state_dict(fitting, strict=False)
     part.judge(Misfits(not_finite=not_finite(model)), class_name)
-    return model.float().eval()
+    opened: nn.Module = model.float().eval()
+    return opened
 
 
 def _new_name(name: str, own: dict[str, tuple[int, ...]]) -> str:

@@ -73,7 +73,7 @@ class StableDiffusion(Denoiser):
     def side(self) -> int:
         """Of the middle's map."""
         shrinks = sum(block.downsamplers is not None for block in self.model.down_blocks)
-        return -(-int(self.model.config.sample_size) // 2**shrinks)
+        return -(-int(self.model.config.sample_size) // int(2**shrinks))
 
     def tokens_of(self, stream: str) -> Select:
         """Maps as cells."""
