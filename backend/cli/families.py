@@ -124,8 +124,9 @@ def _print(model: Description) -> None:
                 out.print(f"  {name:<11}{value}", markup=False, highlight=False, soft_wrap=True)
     if model.unsupported:
         out.print("\nnot supported", markup=False, highlight=False)
+        wide = max(map(len, model.unsupported)) + 2
         for name, reason in model.unsupported.items():
-            out.print(f"  {name:<11}{reason}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"  {name:<{wide}}{reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _facts(model: Description) -> list[tuple[str, str]]:

@@ -61,10 +61,9 @@ def stored_bytes(folder: Path, where: str) -> int:
 
     Read off the headers of its files. InputError where they are missing or broken.
     """
-    from backend.models.weights import read_headers, weight_files
+    from backend.models.weights import stored_tensors
 
-    tensors = read_headers(weight_files(folder, where), where)
-    return 4 * sum(tensor.count for tensor in tensors.values())
+    return 4 * sum(tensor.count for tensor in stored_tensors(folder, where).values())
 
 
 def loaded_bytes(adapter: Adapter) -> int:

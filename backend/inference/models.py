@@ -348,11 +348,11 @@ class Catalogue:
     def _digest(self, folder: Path) -> str:
         """The digest of a directory, computed again when its files have changed."""
         from backend.models.loading import checkpoint_digest
-        from backend.models.weights import CONFIG, weight_files
+        from backend.models.weights import descriptions, weight_files
 
         with self._lock:
             try:
-                files = [folder / CONFIG, *weight_files(folder, "model")]
+                files = [*descriptions(folder, "model"), *weight_files(folder, "model")]
                 stats = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files]
             except OSError as error:
                 raise InputError(f"cannot be read ({error.strerror})", where="model") from error

@@ -184,12 +184,12 @@ def subjects_of(paths: Sequence[Path], folders: Sequence[Path] = ()) -> Iterator
     """
     from backend.inference.models import Catalogue, Named
     from backend.models.registry import open_model
-    from backend.models.weights import CONFIG
+    from backend.models.weights import card_of
     from backend.store import Store
     from backend.store.left import clear_left
 
     for path in paths:
-        if (path / CONFIG).is_file():
+        if card_of(path).is_file():
             yield Subject(str(path), partial(open_model, str(path)))
             continue
         store = Store(path)

@@ -10,7 +10,7 @@ from backend.errors import InputError
 from backend.models.configs import read_config
 from backend.models.hub import cached_models
 from backend.models.loading import Checkpoint, checked
-from backend.models.weights import CONFIG
+from backend.models.weights import CONFIG, PIPELINE, card_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def cached_checkpoints() -> list[AtHand]:
     cached = [
         _at_hand(Checkpoint(model.name, model.folder, {}, model.revision))
         for model in cached_models()
-        if (model.folder / CONFIG).is_file()
+        if card_of(model.folder).is_file()
     ]
     return [found for found in cached if not found.problem]
 
@@ -46,8 +46,11 @@ def cached_checkpoints() -> list[AtHand]:
 def _with_config(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such directory", field="models")
-    for pattern in (CONFIG, f"*/{CONFIG}", f"*/*/{CONFIG}"):
-        yield from (path.parent for path in sorted(folder.glob(pattern)))
+    for above in ("", "*/", "*/*/"):
+        cards = {*folder.glob(above + CONFIG), *folder.glob(above + PIPELINE)}
+        for found in sorted({card.parent for card in cards}):
+            if card_of(found.parent).name != PIPELINE:  # a part of one is none of its own
+                yield found
 
 
 def _at_hand(unread: Checkpoint) -> AtHand:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import InputError, first_line
-from backend.models.weights import CONFIG, require_plain
+from backend.models.weights import CONFIG, card_of, require_plain
 
 MAX_CONFIG_BYTES = 16 * 2**20
 MOST_PIXELS = 8192  # the side of an image that a model may ask for
@@ -55,9 +55,12 @@ _MOST_LABELS = 2**16
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """What config.json of a checkpoint directory says; it has a ``model_type``."""
+    """What config.json of a checkpoint directory says, or a pipeline's model_index.json.
+
+    It has a ``model_type``, which of what diffusers writes is the name of the class.
+    """
     where = f"model {name}"
-    path = folder / CONFIG
+    path = card_of(folder)
     if not path.is_file():
         raise InputError(
             f"is not a checkpoint directory (no {CONFIG} in it)",
@@ -66,8 +69,10 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         )
     require_plain(folder, where)
     config = read_json(path, where)
+    if "_class_name" in config:
+        config.setdefault("model_type", config["_class_name"])
     if not isinstance(config.get("model_type"), str):
-        raise InputError(f"{CONFIG} has no model_type", where=where)
+        raise InputError(f"{path.name} has no model_type", where=where)
     return config
 
 

@@ -33,10 +33,13 @@ from backend.hub import (
     one_line_errors,
     unreachable,
 )
-from backend.models.weights import INDEX, SINGLE, no_weights, shard_names
+from backend.models.weights import PARTS, PIPELINE, card_of, chosen_weights
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 """Configuration, tokenizer and processor; never code or pickles."""
+
+_BESIDE = ("tokenizer", "scheduler")
+"""Folders of a pipeline without weights."""
 
 _CLOSED: ContextVar[bool] = ContextVar("closed", default=False)
 
@@ -131,18 +134,24 @@ def fetch_weights(model: HubModel) -> None:
     if model.files is None:
         return
     where = f"model {model.name}"
-    if SINGLE in model.files:
-        wanted = [SINGLE]
-    elif INDEX in model.files:
-        wanted = shard_names(model.folder / INDEX, where)
-    else:
-        raise no_weights(model.files, where)
+    folders = [""]
+    if card_of(model.folder).name == PIPELINE:
+        _fetch(model, [f"{part}/{kind}" for part in (*PARTS, *_BESIDE) for kind in _SMALL])
+        there = {file.partition("/")[0] for file in model.files}
+        folders = [f"{part}/" for part in PARTS if part in there]
+    wanted = []
+    for folder in folders:
+        inside = {file.removeprefix(folder) for file in model.files if file.startswith(folder)}
+        wanted += [
+            folder + glob.escape(name)
+            for name in chosen_weights(inside, model.folder / folder, where)
+        ]
+    _fetch(model, wanted)
+
+
+def _fetch(model: HubModel, patterns: list[str]) -> None:
     with one_line_errors(model.name, model.revision):
-        snapshot_download(
-            model.name,
-            revision=model.revision,
-            allow_patterns=[glob.escape(file) for file in wanted],
-        )
+        snapshot_download(model.name, revision=model.revision, allow_patterns=patterns)
 
 
 def fetch_file(what: str, name: str, file: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +26,17 @@ from backend.models.tokenizer_files import (
 from backend.models.weights import (
     CONFIG,
     StoredTensor,
-    read_headers,
+    descriptions,
     require_plain,
+    stored_tensors,
     weight_files,
 )
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from backend.models.doors import Misfits
 
 _SHARED = 4  # tied weights are stored once and may stand in so many places
 _SMALL = 2**20
@@ -75,12 +78,12 @@ class Checkpoint:
     @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
         """{name: shape and type} of the stored weights; InputError for a broken file."""
-        return read_headers(self.files, self.where)
+        return stored_tensors(self.folder, self.where)
 
     @cached_property
     def digest(self) -> str:
         """16 hex digits of a SHA-256 over configuration and weights; reads them all."""
-        return _digest([self.folder / CONFIG, *self.files])
+        return _digest([*descriptions(self.folder, self.where), *self.files])
 
     def weights(
         self,
@@ -108,20 +111,10 @@ class Checkpoint:
         )
         ignored = re.compile("|".join(ignored_keys)) if ignored_keys else None
 
-        def judge(misfits: Misfits) -> None:
-            self.notes.extend(
-                misfits.judge(
-                    made.__name__,
-                    self.where,
-                    allow=self.allow_partial_weights,
-                    hint=f"It was saved as {self._saved_as}." if self._saved_as else "",
-                )
-            )
-
         config = self._model_config(made)
         own = self._own_shapes(made, config)
         wanted = {n: t for n, t in self.tensors.items() if not (ignored and ignored.search(n))}
-        judge(Misfits(types=other_types(wanted)))
+        self.judge(Misfits(types=other_types(wanted)), made.__name__)
         model, misfits = self._guarded(
             "weights cannot be loaded",
             lambda: read_weights(
@@ -134,10 +127,51 @@ class Checkpoint:
                 fill=self.allow_partial_weights,
             ),
         )
-        judge(misfits)
-        judge(Misfits(not_finite=not_finite(model)))
+        self.judge(misfits, made.__name__)
+        self.judge(Misfits(not_finite=not_finite(model)), made.__name__)
         loaded: PreTrainedModel = model.eval()
         return loaded
+
+    def part(self, name: str) -> Checkpoint:
+        """One model of a pipeline, in its own folder; what is taken of it is in these notes, too.
+
+        InputError where it is not there.
+        """
+        called = f"{self.name}, {name}"
+        folder = self.folder / name
+        return checked(
+            replace(self, name=called, folder=folder, config=read_config(folder, called))
+        )
+
+    def judge(self, misfits: Misfits, model: str) -> None:
+        """Note what does not fit a class called ``model``, or refuse it with an InputError."""
+        self.notes.extend(
+            misfits.judge(
+                model,
+                self.where,
+                allow=self.allow_partial_weights,
+                hint=f"It was saved as {self._saved_as}." if self._saved_as else "",
+            )
+        )
+
+    def require_room(self, model: torch.nn.Module) -> None:
+        """InputError where a model, as its configuration describes it, is larger than the weights.
+
+        ``model`` may be without memory.
+        """
+        stored = sum(tensor.count for tensor in self.tensors.values())
+        parameters = sum(p.numel() for p in model.parameters())
+        buffers = sum(b.numel() for b in model.buffers())
+        for numbers, most in (
+            (parameters, _SHARED * stored + _SMALL),
+            (buffers, _SHARED * stored + _BUFFERS),
+        ):
+            if numbers > most:
+                raise InputError(
+                    f"{CONFIG} describes a model of {numbers:,} numbers, the weights hold "
+                    f"{stored:,}",
+                    where=self.where,
+                )
 
     def processor(self, processor_class: Any = None) -> Any:
         """The processor that was saved with it; InputError where there is none.
@@ -215,19 +249,7 @@ class Checkpoint:
                 return model_class(config)
 
         model = self._guarded(f"{CONFIG} does not describe a {model_class.__name__}", described)
-        stored = sum(tensor.count for tensor in self.tensors.values())
-        parameters = sum(p.numel() for p in model.parameters())
-        buffers = sum(b.numel() for b in model.buffers())
-        for numbers, most in (
-            (parameters, _SHARED * stored + _SMALL),
-            (buffers, _SHARED * stored + _BUFFERS),
-        ):
-            if numbers > most:
-                raise InputError(
-                    f"{CONFIG} describes a model of {numbers:,} numbers, the weights hold "
-                    f"{stored:,}",
-                    where=self.where,
-                )
+        self.require_room(model)
         return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
     @property
@@ -283,7 +305,8 @@ def checkpoint_digest(folder: Path) -> str:
     InputError where the directory is no checkpoint.
     """
     read_config(folder, str(folder))
-    return _digest([folder / CONFIG, *weight_files(folder, f"model {folder}")])
+    where = f"model {folder}"
+    return _digest([*descriptions(folder, where), *weight_files(folder, where)])
 
 
 def guarded(where: str, problem: str, load: Callable[[], Any]) -> Any:

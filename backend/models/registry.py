@@ -59,6 +59,10 @@ FAMILIES: dict[str, Family] = {
         ".families.side_by_side:SideBySide",
         "A text and a vision encoder side by side, or one of them alone; nothing joins them.",
     ),
+    "fusionscope-captioner": Family(
+        ".captioner.adapter:ShowAttendTell",
+        "Show, attend and tell: a recurrent caption looks at a convolutional grid at each word.",
+    ),
     "clip": Family(
         ".families.clip:Clip",
         "Two towers that meet in a contrastive loss.",
@@ -199,6 +203,14 @@ FAMILIES: dict[str, Family] = {
     "mllama": Family(
         ".families.mllama:Mllama",
         "Llama 3.2 Vision: gated cross-attention blocks among those of a language model.",
+    ),
+    "StableDiffusionPipeline": Family(
+        ".denoisers.unet:StableDiffusion",
+        "A U-Net that finds the noise over a picture, and reads a text on the way.",
+    ),
+    "PixArtAlphaPipeline": Family(
+        ".denoisers.transformer:PixArt",
+        "A transformer over patches that finds the noise over them, and reads a text.",
     ),
     "whisper": Family(
         ".families.whisper:Whisper",

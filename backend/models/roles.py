@@ -71,9 +71,18 @@ def grid_boxes(region: Box, rows: int, columns: int, within: tuple[int, int]) ->
     cells that end at its border, and NaN where a cell lies wholly in the padding.
     """
     left, top, right, bottom = region
-    x = np.linspace(left, right, columns + 1)
-    y = np.linspace(top, bottom, rows + 1)
-    boxes = np.stack(
+    boxes = boxes_between(np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1))
+    width, height = within
+    inside: np.ndarray = np.clip(boxes, 0.0, [width, height, width, height])
+    empty = (inside[:, 2] <= inside[:, 0]) | (inside[:, 3] <= inside[:, 1])
+    inside[empty] = np.nan
+    return inside
+
+
+def boxes_between(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """((len(y) - 1) * (len(x) - 1), 4): the cells between edges ``x`` and ``y``, row by row."""
+    rows, columns = len(y) - 1, len(x) - 1
+    return np.stack(
         [
             np.tile(x[:-1], rows),
             np.repeat(y[:-1], columns),
@@ -82,11 +91,6 @@ def grid_boxes(region: Box, rows: int, columns: int, within: tuple[int, int]) ->
         ],
         axis=1,
     )
-    width, height = within
-    inside = np.clip(boxes, 0.0, [width, height, width, height])
-    empty = (inside[:, 2] <= inside[:, 0]) | (inside[:, 3] <= inside[:, 1])
-    inside[empty] = np.nan
-    return inside
 
 
 def placed_boxes(boxes: Sequence[np.ndarray], prefix: int, length: int) -> np.ndarray:

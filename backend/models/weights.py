@@ -18,6 +18,13 @@ CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
+PIPELINE = "model_index.json"
+"""What diffusers writes for a model of several parts, each with a folder of its own."""
+PARTS = ("text_encoder", "transformer", "unet", "vae")
+"""The folders of a pipeline that are opened as models."""
+
+_STEMS = ("model", "diffusion_pytorch_model")
+_SCHEDULE = Path("scheduler", "scheduler_config.json")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PAGE = re.compile(rb"\s*<(!doctype|html|\?xml|head)", re.IGNORECASE)
@@ -64,47 +71,104 @@ def require_plain(folder: Path, where: str) -> None:
 def weight_files(folder: Path, where: str) -> tuple[Path, ...]:
     """The safetensors files that make up the weights of a checkpoint directory.
 
-    ``model.safetensors``, else the files that ``model.safetensors.index.json`` names. InputError
-    where there are none, or one that is named is missing or is no plain name of this directory.
+    ``model.safetensors``, else the files that ``model.safetensors.index.json`` names; of a pipeline
+    those of its parts. InputError where there are none, or one that is named is missing or is no
+    plain name of this directory.
     """
-    for name in (SINGLE, INDEX):
+    if card_of(folder).name == PIPELINE:
+        return tuple(file for part in parts_of(folder, where) for file in weight_files(part, where))
+    names = {path.name for path in folder.iterdir()}
+    single, index = next(filter(names.intersection, _named()), (SINGLE, INDEX))
+    for name in (single, index):
         if (folder / name).is_dir():
             raise InputError(f"{name} is a directory, no file", where=where)
-    if (folder / SINGLE).is_file():
-        return (folder / SINGLE,)
-    if not (folder / INDEX).is_file():
-        raise no_weights([path.name for path in folder.iterdir()], where)
-    names = shard_names(folder / INDEX, where)
-    missing = [name for name in names if not (folder / name).is_file()]
+    files = chosen_weights({name for name in names if (folder / name).is_file()}, folder, where)
+    missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"{INDEX} names {shortened(missing)}, which {'is' if len(missing) == 1 else 'are'} "
+            f"{index} names {shortened(missing)}, which {'is' if len(missing) == 1 else 'are'} "
             "not there",
             where=where,
             hint="Copy or download the missing files.",
         )
-    return tuple(folder / name for name in names)
+    return tuple(folder / name for name in files)
+
+
+def chosen_weights(names: Collection[str], folder: Path, where: str) -> list[str]:
+    """Which of a folder's files are its weights: one file, or those that an index names.
+
+    InputError where there are none.
+    """
+    for single, index in _named():
+        if single in names:
+            return [single]
+        if index in names:
+            return shard_names(folder / index, where)
+    raise no_weights(names, where)
+
+
+def _named() -> list[tuple[str, str]]:
+    return [(f"{stem}.safetensors", f"{stem}.safetensors.index.json") for stem in _STEMS]
+
+
+def card_of(folder: Path) -> Path:
+    """What says which model a directory holds: ``config.json``, or ``model_index.json``."""
+    card, pipeline = folder / CONFIG, folder / PIPELINE
+    return pipeline if pipeline.is_file() and not card.is_file() else card
+
+
+def parts_of(folder: Path, where: str) -> tuple[Path, ...]:
+    """The folders of a pipeline that hold a model; InputError where there are none."""
+    there = tuple(folder / part for part in PARTS if (folder / part / CONFIG).is_file())
+    if not there:
+        raise InputError(f"has {PIPELINE} but none of {', '.join(PARTS)}", where=where)
+    return there
+
+
+def descriptions(folder: Path, where: str) -> tuple[Path, ...]:
+    """Every file that says what the weights are of: the card, and those of a pipeline's parts."""
+    card = card_of(folder)
+    if card.name != PIPELINE:
+        return (card,)
+    configs = [part / CONFIG for part in parts_of(folder, where)]
+    schedule = folder / _SCHEDULE
+    return (card, *configs, *([schedule] if schedule.is_file() else []))
+
+
+def stored_tensors(folder: Path, where: str) -> dict[str, StoredTensor]:
+    """{name: shape and type} of the weights of a directory; of a pipeline with the part before.
+
+    InputError as of :func:`read_headers`.
+    """
+    if card_of(folder).name != PIPELINE:
+        return read_headers(weight_files(folder, where), where)
+    return {
+        f"{part.name}.{name}": tensor
+        for part in parts_of(folder, where)
+        for name, tensor in read_headers(weight_files(part, where), where).items()
+    }
 
 
 def shard_names(index: Path, where: str) -> list[str]:
     """The files that an index names, each a plain name in the index's own directory."""
     try:
         if index.stat().st_size > _MOST_INDEX_BYTES:
-            raise InputError(f"{INDEX} is larger than an index can be", where=where)
+            raise InputError(f"{index.name} is larger than an index can be", where=where)
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{INDEX} is broken or has no weight_map", where=where) from error
+        raise InputError(f"{index.name} is broken or has no weight_map", where=where) from error
     for name in named:
         plain = isinstance(name, str) and "\\" not in name and PurePosixPath(name).name == name
         if not plain or not name.endswith(".safetensors"):
             raise InputError(
-                f"{INDEX} names {str(name)[:80]!r}, which is no safetensors file of this directory",
+                f"{index.name} names {str(name)[:80]!r}, which is no safetensors file of this"
+                " directory",
                 where=where,
             )
     if not named:
-        raise InputError(f"{INDEX} names no files", where=where)
+        raise InputError(f"{index.name} names no files", where=where)
     return sorted(set(named))
 
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from backend.models.dual_stream.adapter import DualStream
-from backend.models.families.side_by_side import SideBySide
+from backend.models.denoisers.adapter import Denoiser
+from backend.models.denoisers.parts import diffusers_class
 from tests.models.families.common import Case
 
 
@@ -20,9 +20,22 @@ def tiny(family: str) -> Case:
 def save_tiny(folder: Path, family: str = "clip", **saving: Any) -> Path:
     """Write its weights (``saving`` goes to save_pretrained) and its processor."""
     adapter: Any = tiny(family).adapter
+    if isinstance(adapter, Denoiser):
+        return save_pipeline(adapter, folder)
     adapter.model.save_pretrained(folder, **saving)
-    if isinstance(adapter, DualStream | SideBySide):
+    if hasattr(adapter, "preprocessor"):
         adapter.preprocessor.save(folder)
     else:
         adapter.processor.save_pretrained(folder)
+    return folder
+
+
+def save_pipeline(adapter: Denoiser, folder: Path) -> Path:
+    """As the pipeline's own class of diffusers writes it."""
+    parts: dict[str, Any] = dict(adapter.parts.items())
+    parts |= {"tokenizer": adapter.tokenizer, "scheduler": adapter.schedule}
+    if adapter.part == "unet":
+        parts |= {"safety_checker": None, "feature_extractor": None}
+    pipeline = diffusers_class(adapter.family)(**parts)
+    pipeline.save_pretrained(folder)
     return folder

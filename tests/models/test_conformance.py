@@ -212,7 +212,8 @@ def test_an_identity_edit_changes_nothing_and_a_zero_edit_changes_what_follows(c
             order = spec.refs.index(ref)
             for other in spec.refs[:order]:
                 torch.testing.assert_close(zeroed[other], plain[other], **EXACT)
-            for other in spec.refs[order + 1 : order + 2]:
+            made = [other for other in spec.refs[order + 1 :] if other not in case.foreign]
+            for other in made[:1]:
                 assert differ(zeroed[other], plain[other]), (ref, other)
 
 

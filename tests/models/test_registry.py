@@ -25,9 +25,12 @@ from tests.models.saved import save_tiny, tiny
 MODULES = {
     "fusionscope-fusion": "dual_stream",
     "fusionscope-encoders": "side_by_side",
+    "fusionscope-captioner": "captioner",
     "vision-text-dual-encoder": "vision_text_dual",
     "blip-2": "blip2",
     "kosmos-2": "kosmos2",
+    "StableDiffusionPipeline": "stable_diffusion",
+    "PixArtAlphaPipeline": "pixart",
 }
 OTHER_TOKENS = {"siglip2"}  # its tokenizer's class makes another tokenizer of a list of words
 

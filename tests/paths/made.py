@@ -40,6 +40,9 @@ FAMILIES = {
     "whisper": "whisper",
     "kosmos2": "kosmos-2",
     "side_by_side": "fusionscope-encoders",
+    "captioner": "fusionscope-captioner",
+    "stable_diffusion": "StableDiffusionPipeline",
+    "pixart": "PixArtAlphaPipeline",
     **{
         name: name
         for name in (

@@ -136,8 +136,8 @@ def item(index: int) -> Callable[[Any], Tensor | None]:
     return read
 
 
-def silenced(module: nn.Module, call: int = 0) -> Rewrite:
-    """A branch that adds nothing to the residual stream: the (first) output becomes zeros."""
+def silenced(module: nn.Module, call: int | None = 0) -> Rewrite:
+    """A branch that adds nothing: the (first) output becomes zeros, in every call for None."""
 
     def zeros(value: Any, inputs: Inputs) -> Any:
         return FIRST.write(value, torch.zeros_like(FIRST.read(value, inputs)), inputs)

@@ -22,7 +22,7 @@ from backend.data.sample import Sample
 from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import MASK, block_points, fusion_sites, item, self_attention
 from backend.models.families.image_tokens import Parts, SquareImages
-from backend.models.families.maps import Cells
+from backend.models.families.maps import ON_LAST_GRID, Cells
 from backend.models.families.stacks import AttentionNames, Stack
 from backend.models.images import patch_roles
 from backend.models.norms import AFTER_OWN_NORM
@@ -73,7 +73,7 @@ class Florence2(SquareImages):
             replace(
                 vision,
                 sites=tuple(Site(k, width) for k, width in enumerate(widths)),
-                note="Every map is read as the grid of the last one, each cell as its mean.",
+                note=ON_LAST_GRID,
             ),
             replace(image, note=AFTER_OWN_NORM),
             replace(text, note=AFTER_OWN_NORM),

@@ -12,6 +12,9 @@ from torch import Tensor
 from backend.models.adapter import Inputs
 from backend.models.points import Select
 
+ON_LAST_GRID = "Every map is read as the grid of the last one, each cell as its mean."
+"""The note of a stream whose maps are read as :class:`Cells`."""
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -21,6 +24,7 @@ class Cells:
     """
 
     inner: Select
+    stream: str = "vision"
 
     def read(self, value: Any, inputs: Inputs) -> Tensor:
         """The cells' means."""
@@ -36,7 +40,7 @@ class Cells:
         return self.inner.write(value, maps + grid, inputs)
 
     def _means(self, maps: Tensor, inputs: Inputs) -> Tensor:
-        side = isqrt(inputs.roles["vision"].shape[1])
+        side = isqrt(inputs.roles[self.stream].shape[1])
         down, across = (_averaging(length, side, maps) for length in maps.shape[2:])
         return torch.einsum("gh,bchw,kw->bgkc", down, maps, across).flatten(1, 2)
 
@@ -51,3 +55,9 @@ def _averaging(length: int, side: int, like: Tensor) -> Tensor:
     cells = _cell_of(length, side, like)
     inside = (cells == torch.arange(side, device=like.device)[:, None]).to(like.dtype)
     return inside / inside.sum(dim=1, keepdim=True)
+
+
+def cell_means(places: int, cells: int, like: Tensor) -> Tensor:
+    """(cells, places): rows that sum to 1, of a square map as a square of ``cells``."""
+    across = _averaging(isqrt(places), isqrt(cells), like)
+    return torch.einsum("ac,bd->abcd", across, across).reshape(cells, places)

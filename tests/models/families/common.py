@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from backend.data.sample import Sample
 from backend.models.adapter import Adapter
+from backend.types import LayerRef
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -43,6 +44,8 @@ class Case:
     worked out in float32, whatever the model is in."""
     default_numbers: bool = False
     """The model makes numbers of torch's default type that must hold the lowest of its own."""
+    foreign: tuple[LayerRef, ...] = ()
+    """Sites that are made of another stream alone, not of the sites before them."""
     learned: tuple[str, ...] = ()
     """Streams that begin as learned tokens: the same for every sample until they first meet."""
 

@@ -1,0 +1,71 @@
+"""PixArt-alpha: a transformer over patches of latents that reads a T5 text (Chen et al. 2023).
+
+Facts are from diffusers 0.42: ``PixArtTransformer2DModel.forward`` (padding of the text is masked,
+the step modulates every block), ``PixArtAlphaPipeline.encode_prompt`` (120 tokens of a text).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from backend.errors import InputError
+from backend.models.adapter import Inputs
+from backend.models.denoisers.adapter import Denoiser, Layer
+from backend.models.points import FIRST, Select
+from backend.models.texts import Tokens, special_ids, text_roles
+
+_LONGEST = 120
+
+
+class PixArt(Denoiser):
+    """A layer is a block, a token a patch of the latents."""
+
+    family = "PixArtAlphaPipeline"
+    part = "transformer"
+    part_class = "PixArtTransformer2DModel"
+    text_class = "T5EncoderModel"
+    poolings = ("mean",)
+    pads = False
+
+    @classmethod
+    def longest(cls, tokenizer: PreTrainedTokenizerBase) -> int:
+        """As the pipeline has it."""
+        return _LONGEST
+
+    def all_layers(self) -> list[Layer]:
+        """Blocks of one width."""
+        if self.model.use_additional_conditions:
+            raise InputError(
+                "its transformer is told resolution and aspect ratio",
+                where=f"model {self.name}",
+                hint="Those of 512 px and less are supported.",
+            )
+        width = self.model.inner_dim
+        blocks = [Layer(block, width, (block,)) for block in self.model.transformer_blocks]
+        return [Layer(self.model.pos_embed, width), *blocks]
+
+    @property
+    def side(self) -> int:
+        """Patches along a side."""
+        return int(self.model.config.sample_size // self.model.config.patch_size)
+
+    def tokens_of(self, stream: str) -> Select:
+        """Tokens as they are."""
+        return FIRST
+
+    def text_roles(self, texts: Tokens) -> Tensor:
+        """No token sums a text up."""
+        return text_roles(texts.ids, texts.mask, special_ids(self.preprocessor.tokenizer), None)
+
+    def read(self, inputs: Inputs) -> dict[str, Any]:
+        """The text after the encoder's final norm, with its mask."""
+        mask = inputs.tensors["attention_mask"]
+        read = self.text_encoder(inputs.tensors["input_ids"], attention_mask=mask)
+        return {
+            "encoder_hidden_states": read.last_hidden_state,
+            "encoder_attention_mask": mask,
+            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+        }

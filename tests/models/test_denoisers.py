@@ -1,0 +1,207 @@
+"""Denoisers: what diffusers' own classes compute, maps as cells, and pipelines that are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from backend.capture.sinks import AttentionSink, TokenSink
+from backend.capture.tap import Tap
+from backend.errors import InputError
+from backend.models.adapter import AttentionKey
+from backend.models.at_hand import checkpoints_below
+from backend.models.registry import open_model
+from backend.types import LayerRef
+from tests.models.fake_hub import COMMIT, NAME, fake_hub
+from tests.models.saved import save_tiny, tiny
+
+diffusers = pytest.importorskip("diffusers")
+
+LEVELS = {"vision_t100": 100, "vision_t500": 500, "vision_t900": 900}
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "pixart"])
+def test_the_noise_found_is_that_of_the_library_at_every_level(family: str) -> None:
+    case = tiny(family)
+    adapter: Any = case.adapter
+    inputs = adapter.encode(case.samples)
+    noise = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
+    ids, mask = inputs.tensors["input_ids"], inputs.tensors["attention_mask"]
+    beyond: dict[str, Any] = {}
+    if family == "pixart":
+        beyond = {
+            "encoder_attention_mask": mask,
+            "added_cond_kwargs": dict.fromkeys(("resolution", "aspect_ratio")),
+        }
+        text = adapter.parts["text_encoder"](ids, attention_mask=mask).last_hidden_state
+    else:
+        assert ids.shape[1] == 16  # filled up
+        text = adapter.parts["text_encoder"](ids).last_hidden_state
+    with torch.no_grad():
+        found = adapter.forward(inputs)
+        picture = np.asarray(case.samples[0].images[0].resize((16, 16), 3), dtype=np.float32)
+        pixels = torch.from_numpy(picture / 127.5 - 1).permute(2, 0, 1)[None]
+        latents = adapter.parts["vae"].encode(pixels).latent_dist.mean
+        latents = latents * adapter.parts["vae"].config.scaling_factor
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+        kept = torch.cumprod(1 - betas, dim=0)
+        assert list(found) == list(LEVELS)
+        for stream, step in LEVELS.items():
+            noised = kept[step].sqrt() * latents + (1 - kept[step]).sqrt() * noise
+            own = {name: value[:1] for name, value in beyond.items() if torch.is_tensor(value)}
+            expected = adapter.model(
+                noised,
+                timestep=torch.tensor([step]),
+                encoder_hidden_states=text[:1],
+                **{**beyond, **own},
+            ).sample
+            torch.testing.assert_close(found[stream][:1], expected, rtol=0, atol=1e-5)
+            with adapter.showing_attention():
+                shown = adapter.forward(inputs)[stream]
+            torch.testing.assert_close(shown, found[stream], rtol=0, atol=1e-5)
+
+
+def test_maps_of_many_places_are_those_of_the_cells_of_the_smallest_map() -> None:
+    case = tiny("stable_diffusion")
+    adapter: Any = case.adapter
+    inputs = adapter.encode(case.samples)
+    assert inputs.roles["vision_t100"].shape[1] == 16  # of 64 places at the first resolution
+    ref = LayerRef("vision_t500", 1)
+    seen = {reads: AttentionKey(ref, reads) for reads in ("text", "vision_t500")}
+    points, raw = adapter.attention(), {}
+
+    def keep(name: str) -> Any:
+        return lambda module, args, out: raw.setdefault(name, []).append(out.detach().clone())
+
+    handles = [points[key].module.register_forward_hook(keep(name)) for name, key in seen.items()]
+    maps, sites = AttentionSink(list(seen.values())), TokenSink([ref])
+    with Tap(adapter, (maps, sites)) as tap:
+        tap(inputs)
+    for handle in handles:
+        handle.remove()
+    corners = [16 * row + 2 * column for row in range(4) for column in range(4)]
+    cells = [[corner, corner + 1, corner + 8, corner + 9] for corner in corners]
+    text = raw["text"][1]  # the second level
+    assert text.shape == (4, 2, 64, 16)
+    expected = torch.stack([text[:, :, places].mean(dim=2) for places in cells], dim=2)
+    torch.testing.assert_close(maps.weights[seen["text"]], expected)
+    own = raw["vision_t500"][1]
+    rows = torch.stack([own[:, :, places].mean(dim=2) for places in cells], dim=2)
+    both = torch.stack([rows[..., places].sum(dim=3) for places in cells], dim=3)
+    torch.testing.assert_close(maps.weights[seen["vision_t500"]], both)
+    assert sites.tokens[ref].shape == (4, 16, 8)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("pipelines") / "sd", "stable_diffusion")
+
+
+def test_a_pipeline_is_one_checkpoint_of_whose_parts_none_is_listed(pipeline: Path) -> None:
+    (found,) = checkpoints_below([pipeline.parent])
+    assert (found.folder, found.model_type) == (pipeline, "StableDiffusionPipeline")
+    assert not found.problem
+
+
+def test_weights_of_before_to_q_was_called_so_are_the_same(pipeline: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pipeline, tmp_path / "old"))
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    tensors = load_file(file)
+    for new, before in old.items():
+        name = f"encoder.mid_block.attentions.0.{new}.weight"
+        renamed = name.replace(new, before)
+        tensors[renamed] = tensors.pop(name)[:, :, None, None].contiguous()
+    save_file(tensors, file)
+    case = tiny("stable_diffusion")
+    with torch.no_grad():
+        given = case.adapter.encode(case.samples)
+        torch.testing.assert_close(
+            open_model(str(folder)).forward(given), open_model(str(pipeline)).forward(given)
+        )
+
+
+def test_a_pipeline_of_the_hub_brings_its_parts_and_nothing_else(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(pipeline, tmp_path / "sd"))
+    for name in ("unet/run.py", "unet/other.fp16.safetensors", "vae/pickle.bin", "extra/x.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    with fake_hub(folder, tmp_path / "cache", monkeypatch) as asked:
+        adapter = open_model(NAME)
+    assert (adapter.family, adapter.revision) == ("StableDiffusionPipeline", COMMIT)
+    files = {
+        path.partition("/resolve/")[2].partition("/")[2] for path in asked if "resolve" in path
+    }
+    assert {f"{part}/config.json" for part in ("text_encoder", "unet", "vae")} <= files
+    assert "unet/diffusion_pytorch_model.safetensors" in files
+    assert not any(name in files for name in ("unet/run.py", "vae/pickle.bin", "extra/x.json"))
+    assert "unet/other.fp16.safetensors" not in files
+
+
+def changed(folder: Path, file: str, **values: Any) -> None:
+    path = folder / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def without_a_tensor(folder: Path) -> None:
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    del tensors["conv_out.bias"]
+    save_file(tensors, file)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without_a_tensor, "unet: weights lack what a UNet2DConditionModel needs: conv_out.bias"),
+        (lambda f: changed(f, "unet/config.json", _class_name="UNet2DModel"), "is a UNet2DModel"),
+        (lambda f: changed(f, "unet/config.json", sample_size=[8, 8]), "in a square"),
+        (lambda f: changed(f, "unet/config.json", sample_size=8000), "takes images of 16,000 px"),
+        (
+            lambda f: changed(f, "unet/config.json", block_out_channels=[80_000, 16]),
+            "describes a model of|does not describe",
+        ),
+        (
+            lambda f: changed(f, "scheduler/scheduler_config.json", num_train_timesteps=10**9),
+            "does not say how noise grows",
+        ),
+        (lambda f: shutil.rmtree(f / "vae"), "vae: is not a checkpoint directory"),
+        (lambda f: (f / "model_index.json").write_text("{}"), "has no model_type"),
+    ],
+)
+def test_a_pipeline_that_is_not_whole_is_refused_by_name(
+    pipeline: Path, tmp_path: Path, change: Any, reason: str
+) -> None:
+    folder = Path(shutil.copytree(pipeline, tmp_path / "sd"))
+    change(folder)
+    with pytest.raises(InputError, match=reason):
+        open_model(str(folder))
+
+
+def test_what_is_missing_may_be_drawn_the_same_each_time(pipeline: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pipeline, tmp_path / "sd"))
+    without_a_tensor(folder)
+    first, second = (open_model(str(folder), allow_partial_weights=True) for _ in range(2))
+    assert "conv_out.bias" in " ".join(first.notes)
+    given = first.encode(tiny("stable_diffusion").samples)
+    with torch.no_grad():
+        torch.testing.assert_close(first.forward(given), second.forward(given), rtol=0, atol=0)
+
+
+def test_without_the_extra_it_is_said_how_to_get_it(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(InputError, match="need diffusers") as caught:
+        open_model(str(pipeline))
+    assert "fusionscope[denoisers]" in str(caught.value)
