@@ -9,9 +9,10 @@ from starlette.middleware import Middleware
 
 from dashboard.assets import ROUTES
 from dashboard.door import Door
-from dashboard.startup import lifespan
+from dashboard.startup import lifespan, wait_until_loaded
 
 if __name__ == "__main__":
+    wait_until_loaded()
     from dashboard.main import main
 
     main()

@@ -19,7 +19,8 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
 
     Files of visitors who left are dropped for as long as the server runs.
     """
-    threading.Thread(target=_load, name="startup", daemon=True).start()
+    if _loading.ident is None:
+        _loading.start()
     sweeping = asyncio.create_task(sweep_for_ever())
     yield
     sweeping.cancel()
@@ -27,6 +28,15 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
         await sweeping
 
 
+def wait_until_loaded() -> None:
+    """Two threads that import the same packages from different ends would see halves of them."""
+    if _loading.is_alive():
+        _loading.join()
+
+
 def _load() -> None:
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
+
+
+_loading = threading.Thread(target=_load, name="startup", daemon=True)

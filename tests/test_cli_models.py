@@ -98,7 +98,7 @@ def test_what_is_not_supported_says_why(
 ) -> None:
     reason = "its streams never meet"
     monkeypatch.setattr("backend.models.families.clip.Clip.unsupported", {"cut": reason})
-    assert f"cut        {reason}" in run(saved)[1]
+    assert f"cut  {reason}" in run(saved)[1]
 
 
 @pytest.mark.parametrize(

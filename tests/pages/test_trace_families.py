@@ -34,7 +34,10 @@ OF_NO_PICTURE = {"lxmert": REGIONS, "visual_bert": REGIONS, "whisper": "a record
 OF_PICTURES = [family for family in FAMILIES if family not in OF_NO_PICTURE]
 APART = {"clip", "siglip", "siglip2", "vision_text_dual", "chinese_clip", "align", "side_by_side"}
 FUSING = {*OF_PICTURES, OURS} - APART
-GOING_ON = FUSING - {"vilt", "blip", "bridgetower", "flava", "florence2", OURS}
+GOING_ON = FUSING - {
+    *("vilt", "blip", "bridgetower", "flava", "florence2"),
+    *("stable_diffusion", "pixart", OURS),
+}
 
 Trace = Callable[..., AppTest]
 
