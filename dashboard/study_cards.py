@@ -20,12 +20,14 @@ from backend.study.reference import SOURCE, published_points
 from backend.views.claims import Placed, effects, placed_points
 from backend.views.groups import RunGroup
 from backend.views.needs import Need
+from backend.views.sae import language_claim, readings
 from backend.views.study import markdown_differences, markdown_table
 from backend.words import counted, listed, literal, metric_name
 from dashboard import cache, session
 from dashboard.cache import Drawn
 from dashboard.chart import chart
 from dashboard.context import Context
+from dashboard.say import problems
 
 BadgeColour = Literal["green", "red", "gray", "orange", "yellow", "blue"]
 _COLOURS: dict[Verdict, BadgeColour] = {
@@ -97,6 +99,15 @@ def no_scores(groups: Sequence[RunGroup]) -> None:
     st.code("\n".join(commands), language="bash", wrap_lines=True)
 
 
+def no_scores_of_others(groups: Sequence[RunGroup]) -> None:
+    """Say that released models have none of their own."""
+    st.info(
+        "These models were released by others, and no scores were stored for them: "
+        f"{literal(listed(group.label for group in groups))}.",
+        icon=":material/info:",
+    )
+
+
 def no_measures(view: Context, groups: Sequence[RunGroup]) -> None:
     """Say that there are no measures, and the command that makes them."""
     st.info(
@@ -150,6 +161,16 @@ def show_described(result: ClaimResult) -> None:
             st.caption(literal(result.claim.method))
             if result.claim.published:
                 st.caption(literal(result.claim.published))
+
+
+def show_language(view: Context, groups: Sequence[RunGroup]) -> None:
+    """The claim on vision that becomes language, where a run was read through autoencoders."""
+    ids = [run.run_id for group in groups for run in group.runs]
+    read = cache.answer(readings(view.store, ids))
+    problems(read)
+    language = language_claim(read.frame, view.overview.runs)
+    if language.findings:
+        show_described(language)
 
 
 def _head(result: ClaimResult) -> None:

@@ -12,7 +12,6 @@ from backend.views.claims import choice_of, of_task
 from backend.views.groups import noun
 from backend.views.interventions import interventions
 from backend.views.needs import needs_of
-from backend.views.sae import language_claim, readings
 from backend.views.study import MEASURES, claims_of, layouts, left_out
 from backend.words import listed, literal, metric_name
 from dashboard import cache, session
@@ -24,8 +23,9 @@ from dashboard.say import problems, say_ignored
 from dashboard.study_cards import (
     no_measures,
     no_scores,
+    no_scores_of_others,
     show_claims,
-    show_described,
+    show_language,
     show_needs,
     show_table,
     typeset,
@@ -95,18 +95,10 @@ if choice.scores["value"].notna().any():
 elif placed:
     no_scores(placed)
 else:
-    st.info(
-        "These models were released by others, and no scores were stored for them: "
-        f"{literal(listed(group.label for group in groups))}.",
-        icon=":material/info:",
-    )
+    no_scores_of_others(groups)
 
 st.header("Findings")
-read = cache.answer(readings(view.store, [run.run_id for group in groups for run in group.runs]))
-problems(read)
-language = language_claim(read.frame, runs)
-if language.findings:
-    show_described(language)
+show_language(view, groups)
 if not placed:
     st.info(
         "The thesis's claims are about where fusion is trained in: they take runs of models that "
