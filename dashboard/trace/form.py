@@ -49,32 +49,24 @@ def show_form(view: Context, offers: Sequence[Offer]) -> None:
     first = pick_source(view, run, samples)
     comparing = first is not None or is_compared()
     second = pick_other(view, run, samples, first) if comparing else None
-    if first is None:
-        _keep_words()
-        return
-    _begin_with(first.caption)
-    small = _small(first.picture)
+    _begin_with(first.caption if first is not None else "")
+    # It stands without a picture, too: while one is replaced there is none for a moment, and what
+    # is typed in a form is nowhere but in the browser.
     with st.form("trace-form", border=False):
         pictures, words = st.columns([1, 3])
         with pictures, st.container(horizontal=True):
-            width = 160 if second is None else 104
-            st.image(webp_source(small), width=width, alt="The picture that will be traced")
-            if second is not None:
-                beside = thumbnail(second.picture.image, SHOWN_PX)
-                st.image(
-                    webp_source(beside), caption="Another", width=width, alt="The picture beside it"
-                )
+            small = _show_pictures(first, second)
         with words:
             text = st.text_input("Text", key=_TEXT)
             what = _ask_what_if(offer, run, streams)
             _buttons(first)
-    pressed = st.session_state.get(_GO, False)
+    pressed = st.session_state.get(_GO, False) and first is not None
     other = _read(what.caption, CAPTION) if what.caption.strip() else Caption("")
     for name, changed in ((CAPTION, other), (IMAGE, second.picture if second else None)):
         for note in changed.notes if changed is not None else ():
             st.caption(literal(f"{name.capitalize()}: {note}"))
     caption = _read(text, "caption") if pressed else None
-    if caption is not None and other is not None:
+    if first is not None and caption is not None and other is not None:
         asked = live.Asked(
             offer=offer,
             pair=Pair(first.picture, caption),
@@ -115,19 +107,25 @@ def _among(view: Context, offer: Offer, streams: Sequence[StreamSpec]) -> live.A
     return live.AmongKey(pooling, live.compared(view, offer))
 
 
+def _show_pictures(first: Source | None, second: Source | None) -> bytes:
+    """The picture that will be traced, and the one beside it; returns the first as it is shown."""
+    if first is None:
+        return b""
+    small = _small(first.picture)
+    width = 160 if second is None else 104
+    st.image(webp_source(small), width=width, alt="The picture that will be traced")
+    if second is not None:
+        beside = thumbnail(second.picture.image, SHOWN_PX)
+        st.image(webp_source(beside), caption="Another", width=width, alt="The picture beside it")
+    return small
+
+
 def _small(picture: Picture) -> bytes:
     """The picture as it is shown, made once for as long as the visitor keeps it."""
     kept: tuple[str, bytes] = st.session_state.get(_SMALL, ("", b""))
     if kept[0] != picture.digest:
         kept = st.session_state[_SMALL] = picture.digest, thumbnail(picture.image, SHOWN_PX)
     return kept[1]
-
-
-def _keep_words() -> None:
-    """A picture that is being replaced is gone for a moment; the texts beside it are not."""
-    for key in (_TEXT, _OTHER):
-        if key in st.session_state:
-            st.session_state[key] = st.session_state[key]
 
 
 def _begin_with(caption: str) -> None:
@@ -175,10 +173,12 @@ def _cuts(streams: Sequence[StreamSpec], *, known: bool) -> dict[CutWhere | None
     return cuts
 
 
-def _buttons(first: Source) -> None:
+def _buttons(first: Source | None) -> None:
     with st.container(horizontal=True):
-        st.form_submit_button("Trace", icon=":material/route:", type="primary", on_click=_go)
-        if first.swapped:
+        st.form_submit_button(
+            "Trace", icon=":material/route:", type="primary", on_click=_go, disabled=first is None
+        )
+        if first is not None and first.swapped:
             st.form_submit_button(
                 "Swap the caption",
                 icon=":material/swap_vert:",

@@ -94,7 +94,15 @@ def test_a_file_that_is_dropped_anywhere_is_taken_by_the_first_picture(demo, ope
     settle(page)
     page.evaluate(DROP, ["blue", 40])
     wait_for_picture(page, 40)
-    settle(page)  # for a moment there was no picture: what stands beside it stays
+    settle(page)
+    assert page.get_by_label("Text", exact=True).input_value() == "words of mine"
+    page.get_by_role("button", name="Remove a.png").click()
+    page.locator(SHOWN).wait_for(state="detached")
+    settle(page)  # without a picture, too
+    assert page.get_by_label("Text", exact=True).input_value() == "words of mine"
+    assert page.get_by_role("button", name="Trace", exact=True).is_disabled()
+    page.evaluate(DROP, ["blue", 40])
+    wait_for_picture(page, 40)
     assert page.get_by_label("Text", exact=True).input_value() == "words of mine"
     assert page.get_by_alt_text("The picture beside it").count() == 0
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
