@@ -182,11 +182,12 @@ class FileSource(Rooted, PairSource):
         return next(n for n, part in parts if part.has(self._together(part).of(sample_id)))
 
     def _record(self, row: Row, file: str, split: str) -> Record:
-        """A row, checked. Raises RowError."""
+        """A row, checked, what is cheap to check first. Raises RowError."""
+        sample_id, group = check_id(row.sample_id), check_group(row.group)
         text = check_text(row.text, row.text_name) if row.text_name else ""
         labels, files = self._labels(row.raw), self._files(row)
         return Record(
-            sample_id=check_id(row.sample_id),
+            sample_id=sample_id,
             text=text,
             labels=labels,
             split=split,
@@ -194,7 +195,7 @@ class FileSource(Rooted, PairSource):
             image=files.get("image"),
             audio=files.get("audio"),
             regions=files.get("regions"),
-            group=check_group(row.group),
+            group=group,
         )
 
     def _samples(self, part: Part) -> Iterator[Row | Bad]:

@@ -30,6 +30,9 @@ MAX_GROUP_BYTES = 2**30
 MAX_ROWS_A_BYTE, MAX_VALUES_A_BYTE = 4, 64
 """Of the file. Samples have ids of their own, so a table of them cannot be packed more tightly."""
 
+MAX_EXPANSION = 1_000
+"""Of the file, decoded, from 256 MiB on. A text that every row has takes bytes for its ids."""
+
 _BATCH = 256
 _MAX_BATCH_BYTES = 2**28
 
@@ -86,11 +89,17 @@ def parquet_rows(
         chunk.path_in_schema for chunk in _chunks(file, 0) if chunk.physical_type == "BYTE_ARRAY"
     ]
     packed = [path for path in texts if path.partition(".")[0] in plain]
-    number = 0
+    number = total = 0
     try:
         for batch in _open(path, packed).iter_batches(batch_size=_BATCH, columns=decoded):
-            if _decoded_bytes(batch) > _MAX_BATCH_BYTES:
+            taken = _decoded_bytes(batch)
+            if taken > _MAX_BATCH_BYTES:
                 problem = f"{_BATCH} rows from row {number + 1} on take over 256 MiB"
+                raise InputError(problem, where=path.name, hint="It is no table of samples.")
+            total += taken
+            expected = total * file.metadata.num_rows / (number + max(batch.num_rows, 1))
+            if expected > max(_MAX_BATCH_BYTES, MAX_EXPANSION * path.stat().st_size):
+                problem = f"{path.stat().st_size:,} bytes hold {expected / 2**30:,.1f} GiB of text"
                 raise InputError(problem, where=path.name, hint="It is no table of samples.")
             for row in batch.to_pylist() or [{} for _ in range(batch.num_rows)]:
                 for name in inside:
@@ -129,7 +138,7 @@ def _chunks(file: parquet.ParquetFile, group: int) -> list[Any]:
 
 
 def _decoded_bytes(batch: pa.RecordBatch) -> int:
-    """How many bytes the values of a batch take as Python texts; dictionaries are not unpacked."""
+    """How many bytes the values of a batch take as Python texts, without unpacking them."""
     total = 0
     for column in batch.columns:
         total += column.nbytes
@@ -137,8 +146,7 @@ def _decoded_bytes(batch: pa.RecordBatch) -> int:
             column = column.flatten()
         if pa.types.is_dictionary(column.type) and len(column.dictionary):
             lengths = pc.binary_length(column.dictionary)
-            if (pc.max(lengths).as_py() or 0) * len(column) > _MAX_BATCH_BYTES:
-                total += pc.sum(pc.take(lengths, column.indices)).as_py() or 0
+            total += pc.sum(pc.take(lengths, column.indices)).as_py() or 0
     return total
 
 

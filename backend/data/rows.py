@@ -42,10 +42,9 @@ def check_text(value: object, what: str) -> str:
         raise RowError(f"{what} is not text: {str(value)[:40]}")
     if "\0" in value:
         raise RowError(f"NUL character in {what}")
-    if _NOT_UTF8.search(value):
-        raise RowError(f"{what} is not UTF-8")
-    if _LONE_SURROGATE.search(value):
-        raise RowError(f"{what} is not Unicode")
+    if not value.isascii() and _LONE_SURROGATE.search(value):
+        form = "UTF-8" if _NOT_UTF8.search(value) else "Unicode"
+        raise RowError(f"{what} is not {form}")
     return value
 
 

@@ -715,6 +715,7 @@ def test_pictures_inside_parquet_are_read(folder, wrapped) -> None:
     [
         ("x", 400_000, "bytes hold 400,000 rows"),
         ("x" * 2**21, 300, "256 rows from row 1 on take over 256 MiB"),
+        ("x" * 1_000, 150_000, "bytes hold 0.3 GiB of text"),
     ],
 )
 def test_a_small_parquet_that_decodes_to_gigabytes_is_refused(folder, text, rows, message):
