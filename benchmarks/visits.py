@@ -74,9 +74,10 @@ def session(address: str, number: int, rounds: int, limit_s: float, seen: Seen) 
         seen.errors.append(f"visitor {number}: {type(error).__name__}: {error}")
 
 
-def visited(store: Path, options: argparse.Namespace, root: Path) -> Seen:
+def visited(options: argparse.Namespace, root: Path) -> Seen:
     """All sessions on a server of the checkout ``root``."""
     seen = Seen()
+    store = (options.store or root / "cache" / "demo").resolve()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with serving(store, log, root) as (address, pid):
@@ -109,13 +110,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--store", type=Path, default=ROOT / "cache" / "demo")
+    parser.add_argument("--store", type=Path, help="Each checkout's own demo is the default.")
     parser.add_argument("--limit-s", type=float, default=300.0)
     parser.add_argument("--beside", type=Path, help="Another checkout, measured before this one.")
     options = parser.parse_args()
-    store = options.store.resolve()
-    before = visited(store, options, options.beside.resolve()) if options.beside else None
-    here = visited(store, options, ROOT)
+    before = visited(options, options.beside.resolve()) if options.beside else None
+    here = visited(options, ROOT)
     if before:
         print(before.told(str(options.beside)))
     print(here.told("here"))
