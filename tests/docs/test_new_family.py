@@ -8,9 +8,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
-
-from backend.cli import app
 from backend.models.families.base import Released
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,12 +43,6 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
     paths = {re.sub(r"/[^/]*<.*", "", word) for word in named}
     missing = [path for path in sorted(paths) if not (ROOT / path).exists()]
     assert missing == []
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
-        assert ((ROOT / page).parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -106,15 +97,11 @@ def test_every_check_of_the_suite_is_explained_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_a_page_exists(page: str) -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+def test_every_path_in_a_page_s_commands_exists(page: str) -> None:
     lines = [line for block in blocks(PAGES[page], "bash") for line in block.splitlines()]
     assert lines
     for line in lines:
-        words = shlex.split(line, comments=True)
-        if "fusionscope" in words:
-            assert words[words.index("fusionscope") + 1] in commands, line
-        for word in words:
+        for word in shlex.split(line, comments=True):
             if "/" in word and not word.startswith("cache/"):
                 assert (ROOT / word).exists(), line
 
