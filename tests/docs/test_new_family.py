@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from backend.models.families.base import Released
 
 ROOT = Path(__file__).resolve().parents[2]
