@@ -110,6 +110,7 @@ def _among(view: Context, offer: Offer, streams: Sequence[StreamSpec]) -> live.A
 def _show_pictures(first: Source | None, second: Source | None) -> bytes:
     """The picture that will be traced, and the one beside it; returns the first as it is shown."""
     if first is None:
+        st.caption("No picture yet: choose one above.")
         return b""
     small = _small(first.picture)
     width = 160 if second is None else 104
