@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
+import pkgutil
 import random
 import resource
 import shutil
@@ -41,6 +43,10 @@ LIMIT_S, LIMIT_BYTES = 20, 1.5e9
 PAGES = (
     *("transitions", "compare", "alignment", "dimensionality", "probes", "projection"),
     *("training", "study", "trace"),
+)
+_IMPORTED = (
+    *("streamlit.testing.v1", "streamlit.material_icon_names", "typer.testing", "backend.cli"),
+    *("pyarrow.dataset", "plotly.animation", "plotly.colors", "scipy.stats", "rich._emoji_codes"),
 )
 COMMANDS = ("runs", "verify", "table", "findings")
 
@@ -96,12 +102,12 @@ def make_tiny(path: Path) -> Path:
 
 
 def _preload() -> None:
-    """Everything that the processes need, so that a fork costs nothing."""
-    import streamlit.testing.v1  # noqa: F401
-    import typer.testing  # noqa: F401
-
-    import backend.cli  # noqa: F401
-    import dashboard.main  # noqa: F401
+    """What the processes would import, each for itself and for longer than they work."""
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    for package in ("backend.study", "backend.views", "backend.store", "dashboard"):
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            importlib.import_module(f"{package}.{module.name}")
 
 
 # The faults
