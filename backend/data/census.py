@@ -59,10 +59,12 @@ class Census:
                 report.note(f"no sample of {split} has a label for the task {name}")
             elif len(values) == 1:
                 task = source.tasks[name]
-                one = task.classes[values[0]] if task.kind != "multilabel" else "the same"
+                one = "the same"
+                if task.kind != "multilabel":
+                    one = repr(clipped(task.classes[values[0]], 40))
                 report.note(
-                    f"{counted(labelled, 'label')} for {name} in {split}, and every one is "
-                    f"{clipped(one, 40)!r}: {split} can neither train nor score it"
+                    f"{counted(labelled, 'label')} for {name} in {split}, and every one is {one}: "
+                    f"{split} can neither train nor score it"
                 )
 
     def _tell_of_lengths(self, report: Report) -> None:

@@ -78,6 +78,7 @@ class _Records:
     def __init__(self, name: str, dialect: Dialect, width: int | None, note: Note) -> None:
         self._name, self._dialect, self._width, self._note = name, dialect, width, note
         self._count = 0
+        self._escaped = False
         self._spanning: list[str] = []
         self._spans = 0
 
@@ -102,10 +103,12 @@ class _Records:
             problem = problem or self._problem(fields, lines)
             unescaped = self._unescaped(lines) if problem or len(lines.taken) > 1 else None
             if unescaped is not None:
-                self._note(
-                    f'{self._name}: quotes in quotes are written \\" (first in row '
-                    f"{lines.first}): read as quotes"
-                )
+                if not self._escaped:
+                    self._note(
+                        f'{self._name}: quotes in quotes are written \\" (first in row '
+                        f"{lines.first}): read as quotes"
+                    )
+                self._escaped = True
                 number = lines.first
                 lines.retry_after_first()
                 yield number, unescaped

@@ -14,6 +14,7 @@ FEW_CLASSES = 20
 
 _ROWS_A_CLASS = 5  # whole numbers with gaps that have fewer rows each look like counts
 _SCORES_SHARE = 0.05  # of the rows; fewer numbers with fractions are faults of their rows
+_ABSENT = frozenset({"none", "nil", "-", "--", "?", "missing", "unlabeled", "unlabelled"})
 _JOINTS = re.compile(r"[\s_\u200b\u2010-\u2015-]+")
 
 
@@ -47,6 +48,11 @@ def no_classes(counts: Mapping[str, int], rows: int, task: str) -> str:
     elif len(counts) > FEW_CLASSES and 2 * len(counts) > rows:
         return f"holds {len(counts):,} different texts in {rows:,} rows, no classes: {ask}"
     return ""
+
+
+def says_none(name: str) -> bool:
+    """Whether the name of a class may well mean that there is no label."""
+    return name.casefold() in _ABSENT
 
 
 def alike(classes: Iterable[str]) -> list[list[str]]:

@@ -16,7 +16,7 @@ from backend.data.cells import (
     names_of,
     whole,
 )
-from backend.data.label_doubts import alike, looks_parted, no_classes
+from backend.data.label_doubts import alike, looks_parted, no_classes, says_none
 from backend.data.report import clipped
 from backend.data.rows import RowError
 from backend.errors import InputError
@@ -255,6 +255,12 @@ class LabelColumn:
             out.append(
                 f"spaces around {listed(sorted(map(repr, self._spaced))[:3])} are no part of the "
                 f"name ({counted(len(self._spaced), 'class', 'classes')})"
+            )
+        absent = [name for name in classes if says_none(name)]
+        if absent and not self._ordered:
+            out.append(
+                f"{listed(map(repr, absent[:3]))} is read as a class: where it means that there is "
+                "no label, leave the cell empty"
             )
         out += [
             f"{listed(map(repr, names))} are {len(names)} classes, but probably one: write them "

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
+from backend.data.report import clipped
 from backend.data.rows import RowError, check_text
 from backend.data.spellings import Spellings
 
@@ -49,7 +50,8 @@ class Rooted:
         absolute = bool(windows.anchor) or Path(name).is_absolute()
         inner = self._inner(name) if absolute else name
         if inner is None or ".." in windows.parts:
-            raise RowError(f"{what} path leaves the dataset's folder: {name}")
+            problem = f"{what} path leaves the dataset's folder: {name}"
+            raise RowError(f"{problem}{self._elsewhere(name, what)}")
         path = self._regular(self.root / inner, name, what)
         if path is None and self._respelled is not None:
             fitting = self._spellings.fitting(inner, _ENDINGS.get(what, ()))
@@ -58,10 +60,18 @@ class Rooted:
                 raise RowError(f"{what} is not clear: {name}: {shown} fit")
             path = self._regular(fitting[0], name, what) if fitting else None
         if path is None:
-            raise RowError(f"missing {what}: {name}")
+            web = ": a web address, which is not opened" if "://" in name else ""
+            raise RowError(f"missing {what}: {name}{web}{self._elsewhere(name, what)}")
         if self._respelled is not None and (absolute or path != self.root / inner):
             self._respelled(name, path.relative_to(self.root).as_posix())
         return path
+
+    def _elsewhere(self, name: str, what: str) -> str:
+        """Where a file of that name lies, in words; "" for nowhere."""
+        if self._respelled is None:
+            return ""
+        found = self._spellings.elsewhere(name, _ENDINGS.get(what, ()))
+        return f" (there is {clipped(found, 80)})" if found is not None else ""
 
     def _inner(self, name: str) -> str | None:
         """An absolute path as one that is relative to the folder, where it lies inside."""

@@ -12,6 +12,7 @@ from backend.data.report import clipped, digest8
 from backend.words import counted
 
 _MOST_NAMES = 2_000_000  # held at once, of all folders together
+_MOST_WALKED = 200_000  # files of all folders, where one is looked for by its name alone
 _MOST_FILES = 3  # that fit one name; two are enough to say that there are several
 
 
@@ -27,6 +28,7 @@ class Spellings:
         self._root = root
         self._listed: dict[Path, dict[str, list[str]]] = {}
         self._names = 0
+        self._places: dict[str, list[str]] | None = None
 
     def fitting(self, name: str, endings: tuple[str, ...] = ()) -> list[Path]:
         """Paths of what fits ``name``, a relative path; some of them where there are many.
@@ -39,6 +41,33 @@ class Spellings:
             if parts and not any(part in ("", "..") or "\0" in part for part in parts):
                 paths |= dict.fromkeys(self._walk(self._root, parts, endings))
         return list(paths)[:_MOST_FILES]
+
+    def elsewhere(self, name: str, endings: tuple[str, ...] = ()) -> str | None:
+        """The one file of that name in any folder, else with another one of ``endings``.
+
+        Relative to the root; None where there is none, or several.
+        """
+        if self._places is None:
+            self._places = self._everywhere()
+        last = _key(unquote(name).replace("\\", "/").rpartition("/")[2].strip())
+        stem = last.rpartition(".")[0] or last
+        for key in (last, *(stem + ending for ending in endings)):
+            if found := self._places.get(key, []):
+                return found[0] if len(found) == 1 else None
+        return None
+
+    def _everywhere(self) -> dict[str, list[str]]:
+        """Files by their names; none where there are very many."""
+        places: dict[str, list[str]] = {}
+        count = 0
+        for folder, _, names in os.walk(self._root):
+            count += len(names)
+            if count > _MOST_WALKED:
+                return {}
+            inner = Path(folder).relative_to(self._root)
+            for name in names:
+                places.setdefault(_key(name), []).append((inner / name).as_posix())
+        return places
 
     def _walk(self, folder: Path, parts: list[str], endings: tuple[str, ...]) -> Iterator[Path]:
         names = self._names_in(folder)

@@ -145,7 +145,7 @@ def _csv(path: Path, note: Note) -> Iterator[TableRow | Bad]:
             number, fields = item
             yield number, {n: v for n, v in zip(header, fields, strict=True) if n}
     if empty:
-        yield Bad(0, "empty file")
+        yield Bad(0, "no rows below the names of the columns")
 
 
 def _header(rows: Iterator[tuple[int, list[str]] | Bad], path: Path) -> list[str]:

@@ -233,7 +233,9 @@ def test_a_parquet_file_damaged_inside_is_one_line(table):
 def test_a_table_of_nothing_but_a_header_has_no_samples_and_says_so(table, tmp_path: Path):
     (table([row(1)]) / "captions.csv").write_text("id,image,text\n")
     records, source = read(tmp_path / "set")
-    assert records == [] and source.report.by_reason == {"empty file": 1}
+    assert records == [] and source.report.by_reason == {
+        "no rows below the names of the columns": 1
+    }
 
 
 def test_two_tables_are_ambiguous(table):

@@ -115,14 +115,20 @@ NOT_FOUND = [
     (["img/1.png", "img/1.jpg"], "img/1", "image is not clear: img/1: "),
     (["img/1.png"], "img/2.png", "missing image: img/2.png"),
     (["img/1.json"], "img/1", "missing image: img/1"),
-    (["img/1.jpg"], "img/1.png", "missing image: img/1.png"),
+    (["img/1.jpg"], "img/1.png", "missing image: img/1.png (there is img/1.jpg)"),
+    (["img/1.png"], "1.png", "missing image: 1.png (there is img/1.png)"),
+    (["a/1.png", "b/1.png"], "1.png", "missing image: 1.png"),
     (["img/1.png"], "..\\set\\img\\1.png", "image path leaves the dataset's folder"),
     (["img/1.png"], "%2e%2e/set/img/1.png", "missing image"),
     (["img/1.png"], "C:\\data\\set\\img\\1.png", "image path leaves the dataset's folder"),
-    (["img/1.png"], "/elsewhere/img/1.png", "image path leaves the dataset's folder"),
+    (
+        ["img/1.png"],
+        "/else/1.png",
+        "image path leaves the dataset's folder: /else/1.png (there is ",
+    ),
     (["img/1.png"], "{root}/../set/img/1.png", "image path leaves the dataset's folder"),
     (["img/1.png"], "img%00", "missing image"),
-    (["img/1.png"], "https://host/img/1.png", "missing image"),
+    (["img/1.png"], "https://host/2.png", "missing image: https://host/2.png: a web address"),
 ]
 
 

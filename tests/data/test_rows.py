@@ -182,3 +182,13 @@ def test_other_ids_are_refused(value):
 def test_read_json_names_what_is_wrong(file, content, reason):
     with pytest.raises(RowError, match=reason):
         read_json(file(content))
+
+
+def test_quotes_that_are_escaped_in_many_rows_are_told_of_once(file):
+    notes: list[str] = []
+    text = "id,text\n" + "".join(f'{n},"say \\"{n}\\", twice"\n' for n in range(3))
+    got = list(csv_rows(file(text), note=notes.append))
+    assert got[1:] == [(n + 2, [str(n), f'say "{n}", twice']) for n in range(3)]
+    assert [note for note in notes if "quotes" in note] == [
+        'rows: quotes in quotes are written \\" (first in row 2): read as quotes'
+    ]

@@ -117,7 +117,12 @@ LABELS: dict[str, tuple[list[object], object, list[object], str]] = {
         "",
     ),
     "codes with zeros": (["01", "02", "10"], ("multiclass", ("01", "02", "10")), [0, 1, 2], ""),
-    "none is a class": (["none", "a", "b"], ("multiclass", ("a", "b", "none")), [2, 0, 1], ""),
+    "none is a class": (
+        ["none", "a", "b"],
+        ("multiclass", ("a", "b", "none")),
+        [2, 0, 1],
+        "'none' is read as a",
+    ),
     "cat, Cat and cat with a space": (
         ["cat", "Cat", "cat ", "dog"],
         ("multiclass", ("Cat", "cat", "dog")),
