@@ -22,7 +22,7 @@ PACKAGE = "fusionscope"
 MOVED = ("backend", "dashboard")
 """Top-level packages of a checkout that a wheel has inside of ours."""
 
-BUNDLED = ("app.py", "pages", ".streamlit", "cache/demo")
+BUNDLED = ("app.py", "pages", ".streamlit", "cache/demo", "cache/study-numbers.duckdb")
 """What lies beside them and is read as files: backend/paths.py finds it."""
 
 _BETWEEN = (tokenize.NL, tokenize.COMMENT)

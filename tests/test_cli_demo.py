@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from backend.store import Store
+from backend.paths import shipped_study
+from backend.store import Store, kinds
 from tests.command_line import Run, runner
 
 
@@ -47,3 +49,16 @@ def test_the_numbers_are_made_by_pack_and_found_by_demo(
 def test_the_study_is_not_made_or_looked_for_elsewhere(also: list[str], run: Run) -> None:
     code, _, said = run("demo", "--study", *also)
     assert code == 2 and "come as they are" in said
+
+
+def test_the_shipped_numbers_are_whole_and_hold_no_image_and_no_text() -> None:
+    store = Store(shipped_study())
+    runs = [store.run(name) for name in store.run_ids()]
+    cells = {(run.manifest.dataset.name, run.manifest.label, run.manifest.seed) for run in runs}
+    names = {name for name, _, _ in cells}
+    placements = ("none", "full", "early", "middle", "late")
+    assert names and cells == set(product(names, placements, (0, 1, 2)))
+    for run in runs:
+        samples = run.samples(["text", "thumbnail"])
+        assert samples["text"].eq("").all() and samples["thumbnail"].isna().all()
+        assert run.keys(kinds.INTERVENTIONS) or run.manifest.label == "none"
