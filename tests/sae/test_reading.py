@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from backend.data.base import Pair
 from backend.data.registry import open_source
@@ -29,28 +28,11 @@ from backend.sae.table import Options
 from backend.store import Store, kinds
 from tests.command_line import Run, runner
 from tests.models.saved import save_tiny
+from tests.sae.saved import D, M, save_sae, save_saes
 
 DATA = "macros:n=12,dev=8,test=16"
-D, M, LAYERS = 16, 40, (1, 3)
+LAYERS = (1, 3)
 OPTIONS = Options(samples=8, loss_samples=4, top=5, batch_size=3, device="cpu")
-
-
-def save_sae(folder: Path, layer: int | None, seed: int = 0) -> Path:
-    """Random weights that rebuild a little, with TopK."""
-    g = torch.Generator().manual_seed(seed)
-    directions = torch.nn.functional.normalize(torch.randn(M, D, generator=g), dim=1)
-    folder.mkdir(parents=True)
-    weights = {
-        "W_enc": directions.T.contiguous(),
-        "W_dec": directions * 0.3,
-        "b_enc": torch.randn(M, generator=g) * 0.05,
-        "b_dec": torch.zeros(D),
-    }
-    save_file(weights, folder / "sae_weights.safetensors")
-    told = {"hook_name": f"blocks.{layer - 1}.hook_resid_post"} if layer else {}
-    config = {"architecture": "topk", "k": 6, "d_in": D, "d_sae": M, "metadata": told}
-    (folder / "cfg.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saes")
-    for layer in LAYERS:
-        save_sae(folder / f"text-{layer}", layer, seed=layer)
-    return folder
+    return save_saes(tmp_path_factory.mktemp("saes"), LAYERS)
 
 
 @pytest.fixture(scope="module")
