@@ -91,7 +91,7 @@ def main() -> None:
         work = options.work / f"layer-{layer}"
         d = adapter.stream(options.stream).width_of(ref)
         banks = (
-            fill_bank(work / split, adapter, source, split, [ref], limit=limit, batch_size=8)
+            fill_bank(work / split, adapter, source, split, [ref], limit=limit, batch_size=32)
             for split, limit in (("train", options.limit), ("dev", 128))
         )
         rows, held = (bank.rows(ref, d) for bank in banks)
