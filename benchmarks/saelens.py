@@ -65,6 +65,7 @@ def peer(told: dict[str, Any]) -> None:
     config = SAETrainerConfig(
         total_training_samples=told["steps"] * told["batch"],
         train_batch_size_samples=told["batch"],
+        lr_end=0.0,  # has to be given; a constant rate does not use it
         n_batches_for_norm_estimate=32,
         **told["rates"],
     )
