@@ -15,15 +15,21 @@ DATA_SPEC = (
 
 _PUNCTUATION = re.compile(r"([!-/;-@\[-`{-~])")
 _WORD_JOINER = "\u2060"
+_ARROW = re.compile(r"(?<!\S)(<->|->|<-|--|>=|<=|~=)(?!\S)")
+"""What Streamlit makes an arrow, a dash or a sign of where it stands between spaces."""
 
 
 def literal(text: object) -> str:
     """The text as Markdown that shows it character by character.
 
     Every punctuation mark is escaped. Streamlit replaces ``:name:`` and ``:name[...]`` after
-    escapes are read, so a colon is followed by an invisible word joiner. Line breaks become spaces.
+    escapes are read, so a colon is followed by an invisible word joiner, as is the beginning of
+    ``--`` and of arrows. Line breaks become spaces.
     """
-    escaped = _PUNCTUATION.sub(r"\\\1", " ".join(str(text).split()))
+    plain = _ARROW.sub(
+        lambda at: f"{at[0][0]}{_WORD_JOINER}{at[0][1:]}", " ".join(str(text).split())
+    )
+    escaped = _PUNCTUATION.sub(r"\\\1", plain)
     return escaped.replace(":", f":{_WORD_JOINER}")
 
 

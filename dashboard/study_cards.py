@@ -21,7 +21,7 @@ from backend.views.claims import Placed, effects, placed_points
 from backend.views.groups import RunGroup
 from backend.views.needs import Need
 from backend.views.sae import language_claim, readings
-from backend.views.study import markdown_differences, markdown_table
+from backend.views.study import effect_rows, markdown_differences, markdown_table
 from backend.words import counted, listed, literal, metric_name
 from dashboard import cache, session
 from dashboard.cache import Drawn
@@ -163,14 +163,19 @@ def show_described(result: ClaimResult) -> None:
                 st.caption(literal(result.claim.published))
 
 
-def show_language(view: Context, groups: Sequence[RunGroup]) -> None:
-    """The claim on vision that becomes language, where a run was read through autoencoders."""
+def show_language(view: Context, groups: Sequence[RunGroup]) -> dict[str, pd.DataFrame]:
+    """The claim on vision that becomes language, where a run was read through autoencoders.
+
+    Returns its findings as a table to download, or none.
+    """
     ids = [run.run_id for group in groups for run in group.runs]
     read = cache.answer(readings(view.store, ids))
     problems(read)
     language = language_claim(read.frame, view.overview.runs)
-    if language.findings:
-        show_described(language)
+    if not language.findings:
+        return {}
+    show_described(language)
+    return {"language": effect_rows(language.findings)}
 
 
 def _head(result: ClaimResult) -> None:

@@ -98,7 +98,7 @@ else:
     no_scores_of_others(groups)
 
 st.header("Findings")
-show_language(view, groups)
+tables |= show_language(view, groups)
 if not placed:
     st.info(
         "The thesis's claims are about where fusion is trained in: they take runs of models that "

@@ -10,6 +10,7 @@ def test_markdown_is_shown_literally():
 
 def test_directives_and_icons_are_broken_up_and_lines_joined():
     assert ":material" not in literal(":material/home:")
+    assert literal("a -- b -> c --d") == "a \\-\u2060\\- b \\-\u2060\\> c \\-\\-d"
     assert literal("a\nb\n\n# c") == r"a b \# c"
 
 

@@ -26,6 +26,7 @@ from backend.cli.base import (
 from backend.cli.options import with_settings
 from backend.progress import Bar, quiet_libraries
 from backend.sae.plan import SaePlan
+from backend.sae.table import layers_between
 from backend.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -126,12 +127,9 @@ def read_saes(
     for row in rows[rows["measure"].eq("convergence_layer")].to_dict("records"):
         name = f"{row['tokens']}, {row['control']}" if row["control"] else row["tokens"]
         layer = row["reason"] or f"layer {row['value']:.0f}"
-        ends = " to ".join(
-            "not reached" if math.isinf(row[end]) else f"{row[end]:.0f}"
-            for end in ("ci_low", "ci_high")
-        )
+        ends = layers_between(row["ci_low"], row["ci_high"])
         out.print(
-            f"convergence, {name} (coordinates: {row['coordinates']}): {layer} ({ends})",
+            f"convergence, {name} (coordinates: {row['coordinates']}): {layer}{ends}",
             highlight=False,
             markup=False,
             soft_wrap=True,

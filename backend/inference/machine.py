@@ -65,7 +65,8 @@ class Machine:
         if weights is None:
             weights = self._models.weights_bytes(request.model)
         each = self._measured.get(decoded.identity, pair_bytes(weights))
-        need = Estimate(weights, each * (request.work.at_once or len(decoded.samples)))
+        pairs = each * (request.work.at_once or len(decoded.samples))
+        need = Estimate(weights, pairs + request.work.beside())
         most = max(pool.max_bytes for pool in self.pools.values())
         if need.bytes > most:
             raise InputError(
@@ -151,7 +152,8 @@ class Machine:
                 value = request.work.run(adapter, decoded.samples, recall)
         if peak.bytes is not None:
             at_once = request.work.at_once or len(decoded.samples)
-            self._measured[decoded.identity] = max(1, peak.bytes // at_once)
+            of_pairs = peak.bytes - request.work.beside()
+            self._measured[decoded.identity] = max(1, of_pairs // at_once)
         enter("placing")
         placed = request.placing.run(value) if request.placing is not None else None
         answer = Answer(value, placed, notices, device, tuple(recall.keys))

@@ -73,12 +73,14 @@ class Work(Generic[T]):
     ``key`` names the function with all its parameters: what has the same key, model and pairs has
     the same result. The function may keep parts of it, for other works on the same pairs, in the
     :class:`backend.inference.cache.Recall` that it gets. ``at_once`` is how many pairs are in its
-    largest batch, 0 for all of the request.
+    largest batch, 0 for all of the request. ``beside`` tells the bytes that it takes beside the
+    model, such as those of an autoencoder; it may raise InputError.
     """
 
     key: str
     run: Callable[[Adapter, Sequence[Sample], Recall], T]
     at_once: int = 0
+    beside: Callable[[], int] = lambda: 0
 
     def alone(self, adapter: Adapter, samples: Sequence[Sample]) -> T:
         """What comes of it without a service: nothing is kept."""
@@ -138,7 +140,7 @@ def lighting(digests: Mapping[int, str], shelf: Shelf) -> Work[dict[int, LitFeat
 
         return lit_features(adapter, samples[0], shelf.find(digests), digests)
 
-    return Work(key, run, at_once=2)
+    return Work(key, run, at_once=2, beside=lambda: shelf.bytes(digests))
 
 
 @dataclass(frozen=True, eq=False)

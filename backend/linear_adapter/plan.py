@@ -9,7 +9,7 @@ from typing import ClassVar
 from backend.errors import InputError
 from backend.settings import check_settings, setting
 from backend.train.recipe import Said
-from backend.words import DATA_SPEC
+from backend.train.shared_options import of_training
 
 FAMILY = "linear-adapter"
 TEXT = "text"
@@ -33,7 +33,7 @@ class AdapterPlan(Said):
 
     COMMAND: ClassVar[str] = f"train --family {FAMILY}"
 
-    data: str = setting(MISSING, DATA_SPEC)
+    data: str = of_training("data", MISSING)
     language_model: str = setting(MISSING, "A causal language model: a directory, or a hub id.")
     vision_encoder: str = setting(MISSING, "TIMM_NAME[:WEIGHTS.safetensors], built as DINOv2.")
     image_size: int = setting(224, "Pixels.", at_least=8)
@@ -41,34 +41,22 @@ class AdapterPlan(Said):
     instruction: str = setting("", "Asked in the model's chat format; {text} is a sample's text.")
     answer: str = setting(TEXT, "What is learned: text, or a task whose classes are the answers.")
     max_text_length: int = setting(64, "Tokens beside the image's.", at_least=4)
-    epochs: int = setting(3, "Times through the training samples.", at_least=1)
-    batch_size: int = setting(16, "Samples a batch.", at_least=1)
-    accumulate: int = setting(1, "Batches for one optimiser step.", at_least=1)
+    epochs: int = of_training("epochs", 3)
+    batch_size: int = of_training("batch_size", 16)
+    accumulate: int = of_training("accumulate", 1)
     learning_rate: float = setting(1e-3, "Of AdamW.", above=0)
-    weight_decay: float = setting(0.0, "Of AdamW.", at_least=0)
-    warmup: float = setting(
-        0.05, "Share of the steps in which the rate rises.", at_least=0, at_most=1
-    )
-    final_rate: float = setting(
-        0.1, "Share of the rate that is left at the end.", at_least=0, at_most=1
-    )
-    limit: int | None = setting(None, "Training samples.", at_least=1)
+    weight_decay: float = of_training("weight_decay", 0.0)
+    warmup: float = of_training("warmup", 0.05)
+    final_rate: float = of_training("final_rate", 0.1)
+    limit: int | None = of_training("limit", None)
     dev_limit: int | None = setting(None, "Samples of the dev split.", at_least=4)
-    precision: str = setting(
-        "auto", "auto, no, bf16 or fp16.", choices=("auto", "no", "bf16", "fp16")
-    )
-    saved_precision: str = setting(
-        "float32",
-        "Of the checkpoint's weights: float32 or float16.",
-        choices=("float32", "float16"),
-    )
-    device: str = setting("auto", "auto, cuda, mps or cpu.")
+    precision: str = of_training("precision", "auto")
+    saved_precision: str = of_training("saved_precision", "float32")
+    device: str = of_training("device", "auto")
     cache_dir: Path | None = setting(
         None, "Where the vision encoder's outputs are kept; shared by trainings. Default: scratch."
     )
-    allow_partial_weights: bool = setting(
-        False, "Take models whose weights are not whole: what is missing is random."
-    )
+    allow_partial_weights: bool = of_training("allow_partial_weights", False)
 
     @property
     def rate(self) -> float:

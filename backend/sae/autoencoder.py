@@ -199,6 +199,11 @@ class SparseAutoencoder(nn.Module):
         """How many features it has."""
         return int(self.W_enc.shape[1])
 
+    @property
+    def bytes(self) -> int:
+        """What its weights take in memory."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.buffers())
+
     def scaled(self, x: Tensor) -> Scaled:
         """Rows (n, d) as the encoder takes them."""
         if self.scaling == "none":

@@ -32,8 +32,10 @@ class Gathered:
     by their mean over the tokens, as many as are asked for. ``used`` (m,) counts the tokens in
     which a feature is on, ``strength`` (m,) sums its means.
 
-    With ``examples``, ``peak`` (S, m) is each feature's largest value, in float16 and at most its
-    largest, ``where`` (S, m) at which of the sample's tokens, and ``places`` the origins of those.
+    With ``examples``, ``means`` and ``counts`` have of each sample's ``lit`` features the mean over
+    its tokens and the number of tokens in which they are on; ``peak`` (S, m) is each feature's
+    largest value, in float16 and at most its largest, ``where`` (S, m) at which of the sample's
+    tokens, and ``places`` the origins of those.
     """
 
     top: int
@@ -43,6 +45,8 @@ class Gathered:
     sums: list[np.ndarray] = field(default_factory=list)
     lit: list[np.ndarray] = field(default_factory=list)
     strongest: list[np.ndarray] = field(default_factory=list)
+    means: list[np.ndarray] = field(default_factory=list)
+    counts: list[np.ndarray] = field(default_factory=list)
     peak: list[np.ndarray] = field(default_factory=list)
     where: list[np.ndarray] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)
@@ -73,6 +77,9 @@ class Gathered:
         self.used = _added(self.used, on.sum(dim=0))
         self.strength = _added(self.strength, mean)
         if self.examples:
+            lit = on.any(dim=0)
+            self.means.append(mean[lit].cpu().numpy())
+            self.counts.append(on.sum(dim=0)[lit].cpu().numpy())
             peak, where = features.max(dim=0)
             self.peak.append(peak.clamp(max=_HALF_MAX).half().cpu().numpy())
             self.where.append(where.to(torch.int16).cpu().numpy())
@@ -81,6 +88,16 @@ class Gathered:
     def on(self, sample: int) -> np.ndarray:
         """(m,) which features are on in any token of a sample."""
         return np.unpackbits(self.lit[sample], count=len(self.used)).astype(bool)
+
+    def by_sample(self, features: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(S, k) means over each sample's tokens, and numbers of tokens in which each is on."""
+        means, counts = (np.zeros((len(self.lit), len(features))) for _ in range(2))
+        for sample, (mean, count) in enumerate(zip(self.means, self.counts, strict=True)):
+            lit = np.flatnonzero(self.on(sample))
+            at = np.searchsorted(lit, features).clip(max=max(len(lit) - 1, 0))
+            here = lit[at] == features if len(lit) else np.zeros(len(features), dtype=bool)
+            means[sample, here], counts[sample, here] = mean[at[here]], count[at[here]]
+        return means, counts
 
     def column(self, name: str) -> np.ndarray:
         """(S,) of one of the rows' numbers."""

@@ -28,7 +28,7 @@ from backend.sae.table import STREAM_OF, Options, Reading, Tokens
 from backend.store import Run, kinds
 from backend.store.tables import to_pandas
 
-VERSION = 2
+VERSION = 3
 _FEATURES = 32
 """Features a layer and kind of token that are kept with their samples."""
 _EXAMPLES = 4
@@ -129,7 +129,7 @@ def read_run(
         ).assign(params=json.dumps(told, sort_keys=True))
         features = features_of(read, asked.pairs, descriptions)
         run.add(kinds.SAE_FEATURES, features, asked.key)
-        run.add(kinds.SAE_MATCHES, matches_of(read, saes, features), asked.key)
+        run.add(kinds.SAE_MATCHES, matches_of(read, saes, features, asked.groups), asked.key)
         run.add(kinds.SAE, rows, asked.key)
     return to_pandas(run.table(kinds.SAE, [asked.key]))
 
@@ -144,14 +144,17 @@ def features_of(read: Read, pairs: Sequence[Pair], descriptions: Descriptions) -
 
 
 def matches_of(
-    read: Read, saes: Mapping[int, SparseAutoencoder], features: pd.DataFrame
+    read: Read,
+    saes: Mapping[int, SparseAutoencoder],
+    features: pd.DataFrame,
+    groups: np.ndarray | None,
 ) -> pd.DataFrame:
     """What every feature that stands out matches at the other layers."""
     chosen = {
         layer: sorted(set(features.loc[features["layer"].eq(layer), "feature"].tolist()))
         for layer in saes
     }
-    rows = over_layers(read.gathered, saes, chosen)
+    rows = over_layers(read.gathered, saes, chosen, groups)
     return pd.DataFrame(rows, columns=[field.name for field in kinds.SAE_MATCHES.schema])
 
 

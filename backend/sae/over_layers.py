@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from scipy.stats import beta
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from backend.measures.chance.ratios import ratio
 from backend.sae.autoencoder import SparseAutoencoder
 from backend.sae.gathering import Gathered
 from backend.sae.table import STREAM_OF, Key
@@ -27,13 +29,16 @@ def over_layers(
     gathered: Mapping[Key, Gathered],
     saes: Mapping[int, SparseAutoencoder],
     features: Mapping[int, Sequence[int]],
+    groups: np.ndarray | None,
 ) -> list[dict[str, object]]:
     """Rows of :data:`backend.store.kinds.SAE_MATCHES` of {layer: its features}.
 
     A row a feature, other layer (its own one included) and kind of token. ``activation`` is the
     match's mean activation (over samples, of each one's mean over tokens) times the length of its
     decoder direction: how far it moves a token, in units of the autoencoder's (scaled) input.
-    ``share`` is the share of tokens in which it is on. Layers of another width have no match.
+    ``share`` is the share of tokens in which it is on. Both have intervals over samples in their
+    ``groups`` (S,): see :func:`backend.measures.chance.ratios.ratio`. Layers of another width have
+    no match.
     """
     kinds = [tokens for tokens in STREAM_OF if (next(iter(saes)), tokens, "") in gathered]
     rows: list[dict[str, object]] = []
@@ -46,25 +51,49 @@ def over_layers(
             if other == layer:  # two features of one direction match each itself
                 cosines, at = torch.ones(len(chosen)), torch.tensor(list(chosen))
             lengths = sae.W_dec[at.to(sae.W_dec.device)].norm(dim=1).tolist()
-            told = zip(chosen, at.tolist(), cosines.tolist(), lengths, strict=True)
-            for feature, match, cosine, length in told:
-                for tokens in kinds:
-                    seen = gathered[other, tokens, ""]
-                    rows.append(
-                        {
-                            "stream": "text",
-                            "layer": layer,
-                            "site": BLOCK,
-                            "feature": feature,
-                            "other_layer": other,
-                            "other_feature": match,
-                            "cosine": cosine,
-                            "chance": chance_cosine(sae.count, sae.d),
-                            "tokens": tokens,
-                            "activation": length * seen.strength[match] / len(seen.sums),
-                            "share": seen.used[match] / seen.column("tokens").sum(),
-                        }
-                    )
+            seen = {
+                tokens: _activity(gathered[other, tokens, ""], at.tolist(), lengths, groups)
+                for tokens in kinds
+            }
+            told = zip(chosen, at.tolist(), cosines.tolist(), strict=True)
+            rows += [
+                {
+                    "stream": "text",
+                    "layer": layer,
+                    "site": BLOCK,
+                    "feature": feature,
+                    "other_layer": other,
+                    "other_feature": match,
+                    "cosine": cosine,
+                    "chance": chance_cosine(sae.count, sae.d),
+                    "tokens": tokens,
+                    **seen[tokens][place],
+                }
+                for place, (feature, match, cosine) in enumerate(told)
+                for tokens in kinds
+            ]
+    return rows
+
+
+def _activity(
+    seen: Gathered, features: Sequence[int], lengths: Sequence[float], groups: np.ndarray | None
+) -> list[dict[str, float]]:
+    """Of each feature ``activation`` and ``share``, with the ends of their intervals."""
+    tokens = seen.column("tokens")
+    means, counts = seen.by_sample(features)
+    rows = []
+    for at, length in enumerate(lengths):
+        made = {
+            "activation": ratio(means[:, at] * length, np.ones(len(means)), groups),
+            "share": ratio(counts[:, at], tokens, groups),
+        }
+        rows.append(
+            {
+                f"{name}{end}": value
+                for name, one in made.items()
+                for end, value in zip(("", "_low", "_high"), one[:3], strict=True)
+            }
+        )
     return rows
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backend.errors import InputError
 from backend.words import listed
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from backend.sae.autoencoder import SparseAutoencoder
 
 _State = tuple[tuple[str, int, int], ...]
+
+
+class _Seen(NamedTuple):
+    """What was read once: the digest of its weights, and what they take in memory."""
+
+    digest: str
+    bytes: int
 
 
 class Shelf:
@@ -26,11 +33,18 @@ class Shelf:
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self.folders = tuple(folders)
-        self._digests: dict[_State, str] = {}
+        self._seen: dict[_State, _Seen] = {}
         self._lock = threading.Lock()
 
     def find(self, digests: Mapping[int, str]) -> dict[int, Path]:
         """{layer: its autoencoder's directory} of {layer: digest}; InputError for one not here."""
+        return {layer: path for layer, (path, _) in self._found(digests).items()}
+
+    def bytes(self, digests: Mapping[int, str]) -> int:
+        """What the largest of them takes in memory: one at a time is open. InputError as above."""
+        return max((size for _, size in self._found(digests).values()), default=0)
+
+    def _found(self, digests: Mapping[int, str]) -> dict[int, tuple[Path, int]]:
         with self._lock:
             held, faults = self._held()
         missing = [str(layer) for layer, digest in digests.items() if digest not in held]
@@ -43,19 +57,21 @@ class Shelf:
             )
         return {layer: held[digest] for layer, digest in digests.items()}
 
-    def _held(self) -> tuple[dict[str, Path], list[str]]:
-        """{digest: directory}, and what is wrong with those that cannot be read."""
+    def _held(self) -> tuple[dict[str, tuple[Path, int]], list[str]]:
+        """{digest: directory and bytes}, and what is wrong with those that cannot be read."""
         from backend.sae.loading import load_sae
         from backend.sae.opening import each_sae
 
-        held: dict[str, Path] = {}
+        held: dict[str, tuple[Path, int]] = {}
         faults: list[str] = []
         for path in (path for folder in self.folders for path in each_sae(folder)):
             state = _state(path)
             try:
-                if state not in self._digests:
-                    self._digests[state] = load_sae(path).source.digest
-                held[self._digests[state]] = path
+                if state not in self._seen:
+                    sae = load_sae(path)
+                    self._seen[state] = _Seen(sae.source.digest, sae.bytes)
+                seen = self._seen[state]
+                held[seen.digest] = path, seen.bytes
             except InputError as error:
                 faults.append(error.problem)
         return held, faults

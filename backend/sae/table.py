@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -67,6 +68,17 @@ class Options:
     batch_size: int = 16
     seed: int = 0
     device: str = "auto"
+
+
+def layers_between(low: float, high: float) -> str:
+    """`` (95 % interval 10 to 14)`` of a layer, to be put behind it.
+
+    An infinite end is "not reached"; nothing where both are, or where there is no interval.
+    """
+    if not (math.isfinite(low) or math.isfinite(high)):
+        return ""
+    ends = " to ".join("not reached" if math.isinf(end) else f"{end:.0f}" for end in (low, high))
+    return f" (95 % interval {ends})"
 
 
 STREAM_OF: dict[Tokens, str] = {

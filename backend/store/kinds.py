@@ -417,7 +417,11 @@ SAE_MATCHES = Kind(
         ("chance", pa.float64()),
         ("tokens", pa.string()),
         ("activation", pa.float64()),
+        ("activation_low", pa.float64()),
+        ("activation_high", pa.float64()),
         ("share", pa.float64()),
+        ("share_low", pa.float64()),
+        ("share_high", pa.float64()),
     ),
     "of features that stand out, the feature of each layer's autoencoder that points the same way, "
     "and how strongly it is on in each kind of token",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from backend.sae.table import ALL, CONVERGENCE
+from backend.sae.table import ALL, CONVERGENCE, layers_between
 from backend.study.effects import found
 from backend.study.findings import Claim, ClaimResult, Finding
 from backend.study.statistics import Estimate
@@ -73,7 +73,5 @@ def _numbers(row: _Row) -> tuple[float, float, float]:
 
 def _told(row: _Row) -> str:
     value, low, high = _numbers(row)
-    ends = " to ".join("not reached" if math.isinf(end) else f"{end:.0f}" for end in (low, high))
-    if math.isnan(value):
-        return "at no layer that was read"
-    return f"from layer {value:.0f} on (95 % interval {ends})"
+    layer = "at no layer that was read" if math.isnan(value) else f"from layer {value:.0f} on"
+    return layer + layers_between(low, high)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from backend.errors import InputError
 from backend.models.dual_stream import OBJECTIVES
 from backend.settings import check_settings, default_of, setting, settings_of
-from backend.words import DATA_SPEC
+from backend.train.shared_options import of_training
 
 FRESH_RATE, PRETRAINED_RATE = 1e-3, 4e-5
 
@@ -70,7 +70,7 @@ class Recipe(Said):
     are 48 px and 1e-3 for small encoders, 224 px and 4e-5 for pretrained ones.
     """
 
-    data: str = setting(MISSING, DATA_SPEC)
+    data: str = of_training("data", MISSING)
     placement: str = setting(
         MISSING, "none, full, early, middle, late, ... or 'text=7,8;vision=4,6'."
     )
@@ -80,32 +80,20 @@ class Recipe(Said):
     )
     image_size: int | None = setting(None, "Pixels; default 48 (small) or 224.", at_least=8)
     max_text_length: int = setting(64, "Tokens.", at_least=4)
-    epochs: int = setting(15, "Times through the training samples.", at_least=1)
-    batch_size: int = setting(64, "Samples a batch.", at_least=1)
-    accumulate: int = setting(1, "Batches for one optimiser step.", at_least=1)
+    epochs: int = of_training("epochs", 15)
+    batch_size: int = of_training("batch_size", 64)
+    accumulate: int = of_training("accumulate", 1)
     learning_rate: float | None = setting(None, "Default 1e-3 (small) or 4e-5.", at_least=0)
-    weight_decay: float = setting(0.01, "Of AdamW.", at_least=0)
-    warmup: float = setting(
-        0.1, "Share of the steps in which the rate rises.", at_least=0, at_most=1
-    )
-    final_rate: float = setting(
-        0.2, "Share of the rate that is left at the end.", at_least=0, at_most=1
-    )
+    weight_decay: float = of_training("weight_decay", 0.01)
+    warmup: float = of_training("warmup", 0.1)
+    final_rate: float = of_training("final_rate", 0.2)
     dropout: float = setting(0.1, "Share of what is dropped.", at_least=0, below=1)
     freeze: str = setting("none", "none, encoders, or layers up to: 'text=4;vision=6'.")
-    limit: int | None = setting(None, "Training samples.", at_least=1)
-    precision: str = setting(
-        "auto", "auto, no, bf16 or fp16.", choices=("auto", "no", "bf16", "fp16")
-    )
-    saved_precision: str = setting(
-        "float32",
-        "Of the checkpoint's weights: float32 or float16.",
-        choices=("float32", "float16"),
-    )
-    device: str = setting("auto", "auto, cuda, mps or cpu.")
-    allow_partial_weights: bool = setting(
-        False, "Take encoders whose weights are not whole: what is missing is random."
-    )
+    limit: int | None = of_training("limit", None)
+    precision: str = of_training("precision", "auto")
+    saved_precision: str = of_training("saved_precision", "float32")
+    device: str = of_training("device", "auto")
+    allow_partial_weights: bool = of_training("allow_partial_weights", False)
     co_attention: dict[str, Any] = field(default_factory=dict)
     head: dict[str, Any] = field(default_factory=dict)
 

@@ -33,7 +33,7 @@ def is_readable(family: str, streams: Sequence[StreamSpec]) -> bool:
 NOT_READABLE = (
     "It takes a model that puts an image's tokens among the words of a language model that also "
     "reads words alone, such as LLaVA, PaliGemma, Gemma 3, InternVL or Qwen-VL, and one's own of "
-    "fusionscope train --family linear-adapter. None of the chosen runs is of such a model."
+    "`fusionscope train --family linear-adapter`. None of the chosen runs is of such a model."
 )
 
 
@@ -155,7 +155,8 @@ MATCHES = (
     "Each layer has an autoencoder of its own. At every other layer this is the feature whose "
     "decoder direction has the highest cosine with that of the chosen one (Laptev et al. 2025). "
     "Where that is no higher than the best of as many random directions would have (in 19 of 20 "
-    "cases), there is no match, and the curves have a gap. Means over samples, without intervals."
+    "cases), there is no match, and the curves have a gap. Means over samples, with 95 % intervals "
+    "over samples that belong together."
 )
 
 
@@ -171,7 +172,8 @@ def matched_figure(rows: pd.DataFrame, chosen: Chosen, column: str, title: str) 
     """One column of a feature's matches over the layers, by kind of token."""
     mine = matched(rows, chosen)
     values = mine[column].where(mine["cosine"].gt(mine["chance"]))
-    told = mine.drop(columns="layer").rename(columns={"other_layer": "layer"})
+    named = {"other_layer": "layer", f"{column}_low": "low", f"{column}_high": "high"}
+    told = mine.drop(columns="layer").rename(columns=named)
     return sae_curves(told.assign(value=values, control=""), title, height=300)
 
 

@@ -12,7 +12,12 @@ import torch
 from backend.data.registry import open_source
 from backend.data.sample import Sample
 from backend.errors import InputError
+from backend.inference.cache import ResultCache
 from backend.inference.features import lit_features
+from backend.inference.jobs import Decoded
+from backend.inference.machine import Machine
+from backend.inference.memory import pair_bytes
+from backend.inference.requests import Request, lighting
 from backend.inference.tracing import trace_batch
 from backend.inference.values import Trace
 from backend.models.families.llava import Llava
@@ -20,11 +25,13 @@ from backend.models.registry import open_model
 from backend.models.roles import Role
 from backend.sae.loading import load_sae
 from backend.sae.shelf import Shelf
+from tests.inference.test_service import Models
 from tests.models.saved import save_tiny
-from tests.sae.test_reading import DATA, save_sae
+from tests.sae.saved import D, M, save_sae, save_saes
 
 LAYERS = (1, 2)  # transformers gives the last one after the final norm
 MOST = 3
+DATA = "macros:n=12,dev=8,test=16"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +43,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Llava:
 
 @pytest.fixture(scope="module")
 def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saes")
-    for layer in LAYERS:
-        save_sae(folder / f"text-{layer}", layer, seed=layer)
-    return folder
+    return save_saes(tmp_path_factory.mktemp("saes"), LAYERS)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,24 @@ def test_autoencoders_are_found_by_their_weights_wherever_they_lie(
     with pytest.raises(InputError, match="read layers 2 are in no directory") as refused:
         Shelf([saes / "text-1"]).find(digests)
     assert str(tmp_path) not in str(refused.value) and "--saes DIR" in str(refused.value)
+
+
+def test_what_is_admitted_counts_the_largest_autoencoder_beside_the_model(
+    saes: Path, digests: dict[int, str], tmp_path: Path
+) -> None:
+    wide = save_sae(tmp_path / "wide", 1, features=90)
+    wanted = digests | {1: load_sae(wide).source.digest}
+    shelf = Shelf([saes, wide])
+    largest, usual = (4 * (2 * D * width + width + D) for width in (90, M))  # float32
+    assert shelf.bytes(wanted) == largest > shelf.bytes(digests) == usual
+    models = Models(tiny=1024)
+    machine = Machine(models, ["cpu"], ResultCache(0, 0), {"cpu": 2**31})
+    decoded = Decoded((Sample("a cup"),), (), "key", "content", "tiny")
+    need = machine.need(Request("tiny", (), lighting(wanted, shelf)), decoded)
+    assert (need.weights, need.activations) == (2**30, 2 * pair_bytes(2**30) + largest)
+    tight = Machine(models, ["cpu"], ResultCache(0, 0), {"cpu": need.bytes - 1})
+    with pytest.raises(InputError, match="models may take"):
+        tight.need(Request("tiny", (), lighting(wanted, shelf)), decoded)
 
 
 def test_one_that_changed_or_fits_no_layer_is_one_line_without_its_place(

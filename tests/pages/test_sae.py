@@ -13,10 +13,14 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from backend.report.build import report
+from backend.report.document import Points
 from backend.sae.table import ALL, REST
 from backend.store import kinds
+from backend.study.language import LANGUAGE
 from backend.study.mapping_reference import published_mapping
 from backend.views.sae import outlined_thumbnail
+from backend.views.state import ViewState
 from tests.pages.harness import APP, alts, charts
 
 KINDS = [("text alone", ""), ("image", ""), ("image", "random adapter")]
@@ -63,7 +67,9 @@ def followed() -> pd.DataFrame:
         {
             "stream": "text", "layer": 2, "site": "block", "feature": 7, "other_layer": layer,
             "other_feature": 40 + layer, "cosine": cosine, "chance": 0.3, "tokens": tokens,
-            "activation": 0.5 * layer, "share": share,
+            "activation": 0.5 * layer, "activation_low": 0.4 * layer,
+            "activation_high": 0.6 * layer, "share": share, "share_low": share - 0.05,
+            "share_high": share + 0.1,
         }
         for layer, cosine in ((1, 0.6), (2, 1.0), (3, 0.2))
         for tokens, share in (("text alone", 0.1), ("image", 0.4))
@@ -126,9 +132,18 @@ def test_curves_features_and_the_claim_are_shown(visit, tmp_path, store_factory)
     assert set(lines) == {"text alone", "image"}
     assert numbers(lines["image"]["x"]) == [1, 2, 3]
     assert numbers(lines["image"]["y"]) == [0.4, 0.4, None], "no match, no value"
+    spread = lines["image"]["error_y"]
+    ends = [numbers(spread[name])[:2] for name in ("arrayminus", "array")]
+    assert ends == [pytest.approx([0.05, 0.05]), pytest.approx([0.1, 0.1])]
     best, chance = drawn["sae-matches-cosine"]["data"]
     assert shows_the_claim(at.switch_page("pages/study.py").run())
     assert numbers(best["y"]) == [0.6, 1.0, 0.2] and numbers(chance["y"]) == [0.3, 0.3, 0.3]
+    at.session_state["study-downloads"] = True
+    assert "language (CSV)" in {one.proto.label for one in at.run().get("download_button")}
+    (section,) = report(str(tmp_path), ViewState(), ["study"]).sections
+    assert any(getattr(one, "text", "") == LANGUAGE.title for one in section.items)
+    lines = [line for one in section.items if isinstance(one, Points) for line in one.lines]
+    assert "from layer 3 on (95 % interval 3 to 3) (20 samples)" in " ".join(lines)
 
 
 def test_models_that_autoencoders_cannot_read_are_offered_no_command(

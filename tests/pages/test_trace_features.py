@@ -17,7 +17,8 @@ from dashboard.trace import jobs
 from tests.models.saved import save_tiny
 from tests.pages.harness import APP, charts, open_trace, steps
 from tests.paths.made import MACROS, command
-from tests.sae.test_reading import LAYERS, save_sae
+from tests.sae.saved import save_sae, save_saes
+from tests.sae.test_reading import LAYERS
 
 Visit = Callable[..., AppTest]
 
@@ -34,8 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *("capture", "--model", model, "--data", MACROS, "--split", "test", "--device", "cpu"),
             *("--store", folder / "store", "--run-id", name, "--with-checkpoint"),
         )
-    for layer in LAYERS:
-        save_sae(folder / "saes" / f"text-{layer}", layer, seed=layer)
+    save_saes(folder / "saes", LAYERS)
     command(
         *("read-saes", "--store", folder / "store", "--run", "read", "--data", MACROS),
         *("--saes", folder / "saes", "--samples", 8, "--loss-samples", 4, "--device", "cpu"),

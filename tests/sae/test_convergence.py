@@ -7,11 +7,27 @@ import pandas as pd
 import pytest
 
 from backend.sae.convergence import MARGIN, Curve, converged
+from backend.sae.table import layers_between
 from backend.study.language import vision_becomes_language
 from backend.study.report import as_text
 
 LAYERS = (2, 5, 8, 11)
 N = 200
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ((10.0, 14.0), " (95 % interval 10 to 14)"),
+        ((12.0, np.inf), " (95 % interval 12 to not reached)"),
+        ((np.inf, np.inf), ""),
+        ((np.nan, np.nan), ""),
+    ],
+)
+def test_an_interval_of_layers_is_worded_only_where_one_is_reached(
+    ends: tuple[float, float], words: str
+) -> None:
+    assert layers_between(*ends) == words
 
 
 def curve(levels: list[float], spread: float, seed: int) -> Curve:
@@ -81,4 +97,6 @@ def test_the_finding_says_it_in_words_and_beside_a_random_adapter() -> None:
         "reached) (128 samples). With a random adapter: at no layer that was read."
     )
     (other,) = vision_becomes_language(pd.DataFrame([row | {"value": np.nan}])).findings
-    assert other.verdict == "described" and "at no layer that was read (128" in other.sentence
+    assert other.verdict == "described" and (
+        "at no layer that was read (95 % interval 15 to not reached) (128" in other.sentence
+    )

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from scipy.stats import t
 
 from backend.data.base import Pair
 from backend.data.registry import open_source
 from backend.errors import InputError
 from backend.interventions.partners import derangement
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
+from backend.measures.chance.ratios import ratio
 from backend.models.families.image_tokens import ImageTokens
 from backend.models.families.llava import Llava
 from backend.models.registry import open_model
@@ -29,28 +30,11 @@ from backend.sae.table import Options
 from backend.store import Store, kinds
 from tests.command_line import Run, runner
 from tests.models.saved import save_tiny
+from tests.sae.saved import D, M, save_sae, save_saes
 
 DATA = "macros:n=12,dev=8,test=16"
-D, M, LAYERS = 16, 40, (1, 3)
+LAYERS = (1, 3)
 OPTIONS = Options(samples=8, loss_samples=4, top=5, batch_size=3, device="cpu")
-
-
-def save_sae(folder: Path, layer: int | None, seed: int = 0) -> Path:
-    """Random weights that rebuild a little, with TopK."""
-    g = torch.Generator().manual_seed(seed)
-    directions = torch.nn.functional.normalize(torch.randn(M, D, generator=g), dim=1)
-    folder.mkdir(parents=True)
-    weights = {
-        "W_enc": directions.T.contiguous(),
-        "W_dec": directions * 0.3,
-        "b_enc": torch.randn(M, generator=g) * 0.05,
-        "b_dec": torch.zeros(D),
-    }
-    save_file(weights, folder / "sae_weights.safetensors")
-    told = {"hook_name": f"blocks.{layer - 1}.hook_resid_post"} if layer else {}
-    config = {"architecture": "topk", "k": 6, "d_in": D, "d_sae": M, "metadata": told}
-    (folder / "cfg.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +44,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saes")
-    for layer in LAYERS:
-        save_sae(folder / f"text-{layer}", layer, seed=layer)
-    return folder
+    return save_saes(tmp_path_factory.mktemp("saes"), LAYERS)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +161,7 @@ def test_a_feature_is_followed_to_the_one_that_points_its_way(
 ) -> None:
     loaded = open_saes([str(saes)])
     decoders = {layer: sae.W_dec.double().numpy() for layer, sae in loaded.items()}
-    rows = pd.DataFrame(over_layers(read.gathered, loaded, {1: [7, 2], 3: []}))
+    rows = pd.DataFrame(over_layers(read.gathered, loaded, {1: [7, 2], 3: []}, None))
     assert len(rows) == 2 * len(LAYERS) * 3
     own = rows[rows["other_layer"].eq(1)]
     assert own["other_feature"].equals(own["feature"]) and own["cosine"].eq(1).all()
@@ -191,15 +172,25 @@ def test_a_feature_is_followed_to_the_one_that_points_its_way(
         mine = there[there["feature"].eq(feature)]
         assert set(mine["other_feature"]) == {int(cosines.argmax())}
         assert mine["cosine"].to_numpy() == pytest.approx(cosines.max(), abs=1e-6)
-    means, on = [], 0
+    means, on = [], []
     for x in states(checkpoint, pairs, 1):
         features = loaded[1].encode(torch.from_numpy(x).float()).numpy()[:, 7]
         means.append(features.mean())
-        on += int((features > 0).sum())
+        on.append((features > 0).sum())
     (image,) = own[own["feature"].eq(7) & own["tokens"].eq("image")].to_dict("records")
     length = np.linalg.norm(decoders[1][7])
     assert image["activation"] == pytest.approx(np.mean(means) * length, rel=1e-4)
-    assert image["share"] * read.gathered[1, "image", ""].column("tokens").sum() == on
+    assert image["share"] * read.gathered[1, "image", ""].column("tokens").sum() == sum(on)
+    half = t.ppf(0.975, len(means) - 1) * np.std(means, ddof=1) / np.sqrt(len(means)) * length
+    ends = (image["activation_low"], image["activation_high"])
+    assert ends == pytest.approx((np.mean(means) * length - half, np.mean(means) * length + half))
+    pairs_of = np.repeat(np.arange(len(means) // 2), 2)
+    grouped = pd.DataFrame(over_layers(read.gathered, loaded, {1: [7]}, pairs_of))
+    row = grouped[grouped["other_layer"].eq(1) & grouped["tokens"].eq("image")].iloc[0]
+    tokens = read.gathered[1, "image", ""].column("tokens")
+    summed = [np.bincount(pairs_of, of) for of in (np.array(on), tokens)]
+    wanted = ratio(summed[0], summed[1])
+    assert (row["share_low"], row["share_high"]) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_chance_is_what_the_best_of_random_directions_stays_below() -> None:

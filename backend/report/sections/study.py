@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,10 @@ from backend.study.formats import difference_grid, difference_method, heads
 from backend.study.interventions import INTERVENTIONS
 from backend.views import choices, questions
 from backend.views.claims import choice_of, effects, of_task
+from backend.views.groups import RunGroup
 from backend.views.interventions import condition_drawing, interventions
-from backend.views.study import MEASURES, claims_of, left_out
+from backend.views.sae import language_claim, readings
+from backend.views.study import MEASURES, claims_of, effect_rows, left_out
 
 LEAD = "Which one wins, by how much, and what these runs say of the thesis's claims."
 
@@ -33,6 +35,10 @@ def study(asked: Asked) -> Part:
         items.append(Words("No scores are stored for these runs."))
     shown: dict[str, Any] = dict(choice.shown)
     tables = {"study scores": choice.scores}
+    language = _language(asked, choice.groups)
+    if language.findings:
+        items += _claim(language)
+        tables["study language"] = effect_rows(language.findings)
     if not choice.placed:
         items.append(Words("The claims are about models that were trained with a placement."))
         return Part(tuple(items), shown, tables)
@@ -75,10 +81,18 @@ def _tables(table: StudyTable) -> list[Item]:
     return items + [Words(note) for note in table.notes]
 
 
-def _claim(result: ClaimResult, draw: Callable[[], go.Figure]) -> list[Item]:
+def _language(asked: Asked, groups: Sequence[RunGroup]) -> ClaimResult:
+    """The claim on vision that becomes language, of runs that autoencoders have read."""
+    ids = [run.run_id for group in groups for run in group.runs]
+    return language_claim(readings(asked.store, ids).answer().frame, asked.overview.runs)
+
+
+def _claim(result: ClaimResult, draw: Callable[[], go.Figure] | None = None) -> list[Item]:
     """What the claim says, a drawing, every finding in words, and how it was asked."""
     items: list[Item] = [Heading(result.claim.title), Words(result.claim.statement)]
-    if result.findings:
+    if draw is None:
+        items.append(Words(result.claim.method))
+    elif result.findings:
         items.append(figure(result.claim.title, draw(), result.summary, result.claim.method))
     lines = [f"{one.verdict}: {' '.join([one.sentence, *one.notes])}" for one in result.findings]
     items.append(Points(tuple(lines)))
