@@ -212,6 +212,10 @@ FAMILIES: dict[str, Family] = {
         ".denoisers.transformer:PixArt",
         "A transformer over patches that finds the noise over them, and reads a text.",
     ),
+    "StableDiffusion3Pipeline": Family(
+        ".denoisers.joint:StableDiffusion3",
+        "A transformer over patches and words together that finds the way to a picture.",
+    ),
     "whisper": Family(
         ".families.whisper:Whisper",
         "A text decoder that reads an audio encoder by cross-attention.",

@@ -297,7 +297,7 @@ def test_attention_rows_sum_to_one_and_belong_to_the_named_streams(case: Case) -
         if key.reads != key.ref.stream:  # a word before the first image sees nothing of any image
             assert sums.any()
             sums = sums[sums != 0]
-        torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0.0, atol=1e-6)
+        torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0.0, atol=2e-6)
         padding = has(key_roles, Role.PADDING)
         there = weights * padding[:, None, None, :]
         assert float(there[queries[:, None, :].expand(batch, heads, rows)].abs().max()) < 1e-12
@@ -352,7 +352,7 @@ def test_origins_cover_what_is_seen_of_the_image_without_gaps_and_name_the_text(
         for row, sample in enumerate(case.samples):
             own = origins.values[row]
             if origins.kind == "span":
-                check_spans(own, sample.text, roles[row])
+                check_spans(own, sample.text * case.readings.get(spec.name, 1), roles[row])
             elif origins.kind == "box" and case.tiles:
                 for which, image in enumerate(sample.images):
                     of_this = own[origins.image[row] == which]
