@@ -16,6 +16,7 @@ from backend.capture.tap import Tap
 from backend.models import edits
 from backend.models.adapter import Adapter, Inputs
 from backend.models.roles import OWN, Role, has
+from backend.store.streams import StreamInfo
 from backend.types import LayerRef
 from tests.models.families.common import Case
 
@@ -107,6 +108,11 @@ def test_every_point_fires_as_declared_and_widths_are_those_of_the_sites(case: C
             batch, length, width = tokens[ref].shape
             assert (batch, width) == (len(case.samples), site.width), ref
             assert length == (1 if site.pooled else inputs.roles[spec.name].shape[1]), ref
+
+
+def test_a_run_can_say_what_its_streams_are(case: Case) -> None:
+    for spec in case.adapter.streams:
+        assert StreamInfo.of(spec).spec == spec
 
 
 def test_values_equal_an_independent_hook(case: Case) -> None:

@@ -143,6 +143,39 @@ def test_a_word_that_fills_up_is_content_in_a_text_and_special_after_it() -> Non
     assert roles.tolist() == [int(Role.SPECIAL), *content, int(Role.SUMMARY), *filled]
 
 
+@pytest.mark.parametrize("family", ["stable_diffusion", "pixart", "stable_diffusion_3"])
+def test_levels_are_those_that_are_asked_for_each_once_and_in_order(
+    family: str, tmp_path: Path
+) -> None:
+    folder = save_tiny(tmp_path / family, family)
+    asked = open_model(str(folder), timesteps=(999, 100, 0, 100))
+    assert asked.timesteps == (0, 100, 999)
+    usual = open_model(str(folder))
+    assert usual.timesteps == (100, 500, 900)
+    samples = tiny(family).samples[:2]
+    with torch.no_grad():
+        found = asked.forward(asked.encode(samples))
+        expected = usual.forward(usual.encode(samples))["vision_t100"]
+    assert list(found) == ["vision_t0", "vision_t100", "vision_t999"]
+    torch.testing.assert_close(found["vision_t100"], expected, rtol=0, atol=0)
+    assert not torch.allclose(found["vision_t0"], found["vision_t999"])
+    for steps, reason in (
+        ((1000,), "has steps 0 to 999, not 1,000"),
+        (tuple(range(9)), "at 8 steps of noise at most"),
+    ):
+        with pytest.raises(InputError, match=reason) as caught:
+            open_model(str(folder), timesteps=steps)
+        assert caught.value.field == "timesteps"
+
+
+@pytest.mark.parametrize("model", ["clip", "text=DIR;vision=resnet18"])
+def test_what_is_no_denoiser_takes_no_timesteps(model: str, tmp_path: Path) -> None:
+    name = str(save_tiny(tmp_path / model)) if model == "clip" else model
+    with pytest.raises(InputError, match="is no denoiser") as caught:
+        open_model(name, timesteps=(5,))
+    assert caught.value.field == "timesteps"
+
+
 def test_maps_of_many_places_are_those_of_the_cells_of_the_smallest_map() -> None:
     case = tiny("stable_diffusion")
     adapter: Any = case.adapter

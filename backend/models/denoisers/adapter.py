@@ -38,13 +38,15 @@ SPACE = "denoiser"
 
 _SEED = 0
 _MOST_STEPS = 10_000
+_MOST_LEVELS = 8  # each is a stream, or two
 
 
 class Denoiser(Adapter):
     """``vision_tN`` are the denoiser's layers at step N of its noise.
 
     ``tokenizers`` are those of the pipeline by its folders, of which the first is the adapter's;
-    ``noise`` is what its scheduler says of :attr:`noise_settings`.
+    ``noise`` is what its scheduler says of :attr:`noise_settings`. ``timesteps`` are steps of
+    0 to ``num_train_timesteps`` - 1, none for those of :data:`LEVELS`; InputError for others.
     """
 
     part: ClassVar[str]
@@ -68,6 +70,7 @@ class Denoiser(Adapter):
         tokenizers: Mapping[str, PreTrainedTokenizerBase],
         noise: Mapping[str, Any],
         name: str,
+        timesteps: Sequence[int] = (),
     ) -> None:
         self.parts = nn.ModuleDict(parts).eval()
         self.autoencoder: Any = parts["vae"]
@@ -76,8 +79,9 @@ class Denoiser(Adapter):
         self.tokenizer = next(iter(tokenizers.values()))
         self.schedule = diffusers_class(self.scheduler)(**noise)
         self.noise_steps = int(noise["num_train_timesteps"])
-        chosen = [int(share * self.noise_steps) for share in LEVELS]
-        self.steps = {f"vision_t{step}": step for step in chosen}
+        usual = [int(share * self.noise_steps) for share in LEVELS]
+        self.timesteps = self._checked(timesteps) or tuple(usual)
+        self.steps = {f"vision_t{step}": step for step in self.timesteps}
         image = {"size": self._pixels(), "mean": [0.5] * 3, "std": [0.5] * 3}
         self.preprocessor = Preprocessor(self.tokenizer, image, self.longest(), pad=self.pads)
         self.describe()
@@ -106,7 +110,7 @@ class Denoiser(Adapter):
                 where=where,
                 hint=f"Needed are {', '.join(cls.noise_settings)}, as of a {cls.scheduler}.",
             )
-        return cls(parts, tokenizers, noise, checkpoint.name)
+        return cls(parts, tokenizers, noise, checkpoint.name, checkpoint.timesteps)
 
     @abstractmethod
     def longest(self) -> int:
@@ -183,6 +187,18 @@ class Denoiser(Adapter):
         named: Iterator[tuple[str, nn.Module]] = encoder.named_modules()
         norm = next(part for path, part in named if path.endswith("final_layer_norm"))
         return replace(stack(encoder, encoder.config), norm=norm)
+
+    def _checked(self, timesteps: Sequence[int]) -> tuple[int, ...]:
+        """Each once, in order."""
+        outside = [step for step in timesteps if not 0 <= step < self.noise_steps]
+        problem = ""
+        if outside:
+            problem = f"its noise has steps 0 to {self.noise_steps - 1:,}, not {outside[0]:,}"
+        elif len(set(timesteps)) > _MOST_LEVELS:
+            problem = f"it is read at {_MOST_LEVELS} steps of noise at most"
+        if problem:
+            raise InputError(problem, where=f"model {self.name}", field="timesteps")
+        return tuple(sorted(set(timesteps)))
 
     def _pixels(self) -> int:
         """The side of a picture; InputError where the parts do not fit each other."""

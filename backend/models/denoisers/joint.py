@@ -76,7 +76,7 @@ class StableDiffusion3(Denoiser):
 
     def longest(self) -> int:
         """77, as the first tokenizer says."""
-        return int(self.tokenizer.model_max_length)
+        return int(self.tokenizers["tokenizer"].model_max_length)
 
     def describe(self) -> None:
         """Two streams a level, both CLIPs' summary, and three encoders."""
@@ -109,7 +109,7 @@ class StableDiffusion3(Denoiser):
             for meet in (Meet(k, "joint", reads, str(k)), Meet(k, "modulated", SUMMARY, str(k)))
         )
         level = self.level_note(stream.replace("text", "vision"))
-        space = SPACE if modality == "vision" else f"{SPACE} text"
+        space = SPACE if modality == "vision" else f"{SPACE}-text"
         sites = block_sites(depth, self.model.inner_dim)
         return StreamSpec(stream, modality, sites, meets, ("mean",), level, space)
 
@@ -159,7 +159,8 @@ class StableDiffusion3(Denoiser):
         """Attention written out, in the encoders and in the denoiser; then as before."""
         with ExitStack() as all_parts:
             for folder in READERS.values():
-                all_parts.enter_context(eager_attention(self.parts[folder]))
+                encoder: Any = self.parts[folder]
+                all_parts.enter_context(eager_attention(encoder))
             all_parts.enter_context(shown(self.processors))
             yield
 
@@ -237,8 +238,8 @@ class StableDiffusion3(Denoiser):
         return (1 - share) * latents + share * noise
 
     def _projected(self, clip: str) -> int:
-        width: int = self.parts[READERS[clip]].config.projection_dim
-        return width
+        encoder: Any = self.parts[READERS[clip]]
+        return int(encoder.config.projection_dim)
 
     def _require_fitting(self) -> None:
         """InputError where the encoders are not those that the denoiser was trained with."""
