@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Literal
 
 Pooling = Literal["cls", "mean"]
-How = Literal["co", "cross", "gated", "joint", "add", "loss"]
+How = Literal["co", "cross", "gated", "joint", "add", "modulated", "loss"]
 TaskKind = Literal["binary", "multiclass", "multilabel"]
 
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
@@ -93,8 +93,9 @@ class Meet:
     ``layer`` is the block whose output is the first plain layer that has seen it; ``site`` is the
     label of the first site that has. ``how``: ``co`` (co-attention), ``cross`` (cross-attention),
     ``gated`` (cross-attention behind a learned gate), ``joint`` (self-attention over both), ``add``
-    (features added between blocks), ``loss`` (only the training loss compares them: nothing of the
-    other stream is in the representation). ``reads`` is the other stream's name, empty where a
+    (features added between blocks), ``modulated`` (features scale and shift what a block computes
+    and gate what it adds), ``loss`` (only the training loss compares them: nothing of the other
+    stream is in the representation). ``reads`` is the other stream's name, empty where a
     store of version 1 does not say.
     """
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from backend.jobs.explore import open_exploration
 from backend.store import Store
+from backend.store.commands import activations_command
 from tests.command_line import Run, runner
 from tests.models.saved import save_tiny
 
@@ -98,6 +99,28 @@ def test_one_command_makes_what_every_page_needs_and_goes_on_where_it_was_stoppe
     code, _, said = run(*words, "--limit", 8)
     assert code == 2 and len(said.strip().splitlines()) == 1
     assert "is there already, of other samples" in said and "--store" in said
+
+
+def test_runs_at_other_steps_of_noise_are_other_runs_and_say_so(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    store = tmp_path / "s"
+    model = save_tiny(tmp_path / "sd", "stable_diffusion")
+    words = ("capture", "--model", model, "--data", "macros:test=12", "--store", store)
+    for more in ((), ("--timesteps", "300,50")):
+        assert run(*words, *more)[0] == 0
+    made = {run_id: Store(store).run(run_id).manifest for run_id in Store(store).run_ids()}
+    usual, chosen = sorted(made.values(), key=lambda manifest: manifest.timesteps)
+    assert (usual.timesteps, chosen.timesteps) == ((), (50, 300))
+    assert (usual.label, chosen.label) == ("sd", "sd at steps 50 and 300")
+    assert [spec.name for spec in chosen.streams] == ["vision_t50", "vision_t300", "text"]
+    assert chosen.streams[0].note.startswith("Step 50 of 1000 towards noise.")
+    assert "--timesteps 50,300" in activations_command(chosen, "s")
+    assert "timesteps" not in activations_command(usual, "s")
+    assert "timesteps" not in (store / "runs" / usual.run_id / "run.json").read_text()
+    for steps, reason in (("1000", "0 to 999"), ("-1", "whole numbers"), ("5,5", "twice")):
+        code, _, said = run("explore", model, *WORDS, "--store", store, "--timesteps", steps)
+        assert code == 2 and len(said.strip().splitlines()) == 1
+        assert reason in said and "--timesteps" in said
 
 
 def test_the_split_is_the_first_there_is_of_test_dev_and_train(

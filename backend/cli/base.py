@@ -132,6 +132,14 @@ PartialOption = Annotated[
         "--allow-partial-weights", help="Open weights that are not whole: the rest is random."
     ),
 ]
+TimestepsOption = Annotated[
+    str,
+    typer.Option(
+        "--timesteps",
+        help="Of a denoiser: the steps of noise at which a picture is read, such as 50,300. "
+        "Default: a tenth, half and nine tenths of the way.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
 
 

@@ -12,7 +12,9 @@ from backend.cli.base import (
     DeviceOption,
     FollowLinksOption,
     PortOption,
+    TimestepsOption,
     app,
+    numbers,
     out,
     print_report,
     say_failed,
@@ -42,6 +44,7 @@ def explore(
     ] = False,
     device: DeviceOption = "auto",
     follow_links: FollowLinksOption = False,
+    timesteps: TimestepsOption = "",
 ) -> None:
     """Capture, measure and project a model on data, and open the dashboard; goes on if interrupted.
 
@@ -57,7 +60,14 @@ def explore(
         check_port("localhost", port)  # now rather than after the capture
     quiet_libraries()
     request, opened = open_exploration(
-        model, data, store, split=split, limit=limit, device=device, follow_links=follow_links
+        model,
+        data,
+        store,
+        split=split,
+        limit=limit,
+        device=device,
+        follow_links=follow_links,
+        timesteps=tuple(numbers("timesteps", timesteps)) if timesteps else (),
     )
     run_id, where = opened.manifest.run_id, str(store)
     with Bar(f"capture {run_id}") as bar:

@@ -19,9 +19,11 @@ from backend.cli.base import (
     RevisionOption,
     StoreOption,
     StrictOption,
+    TimestepsOption,
     app,
     err,
     existing,
+    numbers,
     out,
     print_report,
     say_failed,
@@ -75,6 +77,7 @@ def capture(
     strict: StrictOption = False,
     follow_links: FollowLinksOption = False,
     allow_partial_weights: PartialOption = False,
+    timesteps: TimestepsOption = "",
 ) -> None:
     """Run a checkpoint, or encoders side by side, over a split and store every layer.
 
@@ -99,6 +102,7 @@ def capture(
         strict=strict,
         follow_links=follow_links,
         allow_partial_weights=allow_partial_weights,
+        timesteps=tuple(numbers("timesteps", timesteps)) if timesteps else (),
         replace=replace,
         options=options,
     )

@@ -13,6 +13,7 @@ _WITH: dict[How, str] = {
     "gated": "gated cross-attention to {}",
     "joint": "joint self-attention with {}",
     "add": "{} added",
+    "modulated": "scaled and shifted by {}",
     "loss": "compared with {} in the training loss",
 }
 _ALONE: dict[How, str] = {
@@ -21,6 +22,7 @@ _ALONE: dict[How, str] = {
     "gated": "gated cross-attention",
     "joint": "joint self-attention",
     "add": "features added",
+    "modulated": "scaled and shifted by features",
     "loss": "compared in the training loss",
 }
 

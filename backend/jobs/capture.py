@@ -49,7 +49,7 @@ class CaptureRequest:
 
     ``model`` is a checkpoint directory, encoders by name (:mod:`backend.models.encoders`) or, with
     an optional ``revision``, a model of the hub. ``follow_links``: files behind links that lead out
-    of the data's folder are read. ``allow_partial_weights``: see
+    of the data's folder are read. ``allow_partial_weights``, ``timesteps``: see
     :func:`backend.models.registry.open_model`.
 
     ``streaming``: the layers are summed while the model runs and none is kept; see
@@ -66,6 +66,7 @@ class CaptureRequest:
     replace: bool = False
     follow_links: bool = False
     allow_partial_weights: bool = False
+    timesteps: tuple[int, ...] = ()
     options: CaptureOptions = field(default_factory=CaptureOptions)
 
 
@@ -104,6 +105,7 @@ def open_request(request: CaptureRequest, source: PairSource | None = None) -> O
         request.model,
         revision=request.revision,
         allow_partial_weights=request.allow_partial_weights,
+        timesteps=request.timesteps,
     )
     source.read_as(adapter.tasks)
     expected = sum(1 for _ in source.records(split, options.limit))
@@ -196,6 +198,7 @@ def _manifest(
         poolings=_poolings(request, adapter),
         dtype=cast(Dtype, request.options.dtype),
         streaming=request.streaming,
+        timesteps=adapter.timesteps if request.timesteps else (),
         versions={
             "fusionscope": __version__,
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -226,7 +229,9 @@ def _poolings(request: CaptureRequest, adapter: Adapter) -> tuple[Pooling, ...]:
 def _free_id(request: CaptureRequest, adapter: Adapter, dataset: str) -> str:
     """What model and data are called; where another model's run is called so, with the digest."""
     placed = adapter.placement.name if adapter.placement else None
-    run_id = default_run_id(dataset, placed, adapter.seed, adapter.name, adapter.digest)
+    steps = adapter.timesteps if request.timesteps else ()
+    called = "-".join([adapter.name, *(f"t{step}" for step in steps)])
+    run_id = default_run_id(dataset, placed, adapter.seed, called, adapter.digest)
     holder = Store(request.store).holder(run_id) if Path(request.store).exists() else None
     if holder in (None, adapter.digest) or request.replace:
         return run_id

@@ -27,6 +27,7 @@ def open_exploration(
     limit: int | None,
     device: str,
     follow_links: bool = False,
+    timesteps: tuple[int, ...] = (),
 ) -> tuple[CaptureRequest, Opened]:
     """What to capture, with model and data opened.
 
@@ -35,7 +36,12 @@ def open_exploration(
     source = open_source(data, follow_links=follow_links)
     options = CaptureOptions(split=split or _split_of(source), limit=limit, device=device)
     request = CaptureRequest(
-        model=model, data=data, store=str(store), options=options, follow_links=follow_links
+        model=model,
+        data=data,
+        store=str(store),
+        options=options,
+        follow_links=follow_links,
+        timesteps=timesteps,
     )
     return request, open_request(request, source)
 
@@ -45,7 +51,7 @@ def capture_once(
 ) -> Manifest | None:
     """Capture, or go on with a capture; None where the store has the run already.
 
-    InputError where it has another one of that name: of other samples, or of another model.
+    InputError where it has another one of that name: of other samples, another model or timesteps.
     """
     run_id = opened.manifest.run_id
     store = Store.create(request.store)
@@ -56,10 +62,11 @@ def capture_once(
         there.model.digest == wanted.model.digest
         and there.dataset.fingerprint == wanted.dataset.fingerprint
         and there.dataset.split == wanted.dataset.split
+        and there.timesteps == wanted.timesteps
     )
     if not same:
         raise InputError(
-            "is there already, of other samples or of another model",
+            "is there already, of other samples, another model or other timesteps",
             where=f"run {run_id} in {request.store}",
             hint="Give another `store`, or remove the run.",
         )

@@ -100,6 +100,7 @@ class Adapter(ABC):
     digest: str = ""  # of weights and configuration
     revision: str = ""  # the hub's commit, where the model is from the hub
     folder: Path | None = None  # where its files are, if it was opened from files
+    timesteps: tuple[int, ...] = ()  # of a denoiser: the steps of noise at which it reads
     notes: tuple[str, ...] = ()  # what was taken although the weights are not whole
     handle: object | None = None  # keeps the folder, where that is a temporary one
     tokenizer: PreTrainedTokenizerBase | None = None  # what reads single tokens back

@@ -38,7 +38,7 @@ from backend.models.weights import PARTS, PIPELINE, card_of, chosen_weights
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 """Configuration, tokenizer and processor; never code or pickles."""
 
-_BESIDE = ("tokenizer", "scheduler")
+_BESIDE = ("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler")
 """Folders of a pipeline without weights."""
 
 _CLOSED: ContextVar[bool] = ContextVar("closed", default=False)

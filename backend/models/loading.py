@@ -50,7 +50,8 @@ class Checkpoint:
     ``name`` is what to call the model, ``config`` what config.json says, ``revision`` the hub's
     commit (empty for a directory). With ``allow_partial_weights`` weights are taken although
     tensors are missing (they are then random, from seed 0), left over, of another shape, whole
-    numbers or not finite; ``notes`` says what was taken so. Made by :func:`open_checkpoint`.
+    numbers or not finite; ``notes`` says what was taken so. ``timesteps`` are the steps of noise at
+    which a denoiser is to read, none for its usual ones. Made by :func:`open_checkpoint`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Checkpoint:
     config: dict[str, Any]
     revision: str = ""
     allow_partial_weights: bool = False
+    timesteps: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list, compare=False)
 
     @property
@@ -264,13 +266,14 @@ def open_checkpoint(
     revision: str | None = None,
     accept: Callable[[str], object] | None = None,
     allow_partial_weights: bool = False,
+    timesteps: tuple[int, ...] = (),
 ) -> Checkpoint:
     """The checkpoint of a directory or, at ``revision``, of a model hub id.
 
     ``accept(model_type)`` may raise before any weights are looked at or downloaded.
-    ``allow_partial_weights``: see :class:`Checkpoint`. InputError tells in one line what is wrong:
-    that it cannot be reached, is no checkpoint, or has weights that no safetensors file holds
-    whole.
+    ``allow_partial_weights``, ``timesteps``: see :class:`Checkpoint`. InputError tells in one line
+    what is wrong: that it cannot be reached, is no checkpoint, or has weights that no safetensors
+    file holds whole.
     """
     folder = Path(name)
     where = f"model {name}"
@@ -286,13 +289,16 @@ def open_checkpoint(
             folder,
             read_config(folder, name),
             allow_partial_weights=allow_partial_weights,
+            timesteps=timesteps,
         )
         if accept is not None:
             accept(checkpoint.model_type)
         return checked(checkpoint)
     model = find_model(name, revision)
     config = read_config(model.folder, name)
-    checkpoint = Checkpoint(name, model.folder, config, model.revision, allow_partial_weights)
+    checkpoint = Checkpoint(
+        name, model.folder, config, model.revision, allow_partial_weights, timesteps
+    )
     if accept is not None:
         accept(checkpoint.model_type)
     fetch_weights(model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from backend.models.roles import Role
 
@@ -51,15 +52,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Argument:
-    """The argument at ``position``, or the keyword ``name`` where it is given by name."""
+    """The argument at ``position``, or the keyword ``name`` where it is given by name.
+
+    ``optional``: it may be left out, and is None then.
+    """
 
     position: int = 0
     name: str = "hidden_states"
+    optional: bool = False
 
     def read(self, value: Arguments, inputs: Inputs) -> Tensor:
         """The tensor."""
         args, kwargs = value
-        tokens: Tensor = args[self.position] if len(args) > self.position else kwargs[self.name]
+        named = {self.name: None, **kwargs} if self.optional else kwargs
+        tokens: Tensor = args[self.position] if len(args) > self.position else named[self.name]
         return tokens
 
     def write(self, value: Arguments, tokens: Tensor, inputs: Inputs) -> Arguments:
@@ -83,6 +89,30 @@ class Pooled:
     def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
         """The one token as a vector."""
         return self.inner.write(value, tokens[:, 0], inputs)
+
+
+@dataclass(frozen=True)
+class Among:
+    """Tokens that come alone, at their place in a sequence that their stream shares with others.
+
+    ``before``: how many tokens of others stand before them; these are read as zeros.
+    """
+
+    stream: str
+    inner: Select = Item()
+    before: int = 0
+
+    def read(self, value: Any, inputs: Inputs) -> Tensor:
+        """With zeros where the other streams' tokens would be."""
+        tokens = self.inner.read(value, inputs)
+        after = inputs.roles[self.stream].shape[1] - self.before - tokens.shape[1]
+        return pad(tokens, (0, 0, self.before, after))
+
+    def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
+        """Without those."""
+        length = self.inner.read(value, inputs).shape[1]
+        own = tokens[:, self.before : self.before + length]
+        return self.inner.write(value, own, inputs)
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,10 @@ FAMILIES: dict[str, Family] = {
         ".denoisers.transformer:PixArt",
         "A transformer over patches that finds the noise over them, and reads a text.",
     ),
+    "StableDiffusion3Pipeline": Family(
+        ".denoisers.joint:StableDiffusion3",
+        "A transformer over patches and words together that finds the way to a picture.",
+    ),
     "whisper": Family(
         ".families.whisper:Whisper",
         "A text decoder that reads an audio encoder by cross-attention.",
@@ -272,11 +276,12 @@ def open_model(
     revision: str | None = None,
     device: str = "cpu",
     allow_partial_weights: bool = False,
+    timesteps: tuple[int, ...] = (),
 ) -> Adapter:
     """Open a checkpoint directory, a model of the hub, or encoders by name, on a device.
 
     ``revision`` is a branch, tag or commit of the hub; encoders by name are written as
-    :mod:`backend.models.encoders` says. ``allow_partial_weights``: see
+    :mod:`backend.models.encoders` says. ``allow_partial_weights``, ``timesteps``: see
     :class:`backend.models.loading.Checkpoint`; what was taken is in the streams' notes. InputError
     says in one line why it cannot be opened.
     """
@@ -286,6 +291,8 @@ def open_model(
 
     encoders = named_encoders(name)
     if encoders is not None:
+        if timesteps:
+            raise _without_noise(name)
         if revision is not None:
             raise InputError(
                 "encoders that are named one by one have no revision",
@@ -300,17 +307,29 @@ def open_model(
         revision=revision,
         accept=lambda model_type: family_class(model_type, where),
         allow_partial_weights=allow_partial_weights,
+        timesteps=timesteps,
     )
     for model_type, sentence in shadowed().items():
         if model_type == checkpoint.model_type:
             _log.warning(sentence)
     family = family_class(checkpoint.model_type, where)
     adapter: Adapter = guarded(where, "cannot be opened", lambda: family.load(checkpoint))
+    if timesteps and not adapter.timesteps:
+        raise _without_noise(name)
     guarded(where, "cannot take a sample", lambda: take_sample(adapter))
     adapter.digest, adapter.revision = checkpoint.digest, checkpoint.revision
     adapter.folder = checkpoint.folder
     adapter.note(*checkpoint.notes)
     return adapter.to(chosen)
+
+
+def _without_noise(name: str) -> InputError:
+    return InputError(
+        "is no denoiser, whose layers are read at steps of noise",
+        where=f"model {name}",
+        field="timesteps",
+        hint="Leave out `timesteps`.",
+    )
 
 
 def _side_by_side(encoders: Encoders, device: str, allow_partial_weights: bool) -> Adapter:

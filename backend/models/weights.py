@@ -20,7 +20,10 @@ INDEX = "model.safetensors.index.json"
 
 PIPELINE = "model_index.json"
 """What diffusers writes for a model of several parts, each with a folder of its own."""
-PARTS = ("text_encoder", "transformer", "unet", "vae")
+PARTS = (
+    *("text_encoder", "text_encoder_2", "text_encoder_3"),
+    *("transformer", "unet", "vae"),
+)
 """The folders of a pipeline that are opened as models."""
 
 _STEMS = ("model", "diffusion_pytorch_model")

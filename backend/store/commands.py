@@ -59,6 +59,7 @@ def activations_command(manifest: Manifest, store: str, poolings: Sequence[str] 
         "capture",
         *("--model", manifest.origin.model or "MODEL"),
         *(("--revision", revision) if revision else ()),
+        *(("--timesteps", _join(manifest.timesteps)) if manifest.timesteps else ()),
         *("--data", _data(manifest), "--split", dataset.split),
         *(("--limit", str(dataset.n)) if dataset.n else ()),  # unfinished work does not know it
         *("--pooling", _join(poolings or manifest.poolings), "--dtype", manifest.dtype),

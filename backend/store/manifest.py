@@ -25,6 +25,7 @@ from backend.store.streams import (
 from backend.store.upgrade import upgraded
 from backend.store.wall import content, parsed
 from backend.types import LayerRef, Pooling, StreamSpec, TaskKind, TaskSpec
+from backend.words import listed
 
 SCHEMA_VERSION: Final = 4
 
@@ -36,7 +37,13 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 # Fields that stand in run.json only where they say something else.
-_USUAL: dict[str, object] = {"streaming": False, "parts": True, "grouped": True, "absent": ()}
+_USUAL: dict[str, object] = {
+    "streaming": False,
+    "parts": True,
+    "grouped": True,
+    "absent": (),
+    "timesteps": (),
+}
 
 
 class ModelInfo(Form):
@@ -108,7 +115,8 @@ class Manifest(Form):
     each of its layers lie in one file, those of later versions in parts. ``grouped`` is false, and
     only then in run.json, for a run of versions 1 to 3: its samples have no columns ``group`` and
     ``image_digest``. ``absent`` names the layers that the streams declare and the run never had
-    vectors of (``"vision-0-cls"``): who imports activations may not have all.
+    vectors of (``"vision-0-cls"``): who imports activations may not have all. ``timesteps`` are the
+    steps of noise that a denoiser was asked to be read at, none for its usual ones.
     """
 
     schema_version: Literal[4] = SCHEMA_VERSION
@@ -123,6 +131,7 @@ class Manifest(Form):
     parts: bool = True
     grouped: bool = True
     absent: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    timesteps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = ()
     versions: dict[Name, Name]
     created: Name
     origin: OriginInfo
@@ -164,9 +173,15 @@ class Manifest(Form):
     def label(self) -> str:
         """What to call the model in tables and legends: its placement, else its own name.
 
-        A released model that is called like a placement is told apart: ``"late (model)"``.
+        A released model that is called like a placement is told apart: ``"late (model)"``; a
+        denoiser that was read at other than its usual steps of noise: ``"sd at steps 50 and 300"``.
         """
-        return model_label(self.model.name) if self.placement is None else self.placement.name
+        if self.placement is not None:
+            return self.placement.name
+        name = model_label(self.model.name)
+        if not self.timesteps:
+            return name
+        return f"{name} at step{'s'[: len(self.timesteps) - 1]} {listed(self.timesteps)}"
 
     @property
     def streams(self) -> tuple[StreamSpec, ...]:

@@ -33,8 +33,9 @@ own, and `fusionscope models MODEL` says which.
 
 **Streams**: name (named sites beside the layers). **Meets**: who takes whom in, how, in which
 blocks. `joint`: self-attention over both; `cross`: cross-attention; `gated`: behind a learned gate;
-`co`: co-attention; `add`: features added between blocks; `loss`: only the training loss compares
-them. **Maps**: attention maps, one a query head, also where several heads share keys and values.
+`co`: co-attention; `add`: features added between blocks; `modulated`: features scale and shift what
+a block computes; `loss`: only the training loss compares them.
+**Maps**: attention maps, one a query head, also where several heads share keys and values.
 **Gates**: learned ones can be read as they multiply. **Cut**: a meet can be closed while all else
 stays. **Places**: tokens know the part of the picture,
 text or recording that they come from. **Words**: from every layer to the next word (logit lens).

@@ -33,7 +33,7 @@ def save_tiny(folder: Path, family: str = "clip", **saving: Any) -> Path:
 def save_pipeline(adapter: Denoiser, folder: Path) -> Path:
     """As the pipeline's own class of diffusers writes it."""
     parts: dict[str, Any] = dict(adapter.parts.items())
-    parts |= {"tokenizer": adapter.tokenizer, "scheduler": adapter.schedule}
+    parts |= {**adapter.tokenizers, "scheduler": adapter.schedule}
     if adapter.part == "unet":
         parts |= {"safety_checker": None, "feature_extractor": None}
     pipeline = diffusers_class(adapter.family)(**parts)

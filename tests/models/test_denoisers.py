@@ -15,10 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from backend.capture.sinks import AttentionSink, TokenSink
 from backend.capture.tap import Tap
+from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.models.adapter import AttentionKey
 from backend.models.at_hand import checkpoints_below
+from backend.models.edits import Edit
 from backend.models.registry import open_model
+from backend.models.roles import Role
 from backend.types import LayerRef
 from tests.models.fake_hub import COMMIT, NAME, fake_hub
 from tests.models.saved import save_tiny, tiny
@@ -67,6 +70,110 @@ def test_the_noise_found_is_that_of_the_library_at_every_level(family: str) -> N
             with adapter.showing_attention():
                 shown = adapter.forward(inputs)[stream]
             torch.testing.assert_close(shown, found[stream], rtol=0, atol=1e-5)
+
+
+def test_stable_diffusion_3_finds_what_the_pipeline_of_the_library_finds() -> None:
+    """Words and summary by its own ``encode_prompt``, attention by its own processors."""
+    case = tiny("stable_diffusion_3")
+    adapter: Any = case.adapter
+    sample = case.samples[2]
+    inputs = adapter.encode([sample])
+    noise = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = adapter.forward(inputs)
+        with adapter.showing_attention():
+            shown = adapter.forward(inputs)
+        for block in adapter.model.transformer_blocks:
+            block.attn.set_processor(diffusers.models.attention_processor.JointAttnProcessor2_0())
+        parts = {**adapter.parts, **adapter.tokenizers, "scheduler": adapter.schedule}
+        pipeline = diffusers.StableDiffusion3Pipeline(**parts)
+        words, _, pooled, _ = pipeline.encode_prompt(
+            *(sample.text, None, None), do_classifier_free_guidance=False
+        )
+        picture = np.asarray(sample.images[0].resize((16, 16), 3), dtype=np.float32)
+        pixels = torch.from_numpy(picture / 127.5 - 1).permute(2, 0, 1)[None]
+        latents = pipeline.vae.encode(pixels).latent_dist.mean
+        latents = (latents - 0.1) * pipeline.vae.config.scaling_factor
+        for stream, step in LEVELS.items():
+            expected = pipeline.transformer(
+                latents * (1 - step / 1000) + noise * step / 1000,
+                timestep=torch.tensor([step]),
+                encoder_hidden_states=words,
+                pooled_projections=pooled,
+            ).sample
+            torch.testing.assert_close(found[stream], expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(shown[stream], expected, rtol=0, atol=1e-5)
+
+
+def test_what_an_encoder_writes_reaches_the_words_and_the_pooled_summary_as_is_said() -> None:
+    case = tiny("stable_diffusion_3")
+    inputs = case.adapter.encode(case.samples[:1])
+    into = {name: LayerRef(name, 0) for name in ("text_t500", "vision_t500", "pooled")}
+
+    def read(*changes: Edit) -> dict[str, torch.Tensor]:
+        sink = TokenSink(list(into.values()))
+        with Tap(case.adapter, sink, changes) as tap:
+            tap(inputs)
+        return {name: sink.tokens[ref].clone() for name, ref in into.items()}
+
+    plain = read()
+    for ref, columns in (
+        (LayerRef("clip_l", 1), slice(16, 32)),
+        (LayerRef("clip_g", 1), slice(16, 32)),
+        (LayerRef("t5", 2), slice(32, None)),
+        (LayerRef("clip_g", 2), slice(0, 0)),
+    ):
+        moved = read(Edit(ref, lambda tokens, inputs: tokens + torch.randn_like(tokens)))
+        changed = (moved["text_t500"] != plain["text_t500"])[0].any(dim=1)
+        expected = torch.zeros_like(changed)
+        expected[columns] = True
+        assert torch.equal(changed, expected), ref
+        assert torch.equal(moved["pooled"], plain["pooled"]) == (ref.stream == "t5")
+        assert torch.equal(moved["vision_t500"], plain["vision_t500"])
+
+
+def test_a_word_that_fills_up_is_content_in_a_text_and_special_after_it() -> None:
+    case = tiny("stable_diffusion_3")
+    sample = Sample("red pizza cup", case.samples[0].images)
+    inputs = case.adapter.encode([sample])
+    ids, roles = inputs.tensors["clip_g_ids"][0], inputs.roles["clip_g"][0]
+    assert ids[2] == ids[5] == ids[15]
+    content = [int(Role.CONTENT)] * 3
+    filled = [int(Role.SPECIAL)] * 11
+    assert roles.tolist() == [int(Role.SPECIAL), *content, int(Role.SUMMARY), *filled]
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "pixart", "stable_diffusion_3"])
+def test_levels_are_those_that_are_asked_for_each_once_and_in_order(
+    family: str, tmp_path: Path
+) -> None:
+    folder = save_tiny(tmp_path / family, family)
+    asked = open_model(str(folder), timesteps=(999, 100, 0, 100))
+    assert asked.timesteps == (0, 100, 999)
+    usual = open_model(str(folder))
+    assert usual.timesteps == (100, 500, 900)
+    samples = tiny(family).samples[:2]
+    with torch.no_grad():
+        found = asked.forward(asked.encode(samples))
+        expected = usual.forward(usual.encode(samples))["vision_t100"]
+    assert list(found) == ["vision_t0", "vision_t100", "vision_t999"]
+    torch.testing.assert_close(found["vision_t100"], expected, rtol=0, atol=0)
+    assert not torch.allclose(found["vision_t0"], found["vision_t999"])
+    for steps, reason in (
+        ((1000,), "has steps 0 to 999, not 1,000"),
+        (tuple(range(9)), "at 8 steps of noise at most"),
+    ):
+        with pytest.raises(InputError, match=reason) as caught:
+            open_model(str(folder), timesteps=steps)
+        assert caught.value.field == "timesteps"
+
+
+@pytest.mark.parametrize("model", ["clip", "text=DIR;vision=resnet18"])
+def test_what_is_no_denoiser_takes_no_timesteps(model: str, tmp_path: Path) -> None:
+    name = str(save_tiny(tmp_path / model)) if model == "clip" else model
+    with pytest.raises(InputError, match="is no denoiser") as caught:
+        open_model(name, timesteps=(5,))
+    assert caught.value.field == "timesteps"
 
 
 def test_maps_of_many_places_are_those_of_the_cells_of_the_smallest_map() -> None:
@@ -146,6 +253,19 @@ def test_a_pipeline_of_the_hub_brings_its_parts_and_nothing_else(
     assert "unet/diffusion_pytorch_model.safetensors" in files
     assert not any(name in files for name in ("unet/run.py", "vae/pickle.bin", "extra/x.json"))
     assert "unet/other.fp16.safetensors" not in files
+
+
+def test_encoders_that_a_denoiser_was_not_trained_with_are_told_by_their_widths(
+    tmp_path: Path,
+) -> None:
+    folder = save_tiny(tmp_path / "sd3", "stable_diffusion_3")
+    shutil.rmtree(folder / "text_encoder_2")
+    shutil.copytree(folder / "text_encoder", folder / "text_encoder_2")
+    with pytest.raises(InputError, match="give words of width 32 and 16, a summary of 16; its den"):
+        open_model(str(folder))
+    shutil.rmtree(folder / "text_encoder_3")
+    with pytest.raises(InputError, match="text_encoder_3: is not a checkpoint directory"):
+        open_model(str(folder))
 
 
 def changed(folder: Path, file: str, **values: Any) -> None:

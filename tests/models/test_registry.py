@@ -31,6 +31,7 @@ MODULES = {
     "kosmos-2": "kosmos2",
     "StableDiffusionPipeline": "stable_diffusion",
     "PixArtAlphaPipeline": "pixart",
+    "StableDiffusion3Pipeline": "stable_diffusion_3",
 }
 OTHER_TOKENS = {"siglip2"}  # its tokenizer's class makes another tokenizer of a list of words
 

@@ -6,32 +6,31 @@ the step modulates every block), ``PixArtAlphaPipeline.encode_prompt`` (120 toke
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from backend.errors import InputError
 from backend.models.adapter import Inputs
-from backend.models.denoisers.adapter import Denoiser, Layer
+from backend.models.denoisers.crossed import Crossed, Layer
 from backend.models.points import FIRST, Select
 from backend.models.texts import Tokens, special_ids, text_roles
 
 _LONGEST = 120
 
 
-class PixArt(Denoiser):
+class PixArt(Crossed):
     """A layer is a block, a token a patch of the latents."""
 
     family = "PixArtAlphaPipeline"
     part = "transformer"
     part_class = "PixArtTransformer2DModel"
-    text_class = "T5EncoderModel"
+    encoders = MappingProxyType({"text_encoder": "T5EncoderModel"})
     poolings = ("mean",)
     pads = False
 
-    @classmethod
-    def longest(cls, tokenizer: PreTrainedTokenizerBase) -> int:
+    def longest(self) -> int:
         """As the pipeline has it."""
         return _LONGEST
 

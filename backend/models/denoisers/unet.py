@@ -8,19 +8,19 @@ after its transformer where there is one, is kept and joined again on the way up
 from __future__ import annotations
 
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from backend.errors import InputError
 from backend.models.adapter import Inputs
-from backend.models.denoisers.adapter import Arrange, Denoiser, Layer
+from backend.models.denoisers.adapter import filled_roles
 from backend.models.denoisers.attention import as_cells
+from backend.models.denoisers.crossed import Arrange, Crossed, Layer
 from backend.models.families.maps import Cells
 from backend.models.points import FIRST, Select
-from backend.models.texts import Tokens, special_ids, text_roles
+from backend.models.texts import Tokens
 
 _BLOCKS = {
     *("CrossAttnDownBlock2D", "DownBlock2D", "UNetMidBlock2DCrossAttn"),
@@ -29,7 +29,7 @@ _BLOCKS = {
 _BESIDE = ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type")
 
 
-class StableDiffusion(Denoiser):
+class StableDiffusion(Crossed):
     """A layer is a residual block with the transformer after it; all are read as the middle's grid.
 
     So a cell is a square of places where the map is larger, and its attention theirs on average.
@@ -38,15 +38,14 @@ class StableDiffusion(Denoiser):
     family = "StableDiffusionPipeline"
     part = "unet"
     part_class = "UNet2DConditionModel"
-    text_class = "CLIPTextModel"
+    encoders = MappingProxyType({"text_encoder": "CLIPTextModel"})
     poolings = ("cls", "mean")
     remark = "Every map is read as the grid of the smallest one, each cell as its mean."
     pads = True
 
-    @classmethod
-    def longest(cls, tokenizer: PreTrainedTokenizerBase) -> int:
+    def longest(self) -> int:
         """77, as the tokenizer says."""
-        return int(tokenizer.model_max_length)
+        return int(self.tokenizers["tokenizer"].model_max_length)
 
     def all_layers(self) -> list[Layer]:
         """Down, the middle, up."""
@@ -86,13 +85,7 @@ class StableDiffusion(Denoiser):
     def text_roles(self, texts: Tokens) -> Tensor:
         """What fills a text up is read like the rest: special, not padding."""
         tokenizer: Any = self.tokenizer
-        return text_roles(
-            texts.ids,
-            torch.ones_like(texts.mask),
-            [*special_ids(tokenizer), tokenizer.pad_token_id],
-            None,
-            summary_id=tokenizer.eos_token_id,
-        )
+        return filled_roles(texts, tokenizer, tokenizer.eos_token_id)
 
     def read(self, inputs: Inputs) -> dict[str, Any]:
         """The text after the encoder's final norm, without a mask."""

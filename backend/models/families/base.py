@@ -145,7 +145,9 @@ def silenced(module: nn.Module, call: int | None = 0) -> Rewrite:
     return Rewrite(module, zeros, call=call)
 
 
-def unseen(module: nn.Module, stream: str, reads: str, mask: Argument = MASK) -> Rewrite:
+def unseen(
+    module: nn.Module, stream: str, reads: str, mask: Argument = MASK, call: int | None = 0
+) -> Rewrite:
     """Tokens of ``stream`` no longer see those of ``reads`` in the mask that enters ``module``.
 
     For streams that share a sequence. No mask at all is read as the attention itself reads it:
@@ -166,7 +168,7 @@ def unseen(module: nn.Module, stream: str, reads: str, mask: Argument = MASK) ->
         lowest = torch.finfo(entering.dtype).min
         return mask.write(value, torch.where(closed, lowest, entering), inputs)
 
-    return Rewrite(module, close, "input")
+    return Rewrite(module, close, "input", call)
 
 
 def meets(how: How, reads: str, layers: Sequence[int], site: str = BLOCK) -> tuple[Meet, ...]:

@@ -8,8 +8,7 @@ cross-attention), ``InstructBlipProcessor.__call__`` (that text has a tokenizer 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import block_points, block_sites, meets, self_attention, unseen
 from backend.models.families.blip2 import Blip2
 from backend.models.norms import AFTER_OWN_NORM
-from backend.models.points import FIRST, AttentionPoint, Point, Rewrite
+from backend.models.points import Among, AttentionPoint, Point, Rewrite
 from backend.models.roles import Origins, elsewhere
 from backend.models.texts import special_ids, text_roles, tokenize
 from backend.types import POOLINGS, LayerRef, Meet, StreamSpec
@@ -61,7 +60,7 @@ class InstructBlip(Blip2):
         places = super().between_points()
         for ref, point in places.items():
             if ref.site == "fusion":
-                places[ref] = replace(point, select=Front("query"))
+                places[ref] = replace(point, select=Among("query"))
         return places | block_points("instruction", self.queries)
 
     def between_attention(self) -> dict[AttentionKey, AttentionPoint]:
@@ -113,23 +112,6 @@ class InstructBlip(Blip2):
             {**inputs.origins, "instruction": Origins("span", spans)},
             {**inputs.cut, "instruction": texts.cut},
         )
-
-
-@dataclass(frozen=True)
-class Front:
-    """The first tokens of a sequence that the stream ``stream`` shares with another, alone."""
-
-    stream: str
-
-    def read(self, value: Any, inputs: Inputs) -> Tensor:
-        """With zeros where the other stream's tokens would be."""
-        tokens = FIRST.read(value, inputs)
-        return pad(tokens, (0, 0, 0, inputs.roles[self.stream].shape[1] - tokens.shape[1]))
-
-    def write(self, value: Any, tokens: Tensor, inputs: Inputs) -> Any:
-        """Without those."""
-        length = FIRST.read(value, inputs).shape[1]
-        return FIRST.write(value, tokens[:, :length], inputs)
 
 
 def _with_all_rows(weights: Tensor, inputs: Inputs) -> Tensor:

@@ -49,6 +49,9 @@ class Case:
     learned: tuple[str, ...] = ()
     """Streams that begin as learned tokens: the same for every sample until they first meet."""
 
+    readings: dict[str, int] = field(default_factory=dict)
+    """{stream: how often a text stands in it}, where several tokenizers read it: not once."""
+
     def modality(self, stream: str) -> str:
         """What to blank so that a stream has nothing of its own: vision, text or audio."""
         name = self.adapter.stream(stream).modality

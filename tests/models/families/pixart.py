@@ -36,5 +36,5 @@ def tiny() -> Case:
         "vae": autoencoder(),
         "transformer": enlarged(net, 0.2),
     }
-    adapter = PixArt(parts, tokenizer, NOISE, 32, "tiny-pixart")
+    adapter = PixArt(parts, {"tokenizer": tokenizer}, NOISE, "tiny-pixart")
     return Case(adapter, samples(), whole_image=True)

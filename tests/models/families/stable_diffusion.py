@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from backend.models.denoisers.parts import diffusers_class
 from backend.models.denoisers.unet import StableDiffusion
@@ -20,7 +20,7 @@ NOISE = {
 pytest.importorskip("diffusers")  # an optional extra
 
 
-def autoencoder() -> torch.nn.Module:
+def autoencoder(**settings: float) -> torch.nn.Module:
     return diffusers_class("AutoencoderKL")(
         block_out_channels=(4, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -28,6 +28,22 @@ def autoencoder() -> torch.nn.Module:
         latent_channels=4,
         norm_num_groups=2,
         sample_size=16,
+        **settings,
+    )
+
+
+def clip_config(tokenizer: PreTrainedTokenizerFast, width: int = 16, **more: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=16,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **more,
     )
 
 
@@ -44,21 +60,10 @@ def tiny() -> Case:
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     )
-    config = CLIPTextConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=16,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
     parts = {
-        "text_encoder": enlarged(CLIPTextModel(config)),
+        "text_encoder": enlarged(CLIPTextModel(clip_config(tokenizer))),
         "vae": autoencoder(),
         "unet": enlarged(net, 0.1),
     }
-    adapter = StableDiffusion(parts, tokenizer, NOISE, 16, "tiny-sd")
+    adapter = StableDiffusion(parts, {"tokenizer": tokenizer}, NOISE, "tiny-sd")
     return Case(adapter, samples(), whole_image=True)
