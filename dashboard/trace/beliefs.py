@@ -9,7 +9,9 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.inference.beliefs import KeptProbe, beliefs, kept_probes
+from backend.measures.suite.parts import is_current
 from backend.store.commands import measure_command
+from backend.store.kinds import PROBES
 from backend.types import LayerRef
 from backend.views import questions
 from backend.views import trace as views
@@ -98,6 +100,9 @@ def _show_probes(side: Side) -> None:
         return
     if rows.empty and not run.captured():
         st.caption("This run keeps neither probes nor the vectors that they are fitted on.")
+        return
+    if rows.empty and any(map(is_current, run.keys(PROBES))):
+        st.caption("No probe could be fitted on this run's labels: too few samples a class.")
         return
     if rows.empty:
         st.caption("This run keeps no fitted probes. This makes them:")

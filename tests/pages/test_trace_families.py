@@ -202,3 +202,14 @@ def test_no_request_is_handed_on_while_what_models_need_is_imported(monkeypatch)
         assert not handed
     asking.join()
     assert handed == ["request"]
+
+
+def test_a_run_whose_classes_are_too_small_for_probes_says_so(
+    served: Served, trace: Trace, tmp_path: Path
+) -> None:
+    """And does not name the command that was run already."""
+    store = captured(tmp_path / "few", served.models / "clip", "--limit", "4")
+    command("measure", "--store", store)
+    at = trace(*Store(store).run_ids(), store)
+    assert "No probe could be fitted on this run's labels" in said(at)
+    assert not any(line.startswith("fusionscope measure") for line in commands(at))
