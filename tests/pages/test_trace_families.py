@@ -36,7 +36,7 @@ APART = {"clip", "siglip", "siglip2", "vision_text_dual", "chinese_clip", "align
 FUSING = {*OF_PICTURES, OURS} - APART
 GOING_ON = FUSING - {
     *("vilt", "blip", "bridgetower", "flava", "florence2"),
-    *("stable_diffusion", "pixart", OURS),
+    *("stable_diffusion", "stable_diffusion_3", "pixart", OURS),
 }
 
 Trace = Callable[..., AppTest]

@@ -43,6 +43,7 @@ FAMILIES = {
     "captioner": "fusionscope-captioner",
     "stable_diffusion": "StableDiffusionPipeline",
     "pixart": "PixArtAlphaPipeline",
+    "stable_diffusion_3": "StableDiffusion3Pipeline",
     **{
         name: name
         for name in (
