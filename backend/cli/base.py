@@ -200,6 +200,11 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+def steps_of_noise(text: str) -> tuple[int, ...]:
+    """Those of :data:`TimestepsOption`; none for "", which leaves the choice to the model."""
+    return tuple(numbers("timesteps", text)) if text else ()
+
+
 def numbers(field: str, text: str) -> list[int]:
     """The whole numbers (seeds, layers) of a comma-separated option, each once.
 

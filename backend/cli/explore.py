@@ -14,10 +14,10 @@ from backend.cli.base import (
     PortOption,
     TimestepsOption,
     app,
-    numbers,
     out,
     print_report,
     say_failed,
+    steps_of_noise,
 )
 from backend.progress import Bar, quiet_libraries
 from backend.words import counted
@@ -67,7 +67,7 @@ def explore(
         limit=limit,
         device=device,
         follow_links=follow_links,
-        timesteps=tuple(numbers("timesteps", timesteps)) if timesteps else (),
+        timesteps=steps_of_noise(timesteps),
     )
     run_id, where = opened.manifest.run_id, str(store)
     with Bar(f"capture {run_id}") as bar:

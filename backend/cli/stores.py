@@ -23,10 +23,10 @@ from backend.cli.base import (
     app,
     err,
     existing,
-    numbers,
     out,
     print_report,
     say_failed,
+    steps_of_noise,
     words,
     writable,
 )
@@ -102,7 +102,7 @@ def capture(
         strict=strict,
         follow_links=follow_links,
         allow_partial_weights=allow_partial_weights,
-        timesteps=tuple(numbers("timesteps", timesteps)) if timesteps else (),
+        timesteps=steps_of_noise(timesteps),
         replace=replace,
         options=options,
     )
