@@ -48,7 +48,7 @@ from backend.store.source import (
     kind_columns,
     no_rows,
 )
-from backend.store.wall import require_size
+from backend.store.wall import present, require_size
 
 PACK_VERSION = 2
 
@@ -132,7 +132,7 @@ class PackedSource:
             "SELECT total_blocks, block_size FROM pragma_database_size() "
             f"WHERE database_name = '{PACKED}'"
         )
-        if self.path.stat().st_size < _HEADERS_BYTES + int(str(blocks)) * int(str(size)):
+        if present(self.path).st_size < _HEADERS_BYTES + int(str(blocks)) * int(str(size)):
             raise self._refused("is cut short", "Get the file once more")
         self._check_tables()
 
@@ -187,7 +187,7 @@ class PackedSource:
     # Runs
 
     def _listed(self) -> Listing:
-        info = self.path.stat()
+        info = present(self.path)
         identity = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
         self._require_size("runs", ENTRY_COLUMNS)
         self._require_size("scores", COLUMNS["scores"])
@@ -230,7 +230,7 @@ class PackedSource:
             f"SELECT count(*), coalesce(sum({lengths or 0}), 0) FROM {PACKED}.{table} WHERE {where}"
         )
         decoded = int(str(nbytes)) + 16 * len(columns) * int(str(rows))
-        require_size(decoded, self.path.stat().st_size, f"{self.path}: {table}")
+        require_size(decoded, present(self.path).st_size, f"{self.path}: {table}")
         return decoded
 
     def listing(self) -> Listing:

@@ -20,7 +20,7 @@ from backend.store.checks import id_faults, sample_faults
 from backend.store.manifest import Manifest
 from backend.store.paths import RunPaths, layer_name, names_in, part_name, part_starts
 from backend.store.table_files import RunTables
-from backend.store.wall import require_size
+from backend.store.wall import missing, present, require_size
 from backend.types import LayerRef, Pooling, StreamSpec
 
 Capture = tuple[LayerRef, Pooling]
@@ -58,9 +58,7 @@ class RunFiles(RunTables):
             return (0,)
         starts = part_starts(self.paths.samples)
         if starts[:1] != (0,):
-            first = self.paths.samples / part_name(0)
-            hint = "See: fusionscope verify"
-            raise InputError("file is missing", where=str(first), hint=hint)
+            raise missing(self.paths.samples / part_name(0))
         return starts
 
     @property
@@ -117,7 +115,7 @@ class RunFiles(RunTables):
             nbytes = on_disk = 0
             for path in paths:
                 table = tables.read_parquet(path, columns, expected=stored)
-                nbytes, on_disk = nbytes + table.nbytes, on_disk + path.stat().st_size
+                nbytes, on_disk = nbytes + table.nbytes, on_disk + present(path).st_size
                 require_size(nbytes, on_disk, str(path), len(parts) + 1)
                 self._require(sample_faults(stored, table, self._manifest.tasks), path)
                 parts.append(_with_fields(table, stored))
@@ -151,7 +149,7 @@ class RunFiles(RunTables):
         paths, width = self.vector_files(ref, pooling), spec.width_of(ref)
         n = self._manifest.dataset.n if rows is None else len(rows)
         # What run.json says is not believed before the files are as large as that.
-        stored = sum(path.stat().st_size for path in paths if path.exists())
+        stored = sum(present(path).st_size for path in paths)
         require_size(4 * n * width, stored, str(paths[0].parent))
         out = np.empty((n, width), dtype=np.float32)
         if rows is None:

@@ -17,7 +17,7 @@ from backend.store.files import published
 from backend.store.kinds import Kind, check_sites
 from backend.store.manifest import Manifest
 from backend.store.pages import sizes
-from backend.store.wall import FAULTS, refused, regular, require_size
+from backend.store.wall import FAULTS, missing, refused, regular, require_size
 from backend.types import TaskSpec
 
 _LABEL_TYPES = {
@@ -158,9 +158,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
             path, read_dictionary=texts, page_checksum_verification=True, memory_map=False
         )
     except FileNotFoundError as error:
-        raise InputError(
-            "file is missing", where=str(path), hint="See: fusionscope verify"
-        ) from error
+        raise missing(path) from error
     except InputError:
         raise
     except PermissionError as error:

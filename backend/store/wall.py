@@ -52,6 +52,22 @@ def regular(path: Path | str) -> os.stat_result:
     return info
 
 
+def present(path: Path) -> os.stat_result:
+    """:func:`regular` of a file that the store needs: InputError where there is nothing, too.
+
+    Between any two looks at a store somebody may delete what the first one saw.
+    """
+    try:
+        return regular(path)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+
+
+def missing(path: Path) -> InputError:
+    """What a file that should be there is refused with."""
+    return InputError("file is missing", where=str(path), hint="See: fusionscope verify")
+
+
 def content(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """The bytes of a small regular file; FileNotFoundError where there is none.
 

@@ -100,7 +100,7 @@ def test_a_trace_holds_every_site_and_the_map_of_every_meet(case: Case) -> None:
         MapKey(LayerRef.parse(spec.name, meet.site), meet.reads)
         for spec in adapter.streams
         for meet in spec.meets
-        if meet.how not in ("loss", "add")  # which have no weights
+        if meet.how not in ("loss", "add", "modulated")  # which have no weights
     }
     assert meets <= set(trace.attention)
     assert bool(meets) != ("attention" in trace.unsupported)

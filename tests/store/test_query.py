@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from backend.errors import InputError
-from backend.store import Store, looked_through, query
+from backend.store import Store, looked_through, query, tables
 from backend.store.kinds import (
     DRIVERS,
     KINDS,
@@ -334,6 +334,30 @@ def test_threads_share_a_store_while_runs_appear(store: Store, store_factory: Mo
         stop.set()
         assert all(future.result() > 0 for future in asking)
     assert len(store.query("SELECT * FROM runs")) == 7
+
+
+def test_a_file_that_goes_while_it_is_read_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = tables.read_parquet
+
+    def read_and_delete(path: Path, *args: object, **options: object) -> pa.Table:
+        table = read(path, *args, **options)  # type: ignore[arg-type]
+        path.unlink()
+        return table
+
+    monkeypatch.setattr(tables, "read_parquet", read_and_delete)
+    with pytest.raises(InputError, match=r"part-000000000\.parquet: file is missing"):
+        store.run(store.run_ids()[0]).samples()
+
+
+def test_a_packed_store_that_goes_while_it_is_open_is_named(store: Store, tmp_path: Path) -> None:
+    pack([store], tmp_path / "packed.duckdb")
+    packed = Store(tmp_path / "packed.duckdb")
+    run_id = packed.run_ids()[0]
+    (tmp_path / "packed.duckdb").unlink()
+    with pytest.raises(InputError, match=r"packed\.duckdb: file is missing"):
+        packed.run(run_id).samples()
 
 
 def test_a_run_that_goes_after_it_was_listed_is_named_and_the_others_are_asked(
