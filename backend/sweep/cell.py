@@ -210,7 +210,6 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
         def before_commit(writer: RunWriter) -> None:
             if not cell.keep_activations:
                 _measure_unfinished(cell, writer, progress)
-                _intervene(cell, writer, opened, progress)
 
         run_capture(
             request,
@@ -226,7 +225,7 @@ def _run(cell: Cell, device: str, progress: Progress) -> None:
         projecting = _begin("project", progress)
         for method in cell.methods:
             project_run(store.run(cell.run_id), method=method, progress=projecting)
-        _intervene(cell, store.run(cell.run_id), opened, progress)
+    _intervene(cell, store.run(cell.run_id), opened, progress)
 
 
 def _begin(stage: str, progress: Progress) -> Progress:
@@ -309,7 +308,7 @@ def _measure_unfinished(cell: Cell, writer: RunWriter, progress: Progress) -> No
         project_source(writer, method=method, progress=projecting)
 
 
-def _intervene(cell: Cell, run: Run | RunWriter, opened: Opened, progress: Progress) -> None:
+def _intervene(cell: Cell, run: Run, opened: Opened, progress: Progress) -> None:
     """Ask the model with other partners while its checkpoint is there."""
     from backend.interventions.run import add_interventions
 

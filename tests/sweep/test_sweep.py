@@ -111,6 +111,18 @@ def test_a_finished_sweep_is_not_made_again(through: Path) -> None:
     assert not any(is_done(cell) for cell in cells_in(through, train={**TRAIN, "epochs": 2}))
 
 
+def test_other_partners_are_asked_of_a_run_that_is_there_and_kept_no_vectors(
+    tmp_path: Path,
+) -> None:
+    for asks in (False, True):
+        cell = replace(cells_in(tmp_path, intervene=asks)[1], keep_activations=False)
+        assert not is_done(cell)
+        run_cell(cell, "cpu", lambda: 1.0)
+        run = Store(tmp_path / "store").run(cell.run_id)
+        assert len(run.keys(kinds.INTERVENTIONS)) == asks
+        assert is_done(cell) and not verify(Store(tmp_path / "store"))
+
+
 class Stop(BaseException):
     """Ends a cell as a kill would, at a known place."""
 
@@ -201,7 +213,7 @@ def test_the_command_ends_with_1_if_a_cell_failed_names_it_and_makes_the_others(
         placements = ["late"]
         measure = ["thesis"]
         project = ["pca"]
-            intervene = true
+        intervene = true
         datasets = [{{data = "folder:{tmp_path}/gone"}}, {{data = "{DATA}", name = "d0"}}]
         [train]
         """
