@@ -40,7 +40,7 @@ READ_LAYER = {
     if name not in ("mllama", "idefics2", "idefics2_split")
 }
 """The layer of the tower that the language model gets, token by token."""
-TILED = ("llava_next", "idefics3", "internvl", "mllama", "idefics2_split")
+TILED = ("llava_next", "llava_onevision", "idefics3", "internvl", "mllama", "idefics2_split")
 
 
 def opened(family: str) -> Case:
