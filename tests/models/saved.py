@@ -32,7 +32,8 @@ def save_tiny(folder: Path, family: str = "clip", **saving: Any) -> Path:
 
 def save_pipeline(adapter: Denoiser, folder: Path) -> Path:
     """As the pipeline's own class of diffusers writes it."""
-    parts: dict[str, Any] = dict(adapter.parts.items())
+    left = {name for pair in adapter.dispensable.items() for name in pair}
+    parts: dict[str, Any] = {**dict.fromkeys(left), **dict(adapter.parts.items())}
     parts |= {**adapter.tokenizers, "scheduler": adapter.schedule}
     if adapter.part == "unet":
         parts |= {"safety_checker": None, "feature_extractor": None}

@@ -24,7 +24,8 @@ from backend.models.registry import open_model
 from backend.models.roles import Role
 from backend.types import LayerRef
 from tests.models.fake_hub import COMMIT, NAME, fake_hub
-from tests.models.saved import save_tiny, tiny
+from tests.models.families.stable_diffusion_3 import without_t5
+from tests.models.saved import save_pipeline, save_tiny, tiny
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -72,12 +73,16 @@ def test_the_noise_found_is_that_of_the_library_at_every_level(family: str) -> N
             torch.testing.assert_close(shown, found[stream], rtol=0, atol=1e-5)
 
 
-def test_stable_diffusion_3_finds_what_the_pipeline_of_the_library_finds() -> None:
+@pytest.mark.parametrize("t5", [True, False])
+def test_stable_diffusion_3_finds_what_the_pipeline_of_the_library_finds(t5: bool) -> None:
     """Words and summary by its own ``encode_prompt``, attention by its own processors."""
     case = tiny("stable_diffusion_3")
-    adapter: Any = case.adapter
+    adapter: Any = case.adapter if t5 else without_t5()
     sample = case.samples[2]
+    adapter.module.double()
     inputs = adapter.encode([sample])
+    for name in ("pixel_values", "noise"):
+        inputs.tensors[name] = inputs.tensors[name].double()
     noise = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = adapter.forward(inputs)
@@ -85,13 +90,14 @@ def test_stable_diffusion_3_finds_what_the_pipeline_of_the_library_finds() -> No
             shown = adapter.forward(inputs)
         for block in adapter.model.transformer_blocks:
             block.attn.set_processor(diffusers.models.attention_processor.JointAttnProcessor2_0())
-        parts = {**adapter.parts, **adapter.tokenizers, "scheduler": adapter.schedule}
+        parts = dict.fromkeys(("text_encoder_3", "tokenizer_3"))
+        parts |= {**adapter.parts, **adapter.tokenizers, "scheduler": adapter.schedule}
         pipeline = diffusers.StableDiffusion3Pipeline(**parts)
         words, _, pooled, _ = pipeline.encode_prompt(
             *(sample.text, None, None), do_classifier_free_guidance=False
         )
         picture = np.asarray(sample.images[0].resize((16, 16), 3), dtype=np.float32)
-        pixels = torch.from_numpy(picture / 127.5 - 1).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(picture / 127.5 - 1).permute(2, 0, 1)[None].double()
         latents = pipeline.vae.encode(pixels).latent_dist.mean
         latents = (latents - 0.1) * pipeline.vae.config.scaling_factor
         for stream, step in LEVELS.items():
@@ -101,8 +107,24 @@ def test_stable_diffusion_3_finds_what_the_pipeline_of_the_library_finds() -> No
                 encoder_hidden_states=words,
                 pooled_projections=pooled,
             ).sample
-            torch.testing.assert_close(found[stream], expected, rtol=0, atol=1e-5)
-            torch.testing.assert_close(shown[stream], expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(found[stream], expected, rtol=0, atol=1e-6)
+            torch.testing.assert_close(shown[stream], expected, rtol=0, atol=1e-6)
+
+
+def test_stable_diffusion_3_is_opened_without_the_encoder_that_its_pipeline_was_saved_without(
+    tmp_path: Path,
+) -> None:
+    saved, sample = without_t5(), tiny("stable_diffusion_3").samples[0]
+    adapter: Any = open_model(str(save_pipeline(saved, tmp_path / "sd3")))
+    names = [spec.name for spec in adapter.streams]
+    assert "clip_g" in names and "t5" not in names
+    inputs = adapter.encode([sample])
+    others = slice(16 + 16, None)  # after the patches and the words of both CLIPs
+    assert (inputs.roles["text_t500"][0, others] == int(Role.SPECIAL)).all()
+    assert (inputs.origins["text_t500"].values[0, others] == -1).all()
+    with torch.no_grad():
+        for stream, found in saved.forward(saved.encode([sample])).items():
+            torch.testing.assert_close(adapter.forward(inputs)[stream], found, rtol=1e-4, atol=1e-5)
 
 
 def test_what_an_encoder_writes_reaches_the_words_and_the_pooled_summary_as_is_said() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -54,6 +55,8 @@ class Denoiser(Adapter):
     part_class: ClassVar[str]
     encoders: ClassVar[Mapping[str, str]]
     """{folder of a text's encoder: its class in transformers}."""
+    dispensable: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """{folder of an encoder: of its tokenizer} where a pipeline may be saved without both."""
     tokenizer_folders: ClassVar[tuple[str, ...]] = ("tokenizer",)
     scheduler: ClassVar[str] = "DDPMScheduler"
     noise_settings: ClassVar[tuple[str, ...]] = (
@@ -90,9 +93,13 @@ class Denoiser(Adapter):
     def load(cls, checkpoint: Checkpoint) -> Self:
         """Open a pipeline's directory; InputError says in one line what is wrong with it."""
         diffusers_class(cls.part_class)
+        saved = checkpoint.config
+        left = [folder for folder in cls.dispensable if saved.get(folder) == [None, None]]
+        unused = [cls.dispensable[folder] for folder in left]
         parts: dict[str, nn.Module] = {
             folder: checkpoint.part(folder).weights(made, ignored_keys=("position_ids$",))
             for folder, made in cls.encoders.items()
+            if folder not in left
         }
         parts["vae"] = open_part(checkpoint.part("vae"), "AutoencoderKL")
         parts[cls.part] = open_part(checkpoint.part(cls.part), cls.part_class)
@@ -100,6 +107,7 @@ class Denoiser(Adapter):
         tokenizers = {
             name: local_tokenizer(folder / name, where, AutoTokenizer.from_pretrained)
             for name in cls.tokenizer_folders
+            if name not in unused
         }
         said = read_json(folder / "scheduler" / "scheduler_config.json", where)
         noise = {name: said.get(name) for name in cls.noise_settings}

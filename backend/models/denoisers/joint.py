@@ -3,8 +3,9 @@
 Esser et al. 2024. Facts are from diffusers 0.42: ``JointTransformerBlock.forward`` (the last block
 gives no words; step and summary modulate every block), ``JointAttnProcessor2_0`` (patches go before
 words, nothing is masked), ``StableDiffusion3Pipeline.encode_prompt`` (two CLIPs beside each other
-in the width, without their last block, then 256 tokens of T5; the summary is both CLIPs' projected
-ones), ``FlowMatchEulerDiscreteScheduler`` (a step is a share of the straight way to noise).
+in the width, without their last block, then 256 tokens of T5, or of zeros where the pipeline has
+none; the summary is both CLIPs' projected ones), ``FlowMatchEulerDiscreteScheduler`` (a step is a
+share of the straight way to noise).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ _STEP = Argument(4, "emb")
 class StableDiffusion3(Denoiser):
     """``text_tN`` are the words within the denoiser, ``pooled`` both CLIPs' summaries in one.
 
-    The encoders are streams, too; nothing enters them.
+    The encoders are streams, too; nothing enters them. Many pipelines are kept without T5, the
+    largest of them: nothing is read in its place.
     """
 
     family = "StableDiffusion3Pipeline"
@@ -68,6 +70,7 @@ class StableDiffusion3(Denoiser):
             "text_encoder_3": "T5EncoderModel",
         }
     )
+    dispensable = MappingProxyType({"text_encoder_3": "tokenizer_3"})
     tokenizer_folders = ("tokenizer", "tokenizer_2", "tokenizer_3")
     scheduler = "FlowMatchEulerDiscreteScheduler"
     noise_settings = ("num_train_timesteps",)
@@ -81,7 +84,11 @@ class StableDiffusion3(Denoiser):
     def describe(self) -> None:
         """Two streams a level, both CLIPs' summary, and three encoders."""
         self.blocks: list[Any] = list(self.model.transformer_blocks)
-        self.readers = {stream: self.reader(folder) for stream, folder in READERS.items()}
+        self.readers = {
+            stream: self.reader(folder)
+            for stream, folder in READERS.items()
+            if folder in self.parts
+        }
         self.texts = {stream: stream.replace("vision", "text") for stream in self.steps}
         self._require_fitting()
         self.enters, self.leaves = nn.Identity(), nn.Identity()
@@ -99,7 +106,7 @@ class StableDiffusion3(Denoiser):
             ),
             StreamSpec(SUMMARY, "text", summary, poolings=("cls",), note=_ONE_VECTOR),
             *(self._encoder(name, POOLINGS, _LEFT_OUT) for name in CLIPS),
-            self._encoder("t5", ("mean",), ""),
+            *(self._encoder(name, ("mean",), "") for name in self.readers if name not in CLIPS),
         )
 
     def _denoised(self, stream: str, modality: str, depth: int, reads: str) -> StreamSpec:
@@ -158,8 +165,8 @@ class StableDiffusion3(Denoiser):
     def showing_attention(self) -> Iterator[None]:
         """Attention written out, in the encoders and in the denoiser; then as before."""
         with ExitStack() as all_parts:
-            for folder in READERS.values():
-                encoder: Any = self.parts[folder]
+            for name in self.readers:
+                encoder: Any = self.parts[READERS[name]]
                 all_parts.enter_context(eager_attention(encoder))
             all_parts.enter_context(shown(self.processors))
             yield
@@ -187,15 +194,18 @@ class StableDiffusion3(Denoiser):
         """The text for each encoder, and where its tokens stand beside the patches."""
         tensors, roles, origins = {}, {}, {}
         cut: dict[str, np.ndarray] = {}
-        limits = (self.longest(), self.longest(), _LONGEST_T5)
-        for name, tokenizer, limit in zip(READERS, self.tokenizers.values(), limits, strict=True):
+        for name, tokenizer in zip(self.readers, self.tokenizers.values(), strict=True):
+            limit = self.longest() if name in CLIPS else _LONGEST_T5
             tokens = tokenize(tokenizer, texts, limit, padding="max_length")
             summary = tokenizer.eos_token_id if name in CLIPS else None
             tensors[f"{name}_ids"], cut[name] = tokens.ids, tokens.cut
             roles[name] = filled_roles(tokens, tokenizer, summary)
             origins[name] = tokens.spans
-        words = torch.cat([_words(roles["clip_l"]), roles["t5"]], dim=1)
-        spans = np.concatenate([origins[name].values for name in ("clip_l", "t5")], axis=1)
+        nothing = patch_roles(len(texts), 0, (Role.SPECIAL,) * _LONGEST_T5)
+        nowhere = np.full((len(texts), _LONGEST_T5, 2), -1)
+        words = torch.cat([_words(roles["clip_l"]), roles.get("t5", nothing)], dim=1)
+        others = origins["t5"].values if "t5" in origins else nowhere
+        spans = np.concatenate([origins["clip_l"].values, others], axis=1)
         cells, length = next(iter(inputs.roles.values())), words.shape[1]
         for stream, text in self.texts.items():
             roles[stream] = torch.cat([cells, elsewhere(words)], dim=1)
@@ -221,12 +231,15 @@ class StableDiffusion3(Denoiser):
             for name, clip in zip(CLIPS, clips, strict=True)
         ]
         words = torch.cat([out.hidden_states[-2] for out in outs], dim=2)
-        t5: Any = self.parts[READERS["t5"]]
-        others = t5(inputs.tensors["t5_ids"]).last_hidden_state
+        width = self.model.config.joint_attention_dim
+        others = words.new_zeros(len(words), _LONGEST_T5, width)
+        if "t5" in self.readers:
+            t5: Any = self.parts[READERS["t5"]]
+            others = t5(inputs.tensors["t5_ids"]).last_hidden_state
         summary = self.enters(torch.cat([out.pooler_output for out in outs], dim=1)[:, None])
         apart = summary[:, 0].split([self.readers[name].width for name in CLIPS], dim=1)
         projected = [clip.text_projection(own) for clip, own in zip(clips, apart, strict=True)]
-        wide = pad(words, (0, others.shape[2] - words.shape[2]))
+        wide = pad(words, (0, width - words.shape[2]))
         return {
             "encoder_hidden_states": torch.cat([wide, others], dim=1),
             "pooled_projections": self.leaves(torch.cat(projected, dim=1)[:, None])[:, 0],
@@ -244,7 +257,8 @@ class StableDiffusion3(Denoiser):
     def _require_fitting(self) -> None:
         """InputError where the encoders are not those that the denoiser was trained with."""
         config = self.model.config
-        clips, t5 = sum(self.readers[name].width for name in CLIPS), self.readers["t5"].width
+        clips = sum(self.readers[name].width for name in CLIPS)
+        t5 = self.readers["t5"].width if "t5" in self.readers else config.joint_attention_dim
         pooled = sum(map(self._projected, CLIPS))
         lengths = {
             int(self.tokenizers[name].model_max_length) for name in self.tokenizer_folders[:2]

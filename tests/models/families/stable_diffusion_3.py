@@ -15,6 +15,15 @@ NOISE = {"num_train_timesteps": 1000}
 FILLED_BY_A_WORD = {**CLIP_SPECIALS, "pad_token": "pizza"}  # as the second CLIP's is by "!"
 
 
+def without_t5() -> StableDiffusion3:
+    """As many keep it: the largest of the encoders is left out."""
+    whole = tiny().adapter
+    assert isinstance(whole, StableDiffusion3)
+    parts = {name: part for name, part in whole.parts.items() if name != "text_encoder_3"}
+    tokenizers = {n: each for n, each in whole.tokenizers.items() if n != "tokenizer_3"}
+    return StableDiffusion3(parts, tokenizers, NOISE, "tiny-sd3-without-t5")
+
+
 def tiny() -> Case:
     first, second = (
         word_tokenizer(specials=specials, template="<start> $A <end>", max_length=16)
