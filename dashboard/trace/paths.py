@@ -45,3 +45,9 @@ def show_paths(side: Side) -> None:
                     f"{side.among.n:,} reference pairs",
                     steps=steps,
                 )
+    absent = [spec.name for spec in side.trace.streams if spec.name not in side.among.paths]
+    if absent:
+        st.caption(
+            f"Not drawn: {listed([literal(name) for name in absent])}. The run keeps no maps of "
+            f"{'it' if len(absent) == 1 else 'them'} by the pooling that is shown ({side.pooling})."
+        )

@@ -177,6 +177,16 @@ def test_a_runs_pair_begins_with_the_vectors_that_the_run_keeps(served: Served, 
     assert "Neighbours" not in [header.value for header in at.header]
 
 
+def test_a_stream_that_has_no_maps_under_the_pooling_that_is_shown_is_named(
+    served: Served, trace: Trace, tmp_path: Path
+):
+    model = served.models / "stable_diffusion_3"
+    store = captured(tmp_path / "store", model, "--pooling", "cls,mean", "--limit", "16")
+    command("project", "--store", store, "--method", "pca")
+    at = trace(*Store(store).run_ids(), store)
+    assert "Not drawn: pooled. The run keeps no maps of it by the pooling that is shown" in said(at)
+
+
 def test_a_run_without_vectors_is_traced_without_bands_and_says_what_makes_them(
     served: Served, trace: Trace, tmp_path: Path
 ):
