@@ -76,7 +76,7 @@ def main() -> int:
     sys.path.insert(0, str(Path.cwd()))
     os.environ["MUTANT_UNDER_TEST"] = ""
     trials = Trials(chosen, Path(ends), int(workers))
-    options = ["--rootdir=.", "-qq", "--tb=no", "-p", "no:cacheprovider"]
+    options = ["--rootdir=.", "-qq", "--tb=no", "-p", "no:cacheprovider", "-n", "0"]
     return int(pytest.main([*options, *files], plugins=[trials]))
 
 

@@ -92,6 +92,7 @@ def copied(work: Path, only: Sequence[str]) -> None:
         "source_paths": ["backend"],
         "only_mutate": list(only),
         "also_copy": list(beside),
+        "pytest_add_cli_args": ["-n", "0"],
         "pytest_add_cli_args_test_selection": list(TESTS),
     }
     with (work / "pyproject.toml").open("a", encoding="utf-8") as file:
