@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+TOGETHER = ("tests/browser/", "tests/paths/")
+"""Folders of which all files take one server, or one store of all families."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--family``: see docs/new-family.md."""
@@ -24,6 +28,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the conformance suite on one family: a module of tests/models/families, or a "
         "dotted one with tiny()",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each file is of one worker; so are those that share what is dear to set up."""
+    for item in items:
+        file = item.path.relative_to(ROOT).as_posix() if ROOT in item.path.parents else ""
+        group = next((name for name in TOGETHER if file.startswith(name)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """A process that is killed loses nothing that it wrote; only a machine that stops would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pyarrow.parquet as pq
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from backend.report.files import file_name
 from backend.store import Store
 from backend.views.exports import METADATA
-from tests.pages.harness import APP, charts
+from tests.pages.harness import charts, open_page
 
 PAGES = (
     "runs",
@@ -58,16 +57,7 @@ def offered(monkeypatch):
 @pytest.fixture
 def visit(monkeypatch, store):
     def go(page, query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=60)
-        for key, value in query.items():
-            at.query_params[key] = value
-        at.run()
-        if page != "runs":
-            at.switch_page(f"pages/{page}.py")
-            for key, value in query.items():
-                at.query_params[key] = value
-            at.run()
+        at = open_page(monkeypatch, store, page, **query)
         assert not at.exception
         return at
 

@@ -6,14 +6,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from backend.paths import app_file
 from backend.store import Store
 from backend.store.kinds import COMPARISONS
 from backend.store.pack import pack
-from backend.views.store_access import ENVIRONMENT
 from dashboard.navigation import PAGES
+from tests.pages.harness import open_page
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +32,7 @@ def stores(
 
 def shown(store: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Kind and content of every element of a page, but for the store's own name."""
-    monkeypatch.setenv(ENVIRONMENT, str(store))
-    app = AppTest.from_file(str(app_file()), default_timeout=120)
-    if page != PAGES[0].file:
-        app.switch_page(f"pages/{page}.py")
-    app.run()
+    app = open_page(monkeypatch, store, page)
     assert not app.exception, [item.message for item in app.exception]
     contents = [(item.type, str(getattr(item, "value", ""))) for item in app.main]
     contents += [(chart.key, chart.proto.bytes.decode()) for chart in app.get("bidi_component")]

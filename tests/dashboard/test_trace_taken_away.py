@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from backend.report.trace import Remark
 from backend.types import StreamSpec
@@ -15,7 +14,7 @@ from dashboard.trace.live import Shown
 from dashboard.trace.side import Side
 from dashboard.trace.take_away import whole
 from tests.dashboard.test_downloads import key_of
-from tests.pages.harness import APP, ROOT, charts
+from tests.pages.harness import charts, open_trace
 from tests.report.test_trace import Read
 from tests.report.traced import ANYWHERE, SPEC, webp
 
@@ -24,12 +23,7 @@ from tests.report.traced import ANYWHERE, SPEC, webp
 def page():
     """The Trace page of the demo with a traced pair, its strip at vision layer 8."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FUSIONSCOPE_STORE", str(ROOT / "cache" / "demo"))
-        at = AppTest.from_file(str(APP), default_timeout=120)
-        at.run()
-        at.switch_page("pages/trace.py")
-        at.query_params["layer"] = "8"
-        at.run()
+        at = open_trace(patch, layer="8")
         next(button for button in at.button if button.label == "Trace").click()
         at.run()
         until = time.monotonic() + 60

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from backend.capture.options import CaptureOptions
 from backend.inference.models import Catalogue
@@ -16,8 +13,8 @@ from backend.jobs.project import project_run
 from backend.models.encoders import Encoders
 from backend.store import Store, verify
 from tests.models.encoder_files import PIXELS, save_text, save_vision
+from tests.pages.harness import open_page
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
 PAGES = ("transitions", "alignment", "dimensionality", "projection", "compare", "study")
 
 
@@ -78,9 +75,5 @@ def test_encoders_that_were_not_kept_are_captured_again_to_be_traced(store: Stor
 def test_a_page_of_runs_with_one_stream_is_shown(
     store: Store, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FUSIONSCOPE_STORE", str(store.path))
-    at = AppTest.from_file(str(APP), default_timeout=120)
-    at.run()
-    at.switch_page(f"pages/{page}.py")
-    at.run()
+    at = open_page(monkeypatch, store.path, page)
     assert not at.exception, at.exception[0].message

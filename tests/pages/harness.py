@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.navigation import PAGES
+
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app.py"
 DEMO = ROOT / "cache" / "demo"
@@ -25,15 +27,22 @@ def _sent(at: AppTest) -> dict[str, tuple[dict[str, Any], str]]:
     return out
 
 
-def open_trace(monkeypatch: pytest.MonkeyPatch, store: Path = DEMO, **query: str) -> AppTest:
-    """The Trace page of a store, at an address."""
+def open_page(
+    monkeypatch: pytest.MonkeyPatch, store: Path, page: str = PAGES[0].file, **query: str
+) -> AppTest:
+    """A page of a store, at an address."""
     monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-    at = AppTest.from_file(str(APP), default_timeout=120)
-    at.run()
-    at.switch_page("pages/trace.py")
+    at = AppTest.from_file(str(APP), default_timeout=180)
+    if page != PAGES[0].file:  # which has no file to switch to before it runs
+        at.switch_page(f"pages/{page}.py")
     for key, value in query.items():
         at.query_params[key] = value
     return at.run()
+
+
+def open_trace(monkeypatch: pytest.MonkeyPatch, store: Path = DEMO, **query: str) -> AppTest:
+    """The Trace page of a store, at an address."""
+    return open_page(monkeypatch, store, "trace", **query)
 
 
 def charts(at: AppTest) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from backend.jobs.project import NEIGHBOURS, project_run
 from backend.store import Store
-from tests.pages.harness import APP, charts, tables
+from tests.pages.harness import charts, open_page, tables
 
 Visit = Callable[..., AppTest]
 
@@ -29,12 +29,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, store_factory: ModuleType) -
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch, store: Store) -> Visit:
     def go(**query: str) -> AppTest:
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store.path))
-        at = AppTest.from_file(str(APP), default_timeout=180).run()
-        at.switch_page("pages/compare.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        return at.run()
+        return open_page(monkeypatch, store.path, "compare", **query)
 
     return go
 

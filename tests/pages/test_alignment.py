@@ -1,13 +1,12 @@
 """Alignment, and the choice of measure, on a store that `measure` filled, under both presets."""
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.figures.scales import SCALES
 from backend.jobs.measure import measure_store
 from backend.store import Store
 from backend.views.choices import ALIGNING, PAIRWISE
-from tests.pages.harness import APP, charts
+from tests.pages.harness import charts, open_page
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +24,7 @@ def store(tmp_path_factory, store_factory):
 @pytest.fixture
 def visit(monkeypatch, store):
     def go(page, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=60).run()
-        at.switch_page(f"pages/{page}.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        return at.run()
+        return open_page(monkeypatch, store, page, **query)
 
     return go
 
@@ -140,14 +134,9 @@ def test_a_pooling_of_the_two_streams_is_offered_and_carried_in_the_link(
     )  # fmt: skip
     both = "text=mean;vision=cls"
     measure_store(made, poolings=["cls", both], workers=1)
-    monkeypatch.setenv("FUSIONSCOPE_STORE", str(tmp_path / "store"))
 
     def go(page, **query):
-        at = AppTest.from_file(str(APP), default_timeout=60).run()
-        at.switch_page(f"pages/{page}.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        return at.run()
+        return open_page(monkeypatch, tmp_path / "store", page, **query)
 
     def values(at):
         return charts(at)["matching"]["data"]

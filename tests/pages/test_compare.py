@@ -4,12 +4,11 @@ import base64
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.jobs.compare import compare_runs
 from backend.store import Store
 from backend.types import LayerRef
-from tests.pages.harness import APP, alts, charts, marks
+from tests.pages.harness import alts, charts, marks, open_page
 
 A, B = "late~macros~tiny-late", "early~macros~tiny-early"
 
@@ -23,12 +22,7 @@ def store(tmp_path_factory, store_factory):
 @pytest.fixture
 def visit(monkeypatch):
     def go(store, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=60).run()
-        at.switch_page("pages/compare.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        return at.run()
+        return open_page(monkeypatch, store, "compare", **query)
 
     return go
 

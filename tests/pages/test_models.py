@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
-from tests.pages.harness import APP, alts, charts
+from tests.pages.harness import alts, charts, open_page
 
 PAGES = (
     "runs",
@@ -37,17 +36,7 @@ def stores(tmp_path_factory, store_factory):
 @pytest.fixture
 def visit(monkeypatch, stores):
     def go(store, page, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(stores[store]))
-        at = AppTest.from_file(str(APP), default_timeout=60)
-        for key, value in query.items():
-            at.query_params[key] = value
-        at.run()
-        if page != "runs":
-            at.switch_page(f"pages/{page}.py")
-            for key, value in query.items():
-                at.query_params[key] = value
-            at.run()
-        return at
+        return open_page(monkeypatch, stores[store], page, **query)
 
     return go
 

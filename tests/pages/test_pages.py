@@ -6,12 +6,11 @@ import sys
 
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
 from backend.store.kinds import TOKENS
 from backend.types import LayerRef
-from tests.pages.harness import APP, ROOT, alts, as_sent, charts, marks
+from tests.pages.harness import APP, ROOT, alts, as_sent, charts, marks, open_page
 
 PAGES = ("runs", "transitions", "alignment", "dimensionality", "projection", "study", "compare")
 
@@ -23,24 +22,10 @@ def store(tmp_path_factory, store_factory):
     return path
 
 
-def open_page(store, page="runs", **query):
-    at = AppTest.from_file(str(APP), default_timeout=30)
-    for key, value in query.items():
-        at.query_params[key] = value
-    at.run()
-    if page != "runs":
-        at.switch_page(f"pages/{page}.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        at.run()
-    return at
-
-
 @pytest.fixture
 def visit(monkeypatch):
     def go(store, page="runs", **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        return open_page(store, page, **query)
+        return open_page(monkeypatch, store, page, **query)
 
     return go
 

@@ -5,14 +5,13 @@ import json
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.jobs.measure import layers_of
 from backend.measures.suite.compute import compute
 from backend.measures.suite.parts import measure_key, part_of
 from backend.measures.suite.rows import tidy_frame
 from backend.store import Store, kinds
-from tests.pages.harness import APP, alts, charts
+from tests.pages.harness import alts, charts, open_page
 
 PART = part_of("default", "probes")
 
@@ -41,12 +40,7 @@ def store(tmp_path_factory, store_factory):
 @pytest.fixture
 def visit(monkeypatch):
     def go(store, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=60).run()
-        at.switch_page("pages/probes.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        return at.run()
+        return open_page(monkeypatch, store, "probes", **query)
 
     return go
 

@@ -4,7 +4,6 @@ import html
 
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.jobs.project import project_run
 from backend.report.build import report
@@ -12,9 +11,9 @@ from backend.store import Store, kinds
 from backend.types import LayerRef
 from backend.views.neighbourhoods import changes, changes_in_words, most_changed
 from backend.views.state import ViewState
-from tests.pages.harness import APP, charts, tables
+from tests.pages.harness import charts, open_page, tables
 
-PAGE = "pages/projection.py"
+PAGE = "projection"
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +37,7 @@ def whole(tmp_path_factory, store_factory):
 @pytest.fixture
 def visit(monkeypatch):
     def go(store, page=PAGE, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=60)
-        at.run()
-        at.switch_page(page)
-        for key, value in query.items():
-            at.query_params[key] = value
-        at.run()
+        at = open_page(monkeypatch, store, page, **query)
         assert not at.exception
         return at
 
@@ -110,7 +103,7 @@ def test_a_run_without_stored_neighbours_says_which_command_adds_them(visit, bar
 
 
 def test_compare_offers_the_same_colour_and_says_how_many_change(visit, whole):
-    at = visit(whole, "pages/compare.py", colour="neighbours", stream="vision", layer="3")
+    at = visit(whole, "compare", colour="neighbours", stream="vision", layer="3")
     found = stored_changes(whole, LayerRef("vision", 2), LayerRef("vision", 3))
     (trace,) = charts(at)["map-0"]["data"]
     assert trace["marker"]["colorscale"] and "neighbours changed" in trace["hovertemplate"]
@@ -118,7 +111,7 @@ def test_compare_offers_the_same_colour_and_says_how_many_change(visit, whole):
 
 
 def test_compare_does_not_offer_what_no_run_keeps(visit, bare):
-    at = visit(bare, "pages/compare.py", stream="vision", layer="3")
+    at = visit(bare, "compare", stream="vision", layer="3")
     assert "neighbours changed" not in at.selectbox(key="view_colour").options
 
 

@@ -21,7 +21,7 @@ from backend.study.language import LANGUAGE
 from backend.study.mapping_reference import published_mapping
 from backend.views.sae import outlined_thumbnail
 from backend.views.state import ViewState
-from tests.pages.harness import APP, alts, charts
+from tests.pages.harness import alts, charts, open_page
 
 KINDS = [("text alone", ""), ("image", ""), ("image", "random adapter")]
 
@@ -98,9 +98,7 @@ def shows_the_claim(at: AppTest) -> bool:
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch):
     def go(store):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=120).run()
-        return at.switch_page("pages/sae.py").run()
+        return open_page(monkeypatch, store, "sae")
 
     return go
 

@@ -18,7 +18,7 @@ from backend.jobs.shared_space import SharedSpaceOptions, add_shared_space
 from backend.store import Store, kinds
 from backend.store.tables import to_pandas
 from tests.models.saved import save_tiny
-from tests.pages.harness import APP, charts
+from tests.pages.harness import charts, open_page
 
 Visit = Callable[[], AppTest]
 
@@ -42,9 +42,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch, path: Path) -> Visit:
     def go() -> AppTest:
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(path))
-        at = AppTest.from_file(str(APP), default_timeout=90).run()
-        return at.switch_page("pages/alignment.py").run()
+        return open_page(monkeypatch, path, "alignment")
 
     return go
 

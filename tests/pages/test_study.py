@@ -4,10 +4,9 @@ import json
 import shutil
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.study import CLAIMS
-from tests.pages.harness import APP, ROOT, as_sent, charts
+from tests.pages.harness import ROOT, as_sent, charts, open_page
 
 DEMO = ROOT / "cache" / "demo"
 
@@ -22,12 +21,7 @@ def store(tmp_path_factory, store_factory):
 @pytest.fixture
 def visit(monkeypatch):
     def go(store, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=60).run()
-        at.switch_page("pages/study.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        at.run()
+        at = open_page(monkeypatch, store, "study", **query)
         assert not at.exception
         return at
 

@@ -7,10 +7,9 @@ from types import ModuleType
 
 import pyarrow as pa
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from backend.store import Store
-from tests.pages.harness import APP
+from tests.pages.harness import open_page
 from tests.pages.test_probes import add_probes
 
 N = 30
@@ -42,10 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, store_factory: ModuleType) -
 def test_a_page_says_how_many_groups_there_are_and_what_is_not_declared(
     page: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-    at = AppTest.from_file(str(APP), default_timeout=60).run()
-    at.switch_page(f"pages/{page}.py")
-    at.run()
+    at = open_page(monkeypatch, store, page)
     assert not at.exception
     captions = [caption.value.replace("\\", "").replace("\u2060", "") for caption in at.caption]
     assert sum(GIVEN in caption for caption in captions) == 1

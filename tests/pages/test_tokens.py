@@ -15,7 +15,7 @@ from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.models.registry import open_model
 from backend.views import tokens as views
 from tests.models.saved import save_tiny, tiny
-from tests.pages.harness import APP, charts, marks
+from tests.pages.harness import charts, marks, open_page
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def visit(monkeypatch: pytest.MonkeyPatch, path: Path) -> AppTest:
-    monkeypatch.setenv("FUSIONSCOPE_STORE", str(path))
-    at = AppTest.from_file(str(APP), default_timeout=180).run()
-    return at.switch_page("pages/tokens.py").run()
+    return open_page(monkeypatch, path, "tokens")
 
 
 def cell(at: AppTest, layer: int) -> str:

@@ -22,7 +22,7 @@ from backend.inference.models import Catalogue, named_models
 from backend.store import Store
 from dashboard.trace import jobs
 from tests.models.saved import save_tiny, tiny
-from tests.pages.harness import APP, alts, charts, tables
+from tests.pages.harness import alts, charts, open_trace, tables
 from tests.paths.made import FAMILIES, MACROS, command
 from tests.tiny import tiny_checkpoint
 
@@ -66,14 +66,10 @@ def trace(served: Served, monkeypatch: pytest.MonkeyPatch) -> Trace:
     """Uploads a picture, types a caption and presses Trace."""
 
     def go(label: str, store: Path = served.store) -> AppTest:
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
         monkeypatch.setattr(sys, "argv", ["app.py", "--models", str(served.models)])
         offers = Catalogue(Store(store), named_models()).offers()
-        at = AppTest.from_file(str(APP), default_timeout=120)
-        at.run()
-        at.switch_page("pages/trace.py")
-        at.query_params["model"] = next(one.key for one in offers if one.label.endswith(label))
-        at.run()
+        model = next(one.key for one in offers if one.label.endswith(label))
+        at = open_trace(monkeypatch, store, model=model)
         at.get_by_key("trace-source").set_value("Upload").run()
         at.file_uploader[0].set_value(("a.png", png(), "image/png")).run()
         next(field for field in at.text_input if field.label == "Text").set_value(CAPTION)

@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from backend.data.macros.draw import draw
 from backend.data.macros.grammar import compose
@@ -14,7 +13,7 @@ from backend.inference.uploads import read_picture
 from backend.inference.what_if import what_if
 from backend.store import Store
 from dashboard.trace import jobs, live
-from tests.pages.harness import APP, ROOT
+from tests.pages.harness import ROOT, open_trace
 
 DEMO = ROOT / "cache" / "demo"
 scene = partial(compose, thing="balloon")
@@ -42,12 +41,7 @@ def asked(monkeypatch):
 @pytest.fixture
 def visit(monkeypatch, asked):
     def go(**query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(DEMO))
-        at = AppTest.from_file(str(APP), default_timeout=60).run()
-        at.switch_page("pages/trace.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        return at.run()
+        return open_trace(monkeypatch, **query)
 
     return go
 

@@ -1,9 +1,8 @@
 """The Training page on runs that were measured while trained, on others, and on both together."""
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from tests.pages.harness import APP, alts, charts
+from tests.pages.harness import alts, charts, open_page
 
 EPOCHS = tuple((epoch, 10 * epoch) for epoch in range(5))
 SMALL = {"n": 16, "depth": 4, "width": 6, "poolings": ("cls",), "projections": False}
@@ -29,12 +28,7 @@ def store(tmp_path_factory, store_factory):
 @pytest.fixture
 def visit(monkeypatch):
     def go(store, **query):
-        monkeypatch.setenv("FUSIONSCOPE_STORE", str(store))
-        at = AppTest.from_file(str(APP), default_timeout=60).run()
-        at.switch_page("pages/training.py")
-        for key, value in query.items():
-            at.query_params[key] = value
-        at.run()
+        at = open_page(monkeypatch, store, "training", **query)
         assert not at.exception
         return at
 

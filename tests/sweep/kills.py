@@ -162,6 +162,7 @@ def _sweep(
     kill_cell: tuple[str, str] | None,
 ) -> None:
     os.setsid()
+    os.fsync = lambda _: None  # as in every test; this process is none of pytest's
     watch = _Watch(cells, kill, events)
     backend.sweep.run.run_cell = functools.partial(_run_cell, watch, backend.sweep.run.run_cell)
     sys.addaudithook(watch.hook)
