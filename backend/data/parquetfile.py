@@ -141,10 +141,14 @@ def _decoded_bytes(batch: pa.RecordBatch) -> int:
     """How many bytes the values of a batch take as Python texts, without unpacking them."""
     total = 0
     for column in batch.columns:
-        total += column.nbytes
         while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            total += 8 * len(column)
             column = column.flatten()
-        if pa.types.is_dictionary(column.type) and len(column.dictionary):
+        if not pa.types.is_dictionary(column.type):
+            total += column.nbytes
+            continue
+        total += column.indices.nbytes  # the dictionary is that of all rows: only what comes counts
+        if len(column.dictionary):
             lengths = pc.binary_length(column.dictionary)
             total += pc.sum(pc.take(lengths, column.indices)).as_py() or 0
     return total

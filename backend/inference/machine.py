@@ -66,7 +66,7 @@ class Machine:
             weights = self._models.weights_bytes(request.model)
         each = self._measured.get(decoded.identity, pair_bytes(weights))
         pairs = each * (request.work.at_once or len(decoded.samples))
-        need = Estimate(weights, pairs + request.work.beside())
+        need = Estimate(weights, pairs, request.work.beside())
         most = max(pool.max_bytes for pool in self.pools.values())
         if need.bytes > most:
             raise InputError(
@@ -152,8 +152,9 @@ class Machine:
                 value = request.work.run(adapter, decoded.samples, recall)
         if peak.bytes is not None:
             at_once = request.work.at_once or len(decoded.samples)
-            of_pairs = peak.bytes - request.work.beside()
-            self._measured[decoded.identity] = max(1, of_pairs // at_once)
+            each = max(1, (peak.bytes - computation.need.beside) // at_once)
+            # Of several works on a model that which takes most counts: one with maps, say.
+            self._measured[decoded.identity] = max(each, self._measured.get(decoded.identity, 0))
         enter("placing")
         placed = request.placing.run(value) if request.placing is not None else None
         answer = Answer(value, placed, notices, device, tuple(recall.keys))

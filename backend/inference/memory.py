@@ -28,14 +28,23 @@ _CHECK_S = 0.1
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes that a request needs at most at once: for the model's weights and while it runs."""
+    """Bytes that a request needs at most at once: for the model's weights and while it runs.
+
+    ``pairs`` is what its pairs take, ``beside`` what the work takes whatever the pairs are.
+    """
 
     weights: int
-    activations: int
+    pairs: int
+    beside: int = 0
+
+    @property
+    def activations(self) -> int:
+        """While it runs."""
+        return self.pairs + self.beside
 
     @property
     def bytes(self) -> int:
-        """Both."""
+        """All of it."""
         return self.weights + self.activations
 
     @property

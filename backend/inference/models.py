@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -110,7 +111,8 @@ class Offer:
 class _Place:
     """Where an offered model is opened from: the run that holds it, a directory, or the hub.
 
-    ``digest`` is what it must have; empty where that is not known beforehand.
+    ``digest`` is what it must have; empty where that is not known beforehand. ``timesteps`` are the
+    steps of noise at which its run reads it, none for the usual ones.
     """
 
     holder: str = ""
@@ -118,6 +120,7 @@ class _Place:
     hub_id: str = ""
     revision: str = ""
     digest: str = ""
+    timesteps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,13 +201,16 @@ class Catalogue:
         """What tells a model from any other: the digest of its weights, or its id on the hub.
 
         For a directory its files are read, once. An id stands for the commit at which the model was
-        first opened here, or the run's. InputError where it cannot be traced.
+        first opened here, or the run's. One that is read at other steps of noise is another.
+        InputError where it cannot be traced.
         """
         offer, place = self._usable(key)
         if place.hub_id:
-            return f"{place.hub_id}@{place.revision}"
-        with _about(offer):
-            return place.digest or self._digest(self._folder(place))
+            identity = f"{place.hub_id}@{place.revision}"
+        else:
+            with _about(offer):
+                identity = place.digest or self._digest(self._folder(place))
+        return " at ".join((identity, *map(str, place.timesteps)))
 
     def weights_bytes(self, key: str) -> int:
         """What its weights take when loaded; 0 for a model of the hub that is not here yet."""
@@ -221,9 +227,10 @@ class Catalogue:
         with _about(offer):
             if place.hub_id:
                 revision = place.revision or self._pinned.get(place.hub_id)
-                adapter = open_model(place.hub_id, revision=revision, device=device)
+                name = place.hub_id
             else:
-                adapter = open_model(str(self._folder(place)), device=device)
+                name, revision = str(self._folder(place)), None
+            adapter = open_model(name, revision=revision, device=device, timesteps=place.timesteps)
         if place.digest and adapter.digest != place.digest:
             raise InputError(
                 f"the checkpoint is another (digest {adapter.digest}, the run's model has "
@@ -286,13 +293,14 @@ class Catalogue:
             yield offer, place or _Place()
 
     def _place_of(self, entry: Entry, holder: str, folders: Mapping[str, Path]) -> _Place | None:
+        known = partial(_Place, digest=entry.digest, timesteps=entry.manifest.timesteps)
         if holder:
-            return _Place(holder=holder, digest=entry.digest)
+            return known(holder=holder)
         if entry.digest in folders:
-            return _Place(folder=folders[entry.digest], digest=entry.digest)
+            return known(folder=folders[entry.digest])
         origin, revision = entry.manifest.origin.model, entry.manifest.model.revision
         if revision and origin in self._named.hub_ids:
-            return _Place(hub_id=origin, revision=revision, digest=entry.digest)
+            return known(hub_id=origin, revision=revision)
         return None
 
     def _missing(self, entry: Entry) -> tuple[str, str]:

@@ -20,6 +20,8 @@ from backend.models.edits import Cut, Edit
 from backend.models.roles import OWN, Origins, has
 from backend.types import POOLINGS, LayerRef, Pooling, StreamSpec, TaskSpec
 
+_MOST_NUMBERS = 2**21  # of a map; Stable Diffusion 3 has 200 of 32 million
+
 Places = Mapping[str, Sequence[NDArray[np.int64]]]
 """{stream: for every sample the positions of the stream's own tokens in its sequence}."""
 
@@ -111,7 +113,9 @@ class MeetSink(AttentionSink):
     """Attention at every meet, cut to each sample's own tokens as it passes: ``traced``.
 
     Where words read another stream inside a shared sequence, their attention to each other is kept,
-    too: much of it goes to the first token. A model of many layers never holds all its maps whole.
+    too: much of it goes to the first token. A model of many layers never holds all its maps whole;
+    a map of more than two million numbers (of thousands of patches and words) is kept as the
+    average of its heads.
     """
 
     def __init__(self, places: Places) -> None:
@@ -147,6 +151,8 @@ class MeetSink(AttentionSink):
             queries = torch.from_numpy(self._places[stream][row]).to(weights.device)
             reads = torch.from_numpy(self._places[key.reads][row] + offset).to(weights.device)
             own = weights[row].index_select(1, queries).index_select(2, reads)
+            if own.numel() > _MOST_NUMBERS:
+                own = own.mean(dim=0, keepdim=True)
             traced[MapKey(key.ref, key.reads)] = own.float().cpu().numpy()
 
 
@@ -164,9 +170,9 @@ def tokens_of(
 
 
 def _cut_words(adapter: Adapter, inputs: Inputs, row: int) -> int:
-    """How many tokens of a sample's text did not fit."""
+    """How many tokens of a sample's text did not fit: where several encoders read it, the most."""
     texts = [spec.name for spec in adapter.streams if spec.modality == "text"]
-    return sum(int(inputs.cut[name][row]) for name in texts if name in inputs.cut)
+    return max((int(inputs.cut[name][row]) for name in texts if name in inputs.cut), default=0)
 
 
 def _tokens(

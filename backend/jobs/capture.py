@@ -21,6 +21,7 @@ from backend.jobs.training_measures import read_training_measures
 from backend.measures.streaming.stream_suite import LEAST_SAMPLES
 from backend.models.adapter import Adapter
 from backend.models.registry import open_model
+from backend.models.weights import PIPELINE, card_of
 from backend.progress import SILENT, Progress
 from backend.settings import check_settings
 from backend.store import Manifest, RunWriter, Store, kinds
@@ -107,6 +108,13 @@ def open_request(request: CaptureRequest, source: PairSource | None = None) -> O
         allow_partial_weights=request.allow_partial_weights,
         timesteps=request.timesteps,
     )
+    if options.with_checkpoint and adapter.folder and card_of(adapter.folder).name == PIPELINE:
+        raise InputError(
+            "a pipeline of several parts is not copied into a run",
+            where=f"model {adapter.name}",
+            field="with_checkpoint",
+            hint="Leave it out: `fusionscope serve --models DIR` finds it where it lies.",
+        )
     source.read_as(adapter.tasks)
     expected = sum(1 for _ in source.records(split, options.limit))
     if request.streaming and expected < LEAST_SAMPLES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
@@ -262,10 +263,9 @@ def _refuse_twice(path: Path, begun: bytes, where: str) -> None:
         header = file.read(min(length, _MOST_HEADER_BYTES))
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"{path.name} names {twice[:80]} twice", where=where)
+        (name, count), *_ = Counter(name for name, _ in pairs).most_common(1) or [("", 0)]
+        if count > 1:
+            raise InputError(f"{path.name} names {name[:80]} twice", where=where)
         return dict(pairs)
 
     json.loads(header, object_pairs_hook=once)

@@ -7,6 +7,8 @@ features they keep: ReLU, k largest (Gao et al. 2024), above a threshold of each
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -29,7 +31,7 @@ class Source:
 
     ``model`` names the language model that it was trained on, ``hook`` the place as its own library
     writes it, ``layer`` that place in our counting (0 enters the first block, k leaves block k);
-    None where the files do not say. ``digest`` is of the weights.
+    None where the files do not say. ``digest`` is of the weights alone.
     """
 
     name: str
@@ -188,6 +190,13 @@ class SparseAutoencoder(nn.Module):
     def architecture(self) -> Architecture:
         """Which features it keeps."""
         return self.activation.architecture
+
+    @property
+    def digest(self) -> str:
+        """Of its weights and of how they are applied: another k, say, makes it another one."""
+        k = self.activation.k if isinstance(self.activation, TopK) else None
+        applied = [self.source.digest, self.architecture, k, self.centred, self.scaling]
+        return hashlib.sha256(json.dumps(applied).encode()).hexdigest()[:16]
 
     @property
     def d(self) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.data.sample import Sample
+from backend.errors import InputError
 from backend.models.adapter import Adapter, Inputs
 from backend.models.families.image_tokens import ImageTokens
 from backend.models.roles import Role, has
@@ -170,15 +171,25 @@ def batches(
             yield inputs, sink.tokens
 
 
+def between(adapter: ImageTokens) -> list[nn.Module]:
+    """What lies between tower and language model; InputError where the model has none of it."""
+    try:
+        return [adapter.module.get_submodule(name) for name in adapter.parts.between]
+    except AttributeError as error:
+        raise InputError(
+            f"has no {' or '.join(adapter.parts.between)} between tower and language model",
+            where=f"model {adapter.name}",
+        ) from error
+
+
 @contextmanager
-def random_projector(adapter: ImageTokens, seed: int) -> Iterator[None]:
-    """Within it, the matrices between tower and language model are random; then as before.
+def randomised(modules: Sequence[nn.Module], seed: int) -> Iterator[None]:
+    """Within it, the matrices of modules are random; then as before.
 
     Each has numbers of a normal distribution with the spread of its own columns, so that what comes
     out is as large; an identity and biases stay.
     """
-    between = [adapter.module.get_submodule(name) for name in adapter.parts.between]
-    weights = [weight for module in between for weight in module.parameters()]
+    weights = [weight for module in modules for weight in module.parameters()]
     drawn = [weight for weight in weights if weight.ndim == 2 and not _is_eye(weight)]
     before = [weight.detach().clone() for weight in drawn]
     generator = torch.Generator().manual_seed(seed)

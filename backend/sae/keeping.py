@@ -28,7 +28,7 @@ from backend.sae.table import STREAM_OF, Options, Reading, Tokens
 from backend.store import Run, kinds
 from backend.store.tables import to_pandas
 
-VERSION = 3
+VERSION = 4
 _FEATURES = 32
 """Features a layer and kind of token that are kept with their samples."""
 _EXAMPLES = 4
@@ -84,7 +84,7 @@ def ask(
         groups = groups[[known[pair.record.sample_id] for pair in pairs]]
     params = {
         "version": VERSION,
-        "saes": {str(layer): sae.source.digest for layer, sae in saes.items()},
+        "saes": {str(layer): sae.digest for layer, sae in saes.items()},
         "described": {str(layer): len(own) for layer, own in descriptions.items()},
         "fingerprint": fingerprint_of([pair.record for pair in pairs], source.tasks),
         "options": {name: value for name, value in asdict(options).items() if name != "device"},

@@ -20,7 +20,7 @@ from backend.models.families.text_alone import text_alone
 from backend.progress import SILENT, Progress, Share
 from backend.sae.autoencoder import SparseAutoencoder, check_fits
 from backend.sae.convergence import converged, curve_of
-from backend.sae.gathering import Gathered, Reader, gather, random_projector, top_coordinates
+from backend.sae.gathering import Gathered, Reader, between, gather, randomised, top_coordinates
 from backend.sae.matching import Descriptions, Matching
 from backend.sae.splicing import gone, says_words, splice, spliced
 from backend.sae.table import (
@@ -128,12 +128,13 @@ def _gathered(
             found[key] = one
 
     alone = text_alone(adapter)
+    projector = between(alone.whole)
     progress.advance(0.05, 1.0, "text alone")
     read(alone, [("text alone", ""), ("text alone", "another layer's")])
     progress.advance(0.2, 1.0, "image and text")
     read(adapter, [("image", ""), ("text after image", ""), ("image", "another layer's")])
     progress.advance(0.5, 1.0, "a random adapter")
-    with random_projector(alone.whole, options.seed):
+    with randomised(projector, options.seed):
         read(adapter, [("image", "random adapter"), ("text after image", "random adapter")])
     progress.advance(0.7, 1.0, "losses")
     return found

@@ -1,4 +1,4 @@
-"""The autoencoders that lie in an operator's directories, found by the digest of their weights."""
+"""The autoencoders that lie in an operator's directories, found by their digests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _State = tuple[tuple[str, int, int], ...]
 
 
 class _Seen(NamedTuple):
-    """What was read once: the digest of its weights, and what they take in memory."""
+    """What was read once: its digest, and what its weights take in memory."""
 
     digest: str
     bytes: int
@@ -65,15 +65,17 @@ class Shelf:
         held: dict[str, tuple[Path, int]] = {}
         faults: list[str] = []
         for path in (path for folder in self.folders for path in each_sae(folder)):
-            state = _state(path)
             try:
+                state = _state(path)
                 if state not in self._seen:
                     sae = load_sae(path)
-                    self._seen[state] = _Seen(sae.source.digest, sae.bytes)
+                    self._seen[state] = _Seen(sae.digest, sae.bytes)
                 seen = self._seen[state]
                 held[seen.digest] = path, seen.bytes
             except InputError as error:
                 faults.append(error.problem)
+            except OSError as error:  # it went since the server started, or while it was read
+                faults.append(f"cannot be read ({error.strerror})")
         return held, faults
 
 
@@ -84,10 +86,9 @@ def opened_sae(layer: int, path: Path, digest: str) -> Iterator[SparseAutoencode
 
     try:
         sae = load_sae(path)
-        if sae.source.digest != digest:
+        if sae.digest != digest:
             raise InputError(
-                f"is another one than the run was read by (digest {sae.source.digest}, not "
-                f"{digest})"
+                f"is another one than the run was read by (digest {sae.digest}, not {digest})"
             )
         yield sae
     except InputError as error:

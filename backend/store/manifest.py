@@ -34,6 +34,7 @@ OriginKind = Literal["capture", "import"]
 # Lists become tuples even in strict mode, so that callers may pass either.
 Layers = Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_SITES)], ...], Field(strict=False)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Timestep = Annotated[int, Field(ge=0, lt=10_000)]
 
 
 # Fields that stand in run.json only where they say something else.
@@ -131,7 +132,7 @@ class Manifest(Form):
     parts: bool = True
     grouped: bool = True
     absent: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    timesteps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = ()
+    timesteps: Annotated[tuple[Timestep, ...], Field(strict=False, max_length=8)] = ()
     versions: dict[Name, Name]
     created: Name
     origin: OriginInfo

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from backend.errors import InputError
 from backend.figures.picture import Patches
 from backend.inference.attention import in_picture
 from backend.inference.values import Floats, LitFeatures, Tokens, Trace
 from backend.pairing import TEXT
 from backend.sae.table import Tokens as Kind
+from backend.store.wall import parsed
 from backend.words import counted
 
 Row = Mapping[Hashable, Any]
@@ -30,9 +32,10 @@ def digests_of(rows: pd.DataFrame) -> dict[str, dict[int, str]]:
     """
     found = {}
     for key, params in rows.drop_duplicates("key")[["key", "params"]].itertuples(index=False):
-        saes = json.loads(params).get("saes")
-        if saes:
-            found[str(key)] = {int(layer): str(digest) for layer, digest in saes.items()}
+        with suppress(InputError, AttributeError, ValueError):  # whoever wrote it, it says none
+            saes = parsed(params, "sae").get("saes")  # type: ignore[attr-defined]
+            if saes:
+                found[str(key)] = {int(layer): str(digest) for layer, digest in saes.items()}
     return found
 
 

@@ -24,6 +24,7 @@ from backend.words import listed, literal
 from dashboard import cache
 from dashboard.chart import Point
 from dashboard.features import show_examples
+from dashboard.say import problems
 from dashboard.trace import jobs, live
 from dashboard.trace.draw import draw, let_go
 from dashboard.trace.live import Lit
@@ -45,7 +46,11 @@ def show_features(side: Side) -> None:
     For a side that :func:`has_features` of.
     """
     run_id = side.traced.offer.run_id
-    rows = cache.answer(readings(side.store, [run_id], SAE)).frame
+    table = cache.answer(readings(side.store, [run_id], SAE))
+    rows = table.frame
+    if table.problems:
+        problems(table)
+        return
     by_reading = views.digests_of(rows) if len(rows) else {}
     shelf = jobs.catalogue(side.store).saes
     if not by_reading:
@@ -77,8 +82,11 @@ def show_features(side: Side) -> None:
         ):
             st.rerun()  # the page waits for the model outside of this fragment
         return
-    known = cache.answer(readings(side.store, [run_id], SAE_FEATURES)).frame
-    _show(side, lit, known[known["key"].eq(key)])
+    kept = cache.answer(readings(side.store, [run_id], SAE_FEATURES))
+    if kept.problems:
+        problems(kept)
+        return
+    _show(side, lit, kept.frame[kept.frame["key"].eq(key)])
 
 
 def _command(line: str) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -730,6 +731,16 @@ def test_a_small_parquet_that_decodes_to_gigabytes_is_refused(folder, text, rows
     assert len(out.getvalue()) < 300_000
     with pytest.raises(InputError, match=message):
         open_source(f"folder:{folder('captions.parquet', out.getvalue())}").fingerprint("all")
+
+
+def test_a_table_of_captions_that_come_again_and_again_is_read(folder):
+    captions = [f"{n} {'a caption of some length ' * 4}" for n in range(8_000)]
+    rows = pa.array(np.random.default_rng(0).integers(0, len(captions), 100_000), pa.int32())
+    text = pa.DictionaryArray.from_arrays(rows, captions)
+    out = io.BytesIO()
+    parquet.write_table(pa.table({"text": text}), out, compression="zstd")
+    source = open_source(f"folder:{folder('captions.parquet', out.getvalue())},id=")
+    assert next(iter(source.records("all"))).text == captions[rows[0].as_py()]
 
 
 def test_a_row_group_is_measured_before_it_is_read(folder, monkeypatch):

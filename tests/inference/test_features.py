@@ -48,7 +48,7 @@ def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def digests(saes: Path) -> dict[int, str]:
-    return {layer: load_sae(saes / f"text-{layer}").source.digest for layer in LAYERS}
+    return {layer: load_sae(saes / f"text-{layer}").digest for layer in LAYERS}
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +100,20 @@ def test_autoencoders_are_found_by_their_weights_wherever_they_lie(
     assert str(tmp_path) not in str(refused.value) and "--saes DIR" in str(refused.value)
 
 
+def test_a_directory_that_went_hides_none_of_the_others(
+    saes: Path, digests: dict[int, str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    assert Shelf([gone, saes]).find(digests) == {n: saes / f"text-{n}" for n in LAYERS}
+    with pytest.raises(InputError, match=r"in no directory .* cannot be read"):
+        Shelf([gone]).find(digests)
+
+
 def test_what_is_admitted_counts_the_largest_autoencoder_beside_the_model(
     saes: Path, digests: dict[int, str], tmp_path: Path
 ) -> None:
     wide = save_sae(tmp_path / "wide", 1, features=90)
-    wanted = digests | {1: load_sae(wide).source.digest}
+    wanted = digests | {1: load_sae(wide).digest}
     shelf = Shelf([saes, wide])
     largest, usual = (4 * (2 * D * width + width + D) for width in (90, M))  # float32
     assert shelf.bytes(wanted) == largest > shelf.bytes(digests) == usual

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from backend.capture.options import CaptureOptions
 from backend.errors import InputError
 from backend.inference.memory import loaded_bytes
 from backend.inference.models import Catalogue, Named, named_models
+from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.models.registry import open_model
 from backend.store import Manifest, Store
 from backend.store.pack import pack
@@ -257,6 +259,27 @@ def test_without_a_hub_it_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     catalogue = Catalogue(None, Named((), (NAME,)))
     with pytest.raises(InputError, match=f"model {NAME}: is not a local directory"):
         catalogue.open(catalogue.offers()[0].key)
+
+
+def test_the_model_of_a_run_is_opened_at_the_steps_of_noise_of_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    model = save_tiny(tmp_path / "models" / "sd", "stable_diffusion")
+    captured = {}
+    for name, steps in (("chosen", (50, 300)), ("usual", ())):
+        options = CaptureOptions(limit=2, device="cpu")
+        request = CaptureRequest(
+            *(str(model), "macros:n=1,dev=1,test=2", str(tmp_path / "store")),
+            run_id=name,
+            options=options,
+            timesteps=steps,
+        )
+        run_capture(request, open_request(request))
+        captured[name] = steps or (100, 500, 900)
+    catalogue = Catalogue(Store(tmp_path / "store"), Named((model.parent,)))
+    for name, steps in captured.items():
+        assert catalogue.open(catalogue.run(name).key).timesteps == steps
+    identities = {catalogue.identity(offer.key) for offer in catalogue.offers()}
+    assert len(identities) == 2  # the usual run's, which is the directory's, and the other's
 
 
 # What the operator names

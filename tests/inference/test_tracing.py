@@ -16,6 +16,7 @@ from backend.capture.options import CaptureOptions
 from backend.capture.sinks import AttentionSink
 from backend.data.registry import open_source
 from backend.errors import InputError
+from backend.inference import tracing
 from backend.inference.tracing import MeetSink, own_places, run, trace_batch
 from backend.inference.values import MapKey, Trace
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
@@ -303,3 +304,20 @@ def test_of_keys_that_follow_one_another_each_stream_gets_its_own(case: Case) ->
     assert of_both.shape == (2, 8, 28)
     np.testing.assert_array_equal(maps[MapKey(ref, "vision")], of_both[..., :20])
     np.testing.assert_array_equal(maps[MapKey(ref, "query")], of_both[..., 20:])
+
+
+@our_model
+def test_a_map_that_is_too_large_is_kept_as_the_average_of_its_heads(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trace_batch(case.adapter, case.samples[:1])[0].attention
+    monkeypatch.setattr(tracing, "_MOST_NUMBERS", 1)
+    for key, weights in trace_batch(case.adapter, case.samples[:1])[0].attention.items():
+        assert len(whole[key]) > 1
+        np.testing.assert_allclose(weights, whole[key].mean(axis=0, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["stable_diffusion_3"], indirect=True, scope="module")
+def test_what_several_encoders_leave_out_of_one_text_is_counted_once(case: Case) -> None:
+    sample = replace(case.samples[0], text="cat " * 30)
+    assert trace_batch(case.adapter, [sample])[0].cut == 30 + 2 - 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from backend.capture.options import CaptureOptions
 from backend.capture.sinks import AttentionSink, TokenSink
 from backend.capture.tap import Tap
 from backend.data.sample import Sample
 from backend.errors import InputError
+from backend.jobs.capture import CaptureRequest, open_request
 from backend.models.adapter import AttentionKey
 from backend.models.at_hand import checkpoints_below
 from backend.models.edits import Edit
@@ -302,6 +305,45 @@ def without_a_tensor(folder: Path) -> None:
     save_file(tensors, file)
 
 
+def shrunk(folder: Path, name: str, rows: int) -> None:
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    (whole,) = (own for own in tensors if own.endswith(name))
+    tensors[whole] = tensors[whole][:rows].clone()
+    save_file(tensors, file)
+
+
+def test_a_text_is_never_longer_than_its_encoder_has_positions(
+    pipeline: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(pipeline, tmp_path / "sd"))
+    changed(folder, "tokenizer/tokenizer_config.json", model_max_length=200_000_000)
+    adapter = open_model(str(folder))
+    ids = adapter.encode(tiny("stable_diffusion").samples).tensors["input_ids"]
+    assert ids.shape[1] == 16
+
+
+def test_pixart_reads_small_letters_as_its_pipeline_does_and_their_places_stay() -> None:
+    case = tiny("pixart")
+    images = case.samples[0].images
+    large, small = (
+        case.adapter.encode([Sample(text, images)]) for text in ("A Red CAT", "a red cat")
+    )
+    assert torch.equal(large.tensors["input_ids"], small.tensors["input_ids"])
+    np.testing.assert_array_equal(large.origins["text"].values, small.origins["text"].values)
+
+
+def test_a_pipeline_is_not_copied_into_a_run_and_that_is_said_before_the_capture(
+    pipeline: Path, tmp_path: Path
+) -> None:
+    options = CaptureOptions(with_checkpoint=True, device="cpu")
+    request = CaptureRequest(
+        str(pipeline), "macros:n=1,dev=1,test=2", str(tmp_path), options=options
+    )
+    with pytest.raises(InputError, match="pipeline of several parts is not copied"):
+        open_request(request)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -316,6 +358,14 @@ def without_a_tensor(folder: Path) -> None:
         (
             lambda f: changed(f, "scheduler/scheduler_config.json", num_train_timesteps=10**9),
             "does not say how noise grows",
+        ),
+        (lambda f: os.mkfifo(f / "scheduler" / "notes"), "notes is a pipe, a socket or a device"),
+        (
+            lambda f: (
+                changed(f, "text_encoder/config.json", vocab_size=4)
+                or shrunk(f / "text_encoder", "token_embedding.weight", 4)
+            ),
+            "its tokenizer gives .* tokens, of which its weights know 4",
         ),
         (lambda f: shutil.rmtree(f / "vae"), "vae: is not a checkpoint directory"),
         (lambda f: (f / "model_index.json").write_text("{}"), "has no model_type"),

@@ -51,6 +51,21 @@ def test_the_same_weights_have_one_digest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "other", [{"k": 9}, {"apply_b_dec_to_input": False}, {"normalize_activations": "layer_norm"}]
+)
+def test_the_same_weights_that_are_applied_otherwise_are_another_autoencoder(
+    tmp_path: Path, other: dict[str, object]
+) -> None:
+    found = []
+    for name, config in (("a", {}), ("b", other)):
+        (tmp_path / name).mkdir()
+        saelens(tmp_path / name, "topk", **{"k": 6, **config})
+        found.append(load_sae(tmp_path / name))
+    assert found[0].source.digest == found[1].source.digest
+    assert found[0].digest != found[1].digest
+
+
+@pytest.mark.parametrize(
     ("hook", "layer"),
     [
         ("blocks.11.hook_resid_post", 12),

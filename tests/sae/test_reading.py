@@ -21,7 +21,7 @@ from backend.measures.chance.ratios import ratio
 from backend.models.families.image_tokens import ImageTokens
 from backend.models.families.llava import Llava
 from backend.models.registry import open_model
-from backend.sae.gathering import random_projector
+from backend.sae.gathering import between, randomised
 from backend.sae.loading import load_sae
 from backend.sae.opening import open_descriptions, open_saes
 from backend.sae.over_layers import CHANCE, chance_cosine, matches, over_layers
@@ -260,7 +260,7 @@ def test_what_lies_between_tower_and_words_is_drawn_anew_in_any_family(
     adapter = open_model(str(save_tiny(tmp_path / family, family)))
     assert isinstance(adapter, ImageTokens)
     before = {name: value.clone() for name, value in adapter.module.state_dict().items()}
-    with random_projector(adapter, 0):
+    with randomised(between(adapter), 0):
         drawn = adapter.module.state_dict()
         changed = {name for name, value in before.items() if not torch.equal(value, drawn[name])}
         assert changed and all(name.startswith(adapter.parts.between) for name in changed)

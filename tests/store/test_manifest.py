@@ -115,6 +115,8 @@ def test_a_newer_schema_says_upgrade_whatever_else_changed(
         ({"created": "2026-01-31T12:00:00+02:00"}, "UTC"),
         ({"created": "2026-01-31T12:00:00"}, "UTC"),
         ({"surprise": 1}, "unknown field surprise"),
+        ({"timesteps": [10_000]}, r"timesteps"),
+        ({"timesteps": list(range(9))}, r"timesteps"),
         ({"placement__text": [3]}, r"placement\.text \[3\] differs"),
         ({"model__streams": []}, r"model\.streams"),
     ],

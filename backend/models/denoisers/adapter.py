@@ -29,6 +29,7 @@ from backend.models.loading import Checkpoint, local_tokenizer
 from backend.models.points import Point
 from backend.models.roles import Role, box_origins, grid_boxes, has
 from backend.models.texts import Tokens, special_ids, text_roles
+from backend.models.weights import require_plain
 from backend.types import LayerRef
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -40,6 +41,8 @@ SPACE = "denoiser"
 _SEED = 0
 _MOST_STEPS = 10_000
 _MOST_LEVELS = 8  # each is a stream, or two
+_MOST_CELLS = 2**14
+_MOST_SIDE = 512  # of the latents
 
 
 class Denoiser(Adapter):
@@ -88,6 +91,8 @@ class Denoiser(Adapter):
         image = {"size": self._pixels(), "mean": [0.5] * 3, "std": [0.5] * 3}
         self.preprocessor = Preprocessor(self.tokenizer, image, self.longest(), pad=self.pads)
         self.describe()
+        if self.side**2 > _MOST_CELLS:
+            raise InputError(f"is read as {self.side**2:,} cells", where=f"model {name}")
 
     @classmethod
     def load(cls, checkpoint: Checkpoint) -> Self:
@@ -109,6 +114,9 @@ class Denoiser(Adapter):
             for name in cls.tokenizer_folders
             if name not in unused
         }
+        for words, encoder in zip(tokenizers, cls.encoders, strict=False):
+            _require_known(tokenizers[words], words, cast(Any, parts[encoder]), where)
+        require_plain(folder / "scheduler", where)
         said = read_json(folder / "scheduler" / "scheduler_config.json", where)
         noise = {name: said.get(name) for name in cls.noise_settings}
         steps = noise["num_train_timesteps"]
@@ -189,6 +197,11 @@ class Denoiser(Adapter):
             found[stream] = self.model(noised, timestep=steps, **condition).sample
         return found
 
+    def most_tokens(self, encoder: str, tokenizer: str) -> int:
+        """What a tokenizer says, as far as its encoder has positions."""
+        positions = int(cast(Any, self.parts[encoder]).config.max_position_embeddings)
+        return min(int(self.tokenizers[tokenizer].model_max_length), positions)
+
     def reader(self, folder: str) -> Stack:
         """The blocks of a text's encoder, with its final norm."""
         encoder: Any = self.parts[folder]
@@ -219,9 +232,17 @@ class Denoiser(Adapter):
                 hint="Pipelines that are given masks, depths or other pictures are not supported.",
             )
         pixels = size * 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
-        if not 0 < pixels <= MOST_PIXELS:
+        if not 0 < pixels <= MOST_PIXELS or size > _MOST_SIDE:
             raise InputError(f"takes images of {pixels:,} px", where=where)
         return int(pixels)
+
+
+def _require_known(tokenizer: PreTrainedTokenizerBase, name: str, encoder: Any, where: str) -> None:
+    """InputError where a tokenizer gives ids that the encoder of its texts has no vector for."""
+    known = encoder.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        problem = f"its {name} gives {len(tokenizer):,} tokens, of which its weights know {known:,}"
+        raise InputError(problem, where=where)
 
 
 def text_points(stream: str, reader: Stack) -> dict[LayerRef, Point]:

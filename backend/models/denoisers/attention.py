@@ -15,10 +15,15 @@ from backend.models.families.maps import cell_means
 
 
 class WrittenOut:
-    """A processor of one attention that hands its map (B, heads, T, S) through ``map``."""
+    """A processor of one attention that hands its map (B, heads, T, S) through ``map``.
+
+    Where nobody listens there, the library's own runs, which never holds the map: of a U-Net's
+    places among each other it is half a gigabyte a block.
+    """
 
     def __init__(self) -> None:
         self.map = nn.Identity()
+        self.before: Any = None
 
     def __call__(
         self,
@@ -29,6 +34,11 @@ class WrittenOut:
         temb: Tensor | None = None,
     ) -> Tensor:
         """As the library's own, for tokens in a row: (B, T, d) -> (B, T, d)."""
+        if not self.map._forward_hooks:
+            own: Tensor = self.before(
+                attention, hidden_states, encoder_hidden_states, attention_mask, temb
+            )
+            return own
         read = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         mask = attention.prepare_attention_mask(attention_mask, read.shape[1], len(read))
         query, key, value = (
@@ -112,7 +122,7 @@ def written_out(attentions: Sequence[Any], processors: Sequence[WrittenOut]) -> 
     before = [attention.processor for attention in attentions]
     try:
         for attention, processor in zip(attentions, processors, strict=True):
-            attention.processor = processor
+            processor.before, attention.processor = attention.processor, processor
         yield
     finally:
         for attention, processor in zip(attentions, before, strict=True):

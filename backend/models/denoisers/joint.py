@@ -78,8 +78,8 @@ class StableDiffusion3(Denoiser):
     unsupported = MappingProxyType({f"origins of {SUMMARY}": "It sums up the whole text."})
 
     def longest(self) -> int:
-        """77, as the first tokenizer says."""
-        return int(self.tokenizers["tokenizer"].model_max_length)
+        """77, as both tokenizers of the CLIPs say."""
+        return self.most_tokens("text_encoder", "tokenizer")
 
     def describe(self) -> None:
         """Two streams a level, both CLIPs' summary, and three encoders."""
@@ -260,9 +260,7 @@ class StableDiffusion3(Denoiser):
         clips = sum(self.readers[name].width for name in CLIPS)
         t5 = self.readers["t5"].width if "t5" in self.readers else config.joint_attention_dim
         pooled = sum(map(self._projected, CLIPS))
-        lengths = {
-            int(self.tokenizers[name].model_max_length) for name in self.tokenizer_folders[:2]
-        }
+        lengths = {self.longest(), self.most_tokens("text_encoder_2", "tokenizer_2")}
         wanted = (config.joint_attention_dim, config.pooled_projection_dim)
         if clips > t5 or (t5, pooled) != wanted or len(lengths) > 1:
             raise InputError(

@@ -65,6 +65,10 @@ def open_part(part: Checkpoint, class_name: str) -> nn.Module:
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     part.require_room(model)
     stored = {_new_name(name, own): tensor for name, tensor in part.tensors.items()}
+    if len(stored) < len(part.tensors):
+        raise InputError(
+            "weights hold a tensor under its old name and its new one", where=part.where
+        )
     shapes = {name: tensor.shape for name, tensor in stored.items()}
     misfits = Misfits(
         missing=[name for name in own if name not in stored],
@@ -82,7 +86,7 @@ def open_part(part: Checkpoint, class_name: str) -> nn.Module:
     fitting = {
         name: value.reshape(own[name])
         for name, value in values.items()
-        if name in own and value.numel() == torch.Size(own[name]).numel()
+        if _alike({name: tuple(value.shape)}, own)[name] == own.get(name)
     }
     model.load_state_dict(fitting, strict=False)
     part.judge(Misfits(not_finite=not_finite(model)), class_name)

@@ -1,11 +1,13 @@
 """PixArt-alpha: a transformer over patches of latents that reads a T5 text (Chen et al. 2023).
 
 Facts are from diffusers 0.42: ``PixArtTransformer2DModel.forward`` (padding of the text is masked,
-the step modulates every block), ``PixArtAlphaPipeline.encode_prompt`` (120 tokens of a text).
+the step modulates every block), ``PixArtAlphaPipeline.encode_prompt`` (120 tokens of a text, in
+small letters).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -55,6 +57,10 @@ class PixArt(Crossed):
         """Tokens as they are."""
         return FIRST
 
+    def with_texts(self, inputs: Inputs, texts: Sequence[str]) -> Inputs:
+        """In small letters, each where the large one stood."""
+        return super().with_texts(inputs, [_small(text) for text in texts])
+
     def text_roles(self, texts: Tokens) -> Tensor:
         """No token sums a text up."""
         return text_roles(texts.ids, texts.mask, special_ids(self.preprocessor.tokenizer), None)
@@ -68,3 +74,8 @@ class PixArt(Crossed):
             "encoder_attention_mask": mask,
             "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
         }
+
+
+def _small(text: str) -> str:
+    """Letter by letter: of those whose small form is longer than they are there is none."""
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)

@@ -45,7 +45,7 @@ class StableDiffusion(Crossed):
 
     def longest(self) -> int:
         """77, as the tokenizer says."""
-        return int(self.tokenizers["tokenizer"].model_max_length)
+        return self.most_tokens("text_encoder", "tokenizer")
 
     def all_layers(self) -> list[Layer]:
         """Down, the middle, up."""
