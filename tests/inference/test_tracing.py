@@ -28,7 +28,17 @@ from backend.types import LayerRef
 from tests.models.families.common import Case
 from tests.models.test_conformance import FAMILIES, hooks_of
 
-FEW = ("dual_stream", "clip", "vilt", "blip2", "idefics", "llava", "paligemma")
+FEW = (
+    "dual_stream",
+    "clip",
+    "vilt",
+    "blip2",
+    "idefics",
+    "llava",
+    "paligemma",
+    "whisper",
+    "kosmos2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +84,7 @@ def assert_same(actual: Trace, expected: Trace) -> None:
         )
 
 
-@every_family
+@some_families
 def test_a_trace_does_not_depend_on_what_else_is_in_the_batch(case: Case) -> None:
     together = trace_batch(case.adapter, case.samples)
     backwards = trace_batch(case.adapter, case.samples[::-1])
@@ -113,7 +123,7 @@ def test_a_trace_holds_every_site_and_the_map_of_every_meet(case: Case) -> None:
     assert all(len(reason) > 20 for reason in trace.unsupported.values())
 
 
-@every_family
+@some_families
 def test_nothing_of_a_trace_stays_on_the_model(case: Case) -> None:
     adapter = case.adapter
     trace_batch(adapter, case.samples[:1])  # transformers adds hooks of its own in a first run

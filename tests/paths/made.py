@@ -59,7 +59,10 @@ OF_A_FOLDER = ("lxmert", "visual_bert", "whisper")
 """Models that need regions or a recording, which the generated set does not have."""
 
 PROBED = "clip"
-"""The model whose run has probes, which take longer than all other measures together."""
+"""The model whose run has every measure, and probes."""
+
+MEASURED = ("cka", "dimension", "retrieval")
+"""Of the others' measures those that a page shows first; each takes any streams (test_streams)."""
 
 PLACED: dict[str, tuple[int, ...]] = {"none": (), "late": (4,)}
 """{placement: fusion layers of both streams} of our own models."""
@@ -117,7 +120,7 @@ def make(folder: Path, families: Sequence[str], placed: Mapping[str, tuple[int, 
     if PROBED in families:
         command("measure", "--store", every, "--run", runs[PROBED], "--pooling", "mean")
     store = Store(every)
-    tasks = [task for task in missing_in_store(store) if task.part != "probes"]
+    tasks = [task for task in missing_in_store(store) if task.part in MEASURED]
     perform_all(store, tasks, workers=1)
     command("project", "--store", every, "--method", "pca")
     released = folder / "released"

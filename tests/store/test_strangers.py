@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +28,18 @@ from backend.store.wall import FREE_BYTES
 RUN = "late-seed0"
 
 
-@pytest.fixture
-def trained(tmp_path: Path, store_factory: ModuleType) -> Store:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, store_factory: ModuleType) -> Path:
     """A run of which there is a table of each kind that is changed here."""
-    return store_factory.make_store(
-        tmp_path / "store", ("late",), (0,), training=lambda *_: [(0, 0), (1, 5)]
-    )
+    folder: Path = tmp_path_factory.mktemp("strangers") / "store"
+    store_factory.make_store(folder, ("late",), (0,), training=lambda *_: [(0, 0), (1, 5)])
+    return folder
+
+
+@pytest.fixture
+def trained(tmp_path: Path, whole: Path) -> Store:
+    """The same, to be broken."""
+    return Store(shutil.copytree(whole, tmp_path / "store"))
 
 
 def of(store: Store, name: str = "run.json") -> Path:
