@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,9 +30,11 @@ def effects(
     passes: Passes,
     streams: Sequence[StreamSpec],
     pooling: Pooling,
+    groups: Sequence[Hashable] | None = None,
 ) -> Iterator[Effect]:
     """CKA and change of dimension at every transition of both streams, alignment of their ends.
 
+    ``groups`` (n) say which samples belong together: CKA counts no pair inside one.
     ``k-1 to k.fusion`` and ``k.fusion to k`` exist where a fusion lies, ``k-1 to k`` everywhere. A
     stream that lacks ``pooling`` is read by what it has. (Kornblith et al. 2019; Nguyen et al.
     2021; effective dimension: components for 95 % of the variance, Jolliffe 2002.)
@@ -45,7 +47,7 @@ def effects(
                 dimensions[ref] = effective_dimension(passes.vectors[ref, own])
         for layer, transition, a, b in transitions(spec):
             at = (spec.name, layer, transition, layer in spec.fusion_layers, own)
-            alike = cka(passes.vectors[a, own], passes.vectors[b, own])
+            alike = cka(passes.vectors[a, own], passes.vectors[b, own], groups=groups)
             yield Effect(*at, CKA, alike.estimator, alike.value, alike.n, str(alike.reason))
             before, after = dimensions[a], dimensions[b]
             change = math.log(after.value / before.value) if before.value > 0 else NAN
@@ -53,7 +55,7 @@ def effects(
             yield Effect(*at, DIMENSION, "sample", change, before.n, reason)
     first, second = streams
     ends = [(LayerRef(spec.name, spec.depth), _pooling(spec, pooling)) for spec in streams]
-    alike = cka(*(passes.vectors[end] for end in ends))
+    alike = cka(*(passes.vectors[end] for end in ends), groups=groups)
     for spec, (_, own) in zip((first, second), ends, strict=True):
         at = (spec.name, spec.depth, END, False, own)
         yield Effect(*at, ALIGNMENT, alike.estimator, alike.value, alike.n, str(alike.reason))

@@ -18,6 +18,8 @@ from backend.types import Pooling, TaskSpec
 
 VERSION = 1
 """Raised whenever the same models and samples would give other rows; part of every key."""
+GROUPED = 2
+"""The same of samples that belong together, whose pairs no longer count."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Question:
             codes_of([record.text for record in records]),
         )
         params = {
-            "version": VERSION,
+            "version": VERSION if together.names is None else GROUPED,
             "layout": source.layout,
             "split": source.canonical(options.split),
             "fingerprint": fingerprint_of(records, source.tasks),

@@ -23,6 +23,7 @@ from backend.progress import SILENT, Progress
 from backend.store import Run, kinds
 from backend.store.holder import TableHolder
 from backend.store.tables import to_pandas
+from backend.study.runs import model_name
 from backend.train.examples import encode
 from backend.types import POOLINGS
 
@@ -108,7 +109,7 @@ def intervene(
         models[subject.name] = model
         known = {"run_id": subject.name, "key": question.key, "dataset": source.name}
         seed = pd.Series([model.seed] * len(rows), dtype="Int64")
-        rows = rows.assign(**known, placement=model.placement, seed=seed)
+        rows = rows.assign(**known, model=model.name, placement=model.placement, seed=seed)
         tables.append(rows[list(COLUMNS)])
     progress.advance(len(subjects), len(subjects), "")
     if not tables:
@@ -151,7 +152,7 @@ def rows_of(adapter: Adapter, question: Question) -> tuple[pd.DataFrame, list[In
                 drawn=drawn,
                 batch_size=options.batch_size,
             )
-            found = list(effects(read, streams, options.pooling))
+            found = list(effects(read, streams, options.pooling, question.groups))
             if weights == "trained":
                 found += score_effects(read, streams, adapter.tasks, labels)
             rows += [{"weights": weights, "partner": partner, **asdict(one)} for one in found]
@@ -228,6 +229,7 @@ def _fail(error: InputError) -> Adapter:
 @dataclass(frozen=True)
 class _Model:
     digest: str
+    name: str
     placement: str
     seed: int | None
 
@@ -236,10 +238,12 @@ def _model(adapter: Adapter | None, run: Run | None) -> _Model:
     """Digest, placement and seed of a model that was opened, else of its run."""
     if adapter is not None:
         placement = adapter.placement.name if adapter.placement is not None else adapter.name
-        return _Model(adapter.digest, placement, adapter.seed)
+        name = model_name(adapter.name, adapter.streams)
+        return _Model(adapter.digest, name, placement, adapter.seed)
     if run is None:
         raise ValueError("neither a model nor a run")
-    return _Model(run.manifest.model.digest, run.manifest.label, run.manifest.seed)
+    name = model_name(run.manifest.model.name, run.streams)
+    return _Model(run.manifest.model.digest, name, run.manifest.label, run.manifest.seed)
 
 
 def _kept(run: Run, question: Question, rows: pd.DataFrame, name: str) -> list[str]:

@@ -7,14 +7,15 @@ import pandas as pd
 from backend.interventions.table import CKA, WHOLE
 from backend.measures.chance.seeds import mean_over_seeds
 
-_KEYS = ["dataset", "placement", "stream", "weights", "partner"]
+_KEYS = ["dataset", "model", "placement", "stream", "weights", "partner"]
 
 
 def contrasts(table: pd.DataFrame) -> pd.DataFrame:
     """Mean CKA at transitions that cross a fusion minus that at the others, a row a seed.
 
-    Columns dataset, placement, stream, weights, partner, seed, value. It describes: fusion layers
-    also lie at certain depths. A placement that fuses everywhere has none; NaN does not count.
+    Columns dataset, model, placement, stream, weights, partner, seed, value. It describes: fusion
+    layers also lie at certain depths. A placement that fuses everywhere has none; NaN does not
+    count.
     """
     rows = table[table["measure"].eq(CKA) & table["transition"].eq(WHOLE) & table["value"].notna()]
     means = rows.groupby([*_KEYS, "seed", "crossing"], dropna=False, sort=False)["value"].mean()

@@ -47,7 +47,7 @@ STATES = ("weights", "partner")
 """The columns that say in which state of a model, and with whose partners, a value was measured."""
 
 COLUMNS = (
-    *("run_id", "key", "dataset", "placement", "seed"),
+    *("run_id", "key", "dataset", "model", "placement", "seed"),
     *STATES,
     *Effect.__dataclass_fields__,
     "params",

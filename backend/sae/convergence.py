@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from backend.measures.chance.bootstrap import LEAST_GROUPS
 from backend.measures.chance.ratios import Ratio
 from backend.measures.chance.seeds import LEVEL
 from backend.measures.core.base import Float64
@@ -36,16 +37,19 @@ def converged(
 
     That is: at most :data:`MARGIN` above it. NaN where the last layer is not such. The interval is
     that of percentiles over resamples of whole groups (the tokens' means stay those of all
-    samples); an end is infinite where it lies among resamples in which it is not reached.
+    samples); an end is infinite where it lies among resamples in which it is not reached. NaN for
+    fewer than ``LEAST_GROUPS`` groups.
     """
     n = image[0].shape[1]
     which = np.arange(n)
     if groups is not None:
         _, which = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     count = int(which.max()) + 1
+    value = float(_first(layers, image, text, np.ones((1, n)))[0])
+    if count < LEAST_GROUPS:
+        return Ratio(value if np.isfinite(value) else NAN, NAN, NAN, count)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)[:, which]
-    value = float(_first(layers, image, text, np.ones((1, n)))[0])
     found = _first(layers, image, text, weights.astype(np.float64))
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     return Ratio(value if np.isfinite(value) else NAN, float(low), float(high), count)

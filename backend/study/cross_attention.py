@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from backend.study.effects import found
-from backend.study.findings import DIMENSION, Finding, combine, interval, per_seed, percent
+from backend.study.findings import (
+    DIMENSION,
+    Finding,
+    combine,
+    interval,
+    names_of,
+    per_seed,
+    percent,
+)
 from backend.study.resolution import Compared, Curves, resolution, steps
 from backend.study.runs import Block, lacking_plain, placement_order
 from backend.study.statistics import NAN
@@ -69,7 +77,7 @@ def _finding(block: Block, spec: StreamSpec, changes: _Changes, *, beyond: bool)
     estimate, parts, notes = combine(
         {placement: per_seed(items) for placement, items in changes.values.items()}
     )
-    resolved = resolution(changes.pairs, spec.width, nested=beyond)
+    resolved = resolution(changes.pairs, nested=beyond)
     one = found(
         DIMENSION,
         (block.dataset, block.setting),
@@ -89,7 +97,7 @@ def _finding(block: Block, spec: StreamSpec, changes: _Changes, *, beyond: bool)
             else "than in the layer before"
         )
         least = "at least " if resolved.at_least else ""
-        names = ", ".join(part.label for part in parts)
+        names = names_of(parts)
         sentence = (
             f"On {block.where}, {spec.name}'s effective dimension after a cross-attention is "
             f"{least}{100 * abs(one.value):,.0f} % {'higher' if one.value > 0 else 'lower'} {than} "

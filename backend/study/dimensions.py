@@ -84,7 +84,7 @@ def _finding(block: Block, placement: str, modality: str, curves: Curves) -> Fin
         low, high = (math.log1p(end) for end in DIMENSION.negligible)
         estimate = replace(estimate, p=equivalence_p(estimate, low, high))
     name = spec.name if spec else modality
-    resolved = resolution(pairs, spec.width if spec else 0, same=same)
+    resolved = resolution(pairs, same=same)
     one = found(
         DIMENSION,
         (block.dataset, block.setting),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -78,8 +78,8 @@ DIMENSION = Claim(
     "Text stays as it is where the whole interval lies within ±10 % (two one-sided tests). "
     "Cross-attention: the log ratio from the layer before to the fusion's output, minus that of "
     "the block at the same depth in the run without fusion and of the same seed. A change within "
-    "±10 % counts as too small to matter. With no more samples than a layer is wide, nothing is "
-    "judged where ten samples a dimension are missing. " + _SAME,
+    "±10 % counts as too small to matter. Where ten samples a dimension are missing, nothing is "
+    "judged unless it is known all the same which of two layers has more. " + _SAME,
     "relative",
     (-0.10, 0.10),
     ("effective_dimension",),
@@ -213,6 +213,15 @@ class ClaimResult:
         )
 
 
+TOO_FEW = "fewer than two seeds, not part of the mean."
+
+
+def names_of(parts: Sequence[Part]) -> str:
+    """The placements that the mean of :func:`combine` is of, in words."""
+    enough = [part.label for part in parts if part.n > 1]
+    return ", ".join(enough or [part.label for part in parts])
+
+
 def combine(
     values: dict[str, dict[int, float]],
 ) -> tuple[Estimate, tuple[Part, ...], tuple[str, ...]]:
@@ -229,11 +238,7 @@ def combine(
     enough = {name: by_seed for name, by_seed in values.items() if len(by_seed) > 1}
     used = enough or values
     seeds = set.intersection(*(set(by_seed) for by_seed in used.values())) if used else set()
-    notes = [
-        f"{name}: fewer than two seeds, not part of the mean."
-        for name in values
-        if enough and name not in enough
-    ]
+    notes = [f"{name}: {TOO_FEW}" for name in values if enough and name not in enough]
     lost = sorted({seed for by_seed in used.values() for seed in by_seed} - seeds)
     if lost and seeds:
         notes.append(

@@ -115,14 +115,8 @@ def _finding(block: Block, stream: str, question: Question, cells: Cells) -> Ite
     effects = (_over_seeds(block, after)[0].value, _over_seeds(block, before)[0].value)
     metric = str(compared.index.get_level_values("estimator")[0])
     sentence = sentence_of(block.where, stream, question, metric, total, parts, effects)
-    robust = True
-    if question.says:
-        low, high = INTERVENTIONS.negligible
-        if question.expected == 0:
-            total = replace(total, p=equivalence_p(total, low, high))
-        elif low < total.low and total.high < high:
-            robust = False
-            notes += (f"All of the interval is closer to 0 than {high:g}: too small to matter.",)
+    if question.says and question.expected == 0:
+        total = replace(total, p=equivalence_p(total, *INTERVENTIONS.negligible))
     finding = found(
         INTERVENTIONS,
         (block.dataset, block.setting),
@@ -135,7 +129,6 @@ def _finding(block: Block, stream: str, question: Question, cells: Cells) -> Ite
         metric=metric if question.task else "",
         measure=question.measure,
         judged=bool(question.says),
-        robust=robust,
         parts=parts,
     )
     finding = replace(finding, sentence=sentence, notes=notes)

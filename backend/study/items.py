@@ -29,13 +29,15 @@ Metric = Callable[[Bools, Float64, Groups], tuple[float, Float64]]
 class Jackknife:
     """A score on ``n`` items, ``without`` (G,) the same without each of G groups of them.
 
-    NaN where it is not defined. ``items`` is equal for the same items, labels and groups.
+    NaN where it is not defined. ``items`` is equal for the same items and labels, ``grouped`` for
+    the same groups of them.
     """
 
     whole: float
     without: Float64
     n: int
     items: str
+    grouped: str = ""
 
     @property
     def influences(self) -> Float64:
@@ -79,11 +81,11 @@ def jackknives(
     targets[codes, classes] = rows["target"]
     own = [f"group {groups[name]}" if name in groups else f"item {name}" for name in ids]
     of, _ = pd.factorize(np.array(own, dtype=object))
-    digest = hashlib.blake2b(digest_size=16)
-    for part in ("\0".join(map(str, ids)).encode(), targets.tobytes(), of.tobytes()):
-        digest.update(part)
+    items = hashlib.blake2b("\0".join(map(str, ids)).encode() + targets.tobytes(), digest_size=16)
+    grouped = hashlib.blake2b(of.tobytes(), digest_size=16)
+    same, together = items.hexdigest(), grouped.hexdigest()
     return {
-        name: Jackknife(*metric(targets, probabilities, of), shape[0], digest.hexdigest())
+        name: Jackknife(*metric(targets, probabilities, of), shape[0], same, together)
         for name, metric in _METRICS[task.kind].items()
     }
 

@@ -57,12 +57,18 @@ def _decide(one: Finding, claim: Claim) -> Finding:
     if math.isfinite(detectable):
         notes.append(_could_be_seen(one, claim, detectable))
     one = replace(one, detectable=detectable, notes=tuple(notes))
+    small = smallest < one.low and one.high < biggest
+    if clear and one.expected and small:
+        said = f"All of the interval is closer to 0 than {_shown(biggest, claim).lstrip('+')}: "
+        notes.append(f"{said}too small to matter.")
+        one = replace(one, robust=False, notes=tuple(notes))
     if clear and one.robust:
         within = smallest < one.value < biggest
         as_claimed = one.value * one.expected > 0 if one.expected else within
         return replace(one, verdict="supported" if as_claimed else "contradicted")
-    # An interval that lies within what is negligible has ruled out all that would matter.
-    ruled_out = one.expected != 0 and smallest < one.low and one.high < biggest
+    # An interval that lies within what is negligible has ruled out all that would matter, but for
+    # one without any width: it says nothing of a seed that would differ.
+    ruled_out = one.expected != 0 and small and not math.isnan(one.p)
     return replace(one, verdict="no clear difference" if ruled_out else "underpowered")
 
 

@@ -24,11 +24,15 @@ _MOST = 0.8
 
 @dataclass(frozen=True)
 class Paired:
-    """A difference; ``lacking`` says why its test set is taken as given, "" where it is not."""
+    """A difference; ``lacking`` says why its test set is taken as given, "" where it is not.
+
+    ``apart``: the two were scored on different test samples, so there is none.
+    """
 
     estimate: Estimate
     samples: str = ""
     lacking: str = ""
+    apart: bool = False
 
     @property
     def note(self) -> str:
@@ -71,6 +75,9 @@ def paired(rows: pd.DataFrame, a: str, b: str, items: TestItems) -> Paired:
         *(used[name] for name in ("run_id", "task", "split", "metric", "value")), strict=True
     ):
         one = items.jackknives.get((run, task, split, metric))
+        if one is not None and found and one.items != found[0].items:
+            said = f"run {run} was scored on other test samples or labels than the runs before it"
+            return Paired(NOTHING, lacking=said, apart=True)
         lacking = _lacking(one, run, float(value), found, items)
         if one is None or lacking:
             return Paired(mean_estimate(differences), lacking=lacking)
@@ -102,8 +109,8 @@ def _lacking(
     if not abs(one.whole - score) <= _ROUNDING:
         return f"the predictions of run {run} give {one.whole:.3f} where its score is {score:.3f}"
     first = next(iter(before), one)
-    if first.items != one.items:
-        return f"run {run} predicts other test samples, labels or groups than the runs before it"
+    if first.grouped != one.grouped:
+        return f"run {run} groups its test samples in another way than the runs before it"
     if len(one.without) < 2:
         return "all test samples belong to one group, so nothing tells how groups differ"
     if not np.isfinite(one.without).all():

@@ -30,7 +30,10 @@ def same_samples(
     counts = fitting.groupby("key")["run_id"].nunique().sort_index()
     key = str(counts.idxmax())
     lost = set(fitting["run_id"]) - set(fitting[fitting["key"].eq(key)]["run_id"])
-    said = f"{min(lost, default='')}: asked on other samples than most runs, left out."
+    said = (
+        f"{min(lost, default='')}: asked in another way than most runs (samples, labels or who was "
+        "given whom), left out."
+    )
     return fitting[fitting["key"].eq(key)], (said,) if lost else ()
 
 

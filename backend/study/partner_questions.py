@@ -16,7 +16,7 @@ from backend.interventions.table import (
     SCORE,
     WHOLE,
 )
-from backend.study.findings import Part, interval, percent, signed
+from backend.study.findings import Part, interval, names_of, percent, signed
 from backend.study.statistics import Estimate
 from backend.words import metric_name
 
@@ -140,7 +140,7 @@ def sentence_of(
     change = math.expm1 if question.measure == DIMENSION else float
     value, low, high, *both = map(change, (total.value, total.low, total.high, *effects))
     noun, other = _noun(stream, question, metric), _OTHERS[question.other]
-    names = ", ".join(part.label for part in parts)
+    names = names_of(parts)
     claimed = f"“{question.says}”: on" if question.says else "On"
     if total.n == 0:
         return f"{claimed} {where}, no seed has all placements ({names}) for {noun}."

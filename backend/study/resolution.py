@@ -39,37 +39,34 @@ class Resolution:
 
 
 def resolution(
-    pairs: Iterable[Compared], width: int, *, same: bool = False, nested: bool = False
+    pairs: Iterable[Compared], *, same: bool = False, nested: bool = False
 ) -> Resolution:
     """Of all pairs of dimensions that a finding compares, in layers ``width`` wide.
 
-    Values are too low, by an unknown factor, unless there are ten samples a dimension. With more
-    samples than a layer is wide they are told to be so; with no more, nothing is judged unless
-    every order is known (:func:`backend.measures.families.dimension.order_is_known`) or, with
-    ``same``, where the question is whether two are equal, every value is. ``nested``: what is said
-    is a difference of two such changes, which may err to either side.
+    Values are too low, by an unknown factor, unless there are ten samples a dimension. Where some
+    are, nothing is judged unless every order is known
+    (:func:`backend.measures.families.dimension.order_is_known`) and all go one way. With ``same``,
+    where the question is whether two are equal, and ``nested``, where it is about a difference of
+    two changes, which may err to either side, every value must be known.
     """
     every = list(pairs)
     short = [pair for pair in every if not all(is_resolved(*size) for size in pair)]
     if not short:
         return Resolution(True)
-    unknown = (
-        short
-        if same
-        else [(a, b) for a, b in short if not order_is_known(a.value, b.value, a.n, b.n)]
+    known = not (same or nested) and all(
+        order_is_known(a.value, b.value, a.n, b.n) for a, b in short
     )
     n = min(size.n for pair in every for size in pair)
     largest = max(size.value for pair in every for size in pair)
     lack = f"{counted(n, 'sample')} for up to {largest:,.0f} dimensions or more"
     takes = f"ten samples a dimension would be {PER_DIMENSION * largest:,.0f}"
-    if n <= width and unknown:
+    if not known or not _one_way(every):
         return Resolution(
             False, note=f"Not judged: {lack} do not tell which is larger; {takes} or more."
         )
     # The larger one is a lower bound and the smaller one is not.
-    at_least = not (unknown or same or nested) and _one_way(every)
-    said = "the true change is larger" if at_least else "true values are larger"
-    return Resolution(True, at_least, f"“At least”: {lack}; {said}, by how much is not known.")
+    said = "the true change is larger, by how much is not known"
+    return Resolution(True, at_least=True, note=f"“At least”: {lack}; {said}.")
 
 
 def _one_way(pairs: list[Compared]) -> bool:

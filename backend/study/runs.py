@@ -160,9 +160,14 @@ def _datasets(manifests: Sequence[Manifest]) -> dict[tuple[str, str, str], str]:
     return out
 
 
+def model_name(name: str, streams: Sequence[StreamSpec]) -> str:
+    """What tells models of one study apart: ``bert + vit (text 12x48 + vision 12x48)``."""
+    depths = " + ".join(f"{spec.name} {spec.depth}x{spec.width}" for spec in streams)
+    return f"{name} ({depths})" if name else depths
+
+
 def _model(one: Manifest) -> str:
-    depths = " + ".join(f"{spec.name} {spec.depth}x{spec.width}" for spec in one.streams)
-    return f"{one.model.name} ({depths})" if one.model.name else depths
+    return model_name(one.model.name, one.streams)
 
 
 def _has_several_models(manifests: Sequence[Manifest]) -> bool:

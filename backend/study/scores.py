@@ -69,7 +69,18 @@ def _finding(
     unit = "pairs of runs with the same seed"
     if compared.samples:
         unit += f", {compared.samples}"
-    return advantage(place, score, rival, compared.estimate, unit)
+    one = advantage(place, score, rival, compared.estimate, unit)
+    if not compared.apart:
+        return one
+    sentence = (
+        f"On {where(*place)}, {WINNER} fusion and {_in_words(rival)} cannot be compared: "
+        f"{compared.lacking}."
+    )
+    return replace(one, sentence=sentence)
+
+
+def _in_words(rival: str) -> str:
+    return "no fusion" if rival == "none" else f"{rival} fusion"
 
 
 def _runs_of(rows: pd.DataFrame, rival: str) -> dict[str, list[str]]:
@@ -87,7 +98,7 @@ def advantage(
     ``place`` is dataset and setting, ``score`` task and metric; ``unit`` says what there are n of.
     """
     on, (task, metric) = where(*place), score
-    other = "no fusion" if rival == "none" else f"{rival} fusion"
+    other = _in_words(rival)
     name = f"{task} {metric_name(metric)}".strip()
     if math.isnan(estimate.low):
         sentence = (

@@ -14,6 +14,7 @@ from backend.study.findings import (
     Finding,
     combine,
     interval,
+    names_of,
     per_seed,
     signed,
 )
@@ -78,6 +79,15 @@ def contrast(curve: dict[int, float], crossing: Sequence[int]) -> float:
     return sum(inside) / len(inside) - sum(outside) / len(outside)
 
 
+def _beyond(curve: dict[int, float], plain: dict[int, float], crossing: Sequence[int]) -> float:
+    """The contrast minus that of a run without fusion, at the transitions that both have."""
+    ours, theirs = (
+        {k: value for k, value in one.items() if k in other}
+        for one, other in ((curve, plain), (plain, curve))
+    )
+    return contrast(ours, crossing) - contrast(theirs, crossing)
+
+
 def _contrasts(
     block: Block, curves: dict[tuple[str, str], dict[int, float]]
 ) -> tuple[Contrasts, Contrasts, list[str]]:
@@ -100,14 +110,14 @@ def _contrasts(
                 continue
             raw.setdefault(spec.name, {}).setdefault(run.placement, []).append((run.seed, value))
             own = [
-                contrast(curves.get((other.run_id, spec.name), {}), spec.fusion_layers)
+                _beyond(curve, curves.get((other.run_id, spec.name), {}), spec.fusion_layers)
                 for other in plain
                 if other.seed == run.seed
             ]
             known = [one for one in own if one == one]
             if known:
                 beyond.setdefault(spec.name, {}).setdefault(run.placement, []).append(
-                    (run.seed, value - sum(known) / len(known))
+                    (run.seed, sum(known) / len(known))
                 )
 
     def by_seed(contrasts: dict[str, dict[str, list[tuple[int, float]]]]) -> Contrasts:
@@ -128,7 +138,7 @@ def _finding(
         than = "than at the others"
         if beyond:
             than += ", beyond the same contrast in the runs without fusion"
-        names = ", ".join(part.label for part in parts)
+        names = names_of(parts)
         sentence = (
             f"On {block.where}, CKA of consecutive {stream} layers is {size} at transitions that "
             f"cross a fusion {than} ({interval(estimate.low, estimate.high, signed)}; "

@@ -79,12 +79,17 @@ def intervene_command(store: str, runs: Sequence[RunInfo]) -> str:
 
 def findings_of_table(table: pd.DataFrame) -> ClaimResult:
     """The claim asked of the models of a table: p is corrected over its own questions."""
-    keys = ["run_id", "dataset", "placement", "seed"]
+    keys = ["run_id", "dataset", "model", "placement", "seed"]
+    several = table.groupby(["dataset", "placement"])["model"].nunique().max() > 1
     runs = []
-    for (run_id, dataset, placement, seed), own in table.groupby(keys, dropna=False, sort=False):
+    for at, own in table.groupby(keys, dropna=False, sort=False):
+        run_id, dataset, model, placement, seed = at
         streams = tuple(_stream(str(s), rows) for s, rows in own.groupby("stream", sort=False))
         number = None if seed is pd.NA else int(str(seed))
-        runs.append(StudyRun(str(run_id), str(dataset), "", str(placement), number, "", streams))
+        setting = str(model) if several else ""
+        runs.append(
+            StudyRun(str(run_id), str(dataset), setting, str(placement), number, "", streams)
+        )
     pooling = json.loads(table["params"].iloc[0])["pooling"]
     (result,) = judge([needs_of_a_fusion(runs, table, pooling)])
     return result

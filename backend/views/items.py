@@ -15,7 +15,8 @@ from backend.views.store_access import opened
 def items_of(runs: Sequence[RunInfo]) -> TestItems:
     """Of all runs that keep predictions; one whose tables cannot be read is a problem.
 
-    Samples that the run captured are grouped as the run groups them; each other one is alone.
+    Test samples are grouped as the run groups those that it captured. Where some belong together
+    and not all were captured, the groups of the others are not known, which is a problem.
     """
     held: dict[tuple[str, str, str, str], Jackknife] = {}
     problems: dict[str, str] = {}
@@ -24,7 +25,7 @@ def items_of(runs: Sequence[RunInfo]) -> TestItems:
         try:
             found = _of_run(at)
         except InputError as error:
-            problems[run.run_id] = f"predictions of run {run.run_id} cannot be read ({error})"
+            problems[run.run_id] = f"predictions of run {run.run_id} cannot be used ({error})"
             continue
         held |= {(run.run_id, *key): one for key, one in found.items()}
     return TestItems(held, problems)
@@ -39,6 +40,15 @@ def _of_run(at: RunAt) -> Mapping[tuple[str, str, str], Jackknife]:
         return {}
     names = run.groups()
     groups = {} if names is None else dict(zip(run.sample_ids(), names, strict=True))
+    predicted = set(rows["sample_id"])
+    unknown = len(predicted - groups.keys()) if groups else 0
+    if unknown:
+        raise InputError(
+            f"{unknown:,} of {len(predicted):,} test samples were not captured, and of this data "
+            "some belong together: which of those do is not known",
+            where=f"run {at.run_id}",
+            hint="Capture the whole test split (without --limit).",
+        )
     return {
         (task.name, str(split), metric): one
         for task in run.manifest.tasks

@@ -25,7 +25,7 @@ def cka_table(
     """CKA at transitions 1 to 4 of one stream, two placements, trained and untrained."""
     rows = [
         (
-            *(f"{placement}-seed{seed}", "key", "macros", placement, seed, weights, partner),
+            *(f"{placement}-seed{seed}", "key", "macros", "m", placement, seed, weights, partner),
             *(stream, k, "k-1 to k", k in fused, "cls", "cka", "debiased"),
             *(value(weights, partner, placement, seed, k), 64, "", PARAMS),
         )

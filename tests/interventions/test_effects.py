@@ -90,6 +90,30 @@ def test_the_change_of_dimension_is_that_after_over_that_before() -> None:
         assert changes[name, "k-1 to k"] == pytest.approx(math.log(4 / 2))
 
 
+def test_samples_that_belong_together_do_not_make_layers_alike() -> None:
+    rng = np.random.default_rng(0)
+    specs = [
+        StreamSpec.of(name, name, 1, 6, (1,), reads=other)
+        for name, other in (("vision", "text"), ("text", "vision"))
+    ]
+    vectors = {  # 40 photos with 5 captions each; the layers have nothing to do with each other
+        (ref, "cls"): np.repeat(rng.normal(size=(40, 6)), 5, axis=0)
+        + 0.3 * rng.normal(size=(200, 6))
+        for spec in specs
+        for ref in spec.refs
+    }
+    groups = np.repeat(np.arange(40), 5).tolist()
+    alone, together = (
+        [
+            one.value
+            for one in effects(Passes(vectors, {}), specs, "cls", own)
+            if "cka" in one.measure
+        ]
+        for own in (None, groups)
+    )
+    assert np.mean(alone) > 0.07 and np.abs(np.mean(together)) < 0.02
+
+
 def test_fusion_that_lets_nothing_in_has_no_effect_of_the_partner() -> None:
     adapter = tiny_adapter((2, 3), (2, 3))
     for fuse in adapter.model.co_attention:

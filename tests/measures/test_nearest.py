@@ -64,3 +64,16 @@ def test_what_float32_products_cannot_tell_apart_is_measured_again():
     assert distances[0, 0] <= distances[0, 1] <= distances[0, 2]
     true = np.abs(rows[indices[0], 0].astype(float) - float(rows[15, 0]))
     np.testing.assert_allclose(distances[0], true)
+
+
+def test_of_more_equal_rows_than_are_measured_again_the_first_count():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 6)).astype(np.float32)
+    copies = rng.permutation(400)[:80]
+    rows[copies] = rows[copies[0]]
+    own = np.arange(400)
+    found, apart = nearest_rows(rows, np.square(rows).sum(axis=1), rows, 10, own)
+    for row in copies.tolist():
+        others = np.sort(copies[copies != row])
+        assert found[row].tolist() == others[:10].tolist()
+        assert not apart[row].any()

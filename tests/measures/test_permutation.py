@@ -97,3 +97,22 @@ def test_unusable_arguments_are_named(arrays):
         permutation_test([x], [y[:10]])
     with pytest.raises(InputError, match="no layers"):
         permutation_test([])
+
+
+def test_samples_that_belong_together_are_exchanged_together():
+    """Five captions of a photo, contents unrelated: sample by sample all would be clear."""
+    rng = np.random.default_rng(0)
+    below = {"alone": 0, "together": 0}
+    groups = np.repeat(np.arange(16), 5)
+    for seed in range(60):
+        x, y = (np.repeat(rng.normal(size=(16, 3)), 5, axis=0) for _ in range(2))
+        x, y = (one + 0.2 * rng.normal(size=one.shape) for one in (x, y))
+        for name, together in (("alone", None), ("together", groups)):
+            result = permutation_test([x], [y], permutations=59, seed=seed, groups=together)
+            below[name] += int(result.p_values[0, 0] <= 0.05)
+            if together is not None:
+                value = float(cka(x, y, groups=groups))
+                assert abs(result.values[0, 0] - value) < 1e-12
+    assert below["alone"] > 40 and below["together"] <= 9
+    few = permutation_test([x], [y], groups=np.repeat(np.arange(2), 40))
+    assert np.isnan(few.p_values).all() and "ways" in str(few.warnings)

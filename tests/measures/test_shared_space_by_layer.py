@@ -250,3 +250,6 @@ def test_intervals_of_areas_and_of_the_jackknife_cover_what_they_should() -> Non
     assert 0.9 < np.mean(means) < 0.99
     assert 0.88 < np.mean(areas) < 0.99
     assert np.isnan(area_interval(1.0, np.zeros(60))[0])
+    assert np.isnan(area_interval(0.5, np.zeros(60))[0])  # all scores tie
+    low, high = share_interval(np.full(50, 1 / 50), np.ones(50))  # ties share out each hit
+    assert 0 < low < 1 / 50 < high < 0.2

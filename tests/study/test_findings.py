@@ -599,3 +599,29 @@ def test_the_study_needs_neither_torch_nor_streamlit():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_beyond_no_fusion_compares_the_transitions_that_both_runs_have():
+    """CKA falls with depth, fusion does nothing, and a layer of the plain runs has collapsed."""
+    members, rows = runs("none", "late"), []
+    for one in members:
+        values = [0.9 - 0.1 * k + 0.001 * one.seed for k in range(1, 5)]
+        rows += curve(one, "vision", [NAN, *values[1:]] if one.placement == "none" else values)
+    found = judge([drops_at_fusion(members, pd.DataFrame(rows))])[0].findings
+    beyond = next(one for one in found if one.subject == "vision, beyond no fusion")
+    assert abs(beyond.value) < 1e-9
+
+
+def test_equal_values_rule_nothing_out():
+    """Two seeds in which both placements are perfect say nothing of a seed that would differ."""
+    table = scores({"late": [1.0, 1.0], "none": [1.0, 1.0]})
+    (one,) = judge([late_wins(table)])[0].findings
+    assert (one.low, one.high) == (0.0, 0.0) and one.verdict == "underpowered"
+
+
+def test_an_effect_of_a_score_that_is_clear_and_too_small_to_matter_is_not_supported():
+    late = [0.903 + 0.0001 * seed for seed in range(5)]
+    table = scores({"late": late, "none": [0.9] * 5})
+    (one,) = judge([late_wins(table)])[0].findings
+    assert one.p_corrected < 0.05 and one.verdict == "no clear difference"
+    assert "too small to matter" in " ".join(one.notes)

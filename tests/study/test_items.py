@@ -58,18 +58,18 @@ def test_a_score_without_each_group_is_that_of_scikit_learn_on_the_rest(kind, si
 def test_the_same_items_labels_and_groups_are_told_from_others():
     task, logits, labels, ids = case("binary")
 
-    def items(labels=labels, ids=ids, groups=None):
+    def of(labels=labels, ids=ids, groups=None, metric="auroc", logits=logits):
         rows = predictions(task, logits, labels, ids, "test")
-        return jackknives(rows, task, groups or {})["auroc"].items
+        one = jackknives(rows, task, groups or {})[metric]
+        return one.items, one.grouped
 
-    assert items() == jackknives(
-        predictions(task, logits + 1, labels, ids, "test"), task, {}
-    )["accuracy"].items  # fmt: skip
-    others = [items(1 - labels), items(ids=[f"x{name}" for name in ids])]
-    others += [items(groups={ids[0]: "g", ids[1]: "g"}), items(groups={ids[0]: "g", ids[2]: "g"})]
-    assert len({items(), *others}) == 5
+    assert of() == of(logits=logits + 1, metric="accuracy")
+    assert len({of()[0], of(1 - labels)[0], of(ids=[f"x{name}" for name in ids])[0]}) == 3
+    others = [of(groups={ids[0]: "g", ids[at]: "g"}) for at in (1, 2)]
+    assert {items for items, _ in others} == {of()[0]}
+    assert len({of()[1], *(grouped for _, grouped in others)}) == 3
     # Whatever it is called, a group of one is an item by itself.
-    assert items(groups={ids[0]: "g"}) == items()
+    assert of(groups={ids[0]: "g"}) == of()
 
 
 def test_a_score_that_is_not_defined_without_a_group_is_nan():

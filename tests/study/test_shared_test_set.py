@@ -210,8 +210,8 @@ RUN = "macros-late-1"
         (without_run(ITEMS, RUN), f"run {RUN} keeps no predictions"),
         (TestItems(problems={"macros-early-0": "they are broken"}), "they are broken"),
         (
-            changed(ITEMS, RUN, Jackknife(0.91, np.full(30, 0.9), 30, "others")),
-            f"run {RUN} predicts other test samples, labels or groups",
+            changed(ITEMS, RUN, Jackknife(0.91, np.full(30, 0.9), 30, "shared", "others")),
+            f"run {RUN} groups its test samples in another way",
         ),
         (
             changed(ITEMS, RUN, Jackknife(0.8, np.full(30, 0.9), 30, "shared")),
@@ -231,6 +231,12 @@ def test_where_the_test_set_cannot_be_a_sample_it_is_taken_as_given_and_the_find
     assert (one.low, one.p) == (asked(TestItems())[0].low, asked(TestItems())[0].p)
     assert one.notes[0].startswith(f"The test set is taken as given: {why}")
     assert GIVEN in result.notes and "fusionscope train" in GIVEN
+
+
+def test_scores_on_other_test_samples_are_not_compared():
+    one, _ = asked(changed(ITEMS, RUN, Jackknife(0.91, np.full(30, 0.9), 30, "others")))
+    assert (one.verdict, one.n) == ("not enough runs", 0) and math.isnan(one.p)
+    assert f"cannot be compared: run {RUN} was scored on other test samples" in one.sentence
 
 
 def test_predictions_of_another_split_are_not_those_of_the_score():

@@ -85,7 +85,20 @@ def test_predictions_of_other_samples_are_named(store):
         for seed in (0, 1, 2):
             predict(store, f"{placement}-seed{seed}", seed, n=23 if seed == 2 else None)
     found, _ = late_wins(store)
-    assert "run early-seed2 predicts other test samples, labels or groups" in found.notes[0]
+    assert "cannot be compared: run early-seed2 was scored on other test samples" in found.sentence
+
+
+def test_where_some_belong_together_the_groups_of_those_not_captured_are_not_known(
+    store, monkeypatch
+):
+    predict(store, "late-seed0", 0)
+    names = np.array([f"photo{at // 2}" for at in range(20)], dtype=object)
+    monkeypatch.setattr(Run, "groups", lambda self: names)
+    captured = store.run("late-seed0").sample_ids()[:20]
+    monkeypatch.setattr(Run, "sample_ids", lambda self: captured)
+    items = items_of(overview(str(store.path)).runs)
+    assert not items.jackknives
+    assert "4 of 24 test samples were not captured" in items.problems["late-seed0"]
 
 
 def test_a_damaged_table_is_named_and_the_finding_still_stands(store):
@@ -95,5 +108,5 @@ def test_a_damaged_table_is_named_and_the_finding_still_stands(store):
     file = store.path / "runs/early-seed0/predictions.parquet"
     file.write_bytes(file.read_bytes()[:100])
     found, _ = late_wins(store)
-    assert "predictions of run early-seed0 cannot be read" in found.notes[0]
+    assert "predictions of run early-seed0 cannot be used" in found.notes[0]
     assert found.verdict != "not enough runs"

@@ -39,7 +39,8 @@ def share_interval(hits: Float64, sizes: Float64) -> Interval:
     if 0 < p < 1:
         apart = hits - p * sizes
         variance = count / (count - 1) * float(apart @ apart) / n**2
-        n = min(n, p * (1 - p) / variance)
+        if variance > 0:  # else every group has the same share
+            n = min(n, p * (1 - p) / variance)
     else:
         n = float(count)
     t = _t(count)
@@ -65,10 +66,10 @@ def area_interval(area: float, influences: Float64) -> Interval:
     """The interval of an area under the ROC curve, on the scale of its logit, so within 0..1.
 
     ``influences`` (g,) are the sums over each group of what a sample moves the area by. NaN for an
-    area of 0 or 1, and for fewer than ``LEAST_GROUPS`` groups.
+    area of 0 or 1, where no sample moves it, and for fewer than ``LEAST_GROUPS`` groups.
     """
     count = len(influences)
-    if count < LEAST_GROUPS or not 0 < area < 1:
+    if count < LEAST_GROUPS or not 0 < area < 1 or not influences.any():
         return NONE
     error = math.sqrt(count / (count - 1) * float(influences @ influences))
     half = _t(count) * error / (area * (1 - area))

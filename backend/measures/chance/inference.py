@@ -34,7 +34,7 @@ from backend.measures.chance.pvalues import cka_p_values, p_of_shuffles
 from backend.measures.chance.samples import SampleSums
 from backend.measures.chance.shuffles import TIE, centred_unit, few_exchanges, shuffled_products
 from backend.measures.core.base import Float64, FloatArray
-from backend.measures.core.groups import Groups, exchange_orders, shuffled_orders
+from backend.measures.core.groups import Groups, exchange_orders, exchanges, shuffled_orders
 from backend.measures.core.hsic import HsicStatistics
 from backend.remarks import NOTHING, Remarks, remark
 
@@ -253,7 +253,8 @@ def _shuffled(
     true, draws = values[0, rows, columns], values[1:, rows, columns]
     i, j = np.array(pairs).T
     known = np.isfinite(sums.statistics.debiased()[i, j])
-    p = p_of_shuffles(true, draws, TIE, every=every)
+    # No tail that is fitted to draws of few exchanges reaches below the least there is.
+    p = np.maximum(p_of_shuffles(true, draws, TIE, every=every), 1 / exchanges(groups, n))
     mean, sd = draws.mean(axis=0), draws.std(axis=0)
     p, mean, sd = (np.where(known, found, np.nan) for found in (p, mean, sd))
     return _Shuffled(p, mean, sd, len(orders))

@@ -16,13 +16,18 @@ import numpy as np
 
 from backend.errors import InputError
 from backend.measures.chance.grams import LinearGrams
-from backend.measures.chance.shuffles import TIE, centred_unit, shuffled_products
+from backend.measures.chance.shuffles import (
+    TIE,
+    centred_unit,
+    few_exchanges,
+    shuffled_products,
+)
 from backend.measures.core.base import FloatArray
-from backend.measures.core.groups import shuffled_orders
-from backend.measures.core.hsic import all_pairs
+from backend.measures.core.groups import as_groups, shuffled_orders
 from backend.measures.core.pairs import grid
 from backend.measures.core.result import MatrixResult
-from backend.measures.families.kernel import matrix_result, prepare_layers
+from backend.measures.families.kernel import cka_matrix, prepare_layers
+from backend.remarks import Remarks
 
 
 def permutation_test(
@@ -31,6 +36,7 @@ def permutation_test(
     *,
     permutations: int = 999,
     seed: int = 0,
+    groups: object = None,
     labels: Sequence[str] | None = None,
     other_labels: Sequence[str] | None = None,
 ) -> MatrixResult:
@@ -43,6 +49,10 @@ def permutation_test(
     of each pair the later layer is shuffled, by the same permutations for all pairs, and a layer
     with itself is NaN and not among the cells. Undefined cells are NaN with a reason.
 
+    ``groups`` (n) say which samples belong together: no pair inside one counts, and whole groups of
+    one size are exchanged. Where that can be done in too few ways no cell has a p-value, and why is
+    among the warnings.
+
     Cost and memory are those of :func:`~backend.measures.chance.shuffles.shuffled_products`.
     InputError for unusable arrays, n < 4, no permutations.
     """
@@ -53,19 +63,23 @@ def permutation_test(
     prepared = prepare_layers([*layers, *(others or ())], names, min_samples=4)
     split = len(cells.rows)
     right_at = slice(0, split) if others is None else slice(split, None)
-    result = matrix_result(
-        all_pairs(prepared), [p.d for p in prepared], "debiased", names, slice(0, split), right_at
-    )
+    result = cka_matrix(layers, others, labels=labels, other_labels=other_labels, groups=groups)
+    n = prepared[0].n
+    together = as_groups(groups, n)
+    few = few_exchanges(together, n)
+    if few is not None:
+        unknown = np.full(result.values.shape, np.nan)
+        warnings = Remarks.of(result.warnings, few)
+        return replace(result, p_values=unknown, p_corrected=unknown, warnings=warnings)
     tested = np.isfinite(result.values)
     if others is None:
         tested &= np.triu(np.ones(tested.shape, dtype=bool), 1)
-    n = prepared[0].n
     # The first order leaves all as it is: true and shuffled values share their rounding.
-    orders = [np.arange(n), *shuffled_orders(None, n, permutations, seed)]
+    orders = [np.arange(n), *shuffled_orders(together, n, permutations, seed)]
     grams = LinearGrams([layer.data for layer in prepared])
 
     def unit_gram(layer: int) -> FloatArray:
-        return centred_unit(grams.whole(layer), None)
+        return centred_unit(grams.whole(layer), together)
 
     every = range(len(prepared))
     values = shuffled_products(unit_gram, every[:split], every[right_at], orders)
