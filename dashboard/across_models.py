@@ -72,6 +72,9 @@ def show_moved(view: Context, groups: tuple[RunGroup, ...], pooling: str, part: 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stream = str(st.selectbox("Stream", shared, key="moved-stream", width=200))
         pairs = _matching(streams[stream], others[stream])
+        if not pairs:
+            st.caption(f"The two models' {literal(stream)} streams have no layers to compare.")
+            return
         labels = {f"{x.label} and {y.label}": (x, y) for x, y in pairs}
         chosen = st.select_slider(
             f"Layers of {literal(a.label)} and {literal(b.label)}",

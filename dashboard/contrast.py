@@ -241,6 +241,9 @@ def _cross(
 ) -> Figures:
     """CKA of every layer of ``a`` with every layer of ``b``, or the command that computes it."""
     pairs = run_pairs(a, b)
+    if not pairs:
+        st.caption("Both are the same run.")
+        return {}
     estimator = view.state.estimator
     ask = crossed(view.store, pairs, pooling, estimator)
     table = cache.answer(ask)

@@ -57,7 +57,7 @@ def show_cell(
     st.caption("Chosen cell" if chosen else hint)
     st.subheader(literal(cell.title[0].upper() + cell.title[1:]), anchor=False)
     st.caption(literal(placement))
-    seeds = len(cell.values)
+    seeds = cell.seeds  # those that have a value
     with st.container(horizontal=True):
         st.metric(
             literal(scale.label), number(cell.mean), help=f"Mean over {counted(seeds, 'seed')}."

@@ -29,7 +29,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-UPLOADING_PAGES = frozenset({"trace"})
+UPLOADING_PAGES = frozenset({"trace", "tokens"})
 """The pages that have a place for a file."""
 
 MAX_FILES = 8

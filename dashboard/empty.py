@@ -40,7 +40,7 @@ def explain(store: StoreView, overview: Overview) -> None:
             ),
             (
                 "Capture its layers",
-                f"fusionscope capture --model DIR --data LAYOUT:PATH --store {where}",
+                f"fusionscope capture --model DIR/seed-0 --data LAYOUT:PATH --store {where}",
             ),
             (
                 "Measure and project",

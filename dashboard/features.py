@@ -43,7 +43,9 @@ def show_examples(store: StoreView, run_id: str, rows: pd.DataFrame) -> None:
                 st.caption(literal(str(error)))
                 continue
             if sample.thumbnail is not None:
-                st.image(_outlined(sample.thumbnail, row))
+                st.image(
+                    _outlined(sample.thumbnail, row), alt=f"Image of sample {row['sample_id']}"
+                )
             word = f"**{literal(row['word'])}** · " if row["word"] else ""
             st.caption(f"{word}{row['activation']:.2f} · {literal(sample.text[:120])}")
 

@@ -19,6 +19,7 @@ from backend.figures.dimensionality import shared_span
 from backend.figures.placement import describe
 from backend.figures.small_multiples import LEAST_PANEL_PX
 from backend.figures.theme import FUSION_MARK
+from backend.figures.transitions import directed
 from backend.measures.registry import MEASURES, one_layer
 from backend.pairing import Pair
 from backend.views import questions
@@ -97,7 +98,7 @@ def show_alignment(view: Context, picked: Picked, pair: Pair | None) -> Figures:
     if pair is None:
         return {}
     st.header("Alignment")
-    direction = picked.scale.directed(*(f"the {stream} layer" for stream in pair))
+    direction = directed(picked.scale, [group.series for group in picked.groups], pair)
     here = f"Matching layers of {listed(pair)} in each run{f': {direction}' if direction else ''}."
     st.caption(literal(here))
     return _row(

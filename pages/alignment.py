@@ -5,6 +5,7 @@ from functools import partial
 import streamlit as st
 
 from backend.figures import alignment_curves
+from backend.figures.transitions import directed
 from backend.pairing import paired
 from backend.views import leads
 from backend.views.cells import cross_blocks_of
@@ -36,7 +37,7 @@ names = listed(group.label for group in groups)
 streams = listed(pair)
 
 st.header("Matching layers")
-direction = scale.directed(*(f"the {stream} layer" for stream in pair))
+direction = directed(scale, [group.series for group in groups], pair)
 st.caption(literal(f"{streams}. {scale.meaning} {f'Here {direction}.' if direction else ''}"))
 say_together(view, groups)
 say_pooling(groups, pair, pooling)

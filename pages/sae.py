@@ -107,7 +107,8 @@ def show_curves(view: Context, part: Part) -> None:
 def show_features(view: Context) -> None:
     """The features that stand out at a layer; those of one with thumbnails and patches."""
     features = cache.answer(readings(view.store, run_ids, SAE_FEATURES)).frame
-    features = features[features["run_id"].eq(run_id)] if len(features) else features
+    if len(features):
+        features = features[features["run_id"].eq(run_id) & features["key"].eq(key)]
     if features.empty:
         return
     st.header("Features")

@@ -133,7 +133,8 @@ problems(cache.answer(partners))
 claims, points = cache.value(claims_of, runs, dataset, ask, pooling, "debiased", pair, partners)
 claims, points = of_task(claims, points, choice.task)
 published = published_claims() if view.state.published else ()
-drawn = partial(show_partners, view.store, runs, dataset, partners, pooling)
+mine = tuple(run for group in placed for run in group.runs)
+drawn = partial(show_partners, view.store, mine, dataset, partners, pooling)
 figures = show_claims(view, claims, published, points, placed, pair, drawn)
 if len(points):
     tables["alignment and score"] = points

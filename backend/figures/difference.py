@@ -27,6 +27,7 @@ from backend.figures.transitions import (
     transition_points,
     y_title,
 )
+from backend.measures.registry import MEASURES
 from backend.pairing import Pair
 from backend.remarks import merged
 from backend.types import StreamSpec, matched_layers
@@ -283,10 +284,12 @@ def _zero(drawn: pd.DataFrame, reference: Series, spec: StreamSpec, first: int) 
 
 
 def _oriented(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each unordered pair written the same way, and once a seed."""
+    """Each pair once a seed, written the same way where its order does not matter."""
     out = rows.copy()
     same = rows["stream_a"].eq(rows["stream_b"])
-    swap = rows["stream_b"].ne("") & ((same & turned(rows)) | (rows["stream_a"] > rows["stream_b"]))
+    two_ways = rows["measure"].isin([n for n, m in MEASURES.items() if not m.symmetric])
+    swap = (same & turned(rows)) | (rows["stream_a"] > rows["stream_b"])
+    swap &= rows["stream_b"].ne("") & ~two_ways
     for name in ("stream", "layer", "site"):
         first, second = rows[f"{name}_a"], rows[f"{name}_b"]
         out[f"{name}_a"] = first.where(~swap, second)

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.scales import Scale
-from backend.figures.theme import NEUTRAL, Series, axis, escape, layout
+from backend.figures.theme import NEUTRAL, Series, axis, escape, layout, number
 from backend.figures.transitions import y_range, y_title
 
 
@@ -32,8 +32,8 @@ def growth_figure(
         one = looks[row.series]
         hover = (
             f"<b>{escape(row.label)}</b><br>{escape(row.where)}<br>about {row.size:,.0f} "
-            f"parameters<br>{escape(scale.label)} {row.value:.3f}, chance {row.null_mean:.3f}<br>"
-            f"n = {row.n:,}"
+            f"parameters<br>{escape(scale.label)} {row.value:.3f}, "
+            f"chance {number(row.null_mean)}<br>n = {row.n:,}"
         )
         traces.append(
             go.Scatter(

@@ -41,7 +41,7 @@ def word_heat(table: pd.DataFrame, *, x_title: str) -> Parts:
         "xgap": 1,
         "ygap": 1,
         "name": "words",
-        "meta": {"x": labels, "y": words},
+        "meta": {"x": [*map(escape, labels)], "y": [*map(escape, words)]},
         "hovertext": [
             [
                 f"<b>{escape(word)}</b>, layer {escape(label)}: {value:.1f} %"
@@ -163,7 +163,7 @@ def word_bars(words: Sequence[str], values: Sequence[float], *, title: str) -> P
         ],
         "hoverinfo": "text",
         "name": "words",
-        "meta": {"x": list(words)},
+        "meta": {"x": [*map(escape, words)]},
     }
     settings = layout(height=_WORD_PX * max(len(words), 4) + 76, legend=False) | {
         "hovermode": "closest",

@@ -46,7 +46,8 @@ class Scale:
         """Where the colour bar is labelled."""
         if self.diverging:
             return [self.low, self.low / 2, 0.0, self.high / 2, self.high]
-        return [0, 0.25, 0.5, 0.75, 1, 1.25][: 5 + (self.high > 1)]
+        step = 0.25 if self.high < 2 else self.high / 4
+        return [step * at for at in range(1 + int(self.high / step))]
 
 
 def _registered(one: Measure) -> Scale:

@@ -148,9 +148,12 @@ def _hover(row: Mapping[Hashable, object], percent: bool) -> str:
         return f"{100 * found:+.0f} %" if percent and not math.isnan(found) else number(found)
 
     verdict = f"<br>{row['verdict']}" if row["verdict"] else ""
+    within = f", 95 % interval {show(row['low'])} to {show(row['high'])}"
+    if math.isnan(float(str(row["low"]))):
+        within = ""
     return (
-        f"<b>{escape(row['label'])}</b><br>{show(row['value'])}, 95 % interval "
-        f"{show(row['low'])} to {show(row['high'])}<br>{row['n']} {escape(row['unit'])}{verdict}"
+        f"<b>{escape(row['label'])}</b><br>{show(row['value'])}{within}<br>{row['n']} "
+        f"{escape(row['unit'])}{verdict}"
     )
 
 

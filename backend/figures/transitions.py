@@ -47,7 +47,8 @@ def fusion_points(
             at = spec.refs.index(ref)
             for half, other in (("fusion", at - 1), ("block", at + 1)):
                 if other < len(spec.refs):
-                    here = mine[between(mine, spec.refs[other], ref)]
+                    ends = spec.refs[min(at, other)], spec.refs[max(at, other)]
+                    here = mine[between(mine, *ends)]
                     parts.append(here.assign(half=half, x=ref.layer))
     return over_seeds(pd.concat(parts), ["series", "x", "half"])
 
@@ -118,6 +119,19 @@ def matched_streams(one: Series, pair: Pair | None = None) -> tuple[StreamSpec, 
         return None
     first, second = both
     return (first, second) if first.depth >= second.depth else (second, first)
+
+
+def directed(scale: Scale, series: Sequence[Series], pair: Pair) -> str:
+    """Which of the matching layers predicts which, as curves and rows are drawn.
+
+    Empty for a symmetric measure, and where the models' deeper streams are not the same.
+    """
+    ways = {
+        tuple(spec.name for spec in both) for one in series if (both := matched_streams(one, pair))
+    }
+    if len(ways) != 1:
+        return ""
+    return scale.directed(*(f"the {stream} layer" for stream in ways.pop()))
 
 
 def shown_pair(series: Sequence[Series], pair: Pair | None) -> Pair | None:

@@ -221,6 +221,15 @@ def one_layer() -> dict[str, Measure]:
     return {n: m for n, m in MEASURES.items() if m.kind == "single" and not m.labelled}
 
 
+def compared_ends() -> dict[str, Measure]:
+    """{name: measure} of two streams in a space that they share: gap, alignment of pairs."""
+    return {
+        name: one
+        for name, one in MEASURES.items()
+        if one.places == "across" and one.part == "gap" and one.kind != "single"
+    }
+
+
 def two_layers() -> dict[str, Measure]:
     """What is shown of any two layers, in the order of pages."""
     return {n: m for n, m in MEASURES.items() if m.kind == "pairwise" and m.places == "all"}

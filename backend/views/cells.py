@@ -102,6 +102,7 @@ class CellView:
     z: float
     tested: int
     above: int
+    seeds: int
     n: int
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -157,6 +158,7 @@ def cell_view(
         z=float(z.mean()),
         tested=summary.tested,
         above=summary.above,
+        seeds=int(summary.seeds),
         n=int(here["n"].min()),
         reasons=sentences(merged(*here["reason"])),
         warnings=sentences(merged(*here["warnings"])),

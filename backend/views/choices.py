@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from backend.measures.registry import MEASURES, PRESETS, two_layers
+from backend.measures.registry import PRESETS, compared_ends, two_layers
 from backend.pairing import Pair, default_pair, stream_pairs
 from backend.pooling import by_stream, of_stream
 from backend.types import POOLINGS
@@ -18,11 +18,7 @@ PAIRWISE = tuple(two_layers())
 """Measures that the pages about two layers offer, in order."""
 ALIGNING = (
     *PAIRWISE,
-    *(
-        n
-        for n, m in MEASURES.items()
-        if m.places == "across" and m.part == "gap" and m.kind != "single"
-    ),
+    *compared_ends(),
 )
 """What Alignment offers: these, and those that compare two streams only."""
 

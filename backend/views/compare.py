@@ -136,14 +136,18 @@ def seeds_in_words(frame: pd.DataFrame, a: RunGroup, b: RunGroup) -> str:
 
 
 def run_pairs(a: RunGroup, b: RunGroup) -> tuple[tuple[RunInfo, RunInfo], ...]:
-    """The runs of the same seed; where no seed is common, the first run of each."""
+    """The runs of the same seed; where no seed is common, the first run of each.
+
+    A run is no pair with itself: none where both hold nothing else.
+    """
     other = {run.seed: run for run in reversed(b.runs)}
     pairs = {
         run.seed: (run, other[run.seed])
         for run in reversed(a.runs)
         if run.seed is not None and run.seed in other
     }
-    return tuple(pairs[seed] for seed in sorted(pairs)) or ((a.runs[0], b.runs[0]),)
+    found = tuple(pairs[seed] for seed in sorted(pairs)) or ((a.runs[0], b.runs[0]),)
+    return tuple(pair for pair in found if pair[0].run_id != pair[1].run_id)
 
 
 def commands_for(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -141,9 +141,13 @@ def view_record(page: str, state: ViewState) -> ViewRecord:
 
 
 def settled(state: ViewState, groups: Sequence[RunGroup], shown: dict[str, Any]) -> ViewState:
-    """The state with the groups and settings that the page chose where the address left it open."""
+    """The state with the groups and settings that the page chose where the address left it open.
+
+    Of the settings those that an address has.
+    """
     chosen = {"runs": tuple(group.key for group in groups)} if groups else {}
-    return state.but(**chosen, **shown)
+    held = {one.name for one in fields(ViewState)}
+    return state.but(**chosen, **{key: value for key, value in shown.items() if key in held})
 
 
 def measured(frame: pd.DataFrame) -> tuple[dict[str, Any], ...]:

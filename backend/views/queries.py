@@ -152,14 +152,15 @@ def comparable(runs: tuple[RunAt, ...]) -> Comparable:
     message = ""
     for run in runs:
         try:
-            if not sharing or _samples_digest(run) == _samples_digest(sharing[0]):
+            digest = _samples_digest(run)  # one that cannot be read stands for nobody's samples
+            if not sharing or digest == _samples_digest(sharing[0]):
                 sharing.append(run)
             else:
                 first, other = (opened(at.store).run(at.run_id) for at in (sharing[0], run))
                 assert_comparable([first, other])  # says which samples differ
         except InputError as error:
             message = message or str(error)
-    return Comparable(tuple(run.run_id for run in sharing), message)
+    return Comparable(tuple(run.run_id for run in sharing or runs[:1]), message)
 
 
 @lru_cache(maxsize=4096)

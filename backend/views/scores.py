@@ -50,7 +50,8 @@ def score_table(scores: pd.DataFrame, groups: Sequence[RunGroup]) -> pd.DataFram
         mine = scores[scores["series"].eq(group.key)]
         row = {noun(groups): group.label, "seeds": len(group.seeds) or pd.NA}
         for task, metric in kinds:
-            values = mine[mine["task"].eq(task) & mine["metric"].eq(metric)]["value"].tolist()
+            own = mine[mine["task"].eq(task) & mine["metric"].eq(metric)]["value"]
+            values = own.dropna().tolist()
             row[f"{task} {metric_name(metric)}"] = mean_sd(values)
         rows.append(row)
     return pd.DataFrame(rows).astype({"seeds": "Int64"})
@@ -64,7 +65,9 @@ def scores_for_people(groups: tuple[RunGroup, ...]) -> pd.DataFrame:
 
 def best_of(scores: pd.DataFrame, groups: Sequence[RunGroup], task: str, metric: str) -> str:
     """``highest mean: late, 0.934 ± 0.012 (3 seeds)``."""
-    rows = scores[scores["task"].eq(task) & scores["metric"].eq(metric)]
+    rows = scores[scores["task"].eq(task) & scores["metric"].eq(metric) & scores["value"].notna()]
+    if rows.empty:
+        return "Undefined for every run"
     means = rows.groupby("series")["value"].mean()
     labels = {group.key: group.label for group in groups}
     key = str(means.idxmax())

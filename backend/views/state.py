@@ -13,7 +13,7 @@ from typing import Any
 
 from backend.figures.scales import ESTIMATOR_NAMES
 from backend.figures.training import QUANTITIES
-from backend.measures.registry import PRESETS, one_layer, two_layers
+from backend.measures.registry import PRESETS, compared_ends, one_layer, two_layers
 from backend.pairing import Pair
 from backend.pooling import read_pooling
 from backend.types import LayerRef
@@ -24,7 +24,7 @@ MAX_OVERLAY = 5
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "estimator": ESTIMATORS,
-    "measure": tuple(two_layers()),
+    "measure": (*two_layers(), *compared_ends()),
     "preset": PRESETS,
     "played": QUANTITIES,
 }

@@ -77,7 +77,11 @@ async function drawAll() {
   while (waiting.size) {
     const next = [...waiting].reduce((a, b) => (a.top <= b.top ? a : b));
     waiting.delete(next);
-    if (next.near && next.place.isConnected) await next.draw();
+    try {
+      if (next.near && next.place.isConnected) await next.draw();
+    } catch (error) {
+      console.error(error); // of one figure; the others are drawn all the same
+    }
     await new Promise(resolve => setTimeout(resolve));
   }
   drawing = false;
@@ -179,9 +183,9 @@ class Figure {
     }
   }
 
-  put(plot) {
+  put(plot, name = this.name) {
     this.plot = plot;
-    this.drawn = this.name;
+    this.drawn = name;
     this.place.replaceChildren(plot);
     plot.removeAllListeners?.("plotly_click");
     plot.on?.("plotly_click", ({ points: [point] }) => this.clicked(point));
@@ -221,7 +225,7 @@ class Figure {
 
   async draw() {
     if (this.plot && this.drawn === this.name) return;
-    const { width, height } = this;
+    const { name, width, height } = this;
     const { data, layout, frames } = structuredClone(this.figure);
     const figure = {
       data,
@@ -235,7 +239,7 @@ class Figure {
     if (this.plot) {
       await Plotly.react(this.plot, figure);
       Object.assign(this.plot, { marks, frame: null });
-      this.drawn = this.name;
+      this.drawn = name;
       await unclip(Plotly, this.plot);
       this.tell();
     } else {
@@ -245,8 +249,9 @@ class Figure {
       await Plotly.newPlot(plot, figure);
       await unclip(Plotly, plot);
       plot.marks = marks;
-      this.put(plot);
+      this.put(plot, name);
     }
+    if (this.name !== name) this.want(); // the page wanted another one meanwhile
   }
 
   clicked({ x, y, customdata, curveNumber }) {

@@ -106,7 +106,7 @@ export class Walk {
     const last = slider.steps.length - 1;
     if (key === " " || key === "Enter") {
       const [play, pause] = plot._fullLayout.updatemenus[0].buttons;
-      this.plays = !this.plays;
+      this.plays = !this.plays || slider.active === last; // it may have come to its end by itself
       window.Plotly.animate(plot, ...(this.plays ? play : pause).args);
       return true;
     }

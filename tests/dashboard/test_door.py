@@ -95,7 +95,7 @@ def test_every_answer_has_the_headers(server: tuple[str, Path], path: str) -> No
 
 def test_a_file_is_taken_only_where_a_page_asks_for_one(server: tuple[str, Path]) -> None:
     with Visitor(server[0]) as visitor:
-        for page, status in (("", 403), ("trace", 204), ("alignment", 403), ("trace", 204)):
+        for page, status in (("", 403), ("trace", 204), ("alignment", 403), ("tokens", 204)):
             visitor.visit(page)
             assert visitor.upload(b"x")[0] == status, page
         assert visitor.upload(b"x" * (21 * 2**20))[0] == 413

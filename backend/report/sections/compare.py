@@ -135,6 +135,8 @@ def _cross(
 ) -> list[Item]:
     """CKA of every layer of ``a`` with every layer of ``b``, or the command that computes it."""
     pairs = run_pairs(a, b)
+    if not pairs:
+        return []
     frames = []
     for one, other in pairs:
         frame = questions.cross(asked.store, one.run_id, other.run_id).answer().frame
