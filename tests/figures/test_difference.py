@@ -15,7 +15,7 @@ from backend.figures import (
 )
 from backend.figures.difference import paired_seeds, span_of
 from backend.types import StreamSpec
-from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame, dimension_frame, spans
+from tests.figures.frames import LATE, NONE, TEXT, VISION, cka_frame, dimension_frame, row, spans
 
 KEY = ["stream_a", "layer_a", "stream_b", "layer_b"]
 
@@ -174,3 +174,16 @@ def test_nothing_in_common_is_no_difference():
     found = differences(frame, "none")
     assert found.empty
     assert not transition_differences(found, [LATE, NONE], NONE, "text").data
+
+
+def test_of_a_measure_with_two_directions_each_is_subtracted_from_its_own():
+    ends = ("text", 3, "block"), ("vision", 5, "block")
+    stored = {("late", 0): 0.9, ("late", 1): 0.2, ("none", 0): 0.4, ("none", 1): 0.1}
+    frame = pd.DataFrame(
+        [
+            row(series, 0, *(ends if not way else ends[::-1]), value, measure="linear_predictivity")
+            for (series, way), value in stored.items()
+        ]
+    )
+    found = differences(frame, "none").set_index("stream_a")["value"]
+    assert found.to_dict() == pytest.approx({"text": 0.5, "vision": 0.1})

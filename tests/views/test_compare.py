@@ -72,6 +72,7 @@ def test_runs_are_paired_by_seed_and_the_first_ones_where_no_seed_is_common(grou
         ("none-seed1", "full-seed1"),
     ]
     assert len(run_pairs(a, replace(b, runs=b.runs[1:]))) == 1
+    assert run_pairs(a, replace(a, runs=a.runs[:1])) == ()  # a run is no pair with itself
     apart = run_pairs(replace(a, runs=a.runs[:1]), replace(b, runs=b.runs[1:]))
     assert [(x.run_id, y.run_id) for x, y in apart] == [("none-seed0", "full-seed1")]
 

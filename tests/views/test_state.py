@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from backend.figures.training import QUANTITIES
 from backend.measures.registry import one_layer, two_layers
 from backend.types import LayerRef
+from backend.views.choices import ALIGNING
+from backend.views.provenance import settled
 from backend.views.state import ViewState, read_ref, write_ref
 
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
@@ -144,3 +146,14 @@ def test_a_pooling_of_two_streams_is_read_in_any_order_and_others_are_noted():
     for text in ("vision=cls", "vision=cls;text=cls", "max", "a=cls;b=mean;c=cls"):
         read = ViewState.from_query({"pooling": text})
         assert read.state.pooling is None and read.line
+
+
+@pytest.mark.parametrize("measure", ALIGNING)
+def test_every_measure_that_a_page_offers_may_stand_in_an_address(measure):
+    parsed = ViewState.from_query(ViewState(measure=measure).to_query())
+    assert parsed.state.measure == measure and not parsed.notes
+
+
+def test_settings_that_no_address_has_are_left_out_of_one():
+    state = settled(ViewState(), (), {"reading": "sae-1", "estimator": "biased"})
+    assert state == ViewState(estimator="biased")

@@ -496,3 +496,14 @@ def test_a_named_site_that_is_not_there_becomes_its_layer():
     assert nearest_ref(refs, "3.projected") == refs[4]
     assert nearest_ref(refs[:4], "2.norm") == refs[2]
     assert nearest_ref(refs, None) == refs[3]
+
+
+def test_a_first_run_that_cannot_be_read_does_not_hide_the_others(store_factory, tmp_path):
+    made = store_factory.make_store(tmp_path / "s", ("none", "late"), (0,), n=8, depth=4)
+    view = view_of(made.path)
+    runs = tuple(questions.run_at(view, run_id) for run_id in made.run_ids())
+    broken = made.paths.run(runs[0].run_id).samples
+    for part in broken.iterdir():
+        part.write_bytes(part.read_bytes()[:50])
+    same = queries.comparable(runs)
+    assert same.run_ids == (runs[1].run_id,) and same.message
