@@ -102,7 +102,6 @@ def read_saes(
     random adapter, captions of other samples, another layer's autoencoder. The run keeps the rows.
     """
     from backend.data.registry import open_source
-    from backend.errors import InputError
     from backend.interventions.run import subjects_of
     from backend.sae.keeping import read_run
     from backend.sae.opening import open_descriptions, open_saes
@@ -114,9 +113,7 @@ def read_saes(
     described = open_descriptions(descriptions or [], found)
     source = open_source(data, follow_links=follow_links)
     (subject,) = (one for one in subjects_of([store], folders or ()) if one.name == opened.run_id)
-    options = Options(samples, loss_samples, top, batch_size, seed, device)
-    if loss_samples > samples:
-        raise InputError(f"{loss_samples} are more than {samples} samples", field="loss_samples")
+    options = Options(samples, min(loss_samples, samples), top, batch_size, seed, device)
     with Bar("read-saes") as bar:
         rows = read_run(opened, subject.open(), source, found, described, options, bar)
     print_report(source)

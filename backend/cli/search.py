@@ -90,9 +90,15 @@ def search(
     else:
         for plan, made in results:
             _print(plan, made, str(study))
-    if any(one.state == "failed" for _, made in results for one in made):
+    if any(_lost(made) for _, made in results):
         raise typer.Exit(1)
     drop_frozen(plans[0].cells.study.folder)
+
+
+def _lost(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that failed and were not made again since."""
+    answered = [one.placement for one in trials if one.finished]
+    return [one for one in trials if one.state == "failed" and one.placement not in answered]
 
 
 def _search(plan: SearchPlan, slots: Sequence[str]) -> list[Trial]:
@@ -145,6 +151,6 @@ def _print(plan: SearchPlan, trials: Sequence[Trial], study: str) -> None:
     out.print(best_table(trials))
     for line in cautions(plan, trials, study):
         out.print(line, markup=False, soft_wrap=True, highlight=False)
-    for one in trials:
-        if one.state == "failed" and one.outcome:
+    for one in _lost(trials):
+        if one.outcome:
             say(f"{plan.dataset}: trial {one.number} failed: {one.outcome.reason}")

@@ -97,6 +97,8 @@ def _is_plain(kind: pa.DataType, within: bool = False) -> bool:
         return _is_plain(kind.storage_type, within)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return _is_plain(kind.value_type, within=True)
+    if pa.types.is_fixed_size_list(kind):
+        return kind.list_size > 0 and _is_plain(kind.value_type, within=True)
     if pa.types.is_struct(kind):
         fields = [kind.field(at).type for at in range(kind.num_fields)]
         return bool(fields) and all(_is_plain(field, within) for field in fields)

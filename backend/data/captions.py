@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -201,6 +202,13 @@ def _scan(
     return list(splits)
 
 
+def _readable(rows: Iterator[TableRow | Bad]) -> Iterator[TableRow | Bad]:
+    """Rows of columns that nobody uses, as far as they can be read: what is wrong with them is
+    no fault of the table's use."""
+    with suppress(InputError):
+        yield from rows
+
+
 def _tell_of_unused(tables: Sequence[Table], columns: Columns, note: Note) -> None:
     """Name unused columns that are called like labels, or whose few values come again and again."""
     values: dict[str, Counter[str]] = {column: Counter() for column in columns.unused}
@@ -208,7 +216,7 @@ def _tell_of_unused(tables: Sequence[Table], columns: Columns, note: Note) -> No
         return
     seen = 0
     rows = chain.from_iterable(t.rows(values.keys(), pictures=values.keys()) for t in tables)
-    for item in islice(rows, _LOOKED_AT):
+    for item in _readable(islice(rows, _LOOKED_AT)):
         if isinstance(item, Bad):
             continue
         seen += 1

@@ -33,6 +33,7 @@ from backend.words import listed
 
 KARPATHY = "dataset_coco.json"
 _FILE = re.compile(r"captions_([a-z]+)(\d{4})\.json")
+_OF_A_SPLIT = re.compile(r"(train|val|test)[0-9]{4}")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _FOLDERS = ("", "annotations/")
 _IMAGES = ("", "images/")
@@ -118,7 +119,10 @@ class Coco(FileSource):
         own = [
             f"{above}{name}" for above in _IMAGES if name and (self.root / above / name).is_dir()
         ]
-        together = ["images"] if (self.root / "images").is_dir() else []
+        images = self.root / "images"
+        # A folder of images/ for some split: then they do not lie there all together.
+        apart = images.is_dir() and any(_OF_A_SPLIT.fullmatch(one.name) for one in images.iterdir())
+        together = ["images"] if images.is_dir() and not apart else []
         return next(iter(own + together), "")
 
     def _karpathy_image(self, row: dict[str, Any]) -> str:

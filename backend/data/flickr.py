@@ -32,7 +32,7 @@ from backend.data.karpathy import karpathy_rows, karpathy_splits
 from backend.data.parts import Part, Row, divided
 from backend.data.rows import Bad
 from backend.data.splits import in_order
-from backend.data.textfile import lines_of
+from backend.data.textfile import Note, lines_of
 from backend.errors import InputError
 from backend.types import Label
 
@@ -106,7 +106,7 @@ class Flickr(FileSource):
                 path, written, lambda row: f"{self._images}{row.get('filename')}"
             )
             return
-        rows = _captions(path) if part.file.endswith(_CSV) else _tokens(path)
+        rows = _captions(path, self.report.note) if part.file.endswith(_CSV) else _tokens(path)
         wanted = self._listed.get(part.key)
         for row in rows:
             if isinstance(row, Bad) or wanted is None or row.group in wanted:
@@ -137,10 +137,10 @@ def _tokens(path: Path) -> Iterator[Row | Bad]:
         yield Row(number, f"{name}#{count}", text.strip(), group=name, text_name="caption")
 
 
-def _captions(path: Path) -> Iterator[Row | Bad]:
+def _captions(path: Path, note: Note) -> Iterator[Row | Bad]:
     """Of a table without numbers: an image's captions are numbered as they come."""
     counts: Counter[str] = Counter()
-    for item in csv_rows(path, 2):
+    for item in csv_rows(path, 2, note):
         if isinstance(item, Bad):
             yield item
             continue

@@ -25,6 +25,7 @@ from backend.data.labels import LabelColumn
 from backend.data.parts import Part, Row
 from backend.data.rows import Bad
 from backend.data.splits import in_order, renamed, split_names, usual
+from backend.errors import InputError
 from backend.types import Label, TaskSpec
 
 _USUAL = {"train": "train.jsonl", "dev": "dev_seen.jsonl", "test": "test_seen.jsonl"}
@@ -47,7 +48,12 @@ class HatefulMemes(FileSource):
         names = split_names(files)
         if said := renamed(names):
             self.report.note(said)
-        parts = {names[written]: Part(file) for written, file in files.items()}
+        parts: dict[str, Part] = {}
+        for written, file in files.items():
+            if names[written] in parts:
+                other = parts[names[written]].file
+                raise InputError(f"{other} and {file} are one split: which?", where=self.root.name)
+            parts[names[written]] = Part(file)
         if parts:
             there = {usual(name) for name in parts}
             for split, file in _USUAL.items():

@@ -107,7 +107,10 @@ class HF(Tabled):
             if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
                 raise InputError("names no splits", where=_DICT)
             names = split_names(splits)
-            return {names[split]: self._state(f"{split}/")[1] for split in splits}
+            held: dict[str, list[str]] = {}
+            for split in splits:  # two of them may mean the same, such as train and restval
+                held.setdefault(names[split], []).extend(self._state(f"{split}/")[1])
+            return held
         if (self.root / _STATE).is_file():
             split, files = self._state("")
             return {split_names([split])[split] if split else UNDIVIDED: files}
@@ -132,7 +135,7 @@ class HF(Tabled):
         """{split: files} of a folder of tables."""
         files = chosen_config(_files(self.root), self._config, self.root.name)
         require_whole(files, self.root.name)
-        return by_split(files)
+        return by_split(files, self.report.note)
 
     def _json(self, file: str) -> Mapping[str, Any]:
         try:

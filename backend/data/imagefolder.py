@@ -27,7 +27,7 @@ from typing import Any
 from backend.data.captions import called, names_in, read_captions
 from backend.data.cells import missing
 from backend.data.census import PICTURES
-from backend.data.columns import ROLES, Named, missing_columns, unclear
+from backend.data.columns import ROLES, Named, find_columns, missing_columns, unclear
 from backend.data.embedded import Embedded
 from backend.data.found_texts import with_texts
 from backend.data.parts import Part, Row
@@ -64,9 +64,13 @@ class ImageFolder(Tabled):
             del tables[UNDIVIDED]
             self.report.note("images beside the splits' folders are in no split")
         names = split_names(tables)
-        tables = {names[split] if split else split: own for split, own in tables.items()}
-        if not tables:
+        merged: dict[str, list[Table]] = {}
+        for split, own in tables.items():  # two folders may mean the same split
+            merged.setdefault(names[split] if split else split, []).extend(own)
+        if not merged:
             return {}
+        tables = dict(merged)
+        self._tell_of_unread(written)
         every = [table for own in tables.values() for table in own]
         named = self._named_image(every)
         if len(tables) > 1 and "split" not in named:
@@ -78,6 +82,12 @@ class ImageFolder(Tabled):
         self._own_ids = "id" in captions.columns.of
         self._several = not self._own_ids and _repeats(every, self._image)
         return self._laid_out(tables, captions, called(every))
+
+    def _tell_of_unread(self, written: Mapping[str, Sequence[Table]]) -> None:
+        """Name splits' folders whose images are not read, since the others have metadata."""
+        for split, folder in _split_folders(self.root).items():
+            if split not in written and next(_images_in(self.root / folder), None) is not None:
+                self.report.note(f"{folder}/ has images but no metadata: it is not read")
 
     def _named_image(self, tables: Sequence[Table]) -> Named:
         """What the user named, and the column of images."""
@@ -186,17 +196,22 @@ class _Pictures:
 
 def _tables(root: Path) -> dict[str, list[Table]]:
     """The tables of each split's folder, and of the folder itself under UNDIVIDED."""
-    splits = {
-        entry: f"{above}/{entry}".lstrip("/")
-        for above in _ABOVE
-        for entry in _folders_in(root / above)
-        if usual(entry)
-    }
+    splits = _split_folders(root)
     folders = {UNDIVIDED: "", **splits}
     metadata = {split: _metadata(root, folder) for split, folder in folders.items()}
     if any(metadata.values()):
         return metadata
     return {split: _pictures(root, folder, splits) for split, folder in folders.items()}
+
+
+def _split_folders(root: Path) -> dict[str, str]:
+    """{name of a split as it is written: its folder}."""
+    return {
+        entry: f"{above}/{entry}".lstrip("/")
+        for above in _ABOVE
+        for entry in _folders_in(root / above)
+        if usual(entry)
+    }
 
 
 def _metadata(root: Path, folder: str) -> list[Table]:
@@ -225,7 +240,7 @@ def _by_folder(path: Path) -> bool:
     split = False
     for item in islice(TableFile(path, path.name).rows(), _PROBE):
         if not isinstance(item, Bad):
-            if any(name.casefold() == "split" for name in item[1]):
+            if "split" in find_columns(item[1], {}).of:
                 return False
             split = split or _split_in(item[1].get(_FILE)) is not None
     return split

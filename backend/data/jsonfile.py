@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -60,6 +61,8 @@ def parse_json(text: str) -> Any:
 def read_json(path: Path) -> Any:
     """A small JSON file, whole. Raises RowError, also for one that is too large to be small."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise RowError("is not a file")
         with path.open("rb") as stream:
             raw = stream.read(MAX_LINE_BYTES + 1)
     except FileNotFoundError as error:

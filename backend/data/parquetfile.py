@@ -107,7 +107,7 @@ def parquet_rows(
                     row[name] = InParquet(path, name, number, said if isinstance(said, str) else "")
                 number += 1
                 yield with_names(number, row, labels)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         if isinstance(error, InputError):
             raise
         problem = f"broken Parquet after row {number}: {str(error)[:120]}"

@@ -11,6 +11,7 @@ from backend.errors import InputError
 KEPT = 1_000
 COUNTED = 1_000_000
 NOTES = 30
+_KINDS = 20  # of problems that a summary counts
 _NOTE = 400
 
 
@@ -106,7 +107,10 @@ class Report:
             lines.append(f"no problems{what}")
         else:
             more = "more than " if len(self._seen) >= COUNTED else ""
-            kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.by_reason.most_common())
+            most = self.by_reason.most_common(_KINDS)
+            kinds = ", ".join(f"{n:,} {clipped(kind, 80)}" for kind, n in most)
+            if len(self.by_reason) > _KINDS:
+                kinds += f" and {len(self.by_reason) - _KINDS:,} kinds more"
             plural = "" if self.count == 1 else "s"
             lines.append(f"{more}{self.count:,} problem{plural}{what}: {kinds}")
             lines += [f"  {problem}" for problem in self.problems[:examples]]

@@ -49,19 +49,20 @@ class Rooted:
         windows = PureWindowsPath(name)  # splits at / and \, so that both kinds are caught
         absolute = bool(windows.anchor) or Path(name).is_absolute()
         inner = self._inner(name) if absolute else name
+        shown = clipped(name, 200)
         if inner is None or ".." in windows.parts:
-            problem = f"{what} path leaves the dataset's folder: {name}"
+            problem = f"{what} path leaves the dataset's folder: {shown}"
             raise RowError(f"{problem}{self._elsewhere(name, what)}")
         path = self._regular(self.root / inner, name, what)
         if path is None and self._respelled is not None:
             fitting = self._spellings.fitting(inner, _ENDINGS.get(what, ()))
             if len(fitting) > 1:
-                shown = " and ".join(p.relative_to(self.root).as_posix() for p in fitting[:2])
-                raise RowError(f"{what} is not clear: {name}: {shown} fit")
+                two = " and ".join(p.relative_to(self.root).as_posix() for p in fitting[:2])
+                raise RowError(f"{what} is not clear: {shown}: {two} fit")
             path = self._regular(fitting[0], name, what) if fitting else None
         if path is None:
             web = ": a web address, which is not opened" if "://" in name else ""
-            raise RowError(f"missing {what}: {name}{web}{self._elsewhere(name, what)}")
+            raise RowError(f"missing {what}: {shown}{web}{self._elsewhere(name, what)}")
         if self._respelled is not None and (absolute or path != self.root / inner):
             self._respelled(name, path.relative_to(self.root).as_posix())
         return path

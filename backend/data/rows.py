@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_WHOLE = re.compile(r"[0-9]{1,17}\.0")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
@@ -50,6 +51,7 @@ def check_text(value: object, what: str) -> str:
 
 def check_id(value: object) -> str:
     """A sample id as text, exactly as the dataset writes it: a string or a whole number."""
+    value = as_whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if value is not None and not isinstance(value, str):
@@ -60,6 +62,13 @@ def check_id(value: object) -> str:
     return text
 
 
+def as_whole(value: object) -> object:
+    """A whole number that is kept as 3.0, which a column with a gap makes of it, as 3."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
 def check_group(value: object) -> str:
     """The name of a row's group as text; "" where it has none. Raises RowError.
 
@@ -67,8 +76,9 @@ def check_group(value: object) -> str:
     """
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    value = as_whole(value)
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        value = value.strip().partition(".")[0]
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise RowError(f"group is neither text nor a whole number: {str(value)[:40]}")
     name = check_text(str(value), "group").strip()

@@ -13,11 +13,13 @@ from pathlib import PurePosixPath
 from backend.data.report import clipped
 from backend.data.splits import split_names, usual
 from backend.data.tabled import UNDIVIDED
+from backend.data.textfile import Note
 from backend.errors import InputError
-from backend.words import listed
+from backend.words import counted, listed
 
 _SHARD = re.compile(r"(.+?)-[0-9]{5,}-of-[0-9]{5,}(?:-[0-9a-f]{8,})?")
 _NUMBERED = re.compile(r"(.+)-([0-9]{5,9})-of-([0-9]{5,9})(?:-[0-9a-f]{8,})?\.[a-z]+")
+_COUNTED = re.compile(r"(-[0-9]+)+$")
 _NO_LETTERS = re.compile(r"[^A-Za-z]+")
 
 
@@ -65,13 +67,17 @@ def require_whole(files: Iterable[str], where: str) -> None:
             )
 
 
-def by_split(files: Iterable[str]) -> dict[str, list[str]]:
-    """{split as it is called here: its files in order}; all of them under UNDIVIDED if none is."""
+def by_split(files: Iterable[str], note: Note) -> dict[str, list[str]]:
+    """{split as it is called here: its files in order}; all of them under UNDIVIDED if none is.
+
+    Files that name no split beside others that do are not read, and named.
+    """
     written: dict[str, list[str]] = {}
     for file in sorted(files):
         written.setdefault(_split_of(PurePosixPath(file)), []).append(file)
-    if len(written) > 1:
-        written.pop(UNDIVIDED, None)
+    if len(written) > 1 and (without := written.pop(UNDIVIDED, None)):
+        named = f"{counted(len(without), 'file')}, such as {clipped(without[0], 60)},"
+        note(f"{named} {'name' if len(without) > 1 else 'names'} no split: not read")
     names = split_names(written)
     splits: dict[str, list[str]] = {}
     for split, own in written.items():
@@ -82,6 +88,9 @@ def by_split(files: Iterable[str]) -> dict[str, list[str]]:
 def _split_of(file: PurePosixPath) -> str:
     """The split that a file's name or folder says."""
     stem = file.name.partition(".")[0]
+    whole = _COUNTED.sub("", stem)
+    if usual(whole):  # dev_seen and dev_unseen are two
+        return whole
     shard = _SHARD.fullmatch(stem)
     if shard and usual(shard[1]):
         return shard[1]

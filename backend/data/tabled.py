@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.data.captions import Captions
+from backend.data.cells import missing
 from backend.data.columns import Named
 from backend.data.embedded import Embedded
 from backend.data.files import FileSource
@@ -134,7 +135,8 @@ class Tabled(FileSource):
 
     def _group(self, number: int, row: Mapping[str, Any]) -> object:
         """What a row's group is called."""
-        return self._captions.get(number, row, "group")
+        value = self._captions.get(number, row, "group")
+        return None if missing(value) else value
 
     def _files(self, row: Row) -> dict[str, Path | Embedded]:
         of = self._captions.columns.of

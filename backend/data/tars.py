@@ -74,6 +74,8 @@ def samples_in(path: Path) -> tuple[dict[str, dict[str, InTar]], int]:
         if number >= MAX_MEMBERS:
             hint = "Part it into smaller archives."
             raise InputError(f"over {MAX_MEMBERS:,} members", where=path.name, hint=hint)
+        if member.size < 0:
+            raise InputError("is broken: a member of negative size", where=path.name)
         links += member.issym() or member.islnk()
         name = member.name.removeprefix("./")
         folder, slash, file = name.rpartition("/")

@@ -75,7 +75,7 @@ class WebDataset(Tabled):
         files = self._archives()
         if not files:
             return {}
-        splits = by_split(files)
+        splits = by_split(files, self.report.note)
         tables = {
             split: [_Archive(self._archive(file), file) for file in own]
             for split, own in splits.items()

@@ -111,6 +111,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on any device; the device itself is then sound."""
     import torch
 
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True  # what torch says of the CPU's memory
     return isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 

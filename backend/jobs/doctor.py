@@ -157,8 +157,10 @@ def _unfinished(store: Store) -> Iterator[Check]:
             except InputError as error:
                 yield Check(run_id, f"unfinished, and not to be gone on: {error}", "wrong", remove)
                 continue
-            mend = activations_command(manifest, str(store.path))
-            yield Check(run_id, "unfinished: it goes on where it stopped", "wrong", mend)
+            said = "unfinished: the command that began it goes on where it stopped"
+            # With all its options: another one would begin anew.
+            mend = activations_command(manifest, str(store.path)) if manifest.dataset.n else ""
+            yield Check(run_id, said, "wrong", mend)
         elif folder.name.startswith(DELETED_PREFIX):
             yield Check(folder.name, "is left of a run that was deleted", "wrong", remove)
         elif folder.is_dir() and not folder.name.startswith(".") and folder.name not in finished:

@@ -176,7 +176,12 @@ def _add(
                 maps = maps or stored(spec.name, pooling)
                 parts[kinds.REFITS] += _refits(arrays, maps, pooling, method, seed)
         for kind, key in keys.items():
-            sink.add(kind, pd.concat(parts[kind], ignore_index=True), key)
+            try:
+                sink.add(kind, pd.concat(parts[kind], ignore_index=True), key)
+            except InputError:
+                if key not in sink.keys(kind):
+                    raise
+                continue  # another process was faster: the same rows are there
             written.append(key)
     progress.advance(len(steps), len(steps))
     return list(dict.fromkeys(written))

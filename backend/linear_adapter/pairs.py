@@ -134,6 +134,7 @@ class AnsweredPairs(Split):
                 at += len(patches)
             if at < len(self):
                 self._source.require_still_there(self.split, len(self))
+                raise self._changed()
             rows.flush()
             unfinished.replace(path)
         except OSError as error:
@@ -148,8 +149,12 @@ class AnsweredPairs(Split):
 
     def _seen(self) -> Iterator[np.ndarray]:
         device = self.parts.model.device
-        pairs = self._pairs()
+        pairs, at = self._pairs(), 0
         while batch := list(islice(pairs, _BATCH)):
+            own = [record.sample_id for record in self.records[at : at + len(batch)]]
+            if [pair.record.sample_id for pair in batch] != own:
+                raise self._changed()
+            at += len(batch)
             images = [pair.sample.images[0] for pair in batch]
             pixels = self.parts.processor.image_processor(images, return_tensors="pt")
             with torch.inference_mode():
@@ -163,6 +168,14 @@ class AnsweredPairs(Split):
                     hint="Map another layer.",
                 )
             yield rounded
+
+    def _changed(self) -> InputError:
+        """An image that was there at first is not any more: those after it would be another's."""
+        return InputError(
+            "changed while it was read",
+            where=f"data {self._source.name}, split {self.split}",
+            hint="Give the command again.",
+        )
 
     def collate(
         self, indices: Sequence[int], pictures: Sequence[int] | None = None

@@ -73,7 +73,7 @@ class Parts:
         state.update(json.dumps(self.model.config.vision_feature_layer).encode())
         state.update(self.processor.image_processor.to_json_string().encode())
         for value in self.tower.state_dict().values():
-            state.update(value.numpy().tobytes())
+            state.update(value.cpu().numpy().tobytes())
         return state.hexdigest()
 
     def set_map(self, weight: Tensor, bias: Tensor) -> None:

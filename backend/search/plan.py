@@ -52,6 +52,7 @@ class SearchPlan:
             "sampler": self.options.sampler,
             "pruner": self.options.pruner,
             "seed": self.options.seed,
+            **({"follow_links": True} if self.follow_links else {}),
         }
 
     @property

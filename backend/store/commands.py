@@ -11,10 +11,11 @@ from backend.store.manifest import Manifest
 def train_command(manifest: Manifest) -> str:
     """How the run's checkpoint was trained, as recorded; else what its placement asks for.
 
-    Empty for a released model, which was not trained here.
+    Empty for a released model, which was not trained here, and where a store says another command.
     """
     if manifest.origin.train:
-        return manifest.origin.train
+        words = _split(manifest.origin.train)
+        return shlex.join(words) if words[:2] == ["fusionscope", "train"] else ""
     placement = manifest.placement
     if placement is None:
         return ""
@@ -26,6 +27,14 @@ def train_command(manifest: Manifest) -> str:
     return _command("train", *words, *seeds, "--out", "DIR")
 
 
+def _split(command: str) -> list[str]:
+    """The words of a command that a store says; none where its quotes do not fit."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
+
+
 def measured_commands(manifest: Manifest, store: str) -> tuple[str, ...]:
     """Trains the run's model again, measured after every epoch, and makes the run anew from it.
 
@@ -33,7 +42,7 @@ def measured_commands(manifest: Manifest, store: str) -> tuple[str, ...]:
     run goes with it, so that is made again as well. None for a released model.
     """
     words = shlex.split(train_command(manifest))
-    if not words:
+    if "--out" not in words[:-1]:
         return ()
     at = words.index("--out") + 1
     words[at] = f"{words[at].rstrip('/')}-measured"
@@ -69,7 +78,7 @@ def activations_command(manifest: Manifest, store: str, poolings: Sequence[str] 
 
 def _import_command(manifest: Manifest, store: str) -> str:
     """As it was typed, where it was; a notebook's import has no words but the files."""
-    words = shlex.split(manifest.origin.command)
+    words = _split(manifest.origin.command)
     if not words:
         words = ["fusionscope", "import-activations", "FILES", "--store", store]
     if "--run-id" not in words:

@@ -21,7 +21,7 @@ from backend.store.compare import nearest
 from backend.store.connection import Connection, identifier, sql_type
 from backend.store.index import WORTH_WRITING, Entry, Identity, entry_of, read_index, write_index
 from backend.store.kinds import SCORES, Kind, kinds_of
-from backend.store.looked_through import File, LookedThrough, state_of
+from backend.store.looked_through import File, LookedThrough, changed_ns, state_of
 from backend.store.manifest import Manifest
 from backend.store.pair import RunPair, stored_pairs
 from backend.store.paths import StorePaths, check_id, inside, is_id, names_in, parquet_keys
@@ -132,9 +132,9 @@ class DirectorySource:
         for name in names_in(Path(folder)):
             # A link that leads back to itself has a state, and is named where it is read.
             version = "" if name.startswith(".") else state_of(f"{folder}/{name}/run.json")
-            if version:
-                inode, changed, _ = state_of(f"{folder}/{name}").rsplit("-", 2)
-                identities[name] = Identity(f"{inode}-{changed}", version)
+            state = state_of(f"{folder}/{name}") if version else ""
+            if state:  # else it was deleted between two looks
+                identities[name] = Identity(state.rpartition("-")[0], version)
         return identities
 
     def _entry(self, run_id: str, identity: Identity) -> Entry:
@@ -178,7 +178,7 @@ class DirectorySource:
             return listed[1]
         keys = parquet_keys(Path(folder))
         # Its clock ticks: a folder that changed just now may change again at the same time.
-        if state and time.time_ns() - int(state.split("-")[1]) > _SETTLED_NS:
+        if state and time.time_ns() - changed_ns(state) > _SETTLED_NS:
             self._keys[folder] = (state, keys)
         return keys
 

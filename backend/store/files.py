@@ -48,6 +48,8 @@ def fsync_tree(root: Path) -> None:
 
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}")
+LOCK_S = 2.0
+"""How long a run's lock is waited for: whoever only looks what is left holds it for a moment."""
 _OLD_S = 3_600
 """How old a file is whose writer is dead, where the system has no locks to tell."""
 

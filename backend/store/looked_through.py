@@ -110,6 +110,11 @@ def _verdict(file: File) -> tuple[str, tuple[int, int]]:
     return "", (nbytes, stored)
 
 
+def changed_ns(state: str) -> int:
+    """When what a :func:`state_of` is of was changed last; before 1970 it is negative."""
+    return int(state.partition("-")[2].rpartition("-")[0])
+
+
 def state_of(path: str) -> str:
     """The identity of a file or folder: another one of that name has another. Empty for none."""
     try:

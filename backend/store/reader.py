@@ -18,7 +18,7 @@ from backend.errors import InputError
 from backend.store import query
 from backend.store.compare import nearest
 from backend.store.directory import DirectorySource
-from backend.store.files import fsync_dir
+from backend.store.files import LOCK_S, fsync_dir
 from backend.store.kinds import kinds_of
 from backend.store.left import remove_pairs
 from backend.store.manifest import Manifest
@@ -183,7 +183,7 @@ class Store:
         """Hold the lock of a run; InputError where another process is writing it."""
         lock = FileLock(self.paths.lock(run_id))
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOCK_S)
         except Timeout as error:
             raise InputError(
                 f"another process is writing run {run_id}", where=str(self.path)

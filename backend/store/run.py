@@ -62,6 +62,20 @@ class Run(TableHolder):
         """What the rows of the run may speak of."""
         return run_scope(self.manifest, lambda: self.ids)
 
+    def add(self, kind: Kind, rows: pd.DataFrame | pa.Table, key: str = "") -> None:
+        """As :meth:`TableHolder.add`; InputError, too, where the run was replaced meanwhile.
+
+        What was computed from the vectors of before is nothing of the new one's.
+        """
+        where = f"{self._contents.where}/run.json"
+        if Manifest.from_json(self._contents.manifest(), where=where) != self.manifest:
+            raise InputError(
+                "was replaced while this was computed",
+                where=f"run {self.run_id}",
+                hint="Give the command again.",
+            )
+        super().add(kind, rows, key)
+
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}, n={self.n})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,11 +77,13 @@ class Rows:
 
     def inlined(self) -> str:
         """The same with its values in the text, as the definition of a view must have them."""
-        sql = self.sql
-        for name, values in self.params.items():
-            listed = ", ".join(literal(v) if isinstance(v, str) else str(v) for v in values)
-            sql = sql.replace(f"${name}", f"[{listed}]")
-        return sql
+        lists = {
+            name: ", ".join(literal(v) if isinstance(v, str) else str(v) for v in values)
+            for name, values in self.params.items()
+        }
+        return re.sub(
+            r"\$(\w+)", lambda at: f"[{lists[at[1]]}]" if at[1] in lists else at[0], self.sql
+        )
 
 
 class Source(Protocol):

@@ -115,7 +115,7 @@ def read_into(out: np.ndarray, path: Path, dtype: Dtype) -> None:
     row = 0
     for batch in tables.iter_batches(path, ["vector"], _READ_ROWS):
         column = batch.column(0)
-        _check(column.type, out.shape[1], dtype, path)
+        _check(column, out.shape[1], dtype, path)
         if row + len(column) <= len(out):
             out[row : row + len(column)] = as_array(column, out.shape[1], dtype)
         row += len(column)
@@ -126,12 +126,14 @@ def read_into(out: np.ndarray, path: Path, dtype: Dtype) -> None:
 def read_rows(out: np.ndarray, path: Path, rows: np.ndarray, dtype: Dtype) -> None:
     """Fill ``out`` (len(rows), d) with some rows of a file, reading their row groups only."""
     column = tables.take_rows(path, ["vector"], rows).column(0).combine_chunks()
-    _check(column.type, out.shape[1], dtype, path)
+    _check(column, out.shape[1], dtype, path)
     out[:] = as_array(column, out.shape[1], dtype)
 
 
-def _check(kind: pa.DataType, width: int, dtype: Dtype, path: Path) -> None:
+def _check(column: pa.Array, width: int, dtype: Dtype, path: Path) -> None:
+    if column.null_count:
+        raise InputError(f"{column.null_count:,} vectors are missing", where=str(path))
     try:
-        check_type(kind, width, dtype)
+        check_type(column.type, width, dtype)
     except ValueError as error:
         raise InputError(str(error), where=str(path)) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from backend.errors import InputError
-from backend.store.files import fsync_dir, published
+from backend.store.files import LOCK_S, fsync_dir, published
 from backend.store.left import clear_left, restore_replaced
 from backend.store.manifest import Manifest
 from backend.store.paths import WORK, RunPaths, StorePaths
@@ -51,7 +51,7 @@ class Workplace:
         lock = FileLock(self._store.lock(self.manifest.run_id))
         try:
             self._store.runs.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOCK_S)
         except Timeout as error:
             raise InputError(
                 f"another process is writing run {self.manifest.run_id}",

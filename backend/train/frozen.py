@@ -93,7 +93,8 @@ def open_frozen(
                 outputs.write(path)
                 rows = _read(path, outputs.shape, outputs.dtype)
         if rows is not None:
-            os.utime(path)  # so that what is in use is the last to make room
+            with contextlib.suppress(FileNotFoundError):  # another cell made room: it is mapped
+                os.utime(path)  # so that what is in use is the last to make room
             opened[stream] = FrozenOutputs(stream, layer, rows, outputs.offsets)
     return opened
 
@@ -247,12 +248,16 @@ def _has_room(folder: Path, outputs: _Filling, options: CacheOptions) -> bool:
 
 def _evict(folder: Path, most: int) -> None:
     """Delete the files unused for longest until the rest is at most ``most`` bytes."""
-    files = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
-    total = sum(path.stat().st_size for path in files)
-    for path in files:
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*.npy"):
+        with contextlib.suppress(FileNotFoundError):  # another cell was faster
+            about = path.stat()
+            found.append((about.st_mtime, about.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
         if total <= most:
             return
-        total -= path.stat().st_size
+        total -= size
         # Whoever has it mapped keeps it; on systems that refuse to delete a mapped file it stays.
         with contextlib.suppress(PermissionError, FileNotFoundError):
             path.unlink()

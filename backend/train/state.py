@@ -50,6 +50,7 @@ def save(
     compute: Compute,
 ) -> None:
     """Write everything that the next epoch depends on."""
+    on_gpu = compute.device.type == "cuda"
     content = {
         "digest": digest,
         "progress": vars(progress),
@@ -59,7 +60,7 @@ def save(
         "schedule": schedule.state_dict(),
         "scale": compute.state_dict(),
         "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda_rng": torch.cuda.get_rng_state(compute.device) if on_gpu else None,
     }
     temporary = folder / f".{_FILE}.tmp"
     with temporary.open("wb") as file:
@@ -103,8 +104,8 @@ def load(
     schedule.load_state_dict(content["schedule"])
     compute.load_state_dict(content.get("scale", {}))
     torch.set_rng_state(content["rng"])
-    if content["cuda_rng"] and compute.device.type == "cuda":
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    if content["cuda_rng"] is not None and compute.device.type == "cuda":
+        torch.cuda.set_rng_state(content["cuda_rng"], compute.device)
     return TrainingState(**content["progress"])
 
 

@@ -79,7 +79,13 @@ def plan_import(sources: Sources, options: ImportOptions) -> Plan:
         assigned.places, form.streams, options.modalities, options.fusion, options.how
     )
     samples, orders, notes = _rows(assigned.places, used, samples_file, form, options)
-    digest = digest_of(files, used)
+    allow_nan = bool(either(options.allow_nan, form.allow_nan))
+    # Another mapping of the same files is another import: one that stopped does not go on with it.
+    placed = [
+        f"{one.ref} {one.pooling} {one.contents.full_name(one.array)} {one.plane} {one.axis}"
+        for one in assigned.places
+    ]
+    digest = digest_of(files, used, [*placed, str(allow_nan)])
     manifest = manifest_of(form, options, assigned.places, streams, samples, digest, files)
     return Plan(
         manifest,
@@ -88,7 +94,7 @@ def plan_import(sources: Sources, options: ImportOptions) -> Plan:
         orders,
         used,
         _scores(scores_file),
-        bool(either(options.allow_nan, form.allow_nan)),
+        allow_nan,
         (*_assumed(assigned), *notes),
     )
 

@@ -138,12 +138,14 @@ def _only_array(name: str, path: Path, settings: Settings) -> Array:
     return arrays[0]
 
 
-def digest_of(files: Sequence[Path], contents: Sequence[Contents]) -> str:
+def digest_of(files: Sequence[Path], contents: Sequence[Contents], settings: Sequence[str]) -> str:
     """16 hex digits that tell these sources from others: sizes, and both ends of every file.
 
+    ``settings`` say what is made of them, such as which array is which layer.
     A file of many gigabytes is not read whole for it. Arrays of a notebook count by both ends too.
     """
     digest = hashlib.blake2b(digest_size=8)
+    digest.update("\n".join(settings).encode())
     for path in files:
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())

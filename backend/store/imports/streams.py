@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from backend.errors import InputError
 from backend.store.imports.mapping import StreamForm
 from backend.store.imports.places import Place
+from backend.store.streams import MAX_SITES
 from backend.types import BLOCK, POOLINGS, How, LayerRef, Meet, Pooling, Site, StreamSpec
 
 NOT_GIVEN = "Its fusion layers were not given."
@@ -82,6 +83,8 @@ def _sites(stream: str, form: StreamForm, places: Sequence[Place]) -> tuple[Site
     if form.sites is not None:
         return _declared(stream, form.sites, widths)
     depth = max(max(ref.layer for ref in widths), form.depth or 0)
+    if depth >= MAX_SITES:
+        raise InputError(f"has layer {depth:,}, of {MAX_SITES:,} at most", where=f"stream {stream}")
     sites: list[Site] = []
     for layer in range(depth + 1):
         named = sorted(ref.site for ref in widths if ref.layer == layer and ref.site != BLOCK)

@@ -1,0 +1,91 @@
+"""Splits that mean the same are one, those that do not are two, and what is not read is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from backend.data import check_all, open_source
+from backend.data.rows import RowError, check_group, check_id
+from tests.data.test_hf import columns, table, write_arrow, write_parquet
+
+
+def images(folder: Path, count: int = 2) -> None:
+    folder.mkdir(parents=True)
+    for n in range(count):
+        Image.new("RGB", (8, 8), (20 * n, len(folder.name), 0)).save(folder / f"{n}.png")
+
+
+def good(source: str) -> dict[str, int]:
+    return dict(check_all(open_source(source)).good)
+
+
+def test_two_saved_splits_that_mean_the_same_are_one(tmp_path: Path) -> None:
+    for at, split in enumerate(("train", "restval", "test")):
+        write_arrow(tmp_path / split / "data.arrow", table(columns(range(4 * at, 4 * at + 4))))
+        state = {"_data_files": [{"filename": "data.arrow"}], "_split": split}
+        (tmp_path / split / "state.json").write_text(json.dumps(state))
+    splits = {"splits": ["train", "restval", "test"]}
+    (tmp_path / "dataset_dict.json").write_text(json.dumps(splits))
+    found = good(f"hf:{tmp_path}")
+    assert found["train"] + found.get("dev", 0) == 8 and found["test"] == 4
+
+
+def test_two_folders_that_mean_the_same_split_are_one(tmp_path: Path) -> None:
+    for split in ("train", "restval", "test"):
+        for name in ("cat", "dog"):
+            images(tmp_path / split / name, 5)
+    found = good(f"imagefolder:{tmp_path}")
+    assert found["train"] + found.get("dev", 0) == 20 and found["test"] == 10
+
+
+def test_files_beside_those_of_splits_are_named_and_two_dev_splits_stay_two(tmp_path: Path) -> None:
+    for at, name in enumerate(("train-00000-of-00001", "dev_seen", "dev_unseen", "extra")):
+        write_parquet(tmp_path / f"{name}.parquet", table(columns(range(4 * at, 4 * at + 4))))
+    source = open_source(f"hf:{tmp_path}")
+    report = check_all(source)
+    assert {"dev_seen", "dev_unseen"} <= set(report.good)
+    assert any("1 file, such as extra.parquet, names no split" in note for note in report.notes)
+
+
+def test_a_splits_folder_without_metadata_beside_others_is_named(tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        images(tmp_path / split)
+        if split != "test":
+            lines = ["file_name,text", *(f"{n}.png,text {split} {n}" for n in range(2))]
+            (tmp_path / split / "metadata.csv").write_text("\n".join(lines))
+    report = check_all(open_source(f"imagefolder:{tmp_path}"))
+    assert any("test/ has images but no metadata" in note for note in report.notes)
+
+
+def test_a_column_that_nobody_uses_refuses_no_table(tmp_path: Path) -> None:
+    images(tmp_path / "i", 3)
+    parquet.write_table(
+        pa.table(
+            {
+                "id": ["a", "b", "c"],
+                "image": [f"i/{n}.png" for n in range(3)],
+                "text": ["one", "two", "three"],
+                "when": pa.array([10**8] * 3, pa.int32()).cast(pa.date32()),  # no date of Python's
+            }
+        ),
+        tmp_path / "captions.parquet",
+    )
+    assert sum(good(f"folder:{tmp_path}").values()) == 3
+
+
+@pytest.mark.parametrize(("value", "name"), [(1.0, "1"), (7, "7"), ("1.0", "1.0"), ("a", "a")])
+def test_an_id_is_what_it_was_before_a_gap_made_it_a_fraction(value: object, name: str) -> None:
+    assert check_id(value) == name
+    with pytest.raises(RowError):
+        check_id(1.5)
+
+
+@pytest.mark.parametrize("value", [3, 3.0, "3", "3.0", " 3.0 "])
+def test_a_group_has_one_name_in_every_format(value: object) -> None:
+    assert check_group(value) == "3"
