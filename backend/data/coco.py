@@ -54,7 +54,7 @@ class Coco(FileSource):
         self._names: dict[str, dict[int, object]] = {}
         karpathy = _karpathy(self.root)
         if karpathy:
-            self._written = karpathy_splits(self.root / karpathy)
+            self._written = karpathy_splits(self.table(karpathy))
             return {split: Part(karpathy, key=split) for split in in_order(self._written.values())}
         files = {
             at: file for at, file in _captions(self.root).items() if self._has_images(*at, file)
@@ -83,10 +83,10 @@ class Coco(FileSource):
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
         if part.file.endswith(KARPATHY):
             written = {name for name, split in self._written.items() if split == part.key}
-            yield from karpathy_rows(self.root / part.file, written, self._karpathy_image)
+            yield from karpathy_rows(self.table(part.file), written, self._karpathy_image)
             return
         names, folder = self._images(part), self._folder(part.key)
-        for _, number, row in array_objects(self.root / part.file, {"annotations"}):
+        for _, number, row in array_objects(self.table(part.file), {"annotations"}):
             image_id, sample_id = row.get("image_id"), row.get("id")
             name = names.get(image_id) if isinstance(image_id, int) else None
             if name is None:
@@ -102,7 +102,7 @@ class Coco(FileSource):
         names = self._names.get(part.file)
         if names is None:
             names = {}
-            for _, _, row in array_objects(self.root / part.file, {"images"}):
+            for _, _, row in array_objects(self.table(part.file), {"images"}):
                 if isinstance(row.get("id"), int) and isinstance(row.get("file_name"), str):
                     names[row["id"]] = row["file_name"]
             self._names[part.file] = names

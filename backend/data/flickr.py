@@ -70,7 +70,7 @@ class Flickr(FileSource):
         self._images = next((f"{f}/" for f in _IMAGES if (self.root / f).is_dir()), "")
         self._listed = self._lists()
         if file.endswith(_KARPATHY):
-            self._written = karpathy_splits(self.root / file)
+            self._written = karpathy_splits(self.table(file))
             return {split: Part(file, key=split) for split in in_order(self._written.values())}
         if self._listed:
             for split, names in _LISTS.items():
@@ -84,10 +84,10 @@ class Flickr(FileSource):
         """{split: the names of its images}, of the lists that are there; none may overlap."""
         listed: dict[str, frozenset[str]] = {}
         for split, names in _LISTS.items():
-            paths = [self.root / folder / name for name in names for folder in _TEXTS]
-            path = next((path for path in paths if path.is_file()), None)
-            if path is not None:
-                lines = (line.strip() for _, line in lines_of(path) if line)
+            files = [f"{folder}{name}" for name in names for folder in _TEXTS]
+            file = next((file for file in files if (self.root / file).is_file()), None)
+            if file is not None:
+                lines = (line.strip() for _, line in lines_of(self.table(file)) if line)
                 listed[split] = frozenset(name for name in lines if name)
         counts = Counter(name for names in listed.values() for name in names)
         twice = next((name for name, times in counts.items() if times > 1), None)
@@ -99,7 +99,7 @@ class Flickr(FileSource):
         return f"It has one of {', '.join(_FILES)} and a folder of images such as {_IMAGES[0]}."
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
-        path = self.root / part.file
+        path = self.table(part.file)
         if part.file.endswith(_KARPATHY):
             written = {name for name, split in self._written.items() if split == part.key}
             yield from karpathy_rows(

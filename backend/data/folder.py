@@ -45,7 +45,7 @@ class Folder(Tabled):
         path = table_in(self.root)
         if path is None:
             return {}
-        table = TableFile(path, path.name)
+        table = TableFile(self.table(path.relative_to(self.root).as_posix()), path.name)
         captions = read_captions([table], self._named, self.report.note)
         return self._laid_out({UNDIVIDED: [table]}, captions, path.name)
 

@@ -67,7 +67,7 @@ class Food101(FileSource):
         return "It has train_titles.csv, test_titles.csv and images/{train,test}/<class>/<file>."
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
-        for item in csv_rows(self.root / part.file, 3, self.report.note):
+        for item in csv_rows(self.table(part.file), 3, self.report.note):
             if isinstance(item, Bad):
                 yield item
                 continue

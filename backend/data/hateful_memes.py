@@ -65,7 +65,7 @@ class HatefulMemes(FileSource):
         return "It has train.jsonl, dev_seen.jsonl, test_seen.jsonl and a folder img."
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
-        for item in json_rows(self.root / part.file, self.report.note):
+        for item in json_rows(self.table(part.file), self.report.note):
             if isinstance(item, Bad):
                 yield item
             else:

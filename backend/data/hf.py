@@ -88,7 +88,7 @@ class HF(Tabled):
         if not splits:
             return {}
         tables = {
-            split: [_Shard(self._path(file), file) for file in files]
+            split: [_Shard(self.table(file), file) for file in files]
             for split, files in splits.items()
         }
         every = [shard for own in tables.values() for shard in own]
@@ -145,12 +145,6 @@ class HF(Tabled):
         if not isinstance(value, dict):
             raise InputError("is no JSON object", where=file)
         return value
-
-    def _path(self, file: str) -> Path:
-        try:
-            return self.locate(file, "file")
-        except RowError as error:
-            raise InputError(error.reason, where=self.root.name) from error
 
     def _expected(self) -> str:
         return (

@@ -72,6 +72,9 @@ class ImageFolder(Tabled):
         tables = dict(merged)
         self._tell_of_unread(written)
         every = [table for own in tables.values() for table in own]
+        for one in every:
+            if isinstance(one, TableFile):
+                self.table(one.name)
         named = self._named_image(every)
         if len(tables) > 1 and "split" not in named:
             named = {**named, "split": ()}

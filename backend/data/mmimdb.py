@@ -67,7 +67,7 @@ class MMIMDb(FileSource):
                 hint="Take the set's other form, mmimdb.tar.gz, with split.json and dataset/.",
             )
         try:
-            index = read_json(path)
+            index = read_json(self.locate(path.name, "file"))
         except RowError as error:
             raise InputError(error.reason, where="split.json", hint=self._expected()) from error
         if not isinstance(index, dict) or not all(isinstance(v, list) for v in index.values()):

@@ -72,7 +72,7 @@ class NLVR(FileSource):
         return "It has train.json, dev.json or test.json, and images such as dev/dev-1-0-0.png."
 
     def _rows(self, part: Part) -> Iterator[Row | Bad]:
-        path = self.root / part.file
+        path = self.table(part.file)
         orders, groups = self._orders(part, path), _groups(path)
         seen: set[int] = set()
         for item in json_rows(path, self.report.note):

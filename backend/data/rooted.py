@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 from backend.data.report import clipped
 from backend.data.rows import RowError, check_text
 from backend.data.spellings import Spellings
+from backend.errors import InputError
 
 _ENDINGS = {
     "image": (".jpg", ".png", ".webp", ".gif", ".bmp"),
@@ -66,6 +67,16 @@ class Rooted:
         if self._respelled is not None and (absolute or path != self.root / inner):
             self._respelled(name, path.relative_to(self.root).as_posix())
         return path
+
+    def table(self, file: str) -> Path:
+        """A file of the layout itself, as :meth:`locate` finds those that rows name.
+
+        So a table that is a link out of the folder is refused as a picture would be. InputError.
+        """
+        try:
+            return self.locate(file, "file")
+        except RowError as error:
+            raise InputError(error.reason, where=self.root.name) from error
 
     def _elsewhere(self, name: str, what: str) -> str:
         """Where a file of that name lies, in words; "" for nowhere."""

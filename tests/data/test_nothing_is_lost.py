@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from backend.data import check_all, open_source
 from backend.data.rows import RowError, check_group, check_id
+from backend.errors import InputError
 from tests.data.test_hf import columns, table, write_arrow, write_parquet
 
 
@@ -89,3 +90,26 @@ def test_an_id_is_what_it_was_before_a_gap_made_it_a_fraction(value: object, nam
 @pytest.mark.parametrize("value", [3, 3.0, "3", "3.0", " 3.0 "])
 def test_a_group_has_one_name_in_every_format(value: object) -> None:
     assert check_group(value) == "3"
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "content"),
+    [
+        ("folder", "captions.csv", "id,image,text\na,i/0.png,secret\n"),
+        ("imagefolder", "metadata.csv", "file_name,text\ni/0.png,secret\n"),
+        ("hateful_memes", "train.jsonl", '{"id": 1, "img": "i/0.png", "text": "secret"}\n'),
+        ("flickr", "captions.txt", "image,caption\n0.png,secret\n"),
+        ("mmimdb", "split.json", '{"train": ["1"]}'),
+    ],
+)
+def test_a_table_that_is_a_link_out_of_the_folder_is_refused_unless_links_are_followed(
+    tmp_path: Path, layout: str, file: str, content: str
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / file).write_text(content)
+    images(tmp_path / "set" / "i")
+    (tmp_path / "set" / file).symlink_to(tmp_path / "outside" / file)
+    with pytest.raises(InputError, match=r"leaves the dataset's folder.*--follow-links allows"):
+        check_all(open_source(f"{layout}:{tmp_path}/set"))
+    followed = open_source(f"{layout}:{tmp_path}/set", follow_links=True)
+    assert "link" not in str(check_all(followed))
