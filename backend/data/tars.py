@@ -74,8 +74,6 @@ def samples_in(path: Path) -> tuple[dict[str, dict[str, InTar]], int]:
         if number >= MAX_MEMBERS:
             hint = "Part it into smaller archives."
             raise InputError(f"over {MAX_MEMBERS:,} members", where=path.name, hint=hint)
-        if member.size < 0:
-            raise InputError("is broken: a member of negative size", where=path.name)
         links += member.issym() or member.islnk()
         name = member.name.removeprefix("./")
         folder, slash, file = name.rpartition("/")
@@ -111,7 +109,7 @@ def _headers(raw: BinaryIO, path: Path) -> Iterator[tarfile.TarInfo]:
         cast(Any, archive).members.clear()  # the stubs do not know them
         if member is None:
             break
-        if not before < archive.offset <= size:
+        if member.size < 0 or not before < archive.offset <= size:
             raise _cut(path, before, f"a member of {member.size:,} bytes")
         before = archive.offset
         yield member

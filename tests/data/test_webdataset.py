@@ -234,6 +234,7 @@ def header(name: str, size: bytes, kind: bytes = b"0") -> bytes:
 
 HOSTILE = {
     "negative": header("a.png", b"\xff" * 11 + b"\x00"),
+    "minus one": header("a.png", b"\xff" * 12),
     "huge": header("a.png", b"\x80" + (2**60).to_bytes(11, "big")),
     "long name": header("x", b"77777777777\0", b"L"),
     "attributes": header("x", b"77777777777\0", b"x"),
