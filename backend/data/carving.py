@@ -123,7 +123,7 @@ def _contents(images: dict[int, object]) -> dict[int, object | None]:
     alike: list[list[int]] = [list(found)]
     for look in (_size, _head, _whole):
         buckets: dict[object, list[int]] = {}
-        for code in (code for group in alike for code in group):
+        for code in sorted(code for group in alike for code in group):  # as they lie in files
             seen = _seen(images[code], look)
             if seen is not None:
                 buckets.setdefault((found[code], seen), []).append(code)

@@ -7,7 +7,7 @@ A picture inside the table, as the Hugging Face hub keeps it (a binary column, o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -88,7 +88,7 @@ def parquet_rows(
     texts = [
         chunk.path_in_schema for chunk in _chunks(file, 0) if chunk.physical_type == "BYTE_ARRAY"
     ]
-    packed = [path for path in texts if path.partition(".")[0] in plain]
+    packed = [path for path in texts if _is_of(path, plain)]
     number = total = 0
     try:
         for batch in _open(path, packed).iter_batches(batch_size=_BATCH, columns=decoded):
@@ -127,6 +127,11 @@ def _open(path: Path, packed: list[str] | None = None) -> parquet.ParquetFile:
         return parquet.ParquetFile(path, read_dictionary=packed)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"not a Parquet file: {str(error)[:120]}", where=path.name) from error
+
+
+def _is_of(path: str, columns: Collection[str]) -> bool:
+    """Whether a path in the schema lies in one of the columns, whose names may have dots."""
+    return any(path == name or path.startswith(f"{name}.") for name in columns)
 
 
 def _chunks(file: parquet.ParquetFile, group: int) -> list[Any]:
@@ -172,7 +177,7 @@ def _check_sizes(file: parquet.ParquetFile, path: Path, columns: list[str]) -> N
         unpacked = sum(
             chunk.total_uncompressed_size
             for chunk in _chunks(file, group)
-            if chunk.path_in_schema.partition(".")[0] in columns
+            if _is_of(chunk.path_in_schema, columns)
         )
         if unpacked > MAX_GROUP_BYTES:
             raise InputError(
@@ -196,7 +201,9 @@ def _group_ends(path: Path) -> tuple[int, ...]:
 @lru_cache(maxsize=1)
 def _column(path: Path, column: str, group: int) -> pa.ChunkedArray:
     """One row group of a column of pictures; the last one is kept, as rows are read in turn."""
-    file = _open(path)
+    # Pictures that come again stay in their dictionary: 5 kB could be 200 MB of copies.
+    paths = [chunk.path_in_schema for chunk in _chunks(_open(path), group)]
+    file = _open(path, [one for one in paths if one in (column, f"{column}.bytes")])
     _check_sizes(file, path, [column])
     try:
         values = file.read_row_group(group, columns=[column]).column(column)

@@ -13,6 +13,7 @@ from backend.words import counted
 
 _MOST_NAMES = 2_000_000  # held at once, of all folders together
 _MOST_WALKED = 200_000  # files of all folders, where one is looked for by its name alone
+_MOST_FOLDERS = 100  # that one name is looked for in
 _MOST_FILES = 3  # that fit one name; two are enough to say that there are several
 
 
@@ -28,6 +29,7 @@ class Spellings:
         self._root = root
         self._listed: dict[Path, dict[str, list[str]]] = {}
         self._names = 0
+        self._walks = 0
         self._places: dict[str, list[str]] | None = None
 
     def fitting(self, name: str, endings: tuple[str, ...] = ()) -> list[Path]:
@@ -39,6 +41,7 @@ class Spellings:
         for form in dict.fromkeys((name, unquote(name))):
             parts = [part for part in form.strip().replace("\\", "/").split("/") if part != "."]
             if parts and not any(part in ("", "..") or "\0" in part for part in parts):
+                self._walks = _MOST_FOLDERS
                 paths |= dict.fromkeys(self._walk(self._root, parts, endings))
         return list(paths)[:_MOST_FILES]
 
@@ -70,6 +73,9 @@ class Spellings:
         return places
 
     def _walk(self, folder: Path, parts: list[str], endings: tuple[str, ...]) -> Iterator[Path]:
+        self._walks -= 1
+        if self._walks < 0:  # links that lead back, under several spellings
+            return
         names = self._names_in(folder)
         first, rest = _key(parts[0]), parts[1:]
         if rest:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from backend.data import check_all, open_source
+from backend.data import check_all, open_source, parquetfile
 from backend.data.rows import RowError, check_group, check_id
 from backend.errors import InputError
 from tests.data.test_hf import columns, table, write_arrow, write_parquet
@@ -113,3 +115,31 @@ def test_a_table_that_is_a_link_out_of_the_folder_is_refused_unless_links_are_fo
         check_all(open_source(f"{layout}:{tmp_path}/set"))
     followed = open_source(f"{layout}:{tmp_path}/set", follow_links=True)
     assert "link" not in str(check_all(followed))
+
+
+def test_links_that_lead_back_under_two_spellings_end_soon(tmp_path: Path) -> None:
+    for name in ("a", "A"):
+        (tmp_path / name).symlink_to(".")
+    images(tmp_path / "i")
+    rows = "id,image,text\n" + "".join(f"{n},{'a/' * 40}{n}.png,text\n" for n in range(20))
+    (tmp_path / "captions.csv").write_text(rows)
+    assert not sum(good(f"folder:{tmp_path}").values())
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_picture_that_comes_again_and_again_is_read_and_kept_once(
+    tmp_path: Path, wrapped: bool
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "PNG")
+    one = {"bytes": out.getvalue(), "path": "a.png"} if wrapped else out.getvalue()
+    made = pa.table({"image": [one] * 2_000, "text": [f"text {n}" for n in range(2_000)]})
+    parquet.write_table(made, tmp_path / "test.parquet", compression="zstd")
+    before = pa.total_allocated_bytes()
+    column = parquetfile._column(tmp_path / "test.parquet", "image", 0)
+    assert pa.total_allocated_bytes() - before < 2**20
+    assert column[1_999].as_py() == out.getvalue()
+    pair = next(iter(open_source(f"hf:{tmp_path},id=").pairs("test")))
+    assert np.array_equal(np.asarray(pair.sample.images[0]), noise)
+    parquetfile._column.cache_clear()
