@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import streamlit as st
 
@@ -17,6 +18,17 @@ from backend.views.state import ignored_line
 from backend.words import counted, listed, literal
 from dashboard import cache, session
 from dashboard.context import Context
+
+T = TypeVar("T")
+
+
+def or_say(ask: Callable[[], T], instead: T) -> T:
+    """What ``ask`` gives; where it cannot be read one line says so, and the page goes on."""
+    try:
+        return ask()
+    except InputError as error:
+        st.caption(f":material/warning: {literal(str(error))}")
+        return instead
 
 
 def problems(table: Table) -> None:

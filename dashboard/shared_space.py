@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -18,7 +19,7 @@ from dashboard import cache
 from dashboard.chart import panel
 from dashboard.context import Context, series_of
 from dashboard.downloads import Part
-from dashboard.say import problems, say_commands
+from dashboard.say import or_say, problems, say_commands
 
 
 @st.fragment
@@ -26,7 +27,11 @@ def show_shared_space(view: Context, groups: tuple[RunGroup, ...], pair: Pair, p
     """The section; a command where a contrastive model was not asked, nothing for other models."""
     part.begin()
     runs = views.keys_held(view.store, groups)
-    held = {key: cache.value(views.templates_of, run, key) for key, run in runs.items()}
+    nothing: tuple[str, ...] = ()
+    held = {
+        key: or_say(partial(cache.value, views.templates_of, run, key), nothing)
+        for key, run in runs.items()
+    }
     if not held and not views.is_contrastive(groups):
         return
     st.header("If the model stopped here")

@@ -1,5 +1,7 @@
 """Runs: every placement and model with its drawing, its scores, and what is missing."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -21,7 +23,7 @@ from dashboard.chart import chart
 from dashboard.context import context
 from dashboard.downloads import downloads
 from dashboard.empty import list_broken
-from dashboard.say import say_notes, say_together
+from dashboard.say import or_say, say_notes, say_together
 
 CARDS_A_PAGE = 8
 
@@ -98,7 +100,7 @@ def card(group: RunGroup) -> None:
         f"({literal(manifest.dataset.split)}), n = {manifest.dataset.n:,}  \n"
         f"Stored: {literal(present_in_words(group))}"
     )
-    tokens = cache.value(tokens_in_words, group)
+    tokens = or_say(partial(cache.value, tokens_in_words, group), "")
     if tokens:
         st.caption(literal(tokens))
     with st.expander("Every run", icon=":material/format_list_numbered:"):

@@ -20,6 +20,7 @@ from backend.views.store_access import opened
 from backend.words import literal
 from dashboard import cache, session
 from dashboard.context import Context
+from dashboard.say import or_say
 from dashboard.trace.paste import paste_into
 
 UPLOAD, CAMERA, STORED, DRAWN = "Upload", "Camera", "From the store", "Draw one"
@@ -61,7 +62,11 @@ def samples_of(view: Context, run: RunInfo | None) -> tuple[str, ...]:
     """The samples of the model's run."""
     if run is None:
         return ()
-    return tuple(str(name) for name in opened(view.store.path).run(run.run_id).sample_ids())
+    run_id = run.run_id
+    nothing: tuple[str, ...] = ()
+    return or_say(
+        lambda: tuple(map(str, opened(view.store.path).run(run_id).sample_ids())), nothing
+    )
 
 
 def pick_source(view: Context, run: RunInfo | None, samples: Sequence[str]) -> Source | None:

@@ -368,3 +368,12 @@ def test_cells_and_samples_can_be_chosen_without_a_mouse(visit, store):
     assert "number 4" in words(at)
     at.text_input(key="view_sample").set_value("nobody").run()
     assert any("have no sample nobody" in c.value for c in at.caption)
+
+
+def test_a_damaged_table_of_tokens_is_one_line_and_the_page_goes_on(visit, store_factory, tmp_path):
+    made = store_factory.make_store(tmp_path / "s", ("late",), (0,), n=8, depth=4)
+    (made.paths.run("late-seed0").dir / "tokens.parquet").write_bytes(b"nothing")
+    at = visit(tmp_path / "s")
+    assert not at.exception
+    assert "tokens.parquet" in words(at)
+    assert "Every run" in [one.label for one in at.expander]

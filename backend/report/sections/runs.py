@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from backend.errors import InputError
 from backend.figures import placement_drawing, score_strip
 from backend.figures.placement import describe
 from backend.report.asked import Asked, Part, figure, series_of
@@ -50,7 +51,10 @@ def _about(asked: Asked, group: RunGroup) -> str:
     parts = [group.manifest.model.name, f"{data.name} ({data.split}), n = {data.n:,}"]
     parts += [group.seeds_in_words] if group.seeds else []
     notes = [f"{spec.name}: {spec.note}" for spec in group.series.streams if spec.note]
-    said = together(run_at(asked.store, group.runs[0].run_id))
+    try:
+        said = together(run_at(asked.store, group.runs[0].run_id))
+    except InputError as error:
+        return "; ".join([*parts, *notes, str(error)])
     return " ".join(["; ".join([*parts, *notes]) + ".", said.fact, *said.warnings]).rstrip()
 
 
