@@ -375,5 +375,5 @@ def test_a_damaged_table_of_tokens_is_one_line_and_the_page_goes_on(visit, store
     (made.paths.run("late-seed0").dir / "tokens.parquet").write_bytes(b"nothing")
     at = visit(tmp_path / "s")
     assert not at.exception
-    assert "tokens.parquet" in words(at)
+    assert "Delete the run and make it again" in words(at)
     assert "Every run" in [one.label for one in at.expander]
