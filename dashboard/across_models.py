@@ -53,7 +53,11 @@ def show_moved(view: Context, groups: tuple[RunGroup, ...], pooling: str, part: 
     view = view.now()
     st.header("What moved from one model to the other")
     a, b = chosen_pair(groups, view.state.focus, view.state.against)
-    one, other = run_pairs(a, b)[0]
+    both = run_pairs(a, b)
+    if not both:
+        st.caption("Both are the same run.")
+        return
+    one, other = both[0]
     streams = {spec.name: spec for spec in one.manifest.streams}
     others = {spec.name: spec for spec in other.manifest.streams}
     shared = [name for name in streams if name in others]

@@ -322,3 +322,9 @@ def test_the_measure_of_the_sidebar_changes_curves_and_differences(visit, store)
     assert at.query_params["dims"] == "participation_ratio"
     title = charts(at)["dimension-text"]["layout"]["yaxis"]["title"]["text"]
     assert title == "participation ratio"
+
+
+def test_a_placement_beside_one_of_its_own_seeds_is_compared_with_the_others_alone(visit, store):
+    at = visit(store, runs="late-seed0,late")
+    assert not at.exception
+    assert "Both are the same run" in words(at)
