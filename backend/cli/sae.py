@@ -83,7 +83,12 @@ def read_saes(
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=4, help="Of the run.")] = 128,
     loss_samples: Annotated[
-        int, typer.Option("--loss-samples", min=2, help="Of them, with rebuilt layers.")
+        int,
+        typer.Option(
+            "--loss-samples",
+            min=2,
+            help="Of them, with rebuilt layers, at most all.",
+        ),
     ] = 32,
     top: Annotated[
         int, typer.Option("--top", min=1, help="Strongest features matched with the caption.")

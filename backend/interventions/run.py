@@ -22,8 +22,8 @@ from backend.models.devices import choose_device
 from backend.progress import SILENT, Progress
 from backend.store import Run, kinds
 from backend.store.holder import TableHolder
+from backend.store.identity import model_name
 from backend.store.tables import to_pandas
-from backend.study.runs import model_name
 from backend.train.examples import encode
 from backend.types import POOLINGS
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from backend.models.placement import NAMES
+from backend.types import StreamSpec
 
 _LISTS = re.compile(r"t[\d,]*-v[\d,]*")
 _LONGEST = 80
@@ -41,3 +43,9 @@ def _joined(start: str, last: str) -> str:
     start, last = (re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in (start, last))
     end = f"-{last}" if last else ""
     return start.lstrip(".")[: _LONGEST - len(end)] + end
+
+
+def model_name(name: str, streams: Sequence[StreamSpec]) -> str:
+    """What tells models of one study apart: ``bert + vit (text 12x48 + vision 12x48)``."""
+    depths = " + ".join(f"{spec.name} {spec.depth}x{spec.width}" for spec in streams)
+    return f"{name} ({depths})" if name else depths

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backend.models.placement import NAMES
+from backend.store.identity import model_name
 from backend.store.manifest import Manifest
 from backend.types import StreamSpec
 
@@ -158,12 +159,6 @@ def _datasets(manifests: Sequence[Manifest]) -> dict[tuple[str, str, str], str]:
             parts += 1
         out[key] = " ".join(part for part in key[:parts] if part) or "no dataset"
     return out
-
-
-def model_name(name: str, streams: Sequence[StreamSpec]) -> str:
-    """What tells models of one study apart: ``bert + vit (text 12x48 + vision 12x48)``."""
-    depths = " + ".join(f"{spec.name} {spec.depth}x{spec.width}" for spec in streams)
-    return f"{name} ({depths})" if name else depths
 
 
 def _model(one: Manifest) -> str:
