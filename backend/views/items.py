@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -11,12 +12,16 @@ from backend.views.groups import RunInfo
 from backend.views.questions import RunAt
 from backend.views.store_access import opened
 
+MOST_SHARING = 0.05
+"""Of captured samples: with so few that belong together a variance is too small by as little."""
+
 
 def items_of(runs: Sequence[RunInfo]) -> TestItems:
     """Of all runs that keep predictions; one whose tables cannot be read is a problem.
 
-    Test samples are grouped as the run groups those that it captured. Where some belong together
-    and not all were captured, the groups of the others are not known, which is a problem.
+    Test samples are grouped as the run groups those that it captured; each other one is alone.
+    Where more than :data:`MOST_SHARING` of the captured ones belong together and not all were
+    captured, that would be too sure, which is a problem.
     """
     held: dict[tuple[str, str, str, str], Jackknife] = {}
     problems: dict[str, str] = {}
@@ -31,6 +36,12 @@ def items_of(runs: Sequence[RunInfo]) -> TestItems:
     return TestItems(held, problems)
 
 
+def _sharing(groups: Mapping[str, str]) -> float:
+    """The share of samples that are not alone in their group."""
+    sizes = Counter(groups.values())
+    return sum(size for size in sizes.values() if size > 1) / len(groups)
+
+
 @lru_cache(maxsize=512)
 def _of_run(at: RunAt) -> Mapping[tuple[str, str, str], Jackknife]:
     """{(task, split, metric): jackknife}."""
@@ -41,8 +52,8 @@ def _of_run(at: RunAt) -> Mapping[tuple[str, str, str], Jackknife]:
     names = run.groups()
     groups = {} if names is None else dict(zip(run.sample_ids(), names, strict=True))
     predicted = set(rows["sample_id"])
-    unknown = len(predicted - groups.keys()) if groups else 0
-    if unknown:
+    unknown = len(predicted - groups.keys())
+    if groups and unknown and _sharing(groups) > MOST_SHARING:
         raise InputError(
             f"{unknown:,} of {len(predicted):,} test samples were not captured, and of this data "
             "some belong together: which of those do is not known",

@@ -110,3 +110,13 @@ def test_a_damaged_table_is_named_and_the_finding_still_stands(store):
     found, _ = late_wins(store)
     assert "predictions of run early-seed0 cannot be used" in found.notes[0]
     assert found.verdict != "not enough runs"
+
+
+def test_a_pair_of_equal_samples_among_many_does_not_hide_the_others(store, monkeypatch):
+    predict(store, "late-seed0", 0)
+    names = np.array(["both", "both", *(f"s{at}" for at in range(98))], dtype=object)
+    captured = [*store.run("late-seed0").sample_ids()[:20], *(f"other{at}" for at in range(80))]
+    monkeypatch.setattr(Run, "groups", lambda self: names)
+    monkeypatch.setattr(Run, "sample_ids", lambda self: np.array(captured, dtype=object))
+    held = items_of(overview(str(store.path)).runs)
+    assert {len(one.without) for one in held.jackknives.values()} == {23} and not held.problems
