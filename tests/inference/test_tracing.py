@@ -36,7 +36,6 @@ FEW = (
     "idefics",
     "llava",
     "paligemma",
-    "whisper",
     "kosmos2",
 )
 
@@ -52,6 +51,9 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 every_family = pytest.mark.parametrize("case", FAMILIES, indirect=True, scope="module")
 some_families = pytest.mark.parametrize("case", FEW, indirect=True, scope="module")
+families_and_sound = pytest.mark.parametrize(
+    "case", (*FEW, "whisper"), indirect=True, scope="module"
+)
 our_model = pytest.mark.parametrize("case", ["dual_stream"], indirect=True, scope="module")
 
 
@@ -84,7 +86,7 @@ def assert_same(actual: Trace, expected: Trace) -> None:
         )
 
 
-@some_families
+@families_and_sound
 def test_a_trace_does_not_depend_on_what_else_is_in_the_batch(case: Case) -> None:
     together = trace_batch(case.adapter, case.samples)
     backwards = trace_batch(case.adapter, case.samples[::-1])
@@ -123,7 +125,7 @@ def test_a_trace_holds_every_site_and_the_map_of_every_meet(case: Case) -> None:
     assert all(len(reason) > 20 for reason in trace.unsupported.values())
 
 
-@some_families
+@families_and_sound
 def test_nothing_of_a_trace_stays_on_the_model(case: Case) -> None:
     adapter = case.adapter
     trace_batch(adapter, case.samples[:1])  # transformers adds hooks of its own in a first run
