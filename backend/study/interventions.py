@@ -13,6 +13,7 @@ from dataclasses import replace
 import pandas as pd
 
 from backend.interventions.table import ALIGNMENT, DIMENSION, SCORE
+from backend.measures.families.dimension import PER_DIMENSION
 from backend.study.effects import found
 from backend.study.findings import Claim, ClaimResult, Finding, Part, combine, per_seed
 from backend.study.partner_cells import Cells, at, cells_of, same_samples
@@ -26,6 +27,7 @@ from backend.study.partner_questions import (
 )
 from backend.study.runs import Block, StudyRun, blocks, placement_order
 from backend.study.statistics import Estimate, equivalence_p
+from backend.words import counted
 
 INTERVENTIONS = Claim(
     "interventions",
@@ -75,12 +77,15 @@ def needs_of_a_fusion(
                 f"{block.where}: the weights before training are not known, so what training "
                 "changes cannot be asked."
             )
-        findings += _of_block(block, cells)
+        findings += _of_block(block, cells, int(chosen["n"].min()) if len(chosen) else 0)
     return ClaimResult(INTERVENTIONS, tuple(findings), tuple(dict.fromkeys(notes)))
 
 
-def _of_block(block: Block, cells: Cells) -> Iterator[Finding]:
-    """The judged questions first; scores, as many as there are tasks, at the end."""
+def _of_block(block: Block, cells: Cells, n: int) -> Iterator[Finding]:
+    """The judged questions first; scores, as many as there are tasks, at the end.
+
+    ``n`` samples were asked: numbers of dimensions above a tenth of that are too low.
+    """
     streams = list(dict.fromkeys(cells.index.get_level_values("stream")))
     for question in JUDGED:
         # The alignment of the two streams' ends is the same number in both.
@@ -89,7 +94,8 @@ def _of_block(block: Block, cells: Cells) -> Iterator[Finding]:
             yield from _finding(block, stream, question, cells)
     for question in DESCRIBED:
         for stream in streams:
-            yield from _finding(block, stream, question, cells)
+            for one in _finding(block, stream, question, cells):
+                yield _as_change(one, n) if question.measure == DIMENSION else one
     measures = dict.fromkeys(cells.index.get_level_values("measure"))
     for measure in (one for one in measures if one.startswith(SCORE)):
         for stream in streams:
@@ -131,8 +137,7 @@ def _finding(block: Block, stream: str, question: Question, cells: Cells) -> Ite
         judged=bool(question.says),
         parts=parts,
     )
-    finding = replace(finding, sentence=sentence, notes=notes)
-    yield _as_change(finding) if question.measure == DIMENSION else finding
+    yield replace(finding, sentence=sentence, notes=notes)
 
 
 def _over_seeds(
@@ -147,12 +152,16 @@ def _over_seeds(
     return combine({placement: per_seed(values) for placement, values in items.items()})
 
 
-def _as_change(one: Finding) -> Finding:
-    """A difference of logs as a relative change."""
+def _as_change(one: Finding, n: int) -> Finding:
+    """A difference of logs of dimensions, from ``n`` samples, as a relative change."""
     change = math.expm1
     parts = tuple(
         Part(part.label, change(part.value), change(part.low), change(part.high), part.n)
         for part in one.parts
     )
     value, low, high = change(one.value), change(one.low), change(one.high)
-    return replace(one, value=value, low=low, high=high, parts=parts)
+    note = (
+        f"{counted(n, 'sample')} resolve up to {n // PER_DIMENSION} dimensions: larger numbers are "
+        "too low, and a change of them may be larger or smaller."
+    )
+    return replace(one, value=value, low=low, high=high, parts=parts, notes=(*one.notes, note))

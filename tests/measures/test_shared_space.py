@@ -1,4 +1,4 @@
-"""The modality gap is a distance within one space: between two spaces there is none to measure."""
+"""Gap and alignment are distances within one space: between two there is none to measure."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from backend.remarks import in_words
 from backend.types import LayerRef
 
 
-@pytest.fixture(scope="module")
-def frame():
+@pytest.fixture(scope="module", params=["modality_gap", "alignment"])
+def frame(request):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 6)) + 1
     rotated = x @ np.linalg.qr(rng.normal(size=(6, 6)))[0]
@@ -24,7 +24,7 @@ def frame():
         LayerRef("text", 0, "norm"): rotated,
         LayerRef("text", 0, "projected"): 1.1 * x + 0.1 * rng.normal(size=(40, 6)),
     }
-    measure = MEASURES["modality_gap"]
+    measure = MEASURES[request.param]
     return tidy_frame(measure_rows(measure, measure.arguments, Layers(arrays, "cls")))
 
 
@@ -36,7 +36,7 @@ def test_layers_of_equal_width_are_no_shared_space_and_the_reason_says_so(frame,
     assert cell.n == 40
 
 
-def test_projections_have_their_gap(frame):
+def test_projections_have_their_distance(frame):
     (cell,) = frame[frame["site_a"].eq("projected")].itertuples()
     assert 0 < cell.value < 0.1 and cell.reason == ""
 

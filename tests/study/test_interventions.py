@@ -247,6 +247,7 @@ def test_alignment_is_judged_once_and_dimension_and_scores_are_described() -> No
     dimension = found["text dimension up to the fusion's output: a partner that varies"]
     assert dimension.value == pytest.approx(math.expm1(math.log(0.8) + 0.001))
     assert "20 % lower with each sample's own partner" in dimension.sentence
+    assert dimension.notes[-1].startswith(f"{table['n'].min()} samples resolve up to ")
     entry = found["vision CKA up to the fusion's output: a partner that varies"]
     block = found["vision CKA from the fusion's output on: a partner that varies"]
     assert (entry.value, block.value) == (pytest.approx(-0.299), pytest.approx(-0.099))

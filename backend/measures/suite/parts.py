@@ -30,8 +30,9 @@ _LAYERS: dict[str, dict[str, object]] = {
 VERSION = 4
 """Raised whenever the same vectors would give other rows of all parts; part of every key."""
 
-_REVISIONS = {"rsa": 1, "rbf": 1}
-"""The same of single parts since then: these got the null of samples in groups."""
+_REVISIONS = {"rsa": 1, "rbf": 1, "gap": 1}
+"""The same of single parts since then: the null of samples in groups; no alignment between two
+spaces."""
 
 _KEY = re.compile(r"([a-z]+)-([a-z0-9_]+)-([a-z]+|[A-Za-z0-9._-]+\.\.[A-Za-z0-9._-]+)-[0-9a-f]{10}")
 
