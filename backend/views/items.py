@@ -30,7 +30,8 @@ def items_of(runs: Sequence[RunInfo]) -> TestItems:
         try:
             found = _of_run(at)
         except InputError as error:
-            problems[run.run_id] = f"predictions of run {run.run_id} cannot be used ({error})"
+            why = str(error).rstrip(".")
+            problems[run.run_id] = f"predictions of run {run.run_id} cannot be used ({why})"
             continue
         held |= {(run.run_id, *key): one for key, one in found.items()}
     return TestItems(held, problems)
@@ -57,7 +58,6 @@ def _of_run(at: RunAt) -> Mapping[tuple[str, str, str], Jackknife]:
         raise InputError(
             f"{unknown:,} of {len(predicted):,} test samples were not captured, and of this data "
             "some belong together: which of those do is not known",
-            where=f"run {at.run_id}",
             hint="Capture the whole test split (without --limit).",
         )
     return {

@@ -98,7 +98,8 @@ def test_where_some_belong_together_the_groups_of_those_not_captured_are_not_kno
     monkeypatch.setattr(Run, "sample_ids", lambda self: captured)
     items = items_of(overview(str(store.path)).runs)
     assert not items.jackknives
-    assert "4 of 24 test samples were not captured" in items.problems["late-seed0"]
+    problem = items.problems["late-seed0"]
+    assert "late-seed0 cannot be used (4 of 24 test samples were not captured" in problem
 
 
 def test_a_damaged_table_is_named_and_the_finding_still_stands(store):
