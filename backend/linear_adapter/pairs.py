@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -61,10 +62,14 @@ class AnsweredPairs(Split):
         self._prompts = [self._prompt(record) for record in self.records]
 
     def _pairs(self) -> Iterator[Pair]:
-        """Those that have an image and an answer; at most as many as were asked for."""
+        """Those that have an image and an answer; at most as many as were asked for.
+
+        Under a limit in the order that a limit has: every class in its share.
+        """
+        every = None if self._limit is None else sys.maxsize
         whole = (
             pair
-            for pair in self._source.pairs(self.split)
+            for pair in self._source.pairs(self.split, every)
             if pair.sample.images and self._answer(pair.record)
         )
         return islice(whole, self._limit)
@@ -182,8 +187,8 @@ class AnsweredPairs(Split):
     ) -> dict[str, Any]:
         """``words``: ``ids``, ``mask`` and ``answers`` (B, T); ``image``: ``patches`` (B, t, d).
 
-        ``answers`` marks what is to be said: the answer and the end of the text. ``pictures``: of
-        which samples the images are, where not of the same.
+        ``answers`` marks what is to be said: the answer and, unless it was cut, the end of the
+        text. ``pictures``: of which samples the images are, where not of the same.
         """
         tokenizer = self.parts.tokenizer
         prompts = [self._prompts[index] for index in indices]
@@ -197,7 +202,8 @@ class AnsweredPairs(Split):
         )
         ends = tokens.mask.sum(dim=1) - 1
         answers = tokens.own.clone()
-        answers[torch.arange(len(ends)), ends] = True
+        # A text that was cut does not end there.
+        answers[torch.arange(len(ends)), ends] = torch.from_numpy(tokens.cut == 0)
         rows = self.patches[np.asarray(indices if pictures is None else pictures)]
         return {
             "words": {"ids": tokens.ids, "mask": tokens.mask, "answers": answers},

@@ -95,9 +95,22 @@ class _Training(Engine):
                 hint=f"It has: {', '.join((TEXT, *source.tasks))}.",
             )
         self.parts = open_parts(plan)
+        if plan.saved_precision != "float32":
+            self._require_the_same_in(getattr(torch, plan.saved_precision))
         self.parts.model.to(self.compute.device)
         self.train = AnsweredPairs(source, "train", plan, self.parts, plan.limit)
         self.dev = AnsweredPairs(source, "dev", plan, self.parts, plan.dev_limit)
+
+    def _require_the_same_in(self, dtype: torch.dtype) -> None:
+        """InputError for a frozen weight that would be rounded: nothing but the map may change."""
+        for name, weight in self.parts.model.named_parameters():
+            frozen = "multi_modal_projector" not in name
+            if frozen and not weight.to(dtype).to(weight).equal(weight):
+                raise InputError(
+                    f"would round {name}, and the frozen models stay as they are",
+                    field="saved_precision",
+                    hint="Leave it at float32.",
+                )
 
     def see(self, folder: Path) -> None:
         """Run the vision encoder once; then the map can be made, scaled to what it gives."""

@@ -31,7 +31,8 @@ class Source:
 
     ``model`` names the language model that it was trained on, ``hook`` the place as its own library
     writes it, ``layer`` that place in our counting (0 enters the first block, k leaves block k);
-    None where the files do not say. ``digest`` is of the weights alone.
+    None where the files do not say. ``stream`` is the one whose tokens it was trained on, of those
+    trained here. ``digest`` is of the weights alone.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Source:
     hook: str = ""
     layer: int | None = None
     digest: str = ""
+    stream: str = ""
 
 
 class Scaled(NamedTuple):

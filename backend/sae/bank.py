@@ -25,8 +25,8 @@ from backend.data.base import PairSource
 from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.models.adapter import Adapter
-from backend.models.roles import Role, has
 from backend.progress import SILENT, Progress
+from backend.sae.content import content
 from backend.types import LayerRef
 
 _FILE = "bank.json"
@@ -62,7 +62,8 @@ def fill_bank(
     """Read a split's tokens at ``refs``, or what is there already of the same reading.
 
     ``folder`` is named after what is read from what. Only content tokens: words of the sample's
-    own and patches; beginnings of texts, prompts and class tokens are left out. InputError for
+    own and patches; beginnings of texts, prompts and class tokens are left out
+    (:func:`backend.sae.content.content`). InputError for
     values that float16 does not hold, and where the data have nothing to read.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,8 +115,7 @@ def _fill(
             inputs = adapter.encode(batch).to(device)
             tap(inputs)
             for ref, file in files.items():
-                own = has(inputs.roles[ref.stream], Role.CONTENT)
-                rows = _rounded(sink.tokens[ref][own], ref)
+                rows = _rounded(sink.tokens[ref][content(inputs, ref.stream)], ref)
                 file.write(rows.tobytes())
             done["samples"] += len(batch)
             done["rows"] += len(rows)

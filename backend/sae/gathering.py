@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.data.sample import Sample
-from backend.errors import InputError
 from backend.models.adapter import Adapter, Inputs
-from backend.models.families.image_tokens import ImageTokens
-from backend.models.roles import Role, has
 from backend.sae.autoencoder import SparseAutoencoder
+from backend.sae.content import content
 from backend.types import LayerRef
 
 _HALF_MAX = 65_504.0
@@ -136,7 +133,7 @@ def gather(
     found = [Gathered(reader.top, reader.strongest, reader.examples) for reader in readers]
     for inputs, tokens in batches(adapter, samples, [reader.ref for reader in readers], batch_size):
         for reader, own in zip(readers, found, strict=True):
-            here = has(inputs.roles[reader.ref.stream], Role.CONTENT)
+            here = content(inputs, reader.ref.stream)
             origins = inputs.origins.get(reader.ref.stream)
             places = np.full((*here.shape, 4), np.nan) if origins is None else origins.values
             with torch.inference_mode():
@@ -153,7 +150,7 @@ def top_coordinates(
     sizes: dict[LayerRef, Tensor] = {}
     for inputs, tokens in batches(adapter, samples, refs, batch_size):
         for ref in refs:
-            own = tokens[ref][has(inputs.roles[ref.stream], Role.CONTENT)]
+            own = tokens[ref][content(inputs, ref.stream)]
             sizes[ref] = sizes.get(ref, 0) + own.double().abs().sum(dim=0)
     return {ref: int(size.argmax()) for ref, size in sizes.items()}
 
@@ -171,45 +168,6 @@ def batches(
             yield inputs, sink.tokens
 
 
-def between(adapter: ImageTokens) -> list[nn.Module]:
-    """What lies between tower and language model; InputError where the model has none of it."""
-    try:
-        return [adapter.module.get_submodule(name) for name in adapter.parts.between]
-    except AttributeError as error:
-        raise InputError(
-            f"has no {' or '.join(adapter.parts.between)} between tower and language model",
-            where=f"model {adapter.name}",
-        ) from error
-
-
-@contextmanager
-def randomised(modules: Sequence[nn.Module], seed: int) -> Iterator[None]:
-    """Within it, the matrices of modules are random; then as before.
-
-    Each has numbers of a normal distribution with the spread of its own columns, so that what comes
-    out is as large; an identity and biases stay.
-    """
-    weights = [weight for module in modules for weight in module.parameters()]
-    drawn = [weight for weight in weights if weight.ndim == 2 and not _is_eye(weight)]
-    before = [weight.detach().clone() for weight in drawn]
-    generator = torch.Generator().manual_seed(seed)
-    try:
-        with torch.no_grad():
-            for weight in drawn:
-                fresh = torch.randn(weight.shape, generator=generator).to(weight)
-                weight.copy_(fresh * weight.std(dim=0, keepdim=True))
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, old in zip(drawn, before, strict=True):
-                weight.copy_(old)
-
-
 def _added(sums: np.ndarray, more: Tensor) -> np.ndarray:
     values = more.double().cpu().numpy()
     return sums + values if len(sums) else values
-
-
-def _is_eye(weight: nn.Parameter) -> bool:
-    rows, columns = weight.shape
-    return rows == columns and bool(torch.equal(weight, torch.eye(rows).to(weight)))

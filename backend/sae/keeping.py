@@ -28,7 +28,7 @@ from backend.sae.table import STREAM_OF, Options, Reading, Tokens
 from backend.store import Run, kinds
 from backend.store.tables import to_pandas
 
-VERSION = 4
+VERSION = 5
 _FEATURES = 32
 """Features a layer and kind of token that are kept with their samples."""
 _EXAMPLES = 4
@@ -57,23 +57,22 @@ def ask(
     descriptions: Descriptions,
     options: Options,
 ) -> Asked:
-    """The first samples of the run, as the data give them; InputError where they do not."""
+    """Samples of the run in a random order, as the data give them; InputError where they do not.
+
+    So that the first few, of which losses are read, are no single class of a sorted file.
+    """
     manifest = run.manifest
     if manifest.dataset.name != source.name:
         raise InputError(
             f"is a run on {manifest.dataset.name}, not on {source.name}", where=f"run {run.run_id}"
         )
     known = {str(sample_id): at for at, sample_id in enumerate(run.sample_ids())}
-    pairs = tuple(
-        islice(
-            (
-                pair
-                for pair in source.pairs(manifest.dataset.split)
-                if pair.record.sample_id in known
-            ),
-            options.samples,
-        )
+    drawn = np.random.default_rng(options.seed).permutation(len(known))
+    records = sorted(
+        (one for one in source.records(manifest.dataset.split) if one.sample_id in known),
+        key=lambda one: drawn[known[one.sample_id]],
     )
+    pairs = tuple(islice(source.decoded(records), options.samples))
     if len(pairs) < _LEAST:
         raise InputError(
             f"{len(pairs)} of the run's samples are in the data; it takes {_LEAST} or more",
@@ -85,7 +84,10 @@ def ask(
     params = {
         "version": VERSION,
         "saes": {str(layer): sae.digest for layer, sae in saes.items()},
-        "described": {str(layer): len(own) for layer, own in descriptions.items()},
+        "described": {
+            str(layer): parameters_digest({str(feature): text for feature, text in own.items()})
+            for layer, own in descriptions.items()
+        },
         "fingerprint": fingerprint_of([pair.record for pair in pairs], source.tasks),
         "options": {name: value for name, value in asdict(options).items() if name != "device"},
     }
@@ -128,9 +130,14 @@ def read_run(
             [asdict(row) for row in read.rows], columns=list(Reading.__dataclass_fields__)
         ).assign(params=json.dumps(told, sort_keys=True))
         features = features_of(read, asked.pairs, descriptions)
-        run.add(kinds.SAE_FEATURES, features, asked.key)
-        run.add(kinds.SAE_MATCHES, matches_of(read, saes, features, asked.groups), asked.key)
-        run.add(kinds.SAE, rows, asked.key)
+        matched = matches_of(read, saes, features, asked.groups)
+        for kind, table in (
+            (kinds.SAE_FEATURES, features),
+            (kinds.SAE_MATCHES, matched),
+            (kinds.SAE, rows),  # last: it says that all are there
+        ):
+            if asked.key not in run.keys(kind):  # of a reading that was killed in between
+                run.add(kind, table, asked.key)
     return to_pandas(run.table(kinds.SAE, [asked.key]))
 
 

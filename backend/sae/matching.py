@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from backend.data.sample import Sample
 from backend.interventions.partners import derangement
@@ -13,6 +14,7 @@ from backend.measures.chance.ratios import ratio
 from backend.sae.gathering import Gathered
 from backend.sae.table import (
     ALL,
+    GAIN_OF,
     MATCH,
     OVERLAP,
     Control,
@@ -23,7 +25,7 @@ from backend.sae.table import (
     reading_of,
 )
 
-_LEAST_LETTERS = 4
+_LEAST_LETTERS = 3
 
 Descriptions = Mapping[int, Mapping[int, str]]
 """{layer: {feature: what it stands for}}"""
@@ -50,23 +52,31 @@ class Matching:
         self.partners = derangement(len(samples), options.seed, names)
 
     def rows(self, layer: int, tokens: Tokens, control: Control) -> list[Reading]:
-        """Overlap and match rate; of the trained model also with captions of other samples."""
-        kinds: list[tuple[Control, np.ndarray]] = [(control, np.arange(len(self.captions)))]
-        if not control:
-            kinds.append(("shuffled captions", self.partners))
+        """Overlap and match rate; of the trained model also with captions of other samples.
+
+        A caption's own features are all its own: text alone is matched by descriptions only.
+        """
+        asked = {OVERLAP: self._overlaps, MATCH: self._matches}
+        if tokens == "text alone":
+            asked = {MATCH: self._matches} if layer in self.descriptions else {}
+        key: Key = (layer, tokens, control)
         rows = []
-        for name, whose in kinds:
-            for measure, values in (
-                (OVERLAP, self._overlaps(layer, tokens, control, whose)),
-                (MATCH, self._matches(layer, tokens, control, whose)),
-            ):
-                defined = ~np.isnan(values)
-                groups = None if self.groups is None else self.groups[defined]
-                made = ratio(values[defined], np.ones(int(defined.sum())), groups)
-                reason = "" if defined.any() else "no feature is on"
-                key: Key = (layer, tokens, name)
-                rows.append(reading_of(key, measure, made, int(defined.sum()), ALL, reason))
+        for measure, of in asked.items():
+            own = of(layer, tokens, control, np.arange(len(self.captions)))
+            rows.append(self._row(key, measure, own))
+            if not control:
+                others = of(layer, tokens, control, self.partners)
+                rows.append(self._row((layer, tokens, "shuffled captions"), measure, others))
+                rows.append(self._row(key, GAIN_OF[measure], own - others))
         return rows
+
+    def _row(self, key: Key, measure: str, values: np.ndarray) -> Reading:
+        """The mean over the samples that have a value."""
+        defined = ~np.isnan(values)
+        groups = None if self.groups is None else self.groups[defined]
+        made = ratio(values[defined], np.ones(int(defined.sum())), groups)
+        reason = "" if defined.any() else "no feature is on"
+        return reading_of(key, measure, made, int(defined.sum()), ALL, reason)
 
     def _overlaps(
         self, layer: int, tokens: Tokens, control: Control, whose: np.ndarray
@@ -86,9 +96,10 @@ class Matching:
             theirs = captions.on(other)
             hits = [
                 bool(described[feature] & self.captions[other])
-                if described.get(feature)
+                if feature in described
                 else bool(theirs[feature])
                 for feature in own.strongest[at].tolist()
+                if feature in described or tokens != "text alone"
             ]
             rates.append(float(np.mean(hits)) if hits else float("nan"))
         return np.array(rates)
@@ -103,7 +114,13 @@ def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _words(text: str) -> frozenset[str]:
-    """Words that say something: of four letters or more, without case."""
+    """Words that say something, without case and a final s.
+
+    Of three letters or more, and not among scikit-learn's words that any text has.
+    """
+    words = re.findall(r"\w+", text.casefold())
     return frozenset(
-        word for word in re.findall(r"\w+", text.casefold()) if len(word) >= _LEAST_LETTERS
+        word.removesuffix("s")
+        for word in words
+        if len(word) >= _LEAST_LETTERS and word not in ENGLISH_STOP_WORDS
     )

@@ -48,7 +48,7 @@ def open_descriptions(
                 field="descriptions",
                 hint=f"Write LAYER=PATH with one of the layers {', '.join(map(str, saes))}.",
             )
-        found[layer] = read_descriptions(path, saes[layer].count)
+        found[layer] = read_descriptions(path, saes[layer])
     return found
 
 

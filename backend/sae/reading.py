@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import hypergeom
 
 from backend.data.sample import Sample
 from backend.errors import InputError
@@ -20,8 +21,9 @@ from backend.models.families.text_alone import text_alone
 from backend.progress import SILENT, Progress, Share
 from backend.sae.autoencoder import SparseAutoencoder, check_fits
 from backend.sae.convergence import converged, curve_of
-from backend.sae.gathering import Gathered, Reader, between, gather, randomised, top_coordinates
+from backend.sae.gathering import Gathered, Reader, batches, gather, top_coordinates
 from backend.sae.matching import Descriptions, Matching
+from backend.sae.random_adapter import between, randomised
 from backend.sae.splicing import gone, says_words, splice, spliced
 from backend.sae.table import (
     ALL,
@@ -81,6 +83,12 @@ def read_layers(
                 f"is of layer {layer}; the language model has layers 0 to {spec.depth}",
                 where=sae.source.name,
             )
+        if sae.source.stream not in ("", "text"):
+            raise InputError(
+                f"was trained on the stream {sae.source.stream}, and does not know text",
+                where=sae.source.name,
+                hint="Train one with `--text-alone`.",
+            )
         width = spec.width_of(LayerRef("text", layer))
         check_fits(sae, width, layer, f"layer {layer} of {adapter.name}")
     texts = [LayerRef("text", layer) for layer in saes]
@@ -89,11 +97,14 @@ def read_layers(
     top = {ref.layer: at for ref, at in found.items()}
     gathered = _gathered(adapter, samples, saes, top, options, progress)
     rows: list[Reading] = []
+    fewest = min(int(own.column("tokens").sum()) for own in gathered.values())
     for (layer, tokens, control), own in gathered.items():
         rows += _rebuilt(layer, tokens, control, own, saes[layer], groups)
+        dead = Ratio(_dead(own, fewest), float("nan"), float("nan"), len(samples))
+        rows.append(reading_of((layer, tokens, control), DEAD, dead, len(samples)))
     matching = Matching(samples, groups, gathered, descriptions, options)
     for layer, tokens, control in gathered:
-        if tokens != "text alone" and control != "another layer's":
+        if control != "another layer's":
             rows += matching.rows(layer, tokens, control)
     rows += _convergence(gathered, "", groups) + _convergence(gathered, "random adapter", groups)
     rows += _losses(adapter, samples, groups, saes, options, Share(progress, 0.7, 0.3, "losses"))
@@ -134,7 +145,8 @@ def _gathered(
     progress.advance(0.2, 1.0, "image and text")
     read(adapter, [("image", ""), ("text after image", ""), ("image", "another layer's")])
     progress.advance(0.5, 1.0, "a random adapter")
-    with randomised(projector, options.seed):
+    few = samples[: options.batch_size]
+    with randomised(projector, options.seed, lambda: _run(adapter, few)):
         read(adapter, [("image", "random adapter"), ("text after image", "random adapter")])
     progress.advance(0.7, 1.0, "losses")
     return found
@@ -167,8 +179,22 @@ def _rebuilt(
         ]
     on = ratio(own.column("on"), count, groups)
     share = Ratio(on.value / sae.count, on.low / sae.count, on.high / sae.count, on.groups)
-    dead = Ratio(float((own.used == 0).mean()), float("nan"), float("nan"), on.groups)
-    return [*rows, row(L0, on), row(L0_SHARE, share), row(DEAD, dead)]
+    return [*rows, row(L0, on), row(L0_SHARE, share)]
+
+
+def _dead(own: Gathered, tokens: int) -> float:
+    """The share of features that is on in none of ``tokens`` of these, drawn at random.
+
+    Its expected value: a feature that k of all n tokens use stays off in a draw with the
+    probability that the hypergeometric distribution has at 0.
+    """
+    total = int(own.column("tokens").sum())
+    return float(hypergeom.pmf(0, total, own.used.round().astype(int), tokens).mean())
+
+
+def _run(adapter: Adapter, samples: Sequence[Sample]) -> None:
+    for _ in batches(adapter, samples, [LayerRef("image", 0)], len(samples)):
+        pass
 
 
 def _convergence(
@@ -217,7 +243,7 @@ def _losses(
             harmless = np.isnan(recovered.value)
             for measure, made, reason in (
                 (RISE, found.rise(own), ""),
-                (RECOVERED, recovered, "zeros in their place do no harm" if harmless else ""),
+                (RECOVERED, recovered, "zeros in their place do no clear harm" if harmless else ""),
             ):
                 rows.append(
                     reading_of((ref.layer, tokens, ""), measure, made, len(few), ALL, reason)

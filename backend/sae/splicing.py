@@ -14,9 +14,12 @@ from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.measures.chance.ratios import Ratio, ratio
 from backend.models.adapter import Adapter, Inputs
-from backend.models.edits import Edit, zero
-from backend.models.roles import Role, has
+from backend.models.edits import Edit
+from backend.models.families.image_tokens import ImageTokens
+from backend.models.families.text_alone import TextAlone
+from backend.models.roles import Role
 from backend.sae.autoencoder import SparseAutoencoder
+from backend.sae.content import content, said
 from backend.types import LayerRef
 
 Edited = Callable[[LayerRef], Edit]
@@ -26,7 +29,7 @@ def spliced(sae: SparseAutoencoder, ref: LayerRef) -> Edit:
     """A site's content tokens as the autoencoder rebuilds them."""
 
     def rebuild(tokens: Tensor, inputs: Inputs) -> Tensor:
-        own = has(inputs.roles[ref.stream], Role.CONTENT)
+        own = content(inputs, ref.stream)
         out = tokens.clone()
         out[own] = sae(tokens[own].float())[1].to(tokens)
         return out
@@ -35,13 +38,22 @@ def spliced(sae: SparseAutoencoder, ref: LayerRef) -> Edit:
 
 
 def gone(ref: LayerRef) -> Edit:
-    """Zeros in the place of a site's content tokens."""
-    return zero(ref, Role.CONTENT)
+    """Zeros in the place of the same tokens."""
+
+    def empty(tokens: Tensor, inputs: Inputs) -> Tensor:
+        return tokens * ~content(inputs, ref.stream)[..., None]
+
+    return Edit(ref, empty, Role.CONTENT)
 
 
 def says_words(adapter: Adapter) -> bool:
-    """Whether a model goes on with its text, so that it has a loss of the next word."""
-    return adapter.unembedding() is not None
+    """Whether a model goes on with its text, so that it has a loss of the next word.
+
+    None where the words see each other both ways: each would know what comes next.
+    """
+    whole = adapter.whole if isinstance(adapter, TextAlone) else adapter
+    both_ways = isinstance(whole, ImageTokens) and whole.bidirectional
+    return adapter.unembedding() is not None and not both_ways
 
 
 def word_losses(
@@ -58,8 +70,7 @@ def word_losses(
     ids, unembed = adapter.token_ids(inputs, "text"), adapter.unembedding()
     if ids is None or unembed is None:
         raise ValueError(f"{adapter.family} models say no words")
-    wanted = has(inputs.roles["text"], Role.CONTENT)[:, 1:]
-    wanted = wanted & inputs.tensors["attention_mask"][:, :-1].bool()
+    wanted = said(inputs)
     rows, columns = wanted.nonzero(as_tuple=True)
     with torch.inference_mode():
         logits = unembed(sink.tokens[last][rows, columns]).float()
@@ -84,12 +95,13 @@ class Spliced:
     def recovered(self, groups: np.ndarray | None = None) -> Ratio:
         """1 where the reconstruction does as well as the activations, 0 where as badly as zeros.
 
-        1 - (rebuilt - clean) / (without - clean); NaN where zeros do no harm, which leaves nothing
-        to be recovered.
+        1 - (rebuilt - clean) / (without - clean); NaN unless zeros do harm (the 95 % interval of
+        their harm lies above 0): else there is nothing to be recovered.
         """
         harm = self.without - self.clean
-        if harm.sum() <= 0:
-            return Ratio(float("nan"), float("nan"), float("nan"), len(harm))
+        clear = ratio(harm, self.words.astype(float), groups)
+        if not clear.low > 0:
+            return Ratio(float("nan"), float("nan"), float("nan"), clear.groups)
         return ratio(self.without - self.rebuilt, harm, groups)
 
 

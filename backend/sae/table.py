@@ -22,8 +22,8 @@ coordinates of language models are so large that they are most of every error.""
 
 MSE, FVU, COSINE, L0, L0_SHARE, DEAD = "mse", "fvu", "cosine", "l0", "l0_share", "dead"
 RISE, RECOVERED, OVERLAP, MATCH = "loss_rise", "loss_recovered", "overlap", "match_rate"
+GAIN_OF = {OVERLAP: "overlap_gain", MATCH: "match_gain"}
 CONVERGENCE = "convergence_layer"
-MEASURES = (MSE, FVU, COSINE, L0, L0_SHARE, DEAD, RISE, RECOVERED, OVERLAP, MATCH, CONVERGENCE)
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,15 @@ class Reading:
 
     ``mse``: mean squared error of a number; ``fvu``: error over squared distance from the mean of
     these very tokens; ``cosine`` of a token with its reconstruction; ``l0``: features on in a
-    token, ``l0_share`` of all there are; ``dead``: share on in none of these tokens.
+    token, ``l0_share`` of all there are; ``dead``: the share that is on in none of as many of these
+    tokens as the kind with the fewest has (its expected value, without an interval).
     ``loss_rise`` (nats a word) and ``loss_recovered`` where these tokens are rebuilt: see
     :class:`backend.sae.splicing.Spliced`. ``overlap``: features on in a sample's tokens and in its
     caption alone, over those on in either (Jaccard). ``match_rate``: of a sample's strongest
     features, the share that belongs to its caption: described by one of its words where there is a
-    description, else on in the caption alone. ``convergence_layer``, a row of the last layer read:
+    description, else on in the caption alone (of text alone only described ones count, since all
+    others do). ``overlap_gain`` and ``match_gain``: those less the same with another sample's
+    caption, sample by sample. ``convergence_layer``, a row of the last layer read:
     see :func:`backend.sae.convergence.converged`. ``value`` is NaN with a ``reason``.
     """
 

@@ -92,9 +92,12 @@ CURVES: tuple[Curve, ...] = (
     Curve("mse", "Reconstruction error", "mean squared error of a number"),
     Curve("cosine", "Cosine with the reconstruction", "cosine"),
     Curve("l0_share", "Features on", "features on in a token, share of all"),
-    Curve("dead", "Dead features", "share of features on in no token"),
+    Curve("l0", "Features on in a token", "features on in a token"),
+    Curve("dead", "Dead features", "share of features on in none of equally many tokens"),
     Curve("overlap", "Features shared with the caption", "Jaccard overlap of features"),
+    Curve("overlap_gain", "Overlap by the own caption", "overlap, own less another's caption"),
     Curve("match_rate", "Strongest features that match the caption", "share that match"),
+    Curve("match_gain", "Match by the own caption", "share that match, own less another's"),
     Curve("loss_recovered", "Loss recovered", "share of the loss recovered"),
     Curve("loss_rise", "Loss added", "nats a word"),
 )

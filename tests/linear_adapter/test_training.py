@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import (
     AutoProcessor,
@@ -22,6 +23,8 @@ from backend.capture.tap import Tap
 from backend.cli import main
 from backend.data.registry import open_source
 from backend.errors import InputError
+from backend.linear_adapter.pairs import AnsweredPairs
+from backend.linear_adapter.parts import open_parts
 from backend.linear_adapter.plan import AdapterPlan
 from backend.linear_adapter.seeing import compared
 from backend.linear_adapter.training import train_adapter
@@ -143,7 +146,6 @@ def test_a_question_is_asked_in_the_models_own_format(plan: AdapterPlan, tmp_pat
         instruction="a {text} thing",
         answer="irony",
         epochs=1,
-        saved_precision="float16",
     )
     folder = train_adapter(asked, open_source(DATA), 0, tmp_path / "out")
     adapter = open_model(str(folder))
@@ -151,9 +153,7 @@ def test_a_question_is_asked_in_the_models_own_format(plan: AdapterPlan, tmp_pat
     assert (before, after) == ("user : <image>\n", " assistant : ")
     own = LlamaForCausalLM.from_pretrained(language)
     assert adapter.model.config.text_config.vocab_size == own.config.vocab_size  # a spare row
-    torch.testing.assert_close(
-        adapter.model.lm_head.weight, own.lm_head.weight.half().float(), rtol=0, atol=0
-    )
+    torch.testing.assert_close(adapter.model.lm_head.weight, own.lm_head.weight, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,7 @@ def test_a_question_is_asked_in_the_models_own_format(plan: AdapterPlan, tmp_pat
         ({"instruction": "a {text}"}, "would ask for the very text"),
         ({"answer": "mood", "instruction": "a"}, "no task 'mood'"),
         ({"vision_layer": 7}, "has layers 0 to 6, not 7"),
+        ({"saved_precision": "float16"}, "would round .*, and the frozen models stay as they are"),
         ({"vision_encoder": "resnet18"}, "resnet18"),
         ({"language_model": "nowhere/at-all"}, "nowhere/at-all"),
     ],
@@ -180,6 +181,27 @@ def test_what_cannot_be_trained_is_one_line(
         train_adapter(replace(plan, **changes), open_source(DATA), 0, tmp_path)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "seed-0").exists()
+
+
+def test_a_limit_takes_every_class_and_a_text_that_was_cut_does_not_end(
+    plan: AdapterPlan, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sorted"
+    folder.mkdir()
+    words = ["a thing", "a thing and a thing and a thing and a thing and a thing"]
+    rows = [f"{at},{at}.png,{words[at // 10]},{'ab'[at // 10]},train" for at in range(20)]
+    (folder / "captions.csv").write_text("\n".join(["id,image,text,label,split", *rows]))
+    for at in range(20):
+        Image.new("RGB", (8, 8), (at, 0, 0)).save(folder / f"{at}.png")
+    short = replace(plan, data=f"folder:{folder}", max_text_length=8)
+    pairs = AnsweredPairs(open_source(short.data), "train", short, open_parts(short), 6)
+    kinds = [record.labels["label"] for record in pairs.records]
+    assert len(pairs) == 6 and {*kinds} == {0, 1}
+    pairs.patches = np.zeros((6, pairs.parts.image_tokens, 1), np.float16)
+    made = pairs.collate(range(6))["words"]
+    ends = made["mask"].sum(dim=1) - 1
+    said = made["answers"][torch.arange(6), ends]
+    assert said.tolist() == [kind == 0 for kind in kinds]
 
 
 def test_a_model_that_bends_its_logits_is_refused(plan: AdapterPlan, tmp_path: Path) -> None:

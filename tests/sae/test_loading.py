@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backend.errors import InputError
-from backend.sae.autoencoder import check_fits
+from backend.sae.autoencoder import SparseAutoencoder, check_fits
 from backend.sae.descriptions import read_descriptions
 from backend.sae.hooks import layer_of
 from backend.sae.loading import load_sae
@@ -219,8 +219,16 @@ def test_width_and_layer_must_fit(tmp_path: Path) -> None:
 ENTRIES = [{"index": "3", "description": " cats\nand dogs "}, {"index": 3, "description": "later"}]
 
 
+@pytest.fixture
+def of_m(tmp_path: Path) -> SparseAutoencoder:
+    (tmp_path / "of_m").mkdir()
+    return load_sae(saelens(tmp_path / "of_m", "topk", k=K).path)
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.jsonl.gz", "folder"])
-def test_descriptions_are_read_in_every_form(tmp_path: Path, name: str) -> None:
+def test_descriptions_are_read_in_every_form(
+    tmp_path: Path, of_m: SparseAutoencoder, name: str
+) -> None:
     lines = "\n".join(json.dumps(entry) for entry in ENTRIES)
     path = tmp_path / name
     if name == "folder":
@@ -230,7 +238,7 @@ def test_descriptions_are_read_in_every_form(tmp_path: Path, name: str) -> None:
         path.write_bytes(gzip.compress(lines.encode()))
     else:
         path.write_text(json.dumps(ENTRIES) if name == "a.json" else lines)
-    assert read_descriptions(path, M) == {3: "cats and dogs"}
+    assert read_descriptions(path, of_m) == {3: "cats and dogs"}
 
 
 @pytest.mark.parametrize(
@@ -244,11 +252,13 @@ def test_descriptions_are_read_in_every_form(tmp_path: Path, name: str) -> None:
         ("[1", "no JSON"),
     ],
 )
-def test_wrong_descriptions_are_one_line(tmp_path: Path, content: object, words: str) -> None:
+def test_wrong_descriptions_are_one_line(
+    tmp_path: Path, of_m: SparseAutoencoder, content: object, words: str
+) -> None:
     path = tmp_path / "a.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InputError, match=words):
-        read_descriptions(path, M)
+        read_descriptions(path, of_m)
 
 
 def test_k_is_kept_row_by_row(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def _weights(seed: int = 0) -> dict[str, Tensor]:
         "b_enc": normal(M, scale=0.2),
         "b_dec": normal(D, scale=0.5),
         "threshold": normal(M).abs() * 0.3,
+        "topk_threshold": torch.tensor(0.4, dtype=torch.float64),
         "b_gate": normal(M, scale=0.2),
         "b_mag": normal(M, scale=0.2),
         "r_mag": normal(M, scale=0.1),
@@ -61,9 +62,11 @@ def _jump(pre: Tensor, threshold: Tensor) -> Tensor:
 def saelens(folder: Path, architecture: str, **config: object) -> Written:
     w = _weights()
     names = ["W_enc", "W_dec", "b_dec"]
-    names += {"jumprelu": ["b_enc", "threshold"], "gated": ["b_gate", "b_mag", "r_mag"]}.get(
-        architecture, ["b_enc"]
-    )
+    names += {
+        "jumprelu": ["b_enc", "threshold"],
+        "gated": ["b_gate", "b_mag", "r_mag"],
+        "batchtopk": ["b_enc", "topk_threshold"],
+    }.get(architecture, ["b_enc"])
     cfg = {
         "architecture": architecture,
         "d_in": D,
@@ -95,6 +98,8 @@ def saelens(folder: Path, architecture: str, **config: object) -> Written:
         pre = raw + w["b_enc"]
         if architecture == "jumprelu":
             f = _jump(pre, w["threshold"])
+        elif architecture == "batchtopk":
+            f = _jump(pre if norms is None else pre * norms, torch.tensor(0.4))
         elif architecture == "topk":
             f = _largest(pre if norms is None else pre * norms, K)
         elif architecture == "gated":
@@ -217,6 +222,10 @@ WRITTEN: dict[str, Callable[[Path], Written]] = {
     ),
     "saelens topk": lambda p: saelens(p, "topk", k=K),
     "saelens topk by norm": lambda p: saelens(p, "topk", k=K, rescale_acts_by_decoder_norm=True),
+    "saelens batchtopk": lambda p: saelens(p, "batchtopk", k=K),
+    "saelens batchtopk by norm": lambda p: saelens(
+        p, "batchtopk", k=K, rescale_acts_by_decoder_norm=True
+    ),
     "saelens jumprelu": lambda p: saelens(p, "jumprelu"),
     "saelens gated": lambda p: saelens(p, "gated"),
     "gemma scope": lambda p: gemma_scope(p, second=False),

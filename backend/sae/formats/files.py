@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from backend.errors import InputError
@@ -21,10 +22,15 @@ Tensors = dict[str, Tensor]
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The arrays of an npz or safetensors file that have at least one axis, as float32."""
+    """The arrays of an npz or safetensors file, float32; a single number of the latter as (1,)."""
     contents = (open_npz if path.suffix == ".npz" else open_safetensors)(path, ())
     arrays = [array for array in contents.arrays if array.shape]
-    return {a.name: torch.from_numpy(a.read(0, a.shape[0]).astype("f4")) for a in arrays}
+    found = {a.name: torch.from_numpy(a.read(0, a.shape[0]).astype("f4")) for a in arrays}
+    if path.suffix != ".npz":
+        with safe_open(path, "pt") as file:
+            for name in (one.name for one in contents.arrays if not one.shape):
+                found[name] = file.get_tensor(name).float().reshape(1)
+    return found
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """SAELens: a directory with ``cfg.json`` and ``sae_weights.safetensors``.
 
 Layout and arithmetic as in SAELens 6 (``sae_lens/saes/*.py``, ``loading/pretrained_sae_loaders.py``
-for what versions before 6 called otherwise). BatchTopK is saved there as JumpReLU.
+for what versions before 6 called otherwise). BatchTopK is saved there as JumpReLU; its training's
+own checkpoints have one threshold for all features.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def read(path: Path) -> SparseAutoencoder:
         )
     scaling = _scaling(config, where)
     digest = digest_of(tensors)
+    if config.get("rescale_acts_by_decoder_norm"):
+        digest = f"{digest}-rescaled"
     activation, tensors = _activation(config, tensors, where)
     return SparseAutoencoder(
         Weights(tensors["W_enc"], tensors["W_dec"], tensors["b_enc"], tensors["b_dec"]),
@@ -83,6 +86,11 @@ def _activation(config: dict[str, Any], tensors: Tensors, where: str) -> tuple[A
     if kind == "jumprelu":
         need(tensors, ["threshold"], where)
         return JumpRelu(tensors["threshold"]), tensors
+    if kind == "batchtopk":  # as it is trained; for others it is saved as a JumpReLU
+        need(tensors, ["topk_threshold"], where)
+        threshold = tensors["topk_threshold"][:1].repeat(len(tensors["b_enc"]))
+        by_norm = config.get("rescale_acts_by_decoder_norm")
+        return JumpRelu(threshold), _unit(tensors) if by_norm else tensors
     if kind == "topk" or (kind == "standard" and older == "topk"):
         k = whole(config if "k" in config else arguments or {}, "k", where)
         return TopK(k), _unit(tensors) if config.get("rescale_acts_by_decoder_norm") else tensors
@@ -91,7 +99,7 @@ def _activation(config: dict[str, Any], tensors: Tensors, where: str) -> tuple[A
     raise InputError(
         f"is a {kind!r} with {older!r}, which is not read",
         where=where,
-        hint="Read are standard, topk, jumprelu (and batchtopk, saved as jumprelu) and gated.",
+        hint="Read are standard, topk, batchtopk, jumprelu and gated.",
     )
 
 
@@ -120,6 +128,7 @@ def _source(config: dict[str, Any], path: Path, digest: str) -> Source:
         hook,
         layer_of(hook, str(path)) if hook else None,
         digest,
+        str(known.get("stream") or ""),
     )
 
 
