@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,12 +32,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadScopeScheduling):
     """Each file is of one worker; so are those that share what is dear to set up."""
-    for item in items:
-        file = item.path.relative_to(ROOT).as_posix() if ROOT in item.path.parents else ""
-        group = next((name for name in TOGETHER if file.startswith(name)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((name for name in TOGETHER if file.startswith(name)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """What gives tests to workers: in the order of collection, the browser's first."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
