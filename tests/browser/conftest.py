@@ -99,6 +99,13 @@ def address(browser, small_store, tmp_path_factory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def demo(browser, tmp_path_factory) -> Iterator[str]:
+    """A server on the demo store that comes with the project."""
+    with serving(ROOT / "cache" / "demo", tmp_path_factory.mktemp("demo")) as url:
+        yield url
+
+
 @pytest.fixture
 def open_at(browser) -> Iterator[Callable]:
     """Opens pages and, at the end, checks that none of them showed or logged an error."""

@@ -1,12 +1,11 @@
 """The dashboard in a real browser: pages, clicks on charts, the stepper, links, both themes."""
 
 import json
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.browser.conftest import ROOT, click_point, serving, settle
+from tests.browser.conftest import click_point, serving, settle
 
 pytestmark = pytest.mark.browser
 PAGES = ("Runs", "Transitions", "Alignment", "Dimensionality", "Projection", "Study", "Compare")
@@ -109,16 +108,6 @@ def test_the_choice_of_placements_and_the_back_button(address, open_at):
     assert page.url.endswith("/transitions")
 
 
-def test_an_empty_store_explains_itself(browser, tmp_path, open_at, pictures):
-    (tmp_path / "empty").mkdir()
-    with serving(tmp_path / "empty", tmp_path) as fresh:
-        page = open_at(fresh)
-        page.get_by_role("heading", name="This store is empty").wait_for()
-        page.get_by_text("fusionscope demo").first.wait_for()
-        page.screenshot(path=pictures / "empty.png")
-        page.context.close()
-
-
 @pytest.mark.parametrize(("width", "height", "scheme"), [(820, 1180, "light"), (1440, 900, "dark")])
 def test_nothing_is_wider_than_the_window(address, open_at, pictures, width, height, scheme):
     for title in PAGES:
@@ -128,21 +117,6 @@ def test_nothing_is_wider_than_the_window(address, open_at, pictures, width, hei
         main = page.locator("[data-testid=stMain]")
         assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
         page.screenshot(path=pictures / f"{title.lower()}-{scheme}-{width}.png")
-        page.context.close()
-
-
-def test_the_demo_store_opens_on_every_page(browser, tmp_path, open_at, pictures):
-    demo: Path = ROOT / "cache" / "demo"
-    if not (demo / "runs").is_dir():
-        pytest.skip("the demo store was not built")
-    with serving(demo, tmp_path) as url:
-        page = open_at(url)
-        for title in PAGES:
-            page.get_by_role("link", name=title).click()
-            page.get_by_role("heading", name=title, exact=True).wait_for()
-            settle(page)
-            assert charts(page).count() >= 1
-            page.screenshot(path=pictures / f"demo-{title.lower()}.png", full_page=True)
         page.context.close()
 
 

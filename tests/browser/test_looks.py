@@ -6,7 +6,7 @@ import pytest
 
 from backend.data.macros.draw import draw
 from backend.data.macros.grammar import compose
-from tests.browser.conftest import ROOT, drawn, serving, settle
+from tests.browser.conftest import drawn, settle
 
 pytestmark = pytest.mark.browser
 
@@ -15,12 +15,6 @@ SHAPES = "plot => plot._fullLayout.shapes.map(s => s.path ?? [s.x0, s.x1, s.y0, 
 LINE = "plot => plot._fullLayout.shapes.find(s => s.label.text).label.text"
 CHOSEN = """plot => plot._fullLayout.shapes.filter(s => s.name === 'selected')
     .map(s => [s.x0, s.x1, s.y0, s.y1])[0] ?? null"""
-
-
-@pytest.fixture(scope="module")
-def demo(browser, tmp_path_factory):
-    with serving(ROOT / "cache" / "demo", tmp_path_factory.mktemp("looks")) as address:
-        yield address
 
 
 def trace(page):

@@ -1,4 +1,4 @@
-"""Released models in a real browser: a drawing, named sites, three streams, the chosen pair."""
+"""Released models in a real browser: a drawing, named sites, the chosen pair."""
 
 import pytest
 
@@ -14,24 +14,13 @@ def models(browser, tmp_path_factory, store_factory):
         yield url
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_models_without_placements_are_drawn(models, open_at, pictures, scheme):
-    page = open_at(models, scheme=scheme, height=1400)
+def test_models_without_placements_are_drawn(models, open_at, pictures):
+    page = open_at(models, height=1400)
     page.get_by_role("heading", name="tiny-two").wait_for()
     settle(page)
     assert page.get_by_text("Placements").count() == 0
     assert page.locator(".figure").count() == 3
-    page.screenshot(path=pictures / f"models-runs-{scheme}.png")
-
-
-@pytest.mark.parametrize("page_name", ["transitions", "alignment", "projection"])
-def test_a_model_of_three_streams_offers_the_pair_that_is_compared(
-    models, open_at, pictures, page_name
-):
-    page = open_at(f"{models}/{page_name}?runs=tiny-three", height=1500)
-    page.get_by_text("Streams compared").wait_for()
-    settle(page)
-    page.screenshot(path=pictures / f"models-{page_name}.png")
+    page.screenshot(path=pictures / "models-runs.png")
 
 
 def test_the_chosen_pair_changes_the_address_and_the_chart(models, open_at, pictures):

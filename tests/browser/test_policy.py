@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.conftest import ROOT, serving
+from tests.browser.conftest import settle
 
 pytestmark = pytest.mark.browser
 
@@ -18,23 +18,22 @@ addEventListener('securitypolicyviolation', event => {
 """
 
 
-@pytest.fixture(scope="module")
-def demo(browser, tmp_path_factory):
-    with serving(ROOT / "cache" / "demo", tmp_path_factory.mktemp("policy")) as address:
-        yield address
-
-
-def test_pages_and_their_charts_are_within_the_policy(demo, browser) -> None:
-    page = browser.new_page(viewport={"width": 1440, "height": 1600})
+def test_every_page_of_the_demo_is_drawn_and_within_the_policy(demo, open_at, pictures) -> None:
+    page = open_at(demo, height=1600)
     page.add_init_script(HEARD)
     for name in PAGES:
         page.goto(f"{demo}/{name}")
-        app = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-        app.wait_for(timeout=120_000)
-        if name not in ("", "trace"):
-            page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=60_000)
+        settle(page)
+        if name != "trace":
+            page.locator(".figure .main-svg").first.wait_for()
+        page.screenshot(path=pictures / f"demo-{name or 'runs'}.png", full_page=True)
         assert page.evaluate("refused") == [], name
-    # Another page's script, had one slipped in, would not run.
+
+
+def test_a_script_that_slipped_in_would_not_run(demo, browser) -> None:
+    page = browser.new_page()
+    page.add_init_script(HEARD)
+    page.goto(demo)
     page.evaluate(
         "document.body.append(Object.assign(document.createElement('script'), "
         "{textContent: 'window.ran = 1'}))"

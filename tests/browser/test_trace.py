@@ -7,18 +7,12 @@ import pytest
 
 from backend.data.macros.draw import draw
 from backend.data.macros.grammar import compose
-from tests.browser.conftest import ROOT, serving, settle
+from tests.browser.conftest import settle
 
 pytestmark = pytest.mark.browser
 
 HEAD = "plot => { const [head] = plot.calcdata[2]; return [head.x, head.y]; }"
 LINE = "plot => plot._fullLayout.shapes.at(-1).x0"
-
-
-@pytest.fixture(scope="module")
-def demo(browser, tmp_path_factory):
-    with serving(ROOT / "cache" / "demo", tmp_path_factory.mktemp("trace")) as address:
-        yield address
 
 
 def test_an_uploaded_macro_is_traced_and_the_strip_moves_every_panel(demo, open_at, pictures):

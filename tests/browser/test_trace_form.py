@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.conftest import ROOT, serving, settle
+from tests.browser.conftest import settle
 
 pytestmark = pytest.mark.browser
 
@@ -36,12 +36,6 @@ PASTE_BOTH = f"""async wanted => {{
     return event.defaultPrevented;
 }}"""
 SHOWN = "[alt='The picture that will be traced']"
-
-
-@pytest.fixture(scope="module")
-def demo(browser, tmp_path_factory):
-    with serving(ROOT / "cache" / "demo", tmp_path_factory.mktemp("form")) as address:
-        yield address
 
 
 def uploading(page):
