@@ -8,7 +8,7 @@ from backend.pairing import Pair
 from backend.store.commands import project_command
 from backend.types import LayerRef, StreamSpec, matched_layers
 from backend.views import growth, neighbourhoods, questions
-from backend.views.compare import chosen_pair, run_pairs
+from backend.views.compare import run_pairs
 from backend.views.groups import RunGroup
 from backend.words import listed, literal
 from dashboard import cache
@@ -47,12 +47,10 @@ def show_growth(view: Context, picked: Picked, pair: Pair, part: Part) -> None:
 
 
 @st.fragment
-def show_moved(view: Context, groups: tuple[RunGroup, ...], pooling: str, part: Part) -> None:
+def show_moved(view: Context, a: RunGroup, b: RunGroup, pooling: str, part: Part) -> None:
     """Which samples have other neighbours in one model than in another, and in which layers."""
     part.begin()
-    view = view.now()
     st.header("What moved from one model to the other")
-    a, b = chosen_pair(groups, view.state.focus, view.state.against)
     both = run_pairs(a, b)
     if not both:
         st.caption("Both are the same run.")

@@ -36,6 +36,7 @@ from backend.views.groups import RunGroup
 from backend.views.questions import Measures
 from backend.words import counted, listed, literal
 from dashboard import cache, session
+from dashboard.across_models import show_moved
 from dashboard.cache import Drawn
 from dashboard.chart import Point, chart
 from dashboard.context import Context, series_of
@@ -68,8 +69,12 @@ def show_contrast(
     measured: Measured | None,
     curves: Part,
     matrices: Part,
+    moved: Part,
 ) -> None:
-    """One minus the other: curves, and the matrices, which are a part of their own."""
+    """One minus the other: curves, the matrices, and the samples that moved.
+
+    The latter two are parts of their own within this one, which chooses the two.
+    """
     view = view.now()
     curves.begin()
     a, b = _pick_pair(view, groups)
@@ -79,6 +84,7 @@ def show_contrast(
         st.caption(f"Curves: every column minus {literal(b.label)}. {seeds}")
         curves.figures.update(_differences(view, groups, b, measured))
     _show_matrices(view, groups, a, b, pair, pooling, measured, matrices)
+    show_moved(view, a, b, pooling, moved)
 
 
 @st.fragment

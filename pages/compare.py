@@ -11,7 +11,7 @@ from backend.views.groups import noun
 from backend.views.tables import taken_away
 from backend.words import listed, literal
 from dashboard import cache
-from dashboard.across_models import show_growth, show_moved
+from dashboard.across_models import show_growth
 from dashboard.context import averaged, context
 from dashboard.contrast import Measured, show_contrast
 from dashboard.downloads import Part, downloads
@@ -95,8 +95,7 @@ if maps:
 if len(groups) > 1:
     st.header("One minus the other")
     measured = Measured(picked, dimension, pair) if picked else None
-    show_contrast(view, groups, pair, pooling or "cls", measured, curves, matrices)
-    show_moved(view, groups, pooling or "cls", moved)
+    show_contrast(view, groups, pair, pooling or "cls", measured, curves, matrices, moved)
 parts = [growth, same, curves, matrices, moved]
 say_ignored(view, **{name: value for part in parts for name, value in part.shown.items()})
 if picked:
