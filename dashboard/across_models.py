@@ -17,7 +17,7 @@ from dashboard.context import Context
 from dashboard.downloads import Part
 from dashboard.pick import Picked
 from dashboard.rows import rows
-from dashboard.say import problems
+from dashboard.say import offer, problems
 
 
 def show_growth(view: Context, picked: Picked, pair: Pair, part: Part) -> None:
@@ -65,8 +65,9 @@ def show_moved(view: Context, a: RunGroup, b: RunGroup, pooling: str, part: Part
         if not neighbourhoods.keeps_neighbours(view.store, run.run_id)
     ]
     if lacking:
-        st.caption("The neighbours of samples are not stored for these runs. This adds them:")
-        st.code(project_command(view.store.path, lacking), language="bash", wrap_lines=True)
+        command = project_command(view.store.origin, lacking)
+        words = "The neighbours of samples are not stored for these runs."
+        offer(view.store, words, "This adds them", [command])
         return
     if not shared:
         st.caption("The two models have no stream of the same name.")
@@ -89,8 +90,11 @@ def show_moved(view: Context, a: RunGroup, b: RunGroup, pooling: str, part: Part
         questions.neighbours(view.store, one.run_id, pooling, x),
         questions.neighbours(view.store, other.run_id, pooling, y),
     )
-    for question in asked:
-        problems(cache.answer(question))
+    damaged = [table for one in asked if (table := cache.answer(one)).problems]
+    for table in damaged:
+        problems(table)
+    if damaged:
+        return
     found = cache.value(neighbourhoods.changes, *asked)
     first, second = f"layer {x.label} of {a.label}", f"layer {y.label} of {b.label}"
     if found is None:

@@ -43,7 +43,7 @@ from dashboard.context import Context, series_of
 from dashboard.details import pick_cell, show_cell
 from dashboard.downloads import Part
 from dashboard.pick import Picked
-from dashboard.say import problems
+from dashboard.say import problems, show_commands
 
 Figures = dict[str, Drawn]
 CKA = SCALES["cka"]
@@ -255,15 +255,17 @@ def _cross(
     table = cache.answer(ask)
     problems(table)
     rows = table.frame
+    if rows.empty and table.problems:
+        return {}
     if rows.empty:
         if ask.replaced:
             runs = listed(ask.replaced)
             st.caption(
                 literal(f"What was computed is out of date: {runs} was captured again since.")
             )
-        st.info("Not computed yet. This computes it and stores it:", icon=":material/build:")
-        commands = commands_for(view.store.path, groups, pairs)
-        st.code("\n".join(commands), language="bash", wrap_lines=True)
+        computes = view.store.adding("This computes it and stores it")
+        st.info(f"Not computed yet. {computes}", icon=":material/build:")
+        show_commands(commands_for(view.store, groups, pairs))
         return {}
     seeds = sorted(set(rows["seed"].dropna()))
     of_seeds = f" (seed {listed(seeds)})" if seeds else ""

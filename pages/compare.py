@@ -17,7 +17,7 @@ from dashboard.contrast import Measured, show_contrast
 from dashboard.downloads import Part, downloads
 from dashboard.maps import maps_of, of_pooling, show_maps
 from dashboard.pick import Picked, pick_measure, pick_pooling, pick_streams
-from dashboard.say import say_ignored, say_missing, say_pooling
+from dashboard.say import problems, say_ignored, say_missing, say_pooling
 from dashboard.side_by_side import (
     legend_in_words,
     pick_dimension,
@@ -77,7 +77,9 @@ if held & set(PAIRWISE):
     if dimension:
         figures |= show_dimensions(groups, dims, dimension, streams)
 else:
-    say_missing("measures", view, "measure")
+    table = cache.measures(view.store, groups, PAIRWISE)
+    problems(table)
+    say_missing("measures", view, "measure", table)
 
 st.header("The same samples")
 st.caption(

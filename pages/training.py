@@ -34,7 +34,7 @@ chosen = averaged(view)
 table = cache.training(view.store, chosen)
 problems(table)
 if table.frame.empty:
-    nothing_measured(view, chosen)
+    nothing_measured(view, chosen, table)
 say_lacking(chosen, table.frame)
 pooling = pick_pooling(view, poolings_in(table.frame))
 frame = table.frame[table.frame["pooling"].eq(pooling)]
