@@ -88,6 +88,18 @@ def test_two_datasets_with_the_same_placement_get_different_labels_and_keys(
     groups = overview(str(tmp_path / "s")).groups
     assert [group.label for group in groups] == ["late, macros test", "late, memes test"]
     assert len({group.key for group in groups}) == 2
+    both = overview(str(tmp_path / "s"))
+    assert both.find("late") is None and both.chosen(("late",))[1] == ("late",)
+    first, second = (group.key for group in groups)
+    assert both.why_none("late") == f"late is ambiguous: {first} or {second}"
+    assert both.why_none("lat") == "this store has no run lat"
+    assert both.find("late~memes") is groups[1], "what is not ambiguous is found"
+
+
+def test_of_many_that_begin_alike_three_are_named(runs):
+    groups = tuple(replace(runs.groups[0], key=f"late~{at}") for at in range(5))
+    told = Overview(groups, ()).why_none("late")
+    assert told == "late is ambiguous: late~0, late~1, late~2 or 2 more"
 
 
 def test_what_is_missing_comes_with_a_command_that_a_shell_reads_back(runs, path):
