@@ -10,6 +10,8 @@ import streamlit as st
 from backend.figures.training import ALIGNMENT, TRANSITIONS
 from backend.measures.registry import one_layer
 from backend.store.commands import measured_commands
+from backend.store.kinds import TRAINING_MEASURES
+from backend.views import questions
 from backend.views.groups import RunGroup
 from backend.views.questions import Table
 from backend.views.training import held_quantities
@@ -58,11 +60,12 @@ def nothing_measured(view: Context, groups: Sequence[RunGroup], table: Table) ->
     st.stop()
 
 
-def say_lacking(groups: Sequence[RunGroup], frame: pd.DataFrame) -> None:
+def say_lacking(view: Context, groups: Sequence[RunGroup]) -> None:
     """Name the runs that were not measured while they were trained, if any."""
-    measured = set(frame["run_id"].unique())
     trained = [run.run_id for group in groups if group.placed for run in group.runs]
-    lacking = [run_id for run_id in trained if run_id not in measured]
+    lacking = [
+        run_id for run_id in trained if not questions.keys_of(view.store, TRAINING_MEASURES, run_id)
+    ]
     if lacking:
         named = listed([*lacking[:8], *([f"{len(lacking) - 8} more"] if len(lacking) > 8 else [])])
         st.caption(

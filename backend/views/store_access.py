@@ -50,8 +50,8 @@ class StoreView:
         if not self.is_packed:
             return f"{words}:"
         return (
-            f"This store is packed and read-only. {words} in the store that it was packed from "
-            f"({PACKED_FROM}), which can then be packed again:"
+            "This store is packed and read-only; the one that it was packed from "
+            f"({PACKED_FROM}) may hold more. {words} there, before it is packed again:"
         )
 
 

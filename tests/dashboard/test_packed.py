@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from backend.inference.models import Catalogue
+from backend.models.encoders import FAMILY
 from backend.store import Store
 from backend.store.kinds import COMPARISONS
 from backend.store.pack import pack
@@ -96,3 +99,19 @@ def bare(tmp_path_factory: pytest.TempPathFactory, store_factory: ModuleType) ->
     )
     pack([store], path.with_suffix(".duckdb"))
     return path.with_suffix(".duckdb")
+
+
+def test_encoders_that_were_not_kept_are_not_asked_to_be_captured_into_a_packed_store(
+    tmp_path: Path, store_factory: ModuleType
+) -> None:
+    store: Store = store_factory.make_store(
+        tmp_path / "s", ("late",), (0,), n=12, depth=4, checkpoint=False
+    )
+    file = tmp_path / "s/runs/late-seed0/run.json"
+    raw = json.loads(file.read_text())
+    raw["model"]["family"] = FAMILY
+    file.write_text(json.dumps(raw))
+    pack([store], tmp_path / "s.duckdb")
+    hints = [Catalogue(Store(tmp_path / name)).offers()[0].hint for name in ("s", "s.duckdb")]
+    assert "fusionscope capture" in hints[0]
+    assert "packed and read-only" in hints[1] and "fusionscope" not in hints[1]

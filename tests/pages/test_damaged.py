@@ -120,6 +120,7 @@ def test_a_damaged_table_is_named_and_what_is_of_other_runs_stays(
     at = visit(damaged(whole, tmp_path / "s", kind), page, **shown)
     assert not at.exception and not at.error
     assert "corrupt Parquet" in said(at)
+    assert "Without training measures" not in said(at), "they are there, and damaged"
     gone = set(charts(good)) - set(charts(at))
     gone |= {f"table {key}" for key in set(tables(good)) - set(tables(at))}
     own = {("projections", "compare"): {"map-1"}, ("neighbours", "compare"): {"table moved"}}
