@@ -71,7 +71,7 @@ def say_commands(
         show_commands([shlex.join(["fusionscope", "verify", "--store", store.path])])
         return
     makes = store.adding("This makes them")
-    st.info(literal(f"The chosen runs have no {what} yet. {makes}"), icon=":material/build:")
+    st.info(f"The chosen runs have no {what} yet. {makes}", icon=":material/build:")
     show_commands(lines)
 
 
