@@ -8,7 +8,7 @@ from backend.pairing import Pair
 from backend.store.commands import project_command
 from backend.types import LayerRef, StreamSpec, matched_layers
 from backend.views import growth, neighbourhoods, questions
-from backend.views.compare import chosen_pair, run_pairs
+from backend.views.compare import run_pairs
 from backend.views.groups import RunGroup
 from backend.words import listed, literal
 from dashboard import cache
@@ -17,7 +17,7 @@ from dashboard.context import Context
 from dashboard.downloads import Part
 from dashboard.pick import Picked
 from dashboard.rows import rows
-from dashboard.say import problems
+from dashboard.say import offer, problems
 
 
 def show_growth(view: Context, picked: Picked, pair: Pair, part: Part) -> None:
@@ -47,12 +47,10 @@ def show_growth(view: Context, picked: Picked, pair: Pair, part: Part) -> None:
 
 
 @st.fragment
-def show_moved(view: Context, groups: tuple[RunGroup, ...], pooling: str, part: Part) -> None:
+def show_moved(view: Context, a: RunGroup, b: RunGroup, pooling: str, part: Part) -> None:
     """Which samples have other neighbours in one model than in another, and in which layers."""
     part.begin()
-    view = view.now()
     st.header("What moved from one model to the other")
-    a, b = chosen_pair(groups, view.state.focus, view.state.against)
     both = run_pairs(a, b)
     if not both:
         st.caption("Both are the same run.")
@@ -67,8 +65,9 @@ def show_moved(view: Context, groups: tuple[RunGroup, ...], pooling: str, part: 
         if not neighbourhoods.keeps_neighbours(view.store, run.run_id)
     ]
     if lacking:
-        st.caption("The neighbours of samples are not stored for these runs. This adds them:")
-        st.code(project_command(view.store.path, lacking), language="bash", wrap_lines=True)
+        command = project_command(view.store.origin, lacking)
+        words = "The neighbours of samples are not stored for these runs."
+        offer(view.store, words, "This adds them", [command])
         return
     if not shared:
         st.caption("The two models have no stream of the same name.")
@@ -91,8 +90,11 @@ def show_moved(view: Context, groups: tuple[RunGroup, ...], pooling: str, part: 
         questions.neighbours(view.store, one.run_id, pooling, x),
         questions.neighbours(view.store, other.run_id, pooling, y),
     )
-    for question in asked:
-        problems(cache.answer(question))
+    damaged = [table for one in asked if (table := cache.answer(one)).problems]
+    for table in damaged:
+        problems(table)
+    if damaged:
+        return
     found = cache.value(neighbourhoods.changes, *asked)
     first, second = f"layer {x.label} of {a.label}", f"layer {y.label} of {b.label}"
     if found is None:

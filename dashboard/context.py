@@ -58,7 +58,7 @@ def prepare(page: str) -> Context:
     if store.status == "fine" and not overview.groups:
         store = replace(store, status="broken", message=store.path)
     groups, unknown = overview.chosen(parsed.state.runs)
-    notes = [*parsed.notes, *(f"this store has no run {name}" for name in unknown)]
+    notes = [*parsed.notes, *map(overview.why_none, unknown)]
     return Context(page or "runs", store, overview, parsed.state, groups, ignored_line(notes))
 
 

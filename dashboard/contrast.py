@@ -16,10 +16,9 @@ from backend.figures import (
     transition_differences,
 )
 from backend.figures.cross import named_cell, named_streams
-from backend.figures.heatmap import cell_mark
 from backend.figures.scales import ESTIMATOR_NAMES, SCALES
 from backend.pairing import Pair, paired
-from backend.views.cells import Block, cell_at, cell_view
+from backend.views.cells import Block, cell_view
 from backend.views.compare import (
     Differences,
     cell_in,
@@ -36,13 +35,14 @@ from backend.views.groups import RunGroup
 from backend.views.questions import Measures
 from backend.words import counted, listed, literal
 from dashboard import cache, session
+from dashboard.across_models import show_moved
 from dashboard.cache import Drawn
-from dashboard.chart import Point, chart
+from dashboard.chart import chart
 from dashboard.context import Context, series_of
-from dashboard.details import pick_cell, show_cell
+from dashboard.details import show_matrix_and_cell
 from dashboard.downloads import Part
 from dashboard.pick import Picked
-from dashboard.say import problems
+from dashboard.say import problems, show_commands
 
 Figures = dict[str, Drawn]
 CKA = SCALES["cka"]
@@ -68,8 +68,12 @@ def show_contrast(
     measured: Measured | None,
     curves: Part,
     matrices: Part,
+    moved: Part,
 ) -> None:
-    """One minus the other: curves, and the matrices, which are a part of their own."""
+    """One minus the other: curves, the matrices, and the samples that moved.
+
+    The latter two are parts of their own within this one, which chooses the two.
+    """
     view = view.now()
     curves.begin()
     a, b = _pick_pair(view, groups)
@@ -79,6 +83,7 @@ def show_contrast(
         st.caption(f"Curves: every column minus {literal(b.label)}. {seeds}")
         curves.figures.update(_differences(view, groups, b, measured))
     _show_matrices(view, groups, a, b, pair, pooling, measured, matrices)
+    show_moved(view, a, b, pooling, moved)
 
 
 @st.fragment
@@ -249,15 +254,17 @@ def _cross(
     table = cache.answer(ask)
     problems(table)
     rows = table.frame
+    if rows.empty and table.problems:
+        return {}
     if rows.empty:
         if ask.replaced:
             runs = listed(ask.replaced)
             st.caption(
                 literal(f"What was computed is out of date: {runs} was captured again since.")
             )
-        st.info("Not computed yet. This computes it and stores it:", icon=":material/build:")
-        commands = commands_for(view.store.path, groups, pairs)
-        st.code("\n".join(commands), language="bash", wrap_lines=True)
+        computes = view.store.adding("This computes it and stores it")
+        st.info(f"Not computed yet. {computes}", icon=":material/build:")
+        show_commands(commands_for(view.store, groups, pairs))
         return {}
     seeds = sorted(set(rows["seed"].dropna()))
     of_seeds = f" (seed {listed(seeds)})" if seeds else ""
@@ -267,40 +274,23 @@ def _cross(
         f"{ESTIMATOR_NAMES[estimator]} CKA of {pooling} vectors, {count}{of_seeds}."
     )
     cell = cell_in(block, view.state.cell)
-
-    def clicked(point: Point) -> None:
-        """A click on a cell of the heatmap."""
-        session.change(cell=cell_at(block, point["x"], point["y"]))
-
-    grid = st.grid(5, min_column_width=170)
-    with grid.cell(column_span=3), st.container(border=True):
-        drawn = cache.figure(
-            cross_heatmap,
-            ask,
-            *(a.series, b.series, block.rows, block.columns),
-            show_text=view.state.numbers,
-        )
-        chart(
-            drawn,
-            key="cross",
-            alt=f"CKA of {block.title} layers, {a.label} in rows and {b.label} in columns; click "
-            "a cell for its values",
-            marks=cell_mark(block.rows, block.columns, cell),
-            on_click=clicked,
-        )
-    with grid.cell(column_span=2), st.container(border=True):
-        named = named_streams(rows, a.series, b.series)
-        detail = cell_view(named, named_cell(cell, a.series, b.series), CKA)
-        if detail is None:
-            st.markdown("**No such cell**")
-            st.text("Nothing is stored for this pair of layers. Click another cell.")
-        else:
-            show_cell(
-                detail,
-                f"{a.label} × {b.label}",
-                CKA,
-                chosen=cell == view.state.cell,
-                hint="The last layers of both. Click any cell.",
-            )
-        pick_cell(block, cell)
+    drawn = cache.figure(
+        cross_heatmap,
+        ask,
+        *(a.series, b.series, block.rows, block.columns),
+        show_text=view.state.numbers,
+    )
+    named = named_streams(rows, a.series, b.series)
+    show_matrix_and_cell(
+        drawn,
+        block,
+        cell,
+        cell_view(named, named_cell(cell, a.series, b.series), CKA),
+        key="cross",
+        alt=f"CKA of {block.title} layers, {a.label} in rows and {b.label} in columns",
+        scale=CKA,
+        of=f"{a.label} × {b.label}",
+        chosen=cell == view.state.cell,
+        hint="The last layers of both. Click any cell.",
+    )
     return {f"{a.label} layers by {b.label} layers": drawn}

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import streamlit as st
 
 from backend.data.images import webp_source
-from backend.figures.heatmap import axis_refs
+from backend.figures.heatmap import axis_refs, cell_mark
 from backend.figures.scales import Scale
 from backend.figures.theme import number
 from backend.types import LayerRef
-from backend.views.cells import Block, CellView, values_in_words
+from backend.views.cells import Block, CellView, cell_at, values_in_words
 from backend.views.queries import Sample
 from backend.words import counted, literal
 from dashboard import session
+from dashboard.cache import Drawn
+from dashboard.chart import Point, chart
 
 _COLUMNS = {
     "low": "low, high: 95 % interval over samples",
@@ -24,7 +26,50 @@ _COLUMNS = {
 }
 
 
-def pick_cell(block: Block, cell: tuple[LayerRef, LayerRef] | None) -> None:
+Cell = tuple[LayerRef, LayerRef]
+
+
+def show_matrix_and_cell(
+    drawn: Drawn,
+    block: Block,
+    cell: Cell | None,
+    detail: CellView | None,
+    *,
+    key: str,
+    alt: str,
+    scale: Scale,
+    of: str,
+    chosen: bool,
+    hint: str,
+) -> None:
+    """A heatmap of a block, and beside it the card of its ``cell``, which a click changes.
+
+    ``detail`` is None where nothing is stored for the cell; ``of`` says what the values are of,
+    ``hint`` what is shown where no cell was chosen.
+    """
+
+    def clicked(point: Point) -> None:
+        session.change(cell=cell_at(block, point["x"], point["y"]))
+
+    grid = st.grid(5, min_column_width=170)
+    with grid.cell(column_span=3), st.container(border=True):
+        chart(
+            drawn,
+            key=key,
+            alt=f"{alt}; click a cell for its values",
+            marks=cell_mark(block.rows, block.columns, cell),
+            on_click=clicked,
+        )
+    with grid.cell(column_span=2), st.container(border=True):
+        if detail is None:
+            st.markdown("**No such cell**")
+            st.text("Nothing is stored for this pair of layers. Click another cell.")
+        else:
+            _show_cell(detail, of, scale, chosen=chosen, hint=hint)
+        _pick_cell(block, cell)
+
+
+def _pick_cell(block: Block, cell: Cell | None) -> None:
     """The same choice as a click on a cell, for the keyboard."""
     rows, columns = axis_refs(block.rows), axis_refs(block.columns)
     row, column = cell if cell and cell[0] in rows and cell[1] in columns else (rows[0], columns[0])
@@ -42,21 +87,11 @@ def pick_cell(block: Block, cell: tuple[LayerRef, LayerRef] | None) -> None:
             )
 
 
-def show_cell(
-    cell: CellView,
-    placement: str,
-    scale: Scale,
-    *,
-    chosen: bool,
-    hint: str = "Where the streams are most alike. Click any cell.",
-) -> None:
-    """A pair of layers: mean, interval, chance, n, and every seed's value.
-
-    ``hint`` says what is shown where no cell was chosen.
-    """
+def _show_cell(cell: CellView, of: str, scale: Scale, *, chosen: bool, hint: str) -> None:
+    """A pair of layers: mean, interval, chance, n, and every seed's value."""
     st.caption("Chosen cell" if chosen else hint)
     st.subheader(literal(cell.title[0].upper() + cell.title[1:]), anchor=False)
-    st.caption(literal(placement))
+    st.caption(literal(of))
     seeds = cell.seeds  # those that have a value
     with st.container(horizontal=True):
         st.metric(

@@ -31,7 +31,7 @@ def explain(store: StoreView, overview: Overview) -> None:
             "samples: its layers' vectors, the measures and projections made from them, and its "
             "scores. Fusionscope reads stores; these commands make them."
         )
-        where = shlex.quote(store.path) if store.path else "DIR"
+        where = shlex.quote(store.path) if store.path and not store.is_packed else "DIR"
         for what, command in (
             ("The demo: five placements, three seeds, no download", "fusionscope demo"),
             (

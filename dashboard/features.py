@@ -12,6 +12,7 @@ import streamlit as st
 from backend.errors import InputError
 from backend.store.kinds import SAE_MATCHES
 from backend.views import queries
+from backend.views.kept import kept
 from backend.views.questions import run_at
 from backend.views.sae import (
     MATCHED,
@@ -21,12 +22,12 @@ from backend.views.sae import (
     matched,
     matched_figure,
     outlined_thumbnail,
-    readings,
 )
 from backend.views.store_access import StoreView
 from backend.words import literal
 from dashboard import cache
 from dashboard.chart import chart
+from dashboard.say import problems
 
 _MOST = 4
 _LEAST_LAYERS = 2
@@ -52,8 +53,10 @@ def show_examples(store: StoreView, run_id: str, rows: pd.DataFrame) -> None:
 
 def show_matches(store: StoreView, chosen: Chosen) -> None:
     """The feature over the layers: how strongly its matches are on, and how well they match."""
-    ask = readings(store, [chosen.run_id], SAE_MATCHES)
-    rows = matched(cache.answer(ask).frame, chosen)
+    ask = kept(store, [chosen.run_id], SAE_MATCHES)
+    table = cache.answer(ask)
+    problems(table)
+    rows = matched(table.frame, chosen)
     if rows.empty or rows["other_layer"].nunique() < _LEAST_LAYERS:
         return
     st.subheader("Over the layers")

@@ -43,7 +43,7 @@ from dashboard.details import show_sample
 from dashboard.downloads import Part
 from dashboard.neighbourhoods import say_changes
 from dashboard.pick import step_layers
-from dashboard.say import problems
+from dashboard.say import offer, problems
 from dashboard.side_by_side import MIN_COLUMN_PX
 
 MAP_PX = 360
@@ -78,9 +78,8 @@ def maps_of(view: Context, groups: Sequence[RunGroup]) -> list[Map]:
         if not table.frame.empty:
             out.append(Map(group, run, table.frame))
     for group in lacking:
-        st.caption(f"{literal(group.label)} has no projections yet. This makes them:")
-        command = project_command(view.store.path, [run.run_id for run in group.runs])
-        st.code(command, language="bash", wrap_lines=True)
+        command = project_command(view.store.origin, [run.run_id for run in group.runs])
+        offer(view.store, f"{group.label} has no projections yet.", "This makes them", [command])
     return out
 
 

@@ -8,16 +8,14 @@ import streamlit as st
 
 from backend.errors import InputError
 from backend.figures import layer_heatmap
-from backend.figures.heatmap import cell_mark
 from backend.pairing import Pair
 from backend.types import LayerRef
-from backend.views.cells import Block, cell_at, cell_view, default_cell
+from backend.views.cells import Block, cell_view, default_cell
 from backend.views.groups import RunGroup, RunInfo
 from backend.words import literal
 from dashboard import cache, session
-from dashboard.chart import Point, chart
 from dashboard.context import Context
-from dashboard.details import pick_cell, show_cell, show_drivers
+from dashboard.details import show_drivers, show_matrix_and_cell
 from dashboard.downloads import Part
 from dashboard.pick import Picked, pick_focus
 from dashboard.say import say_ignored
@@ -57,39 +55,30 @@ def show_matrix(
         return
     cell = view.state.cell or cache.value(default_cell, ask, shown, scale)
 
-    def clicked(point: Point) -> None:
-        session.change(cell=cell_at(shown, point["x"], point["y"]))
-
     if words := scale.directed("the row's layer", "the column's"):
         st.caption(f"In every cell: {words}.")
-    grid = st.grid(5, min_column_width=170)
-    with grid.cell(column_span=3), st.container(border=True):
-        drawn = cache.figure(
-            layer_heatmap,
-            ask,
-            shown.rows,
-            shown.columns,
-            scale=scale,
-            model=focus.label,
-            above_chance=view.state.above and tested,
-            show_text=view.state.numbers,
-        )
-        chart(
-            drawn,
-            key="heatmap",
-            alt=f"{scale.label} of {shown.title} layers of {focus.label}; click a cell for its "
-            "values",
-            marks=cell_mark(shown.rows, shown.columns, cell),
-            on_click=clicked,
-        )
-    with grid.cell(column_span=2), st.container(border=True):
-        detail = cache.value(cell_view, ask, cell, scale) if cell else None
-        if detail is None:
-            st.markdown("**No such cell**")
-            st.text("Nothing is stored for this pair of layers. Click another cell.")
-        else:
-            show_cell(detail, focus.label, scale, chosen=view.state.cell is not None)
-        pick_cell(shown, cell)
+    drawn = cache.figure(
+        layer_heatmap,
+        ask,
+        shown.rows,
+        shown.columns,
+        scale=scale,
+        model=focus.label,
+        above_chance=view.state.above and tested,
+        show_text=view.state.numbers,
+    )
+    show_matrix_and_cell(
+        drawn,
+        shown,
+        cell,
+        cache.value(cell_view, ask, cell, scale) if cell else None,
+        key="heatmap",
+        alt=f"{scale.label} of {shown.title} layers of {focus.label}",
+        scale=scale,
+        of=focus.label,
+        chosen=view.state.cell is not None,
+        hint="Where the streams are most alike. Click any cell.",
+    )
     if drivers and cell:
         _show_drivers(view, focus.run_of(view.state.seed), cell, picked.pooling)
     part.figures[f"{focus.label} layer by layer"] = drawn

@@ -17,7 +17,7 @@ from dashboard import cache
 from dashboard.context import Context
 from dashboard.downloads import Part
 from dashboard.rows import rows
-from dashboard.say import problems
+from dashboard.say import offer, problems
 
 
 def show_changes(
@@ -57,12 +57,15 @@ def say_changes(
         st.caption(f"Layer {literal(ref.label)} is the first: there is no layer before it.")
         return None
     if not views.keeps_neighbours(view.store, run.run_id):
-        st.caption("Whose neighbours changed is not stored for this run. This adds it:")
-        st.code(project_command(view.store.path, [run.run_id]), language="bash", wrap_lines=True)
+        command = project_command(view.store.origin, [run.run_id])
+        lacking = "Whose neighbours changed is not stored for this run."
+        offer(view.store, lacking, "This adds it", [command])
         return None
     asked = views.sides(view.store, run.run_id, pooling, before, ref)
-    for question in filter(None, asked):
-        problems(cache.answer(question))
+    damaged = [table for one in filter(None, asked) if (table := cache.answer(one)).problems]
+    if damaged:
+        problems(damaged[0])
+        return None
     found = cache.value(views.changes, *asked)
     words = views.changes_in_words(found, before, ref) if found else None
     st.caption(literal(words or views.no_changes_in_words(before, ref)))

@@ -8,21 +8,22 @@ import streamlit as st
 
 from backend.views.groups import RunInfo
 from backend.views.interventions import (
-    Interventions,
     condition_drawing,
     conditions_of,
     intervene_command,
 )
+from backend.views.kept import Kept
 from backend.views.store_access import StoreView
 from dashboard import cache
 from dashboard.cache import Drawn
 from dashboard.chart import chart
+from dashboard.say import show_commands
 
 TITLE = "CKA across a fusion, by partner"
 
 
 def show_partners(
-    store: StoreView, runs: Sequence[RunInfo], dataset: str, asked: Interventions, pooling: str
+    store: StoreView, runs: Sequence[RunInfo], dataset: str, asked: Kept, pooling: str
 ) -> dict[str, Drawn]:
     """CKA across fusions with each partner, trained and not; the command that asks where none was.
 
@@ -30,13 +31,14 @@ def show_partners(
     """
     shown = cache.value(conditions_of, tuple(runs), dataset, asked, pooling)
     if shown.empty:
-        st.info(
-            "These runs were not asked with other partners yet. This asks every run that keeps "
-            "its checkpoint (`--models DIR` finds others):",
-            icon=":material/build:",
-        )
-        own = [run for run in runs if run.manifest.placement is not None]
-        st.code(intervene_command(store.path, own), language="bash", wrap_lines=True)
+        if not cache.answer(asked).problems:
+            asks = "This asks every run that keeps its checkpoint (`--models DIR` finds others)"
+            st.info(
+                f"These runs were not asked with other partners yet. {store.adding(asks)}",
+                icon=":material/build:",
+            )
+            own = [run for run in runs if run.manifest.placement is not None]
+            show_commands([intervene_command(store.origin, own)])
         return {}
     drawn = cache.figure(condition_drawing, tuple(runs), dataset, asked, pooling)
     st.caption(

@@ -15,6 +15,7 @@ from backend.types import POOLINGS
 from backend.views.groups import RunGroup
 from backend.views.questions import Table
 from backend.views.state import ignored_line
+from backend.views.store_access import StoreView
 from backend.words import counted, listed, literal
 from dashboard import cache, session
 from dashboard.context import Context
@@ -43,7 +44,21 @@ def problems(table: Table) -> None:
 
 
 def nothing_yet(what: str, view: Context, command: str, table: Table | None = None) -> None:
-    """Say that the chosen runs lack something and which command makes it; ends the page.
+    """Say that the chosen runs lack something and which command makes it; ends the page."""
+    say_missing(what, view, command, table)
+    st.stop()
+
+
+def say_missing(what: str, view: Context, command: str, table: Table | None = None) -> None:
+    """Say that the chosen runs lack something and which command makes it."""
+    line = shlex.join(["fusionscope", command, "--store", view.store.origin])
+    say_commands(what, view.store, [line], table)
+
+
+def say_commands(
+    what: str, store: StoreView, lines: Sequence[str], table: Table | None = None
+) -> None:
+    """Say that the chosen runs lack something and which command lines make it.
 
     Where the ``table`` that was asked for has problems, these are why, and they stand above.
     """
@@ -53,21 +68,21 @@ def nothing_yet(what: str, view: Context, command: str, table: Table | None = No
             "and pages work. This names every file that is damaged:",
             icon=":material/build:",
         )
-        line = shlex.join(["fusionscope", "verify", "--store", view.store.path])
-        st.code(line, language="bash", wrap_lines=True)
-    else:
-        say_missing(what, view, command)
-    st.stop()
+        show_commands([shlex.join(["fusionscope", "verify", "--store", store.path])])
+        return
+    makes = store.adding("This makes them")
+    st.info(f"The chosen runs have no {what} yet. {makes}", icon=":material/build:")
+    show_commands(lines)
 
 
-def say_missing(what: str, view: Context, command: str) -> None:
-    """Say that the chosen runs lack something and which command makes it."""
-    say_commands(what, [shlex.join(["fusionscope", command, "--store", view.store.path])])
+def offer(store: StoreView, lacking: str, makes: str, lines: Sequence[str]) -> None:
+    """In small print: what is ``lacking``, and that these lines make it ("This makes them")."""
+    st.caption(literal(f"{lacking} {store.adding(makes)}"))
+    show_commands(lines)
 
 
-def say_commands(what: str, lines: Sequence[str]) -> None:
-    """Say that the chosen runs lack something and which command lines make it."""
-    st.info(f"The chosen runs have no {what} yet. This makes them:", icon=":material/build:")
+def show_commands(lines: Sequence[str]) -> None:
+    """Command lines to copy."""
     st.code("\n".join(lines), language="bash", wrap_lines=True)
 
 

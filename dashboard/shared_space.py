@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
@@ -19,28 +18,27 @@ from dashboard import cache
 from dashboard.chart import panel
 from dashboard.context import Context, series_of
 from dashboard.downloads import Part
-from dashboard.say import or_say, problems, say_commands
+from dashboard.say import problems, say_commands
 
 
 @st.fragment
 def show_shared_space(view: Context, groups: tuple[RunGroup, ...], pair: Pair, part: Part) -> None:
     """The section; a command where a contrastive model was not asked, nothing for other models."""
     part.begin()
-    runs = views.keys_held(view.store, groups)
-    nothing: tuple[str, ...] = ()
+    keys = views.keys_held(view.store, groups)
     held = {
-        key: or_say(partial(cache.value, views.templates_of, run, key), nothing)
-        for key, run in runs.items()
+        key: cache.value(views.templates_of, views.shared_space(view.store, groups, key))
+        for key in keys
     }
     if not held and not views.is_contrastive(groups):
         return
     st.header("If the model stopped here")
     st.caption(leads.SHARED_SPACE)
     if not held:
-        command = views.shared_space_command(view.store.path)
-        say_commands("search and classes by layer in the model's own space", [command])
+        command = views.shared_space_command(view.store.origin)
+        what = "search and classes by layer in the model's own space"
+        say_commands(what, view.store, [command])
         return
-    keys = list(held)
     key = keys[0]
     if len(keys) > 1:
         key = st.selectbox(

@@ -127,7 +127,7 @@ def pick_dimension(
     rows = frame[frame["pooling"].eq(pooling)] if len(frame) else frame
     held = [name for name in one_layer() if len(rows) and rows["measure"].eq(name).any()]
     if not held:
-        say_missing("measures of dimension", view, "measure")
+        say_missing("measures of dimension", view, "measure", table)
         return pd.DataFrame(), None
     measure = next((name for name in view.state.dims if name in held), held[0])
     if len(held) > 1:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from backend.pairing import Pair
 from backend.store.commands import measure_command, train_command
+from backend.store.kinds import SAE
 from backend.study import ClaimResult, Finding, StudyTable, published_table, render
 from backend.study.alignment import NAMES
 from backend.study.findings import ALIGNMENT, Verdict
@@ -19,15 +20,17 @@ from backend.study.interventions import INTERVENTIONS
 from backend.study.reference import SOURCE, published_points
 from backend.views.claims import Placed, effects, placed_points
 from backend.views.groups import RunGroup
+from backend.views.kept import kept
 from backend.views.needs import Need
-from backend.views.sae import language_claim, readings
+from backend.views.questions import Table
+from backend.views.sae import language_claim
 from backend.views.study import effect_rows, markdown_differences, markdown_table
 from backend.words import counted, listed, literal, metric_name
 from dashboard import cache, session
 from dashboard.cache import Drawn
 from dashboard.chart import chart
 from dashboard.context import Context
-from dashboard.say import problems
+from dashboard.say import problems, say_commands
 
 BadgeColour = Literal["green", "red", "gray", "orange", "yellow", "blue"]
 _COLOURS: dict[Verdict, BadgeColour] = {
@@ -108,15 +111,20 @@ def no_scores_of_others(groups: Sequence[RunGroup]) -> None:
     )
 
 
-def no_measures(view: Context, groups: Sequence[RunGroup]) -> None:
-    """Say that there are no measures, and the command that makes them."""
-    st.info(
-        "The runs have no measures yet, so claims on layers cannot be asked. This makes them:",
-        icon=":material/build:",
-    )
+def say_left_out(notes: Sequence[str], released: Sequence[RunGroup]) -> None:
+    """Which runs no claim counts, and that released models take no part in claims."""
+    for note in notes:
+        st.warning(literal(note), icon=":material/rule:")
+    if released:
+        others = listed(group.label for group in released)
+        st.caption(literal(f"Released models take no part in the claims: {others}."))
+
+
+def no_measures(view: Context, groups: Sequence[RunGroup], table: Table) -> None:
+    """Say that there are no measures, so that claims on layers cannot be asked, and why."""
     runs = [run.run_id for group in groups for run in group.runs if not run.has_measures]
-    command = measure_command(view.store.path, runs)
-    st.code(command, language="bash", wrap_lines=True)
+    command = measure_command(view.store.origin, runs)
+    say_commands("measures for the claims on layers", view.store, [command], table)
 
 
 def show_claims(
@@ -169,7 +177,7 @@ def show_language(view: Context, groups: Sequence[RunGroup]) -> dict[str, pd.Dat
     Returns its findings as a table to download, or none.
     """
     ids = [run.run_id for group in groups for run in group.runs]
-    read = cache.answer(readings(view.store, ids))
+    read = cache.answer(kept(view.store, ids, SAE))
     problems(read)
     language = language_claim(read.frame, view.overview.runs)
     if not language.findings:

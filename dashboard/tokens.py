@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
@@ -22,6 +23,7 @@ from dashboard.cache import Drawn
 from dashboard.chart import Point, chart
 from dashboard.context import Context
 from dashboard.downloads import Part
+from dashboard.say import or_say
 from dashboard.trace import jobs
 from dashboard.trace.source import Source, pick_source, samples_of
 
@@ -101,10 +103,15 @@ def _ask(view: Context, offer: Offer, source: Source, text: str, small: bytes) -
 def _texts(view: Context, offer: Offer) -> tuple[str, ...]:
     """Texts of the model's run, else of the first run: words in their contexts come from them."""
     run_ids = [offer.run_id] if offer.run_id else [run.run_id for run in view.overview.runs[:1]]
+    nothing: tuple[str, ...] = ()
     for run_id in run_ids:
-        run = opened(view.store.path).run(run_id)
-        return views.chosen_texts([str(text) for text in run.samples(["text"])["text"]])
-    return ()
+        return or_say(partial(_texts_of, view.store.path, run_id), nothing)
+    return nothing
+
+
+def _texts_of(path: str, run_id: str) -> tuple[str, ...]:
+    run = opened(path).run(run_id)
+    return views.chosen_texts([str(text) for text in run.samples(["text"])["text"]])
 
 
 def shown() -> Read | None:

@@ -10,7 +10,10 @@ import streamlit as st
 from backend.figures.training import ALIGNMENT, TRANSITIONS
 from backend.measures.registry import one_layer
 from backend.store.commands import measured_commands
+from backend.store.kinds import TRAINING_MEASURES
+from backend.views import questions
 from backend.views.groups import RunGroup
+from backend.views.questions import Table
 from backend.views.training import held_quantities
 from backend.words import listed, literal
 from dashboard import session
@@ -32,7 +35,7 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 
 
-def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
+def nothing_measured(view: Context, groups: Sequence[RunGroup], table: Table) -> None:
     """Say how a model is measured while it is trained, with the first run's own commands."""
     runs = [run for group in groups if group.placed for run in group.runs]
     if not runs:
@@ -44,7 +47,10 @@ def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
         )
         st.stop()
     run = next((run for run in runs if run.manifest.origin.train), runs[0])
-    say_commands("training measures", measured_commands(run.manifest, view.store.path))
+    lines = measured_commands(run.manifest, view.store.origin)
+    say_commands("training measures", view.store, lines, table)
+    if table.problems:
+        st.stop()
     st.caption(
         f"These make {literal(run.run_id)} anew, and alike for the others; in a sweep, "
         '`measure_every = "epoch"` under `[train]`. A model is measured while it is trained, and '
@@ -54,11 +60,12 @@ def nothing_measured(view: Context, groups: Sequence[RunGroup]) -> None:
     st.stop()
 
 
-def say_lacking(groups: Sequence[RunGroup], frame: pd.DataFrame) -> None:
+def say_lacking(view: Context, groups: Sequence[RunGroup]) -> None:
     """Name the runs that were not measured while they were trained, if any."""
-    measured = set(frame["run_id"].unique())
     trained = [run.run_id for group in groups if group.placed for run in group.runs]
-    lacking = [run_id for run_id in trained if run_id not in measured]
+    lacking = [
+        run_id for run_id in trained if not questions.keys_of(view.store, TRAINING_MEASURES, run_id)
+    ]
     if lacking:
         named = listed([*lacking[:8], *([f"{len(lacking) - 8} more"] if len(lacking) > 8 else [])])
         st.caption(

@@ -11,13 +11,13 @@ from backend.views.groups import noun
 from backend.views.tables import taken_away
 from backend.words import listed, literal
 from dashboard import cache
-from dashboard.across_models import show_growth, show_moved
+from dashboard.across_models import show_growth
 from dashboard.context import averaged, context
 from dashboard.contrast import Measured, show_contrast
 from dashboard.downloads import Part, downloads
 from dashboard.maps import maps_of, of_pooling, show_maps
 from dashboard.pick import Picked, pick_measure, pick_pooling, pick_streams
-from dashboard.say import say_ignored, say_missing, say_pooling
+from dashboard.say import problems, say_ignored, say_missing, say_pooling
 from dashboard.side_by_side import (
     legend_in_words,
     pick_dimension,
@@ -77,7 +77,9 @@ if held & set(PAIRWISE):
     if dimension:
         figures |= show_dimensions(groups, dims, dimension, streams)
 else:
-    say_missing("measures", view, "measure")
+    table = cache.measures(view.store, groups, PAIRWISE)
+    problems(table)
+    say_missing("measures", view, "measure", table)
 
 st.header("The same samples")
 st.caption(
@@ -95,8 +97,7 @@ if maps:
 if len(groups) > 1:
     st.header("One minus the other")
     measured = Measured(picked, dimension, pair) if picked else None
-    show_contrast(view, groups, pair, pooling or "cls", measured, curves, matrices)
-    show_moved(view, groups, pooling or "cls", moved)
+    show_contrast(view, groups, pair, pooling or "cls", measured, curves, matrices, moved)
 parts = [growth, same, curves, matrices, moved]
 say_ignored(view, **{name: value for part in parts for name, value in part.shown.items()})
 if picked:

@@ -7,6 +7,7 @@ import streamlit as st
 from backend.figures import probe_curves
 from backend.figures.probes import MEASURE
 from backend.remarks import merged, sentences
+from backend.store.commands import measure_command
 from backend.views import leads, questions
 from backend.views.choices import poolings_in
 from backend.views.tables import taken_away
@@ -18,6 +19,7 @@ from dashboard.downloads import downloads
 from dashboard.pick import pick_pooling, pick_streams
 from dashboard.say import (
     nothing_yet,
+    offer,
     problems,
     say_ignored,
     say_notes,
@@ -49,12 +51,13 @@ if len(held) > 1:
     )
 rows = rows[rows["estimator"].eq(task)]
 probed = tuple(group for group in groups if rows["series"].eq(group.key).any())
-lacking = [group.label for group in groups if group not in probed]
-if lacking:
-    st.caption(
-        f"Without probes of this task: {literal(listed(lacking))}. `fusionscope measure` makes "
-        "them for runs that keep their activations."
-    )
+lacking = [group for group in groups if group not in probed]
+if lacking and not table.problems:  # else what is damaged is named above
+    names = listed(group.label for group in lacking)
+    makes = "This makes them, for runs that keep their activations"
+    runs = [run.run_id for group in lacking for run in group.runs]
+    command = measure_command(view.store.origin, runs)
+    offer(view.store, f"Without probes of this task: {names}.", makes, [command])
 
 metric = metric_name(metrics[task])
 ask = questions.measures(view.store, probed, (MEASURE,), pooling=pooling, estimator=task)

@@ -28,6 +28,10 @@ if not having:
 group = view.focus(having)
 runs = {run.seed: run for run in group.runs if run.has_projections}
 run = runs.get(view.state.seed) or next(iter(runs.values()))
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    pick_focus(having, group)
+    if len(runs) > 1:
+        st.segmented_control("Seed", list(runs), required=True, **session.bind("seed", run.seed))
 asked = questions.projections(view.store, run.run_id), questions.samples(view.store, run.run_id)
 table, labels = map(cache.answer, asked)
 problems(table)
@@ -52,10 +56,6 @@ st.caption(
         else "."
     )
 )
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    pick_focus(having, group)
-    if len(runs) > 1:
-        st.segmented_control("Seed", list(runs), required=True, **session.bind("seed", run.seed))
 say_pooling([group], [spec.name for spec in group.series.streams], pooling)
 
 

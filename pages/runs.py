@@ -23,7 +23,7 @@ from dashboard.chart import chart
 from dashboard.context import context
 from dashboard.downloads import downloads
 from dashboard.empty import list_broken
-from dashboard.say import or_say, say_notes, say_together
+from dashboard.say import offer, or_say, say_notes, say_together
 
 CARDS_A_PAGE = 8
 
@@ -112,13 +112,13 @@ def card(group: RunGroup) -> None:
             ]
         )
         st.dataframe(per_run, hide_index=True, width="stretch", alt=f"Runs of {group.label}")
-    lacking = missing_of(group, view.store.path)
+    lacking = missing_of(group, view.store)
     if lacking:
         what = listed(dict.fromkeys(item.what for item in lacking))
         with st.expander(f"Missing: {what}", icon=":material/build:"):
             for item in lacking:
-                st.caption(literal(item.sentence))
-                st.code(item.command, language="bash", wrap_lines=True)
+                lines = item.command.splitlines()
+                offer(view.store, f"{item.sentence}.", "This makes what is missing", lines)
 
 
 st.subheader(nouns(groups).capitalize())

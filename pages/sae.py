@@ -9,6 +9,7 @@ from backend.store.kinds import SAE, SAE_FEATURES
 from backend.study.mapping_reference import MEASURES as PUBLISHED
 from backend.study.mapping_reference import SOURCE
 from backend.views import leads
+from backend.views.kept import kept
 from backend.views.sae import (
     CURVES,
     NOT_READABLE,
@@ -19,7 +20,6 @@ from backend.views.sae import (
     is_readable,
     language_claim,
     published_figure,
-    readings,
 )
 from dashboard import cache
 from dashboard.chart import panel
@@ -34,18 +34,18 @@ st.title("SAE")
 st.caption(leads.SAE)
 runs = tuple(run for group in view.groups for run in group.runs)
 run_ids = tuple(run.run_id for run in runs)
-ask = readings(view.store, run_ids, SAE)
+ask = kept(view.store, run_ids, SAE)
 table = cache.answer(ask)
 problems(table)
 if table.frame.empty:
     manifests = [run.manifest for run in runs]
     commands = [
-        read_saes_command(one, view.store.path)
+        read_saes_command(one, view.store.origin)
         for one in manifests
         if is_readable(one.model.family, one.streams)
     ]
-    if commands:
-        say_commands("readings through autoencoders", commands)
+    if commands or table.problems:
+        say_commands("readings through autoencoders", view.store, commands, table)
     else:
         st.info(NOT_READABLE, icon=":material/info:")
     st.stop()
@@ -106,7 +106,9 @@ def show_curves(view: Context, part: Part) -> None:
 @st.fragment
 def show_features(view: Context) -> None:
     """The features that stand out at a layer; those of one with thumbnails and patches."""
-    features = cache.answer(readings(view.store, run_ids, SAE_FEATURES)).frame
+    table = cache.answer(kept(view.store, run_ids, SAE_FEATURES))
+    problems(table)
+    features = table.frame
     if len(features):
         features = features[features["run_id"].eq(run_id) & features["key"].eq(key)]
     if features.empty:

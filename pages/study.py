@@ -4,6 +4,7 @@ from functools import partial
 
 import streamlit as st
 
+from backend.store.kinds import TRAINING_SCORES
 from backend.study import published_claims
 from backend.study.formats import tidy
 from backend.views import questions
@@ -11,9 +12,10 @@ from backend.views.choices import poolings_in
 from backend.views.claims import choice_of, of_task
 from backend.views.groups import noun
 from backend.views.interventions import interventions
+from backend.views.kept import kept
 from backend.views.needs import needs_of
 from backend.views.study import MEASURES, claims_of, layouts, left_out
-from backend.words import listed, literal, metric_name
+from backend.words import literal, metric_name
 from dashboard import cache, session
 from dashboard.context import context
 from dashboard.downloads import downloads
@@ -24,6 +26,7 @@ from dashboard.study_cards import (
     no_measures,
     no_scores,
     no_scores_of_others,
+    say_left_out,
     show_claims,
     show_language,
     show_needs,
@@ -112,28 +115,25 @@ st.caption(
     "“contradicted” are clear. “No clear difference”: an effect that would matter is ruled out. "
     "“Underpowered”: too few runs or test samples to tell. “Described”: a number, not a test."
 )
-for note in left_out(runs, dataset):
-    st.warning(literal(note), icon=":material/rule:")
-if len(placed) < len(groups):
-    others = listed(group.label for group in groups if not group.placed)
-    st.caption(literal(f"Released models take no part in the claims: {others}."))
+say_left_out(left_out(runs, dataset), [group for group in groups if not group.placed])
 show_needs(needs_of(view.store, placed))
 pair = pick_streams(view, placed)
+mine = tuple(run for group in placed for run in group.runs)
 ask = questions.measures(view.store, placed, MEASURES)
+partners = interventions(view.store, placed)
+trained = kept(view.store, [run.run_id for run in mine], TRAINING_SCORES)
+for question in (ask, partners, trained):
+    problems(cache.answer(question))
 loaded = cache.answer(ask)
-problems(loaded)
 pooling = "cls"
 if loaded.frame.empty:
-    no_measures(view, placed)
+    no_measures(view, placed, loaded)
 else:
-    poolings = poolings_in(loaded.frame)
-    pooling = pick_pooling(view, poolings, placed, pair or ())
-partners = interventions(view.store, placed)
-problems(cache.answer(partners))
-claims, points = cache.value(claims_of, runs, dataset, ask, pooling, "debiased", pair, partners)
+    pooling = pick_pooling(view, poolings_in(loaded.frame), placed, pair or ())
+asked = (ask, pooling, "debiased", pair, partners, trained)
+claims, points = cache.value(claims_of, runs, dataset, *asked)
 claims, points = of_task(claims, points, choice.task)
 published = published_claims() if view.state.published else ()
-mine = tuple(run for group in placed for run in group.runs)
 drawn = partial(show_partners, view.store, mine, dataset, partners, pooling)
 figures = show_claims(view, claims, published, points, placed, pair, drawn)
 if len(points):

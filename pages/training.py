@@ -34,8 +34,8 @@ chosen = averaged(view)
 table = cache.training(view.store, chosen)
 problems(table)
 if table.frame.empty:
-    nothing_measured(view, chosen)
-say_lacking(chosen, table.frame)
+    nothing_measured(view, chosen, table)
+say_lacking(view, chosen)
 pooling = pick_pooling(view, poolings_in(table.frame))
 frame = table.frame[table.frame["pooling"].eq(pooling)]
 groups = tuple(group for group in chosen if frame["series"].eq(group.key).any())

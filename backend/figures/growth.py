@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from backend.figures.scales import Scale
-from backend.figures.theme import NEUTRAL, Series, axis, escape, layout, number
+from backend.figures.theme import NEUTRAL, Series, axis, escape, layout, number, point_look
 from backend.figures.transitions import y_range, y_title
 
 
@@ -25,11 +25,11 @@ def growth_figure(
 
     A bar is the range over seeds; chance of each model is an open dash at its size.
     """
-    looks = {one.key: one for one in series}
+    series_of = {one.key: one for one in series}
     traces = []
     row: Any
     for row in points.itertuples(index=False):
-        one = looks[row.series]
+        colour, symbol = point_look(series_of[row.series])
         hover = (
             f"<b>{escape(row.label)}</b><br>{escape(row.where)}<br>about {row.size:,.0f} "
             f"parameters<br>{escape(scale.label)} {row.value:.3f}, "
@@ -40,8 +40,9 @@ def growth_figure(
                 x=[row.size],
                 y=[row.value],
                 mode="markers",
-                marker={"size": 12, "color": one.colour, "symbol": "circle"},
+                marker={"size": 12, "color": colour, "symbol": symbol},
                 error_y={
+                    "color": colour,
                     "type": "data",
                     "symmetric": False,
                     "array": [row.high - row.value],

@@ -52,47 +52,39 @@ SHARED_SCALES: dict[str, SharedScale] = {
 
 
 def shared_points(
-    frame: pd.DataFrame, vision: StreamSpec, text: StreamSpec, measure: str, stop: Stop
+    frame: pd.DataFrame,
+    vision: StreamSpec,
+    text: StreamSpec,
+    measure: str,
+    stop: Stop,
+    axis: StreamSpec,
 ) -> pd.DataFrame:
-    """Mean, interval and chance by ``series``, ``space`` and ``x``, the layer of the axis.
+    """Mean, interval and chance by ``series``, ``space`` and ``x``, the layer of ``axis``.
 
-    The axis is the stream that stops, the deeper one for ``both``. ``low`` and ``high`` are the
+    ``axis`` is the stream that stops, either one where both stop. ``low`` and ``high`` are the
     interval over samples where there is one run, and the range over seeds where there are several.
     """
     rows = frame[frame["measure"].eq(measure) & frame["site_a"].eq(BLOCK)]
     if SHARED_SCALES[measure].alone:
-        stream = text.name if stop == "text" else vision.name
-        rows = rows[rows["stream_a"].eq(stream)].assign(x=lambda own: own["layer_a"])
+        rows = rows[rows["stream_a"].eq(axis.name)].assign(x=lambda own: own["layer_a"])
     else:
         rows = rows[rows["stream_a"].eq(vision.name) & rows["stream_b"].eq(text.name)]
-        x = "layer_b" if axis_of(vision, text, stop) is text else "layer_a"
-        rows = rows[_stopped(rows, vision, text, stop)].assign(x=lambda own: own[x])
+        own, other = (vision, text) if axis == vision else (text, vision)
+        at, beside = ("layer_a", "layer_b") if axis == vision else ("layer_b", "layer_a")
+        partner = rows[at].map(partners(own, other)) if stop == "both" else other.depth
+        rows = rows[rows[beside].eq(partner)].assign(x=lambda stopped: stopped[at])
     points = over_seeds(rows, ["series", "space", "x"])
     for side in ("low", "high"):
-        own = points["seeds"].eq(1) & points[f"ci_{side}"].notna()
-        points[side] = points[side].where(~own, points[f"ci_{side}"])
+        own_interval = points["seeds"].eq(1) & points[f"ci_{side}"].notna()
+        points[side] = points[side].where(~own_interval, points[f"ci_{side}"])
     return points
 
 
 def axis_of(vision: StreamSpec, text: StreamSpec, stop: Stop) -> StreamSpec:
-    """The stream whose layers are the axis."""
+    """The stream whose layers are the axis: the one that stops, the deeper one of both."""
     if stop == "both":
         return vision if vision.depth >= text.depth else text
     return text if stop == "text" else vision
-
-
-def _stopped(rows: pd.DataFrame, vision: StreamSpec, text: StreamSpec, stop: Stop) -> pd.Series:
-    if stop == "vision":
-        return rows["layer_b"].eq(text.depth)
-    if stop == "text":
-        return rows["layer_a"].eq(vision.depth)
-    axis = axis_of(vision, text, stop)
-    at, other, matched = (
-        ("layer_a", "layer_b", partners(vision, text))
-        if axis is vision
-        else ("layer_b", "layer_a", partners(text, vision))
-    )
-    return rows[other].eq(rows[at].map(matched))
 
 
 def shared_space_curves(
@@ -109,20 +101,20 @@ def shared_space_curves(
     ``frame`` are the store's rows of :data:`backend.store.kinds.SHARED_SPACE` of one direction or
     task, with ``series`` and ``seed`` added; ``words`` name it on the axis. Chance is dotted. A
     series without a vision and a text stream is not drawn. Shares have a range of 0 to 0.1, 0.25,
-    0.5 or 1, as the highest needs.
+    0.5 or 1, as the highest needs. Where both streams stop the axis is the first one's deeper
+    stream, for all: models are matched each in their own way.
     """
-    parts = []
-    for one in series:
-        both = paired(one.streams, ("vision", "text"))
-        if both is not None:
-            mine = frame[frame["series"].eq(one.key)]
-            parts.append(shared_points(mine, *both, measure, stop))
-    shown = [one for one in series if paired(one.streams, ("vision", "text"))]
-    if not parts:
+    held = [(one, both) for one in series if (both := paired(one.streams, ("vision", "text")))]
+    if not held:
         return base_figure(height=height)
+    shown = [one for one, _ in held]
+    stream = axis_of(*held[0][1], stop).name
+    parts = []
+    for one, (vision, text) in held:
+        mine = frame[frame["series"].eq(one.key)]
+        own = vision if vision.name == stream else text
+        parts.append(shared_points(mine, vision, text, measure, stop, own))
     points = pd.concat(parts, ignore_index=True)
-    first = paired(shown[0].streams, ("vision", "text"))
-    stream = axis_of(*first, stop).name if first else ""
     scale = SHARED_SCALES[measure]
     figure = curve_figure(
         points[points["space"].eq(OWN)],

@@ -172,6 +172,17 @@ def marker_of(series: Series, stream: StreamSpec) -> str:
     return marker + variants[series.variant % len(variants)]
 
 
+def point_look(series: Series) -> tuple[str, str]:
+    """Colour and symbol of the one point of a series among those of a whole store.
+
+    Its own colour; a look comes again after 160 series, where eight have one colour each.
+    """
+    at, step = series.variant, len(SERIES_COLOURS)
+    symbol = CLASS_MARKERS[(at + at // step) % len(CLASS_MARKERS)]
+    filled = at // (step * len(CLASS_MARKERS)) % 2 == 0
+    return series.colour, symbol if filled else f"{symbol}-open"
+
+
 def base_figure(*, height: int, legend: bool = True) -> go.Figure:
     """An empty figure with the project's layout: transparent, no title, quiet grid."""
     figure = go.Figure()

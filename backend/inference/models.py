@@ -314,11 +314,11 @@ class Catalogue:
                 f"Start with: {serve} --hub {manifest.origin.model or 'ID'}",
             )
         if entry.family == FAMILY:
+            why = "its encoders were put together for the capture and not kept"
+            if self._store is not None and self._store.path.is_file():
+                return why, "This store is packed and read-only: serve that it was packed from"
             again = activations_command(manifest, store)
-            return (
-                "its encoders were put together for the capture and not kept",
-                f"Capture it again with: {again} --with-checkpoint",
-            )
+            return why, f"Capture it again with: {again} --with-checkpoint"
         if not entry.digest:
             return "the store does not say which checkpoint it was made from", ""
         return (

@@ -57,8 +57,9 @@ class Asked:
 
     def missing(self, what: str, command: str) -> Missing:
         """That the runs lack something, and the command that makes it."""
-        line = shlex.join(["fusionscope", command, "--store", self.store.path])
-        return Missing(f"The chosen runs have no {what} yet. This makes them:", (line,))
+        line = shlex.join(["fusionscope", command, "--store", self.store.origin])
+        makes = self.store.adding("This makes them")
+        return Missing(f"The chosen runs have no {what} yet. {makes}", (line,))
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _asked(store: str, state: ViewState) -> tuple[Asked, list[Item]]:
     if unknown:
         known = listed((group.key for group in every.groups), "or")
         raise InputError(
-            f"the store has no run {listed(unknown)}",
+            "; ".join(map(every.why_none, unknown)),
             field="runs",
             hint=f"Use {known}, or a run's id",
         )

@@ -155,12 +155,19 @@ def _columns(source: Source, rows: Rows, columns: Sequence[str]) -> pa.Table:
     return source.connection.rows(sql, rows.params)
 
 
-def sample(source: Source, entry: Entry, sample_id: str) -> dict[str, object]:
-    """One sample of a run with its text, labels and thumbnail; InputError if it is not there."""
+def sample(
+    source: Source, entry: Entry, sample_id: str, *, picture: bool = True
+) -> dict[str, object]:
+    """One sample of a run with its text, labels and thumbnail; InputError if it is not there.
+
+    Without its ``picture`` it can be read where the thumbnails are damaged: these alone are not
+    looked through before.
+    """
     rows = source.samples([entry])
     if rows.problems:
         raise InputError(rows.problems[0])
-    sql = f"SELECT * FROM {rows.sql} WHERE sample_id = $sample_id"
+    columns = "*" if picture else "* EXCLUDE (thumbnail)"
+    sql = f"SELECT {columns} FROM {rows.sql} WHERE sample_id = $sample_id"
     answer = source.connection.rows(sql, {**rows.params, "sample_id": sample_id}).to_pylist()
     if not answer:
         raise InputError(f"run {entry.run_id} has no sample {sample_id!r}")

@@ -151,15 +151,18 @@ def run_pairs(a: RunGroup, b: RunGroup) -> tuple[tuple[RunInfo, RunInfo], ...]:
 
 
 def commands_for(
-    store: str, groups: Sequence[RunGroup], pairs: Sequence[tuple[RunInfo, RunInfo]]
+    store: StoreView, groups: Sequence[RunGroup], pairs: Sequence[tuple[RunInfo, RunInfo]]
 ) -> tuple[str, ...]:
     """What computes the pairs: captures of runs without vectors where no pair has both, then one
     ``compare`` a seed with every column's run of that seed, so that any two can be chosen.
+
+    Vectors that a packed store does not hold may be in that it was packed from: no captures.
     """
     ready = [pair for pair in pairs if all(run.has_activations for run in pair)]
     lines: list[str] = []
     for pair in ready or pairs[:1]:
-        lines += [activations_command(r.manifest, store) for r in pair if not r.has_activations]
+        lacking = [] if store.is_packed else [run for run in pair if not run.has_activations]
+        lines += [activations_command(run.manifest, store.origin) for run in lacking]
         ids = [run.run_id for run in pair]
         seed = pair[0].seed
         for group in groups:
@@ -167,7 +170,7 @@ def commands_for(
             more = [r for r in alike if r.has_activations]
             if not {run.run_id for run in group.runs} & set(ids):
                 ids += [run.run_id for run in more[:1]]
-        lines.append(compare_command(store, ids))
+        lines.append(compare_command(store.origin, ids))
     return tuple(dict.fromkeys(lines))
 
 

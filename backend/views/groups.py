@@ -16,6 +16,9 @@ from backend.store.source import BrokenRun, Source
 from backend.views.state import MAX_OVERLAY
 from backend.words import counted, listed
 
+MAX_NAMED = 3
+"""Groups that are named where several begin as it was asked."""
+
 _PLACEMENT_ORDER = {name: at for at, name in enumerate(NAMES)}
 
 
@@ -139,7 +142,7 @@ class Overview:
         for group in self.groups:
             if group.key == selector:
                 return group
-        near = [group for group in self.groups if group.key.startswith(selector + "~")]
+        near = self._beginning(selector)
         if len(near) == 1:
             return near[0]
         for group in self.groups:
@@ -147,6 +150,17 @@ class Overview:
                 if run.run_id == selector:
                     return group if len(group.runs) == 1 else single(group, run)
         return None
+
+    def _beginning(self, selector: str) -> list[RunGroup]:
+        return [group for group in self.groups if group.key.startswith(selector + "~")]
+
+    def why_none(self, selector: str) -> str:
+        """Why :meth:`find` gives none: several groups begin so, or none does."""
+        near = [group.key for group in self._beginning(selector)]
+        if not near:
+            return f"this store has no run {selector}"
+        more = [f"{len(near) - MAX_NAMED} more"] if len(near) > MAX_NAMED else []
+        return f"{selector} is ambiguous: {listed([*near[:MAX_NAMED], *more], 'or')}"
 
     def chosen(self, selectors: Sequence[str]) -> tuple[tuple[RunGroup, ...], tuple[str, ...]]:
         """The groups that the selectors name, in the store's order, and selectors without any.

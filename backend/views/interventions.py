@@ -5,54 +5,27 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.errors import InputError
 from backend.figures import condition_figure
-from backend.store import query, tables
 from backend.store.kinds import INTERVENTIONS
-from backend.store.source import Part
 from backend.study.conditions import condition_means, conditions
 from backend.study.findings import ClaimResult
 from backend.study.interventions import needs_of_a_fusion
 from backend.study.judging import judge
 from backend.study.runs import StudyRun, study_runs
 from backend.types import StreamSpec
-from backend.views import questions
 from backend.views.groups import RunGroup, RunInfo
-from backend.views.questions import Owned, Question, Table
-from backend.views.store_access import StoreView, opened
+from backend.views.kept import Kept, kept
+from backend.views.store_access import StoreView
 
 
-@dataclass(frozen=True)
-class Interventions(Question):
-    """Everything that runs were asked with other partners, with ``run_id`` and ``key``."""
-
-    store: str
-    tables: tuple[Owned, ...]
-
-    def answer(self) -> Table:
-        """See :class:`Question`."""
-        parts = [Part(table.owner, key) for table in self.tables for key in table.keys]
-        try:
-            answer = query.every_row(opened(self.store).source, INTERVENTIONS, parts)
-        except InputError as error:
-            return Table(pd.DataFrame(), (str(error),))
-        return Table(tables.to_pandas(answer.table), answer.problems)
-
-
-def interventions(store: StoreView, groups: Sequence[RunGroup]) -> Interventions:
+def interventions(store: StoreView, groups: Sequence[RunGroup]) -> Kept:
     """What the groups' runs were asked with other partners."""
-    source = opened(store.path).source
-    run_ids = dict.fromkeys(run.run_id for group in groups for run in group.runs)
-    held = tuple(
-        Owned(run_id, source.version(run_id), questions.keys_of(store, INTERVENTIONS, run_id))
-        for run_id in run_ids
-    )
-    return Interventions(store.path, held)
+    run_ids = [run.run_id for group in groups for run in group.runs]
+    return kept(store, run_ids, INTERVENTIONS)
 
 
 def conditions_of(

@@ -11,6 +11,7 @@ from backend.store.commands import (
     train_command,
 )
 from backend.views.groups import RunGroup, RunInfo
+from backend.views.store_access import StoreView
 from backend.words import counted, listed
 
 
@@ -29,8 +30,12 @@ class Missing:
         return f"{self.what} of {counted(len(self.runs), 'run')}: {self.use}"
 
 
-def missing_of(group: RunGroup, store: str) -> tuple[Missing, ...]:
-    """Everything that the group's runs lack, in the order in which it would be made."""
+def missing_of(group: RunGroup, store: StoreView) -> tuple[Missing, ...]:
+    """Everything that the group's runs lack, in the order in which it would be made.
+
+    A packed store holds no checkpoints, and vectors only where it was asked to: there that is none
+    that the runs lack.
+    """
     out = []
     # A released model was not trained here: it lacks neither scores nor a checkpoint.
     trained = [run for run in group.runs if run.manifest.placement is not None]
@@ -41,10 +46,12 @@ def missing_of(group: RunGroup, store: str) -> tuple[Missing, ...]:
         ("measures", "Transitions and Dimensionality need them", _no_measures, _measure),
         ("projections", "Projection needs them", _no_projections, _project),
     ):
+        if store.is_packed and lacks in (_no_checkpoint, _no_activations):
+            continue
         able = trained if command is _train else group.runs
         runs = tuple(run for run in able if lacks(run))
         if runs:
-            lines = dict.fromkeys(command(run, runs, store) for run in runs)
+            lines = dict.fromkeys(command(run, runs, store.origin) for run in runs)
             out.append(Missing(what, tuple(run.run_id for run in runs), use, "\n".join(lines)))
     return tuple(out)
 

@@ -1,4 +1,4 @@
-"""What runs hold of sparse autoencoders: the question, the curves, the features, the claim."""
+"""What runs hold of sparse autoencoders: the curves, the features, the claim."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from backend.errors import InputError
 from backend.figures import match_curve, sae_curves
 from backend.models.registry import takes_words_alone
 from backend.pairing import image_among_words
-from backend.store import query, tables
-from backend.store.kinds import SAE, SAE_FEATURES, SAE_MATCHES, Kind
-from backend.store.source import Part
 from backend.study import ClaimResult
 from backend.study.language import LANGUAGE, vision_becomes_language
 from backend.study.mapping_reference import published_mapping
 from backend.types import StreamSpec
-from backend.views import questions
 from backend.views.groups import RunInfo
-from backend.views.questions import Owned, Question, Table
-from backend.views.store_access import StoreView, opened
 
 
 def is_readable(family: str, streams: Sequence[StreamSpec]) -> bool:
@@ -35,38 +28,6 @@ NOT_READABLE = (
     "reads words alone, such as LLaVA, PaliGemma, Gemma 3, InternVL or Qwen-VL, and one's own of "
     "`fusionscope train --family linear-adapter`. None of the chosen runs is of such a model."
 )
-
-
-@dataclass(frozen=True)
-class Readings(Question):
-    """The rows of one kind of runs' tables, with ``run_id`` and ``key``."""
-
-    store: str
-    kind: str
-    tables: tuple[Owned, ...]
-
-    def answer(self) -> Table:
-        """See :class:`Question`."""
-        kind = _KINDS[self.kind]
-        parts = [Part(table.owner, key) for table in self.tables for key in table.keys]
-        try:
-            answer = query.every_row(opened(self.store).source, kind, parts)
-        except InputError as error:
-            return Table(pd.DataFrame(), (str(error),))
-        return Table(tables.to_pandas(answer.table), answer.problems)
-
-
-_KINDS: dict[str, Kind] = {kind.name: kind for kind in (SAE, SAE_FEATURES, SAE_MATCHES)}
-
-
-def readings(store: StoreView, run_ids: Sequence[str], kind: Kind = SAE) -> Readings:
-    """What runs hold of one of the kinds that autoencoders give."""
-    source = opened(store.path).source
-    held = (
-        Owned(run_id, source.version(run_id), questions.keys_of(store, kind, run_id))
-        for run_id in run_ids
-    )
-    return Readings(store.path, kind.name, tuple(one for one in held if one.keys))
 
 
 def language_claim(rows: pd.DataFrame, runs: Sequence[RunInfo]) -> ClaimResult:

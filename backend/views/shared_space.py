@@ -16,7 +16,7 @@ from backend.store.query import Answer
 from backend.store.source import Part, Source
 from backend.views import questions
 from backend.views.groups import RunGroup
-from backend.views.questions import Member, Owned, Question, RunAt, Table, asked
+from backend.views.questions import Member, Owned, Question, Table, asked
 from backend.views.store_access import StoreView, opened
 
 STOPS: dict[Stop, str] = {
@@ -61,19 +61,16 @@ class Choices:
     tasks: tuple[str, ...]
 
 
-def keys_held(store: StoreView, groups: Sequence[RunGroup]) -> dict[str, RunAt]:
-    """{key: a run that has it} of everything that the groups' runs were asked."""
-    held: dict[str, RunAt] = {}
-    for member in questions.members_of(groups):
-        for key in questions.keys_of(store, SHARED_SPACE, member.run_id):
-            held.setdefault(key, questions.run_at(store, member.run_id))
-    return held
+def keys_held(store: StoreView, groups: Sequence[RunGroup]) -> tuple[str, ...]:
+    """The keys of everything that the groups' runs were asked."""
+    members = questions.members_of(groups)
+    keys = (questions.keys_of(store, SHARED_SPACE, member.run_id) for member in members)
+    return tuple(dict.fromkeys(key for own in keys for key in own))
 
 
-def templates_of(run: RunAt, key: str) -> tuple[str, ...]:
-    """The prompt templates that a run was asked with."""
-    table = opened(run.store).source.run(run.run_id).table(SHARED_SPACE, [key])
-    params = json.loads(table["params"][0].as_py()) if len(table) else {}
+def templates_of(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The prompt templates that runs were asked with under one key."""
+    params = json.loads(rows["params"].iloc[0]) if len(rows) else {}
     return tuple(map(str, params.get("templates", ())))
 
 

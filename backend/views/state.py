@@ -127,7 +127,7 @@ def ignored_line(notes: Sequence[str]) -> str:
     if not notes:
         return ""
     more = f"; and {len(notes) - 4} more" if len(notes) > 4 else ""
-    shown = "; ".join(_short(note, 90) for note in notes[:4])
+    shown = "; ".join(_short(note, 200) for note in notes[:4])
     return f"Parts of this link were ignored: {shown}{more}. Defaults are shown instead."
 
 

@@ -17,6 +17,8 @@ from backend.store import Listing, Store
 from backend.views.groups import Overview, RunInfo, group_runs
 
 ENVIRONMENT = "FUSIONSCOPE_STORE"
+PACKED_FROM = "STORE"
+"""Stands in commands for the store that a packed one was packed from."""
 Status = Literal["unnamed", "missing", "empty", "broken", "fine"]
 
 
@@ -32,6 +34,25 @@ class StoreView:
     def name(self) -> str:
         """The last part of the path."""
         return Path(self.path).name or self.path
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is one file, which nothing can be added to."""
+        return Path(self.path).is_file()
+
+    @property
+    def origin(self) -> str:
+        """The store as commands name it that add to it: of a packed one, that it came from."""
+        return PACKED_FROM if self.is_packed else self.path
+
+    def adding(self, words: str) -> str:
+        """``words`` such as "This makes them", before a command that adds to :attr:`origin`."""
+        if not self.is_packed:
+            return f"{words}:"
+        return (
+            "This store is packed and read-only; the one that it was packed from "
+            f"({PACKED_FROM}) may hold more. {words} there, before it is packed again:"
+        )
 
 
 def named_store(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from backend.errors import InputError
 from backend.pairing import Pair
+from backend.store.kinds import SAE, TRAINING_SCORES
 from backend.study import (
     CLAIMS,
     SCORE_COLUMNS,
@@ -20,6 +21,7 @@ from backend.study import (
     examine,
     study_runs,
 )
+from backend.study.convergence import NO_CURVES
 from backend.study.examine import chosen
 from backend.study.formats import difference_grid, heads
 from backend.study.interventions import needs_of_a_fusion
@@ -29,7 +31,8 @@ from backend.views import questions, store_access
 from backend.views.groups import Overview, RunGroup, RunInfo
 from backend.views.interventions import interventions
 from backend.views.items import items_of
-from backend.views.sae import language_claim, readings
+from backend.views.kept import kept
+from backend.views.sae import language_claim
 from backend.views.trainings import curves_of
 from backend.words import literal, metric_name
 
@@ -97,10 +100,12 @@ def claims_of(
     estimator: str,
     pair: Pair | None = None,
     partners: pd.DataFrame | None = None,
+    trained: pd.DataFrame | None = None,
 ) -> tuple[tuple[ClaimResult, ...], pd.DataFrame]:
     """The claims asked of one dataset's runs, and the points of alignment against score.
 
     ``partners`` is what the runs were asked with other partners; None leaves that claim out.
+    ``trained`` are their dev scores by epoch (:data:`backend.store.kinds.TRAINING_SCORES`).
     """
     own = [
         (run, one) for run, one in zip(runs, described(runs), strict=True) if one.dataset == dataset
@@ -118,7 +123,7 @@ def claims_of(
         estimator=estimator,
         points=points,
         items=items_of([run for run, _ in own]),
-        curves=curves_of([run for run, _ in own]),
+        curves=NO_CURVES if trained is None else curves_of(trained),
         also=() if partners is None else (needs_of_a_fusion(known, partners, pooling),),
     )
     return asked, points
@@ -154,8 +159,10 @@ def findings(
     partners = interventions(view, overview.groups).answer()
     problems += partners.problems
     known = described(overview.runs)
-    read = readings(view, [run.run_id for run in overview.runs]).answer()
-    problems += read.problems
+    run_ids = [run.run_id for run in overview.runs]
+    read = kept(view, run_ids, SAE).answer()
+    trained = kept(view, run_ids, TRAINING_SCORES).answer()
+    problems += [*read.problems, *trained.problems]
     also = [needs_of_a_fusion(known, partners.frame, pooling)]
     if len(read.frame):
         also.append(language_claim(read.frame, overview.runs))
@@ -166,7 +173,7 @@ def findings(
         pooling=pooling,
         estimator=estimator,
         items=items_of(overview.runs),
-        curves=curves_of(overview.runs),
+        curves=curves_of(trained.frame),
         also=also,
     )
     return asked, tuple(problems)

@@ -210,11 +210,16 @@ def start_of(refs: Sequence[LayerRef], asked: str | None) -> LayerRef:
     return nearest_ref(refs, asked) if asked else refs[-1]
 
 
+def ends_in(refs: Sequence[LayerRef], span: tuple[str, str] | None) -> bool:
+    """Whether both ends of a span are among the sites."""
+    return span is not None and set(span) <= {ref.label for ref in refs}
+
+
 def within(refs: Sequence[LayerRef], span: tuple[str, str] | None) -> tuple[LayerRef, ...]:
     """The sites from one label to another; all where the span does not name two of them."""
-    labels = [ref.label for ref in refs]
-    if span is None or not set(span) <= set(labels):
+    if span is None or not ends_in(refs, span):
         return tuple(refs)
+    labels = [ref.label for ref in refs]
     first, last = sorted(map(labels.index, span))
     return tuple(refs[first : last + 1])
 

@@ -18,6 +18,7 @@ from backend.views import trace as views
 from backend.views.questions import RunAt
 from backend.views.store_access import opened
 from backend.words import literal
+from dashboard.say import offer
 from dashboard.trace.draw import tabulate
 from dashboard.trace.side import Side
 
@@ -105,9 +106,8 @@ def _show_probes(side: Side) -> None:
         st.caption("No probe could be fitted on this run's labels: too few samples a class.")
         return
     if rows.empty:
-        st.caption("This run keeps no fitted probes. This makes them:")
-        command = measure_command(side.store.path, [run_id])
-        st.code(command, language="bash", wrap_lines=True)
+        command = measure_command(side.store.origin, [run_id])
+        offer(side.store, "This run keeps no fitted probes.", "This makes them", [command])
         return
     side.part.rows[side.titled("beliefs")] = rows
     pooling = side.pooling if rows["pooling"].eq(side.pooling).any() else rows["pooling"].iloc[0]

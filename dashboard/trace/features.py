@@ -18,13 +18,14 @@ from backend.pairing import TEXT
 from backend.store.commands import read_saes_command
 from backend.store.kinds import SAE, SAE_FEATURES
 from backend.views import lit as views
-from backend.views.sae import is_readable, readings
+from backend.views.kept import kept
+from backend.views.sae import is_readable
 from backend.views.store_access import opened
 from backend.words import listed, literal
 from dashboard import cache
 from dashboard.chart import Point
 from dashboard.features import show_examples
-from dashboard.say import problems
+from dashboard.say import offer, problems, show_commands
 from dashboard.trace import jobs, live
 from dashboard.trace.draw import draw, let_go
 from dashboard.trace.live import Lit
@@ -46,7 +47,7 @@ def show_features(side: Side) -> None:
     For a side that :func:`has_features` of.
     """
     run_id = side.traced.offer.run_id
-    table = cache.answer(readings(side.store, [run_id], SAE))
+    table = cache.answer(kept(side.store, [run_id], SAE))
     rows = table.frame
     if table.problems:
         problems(table)
@@ -54,13 +55,15 @@ def show_features(side: Side) -> None:
     by_reading = views.digests_of(rows) if len(rows) else {}
     shelf = jobs.catalogue(side.store).saes
     if not by_reading:
-        st.caption("No sparse autoencoders have read this run's layers. This lets them:")
         manifest = opened(side.store.path).run(run_id).manifest
-        _command(read_saes_command(manifest, side.store.path))
+        command = read_saes_command(manifest, side.store.origin)
+        lacking = "No sparse autoencoders have read this run's layers."
+        offer(side.store, lacking, "This lets them", [command])
         return
     if not shelf.folders:
         st.caption("To see which features this pair lights, name the autoencoders of the run:")
-        _command(shlex.join(("fusionscope", "serve", "--store", side.store.path, "--saes", "DIR")))
+        words = ("fusionscope", "serve", "--store", side.store.path, "--saes", "DIR")
+        show_commands([shlex.join(words)])
         return
     keys = list(by_reading)
     key = keys[0]
@@ -82,15 +85,11 @@ def show_features(side: Side) -> None:
         ):
             st.rerun()  # the page waits for the model outside of this fragment
         return
-    kept = cache.answer(readings(side.store, [run_id], SAE_FEATURES))
-    if kept.problems:
-        problems(kept)
+    known = cache.answer(kept(side.store, [run_id], SAE_FEATURES))
+    if known.problems:
+        problems(known)
         return
-    _show(side, lit, kept.frame[kept.frame["key"].eq(key)])
-
-
-def _command(line: str) -> None:
-    st.code(line, language="bash", wrap_lines=True)
+    _show(side, lit, known.frame[known.frame["key"].eq(key)])
 
 
 def _show(side: Side, lit: Lit, known: pd.DataFrame) -> None:

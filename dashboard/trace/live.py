@@ -26,6 +26,7 @@ from backend.views.questions import RunAt
 from backend.views.store_access import StoreView, opened
 from backend.views.trace import Among
 from backend.words import literal
+from dashboard import say
 from dashboard.context import Context
 from dashboard.trace import jobs
 
@@ -213,19 +214,19 @@ def _placing(store: StoreView, asked: Asked) -> Placing[dict[str, Trace]] | None
 
 
 def _reference_or_say(store: StoreView, offer: Offer, pooling: Pooling) -> Reference | None:
-    lacking = "so there are no reference pairs: what follows is the pair alone. This makes them:"
+    alone = "so there are no reference pairs: what follows is the pair alone."
     if not offer.run_id:
-        st.caption(f"This model has no run in the store, {lacking}")
-        words = ("--model", "MODEL", "--data", "LAYOUT:PATH", "--store", store.path)
+        words = ("--model", "MODEL", "--data", "LAYOUT:PATH", "--store", store.origin)
         command = shlex.join(("fusionscope", "capture", *words))
-        st.code(command, language="bash", wrap_lines=True)
+        lacking = f"This model has no run in the store, {alone}"
+        say.offer(store, lacking, "This makes them", [command])
         return None
     run = opened(store.path).run(offer.run_id)
     if all(kept != pooling for _, kept in run.captured()):
-        st.caption(f"This model's run keeps no {pooling} vectors, {lacking}")
         poolings = sorted({*run.manifest.poolings, pooling})
-        command = activations_command(run.manifest, store.path, poolings)
-        st.code(command, language="bash", wrap_lines=True)
+        command = activations_command(run.manifest, store.origin, poolings)
+        lacking = f"This model's run keeps no {pooling} vectors, {alone}"
+        say.offer(store, lacking, "This makes them", [command])
         return None
     try:
         return _reference(questions.run_at(store, offer.run_id), pooling)

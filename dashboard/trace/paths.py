@@ -7,6 +7,7 @@ import streamlit as st
 from backend.figures.trace import path_map
 from backend.store.commands import project_command
 from backend.words import listed, literal
+from dashboard.say import offer
 from dashboard.trace.draw import draw
 from dashboard.trace.side import Side, Steps
 
@@ -16,9 +17,8 @@ def show_paths(side: Side) -> None:
     if side.among is None:
         return
     if not side.among.paths:
-        st.caption("The run has no maps of its layers. This makes them:")
-        command = project_command(side.store.path, [side.traced.offer.run_id])
-        st.code(command, language="bash", wrap_lines=True)
+        command = project_command(side.store.origin, [side.traced.offer.run_id])
+        offer(side.store, "The run has no maps of its layers.", "This makes them", [command])
         return
     with st.grid(2, min_column_width=340):
         for name, whole in side.among.paths.items():

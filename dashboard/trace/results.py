@@ -63,16 +63,20 @@ def show_results(view: Context, traced: Traced, part: Part) -> tuple[Side, ...]:
     spec = specs[stream]
     pooling = views.pooling_of(spec, view.state.pooling, live.kept_poolings(view, traced.offer))
     refs = tuple(ref for ref in spec.refs if (ref, pooling) in trace.vectors)
-    span = view.state.span
-    shown = views.within(refs, span)
-    if len(shown) == len(refs):
-        span = None
+    asked = view.state.span
+    shown = views.within(refs, asked)
+    span = asked if len(shown) < len(refs) else None
     ref = views.start_of(shown, view.state.layer)
     part.shown.update(
         model=traced.offer.key, stream=stream, layer=ref.label, pooling=pooling, span=span
     )
     _choices(specs, stream, spec, pooling)
-    say_ignored(view, layer=ref.label, span=span, stream=stream)
+    say_ignored(
+        view,
+        layer=views.start_of(refs, view.state.layer).label,  # one outside of the range is known
+        span=asked if views.ends_in(refs, asked) else None,
+        stream=stream,
+    )
     layer_strip(
         spec, refs, ref, group=GROUP, key="trace-strip", span=span,
         on_move=lambda label, ends: session.change(layer=label, span=ends),

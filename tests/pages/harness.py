@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.scriptrunner import RerunData
+from streamlit.testing.v1 import AppTest, local_script_runner
+from streamlit.testing.v1.element_tree import Widget
 
 from dashboard.navigation import PAGES
 
@@ -78,3 +81,20 @@ def tables(at: AppTest) -> dict[str, list[list[str]]]:
 def as_sent(at: AppTest) -> list[str]:
     """The figures' JSON."""
     return [figure for _, figure in _sent(at).values()]
+
+
+def part_of(at: AppTest, widget: Widget) -> str | None:
+    """The fragment that holds a widget; None where it is in none."""
+    held = at._session_state._state._new_widget_state.widget_metadata[widget.id]
+    return held.fragment_id
+
+
+def run_part(at: AppTest, widget: Widget) -> AppTest:
+    """Run what a browser runs when a widget was touched: only the fragment that holds it.
+
+    Then ``at`` holds what that drew.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        of_part = partial(RerunData, fragment_id=part_of(at, widget))
+        patch.setattr(local_script_runner, "RerunData", of_part)
+        return at.run()

@@ -68,6 +68,12 @@ def test_a_range_of_the_strip_is_what_every_panel_shows(visit):
     frames = [frame["name"] for frame in drawn["trace-vision-path"]["frames"]]
     assert frames == ["3", "4", "5", "6", "7"]
     assert drawn["trace-vision-norm"]["layout"]["xaxis"]["range"] == [2.5, 7.5]
+    whole = pressed(visit())
+    frames = [frame["name"] for frame in charts(whole)["trace-vision-path"]["frames"]]
+    for span in ((frames[0], frames[-1]), (frames[-1], frames[0]), ("7", "9")):
+        whole.query_params["span"] = "~".join(span)
+        whole.query_params["layer"] = "5"
+        assert "were ignored" not in words(whole.run())
     at = visit(span="3~99")
     assert "these runs have no span" in words(pressed(at)).replace("\\", "")
 

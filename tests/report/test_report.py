@@ -191,7 +191,7 @@ def test_chosen_runs_pages_measure_and_pooling_are_those_of_the_file(store):
     ("settings", "pages", "words"),
     [
         ({}, ["transition"], r"^pages: transition is no page\. There are runs, transitions"),
-        ({"runs": "nobody"}, [], r"^runs: the store has no run nobody\. Use none"),
+        ({"runs": "nobody"}, [], r"^runs: this store has no run nobody\. Use none"),
         ({"measure": "svcca"}, [], r"^measure: no chosen run holds svcca"),
         ({"pooling": "tokens"}, [], r"^pooling: 'tokens' is not one that a view"),
     ],

@@ -20,7 +20,7 @@ from backend.views.compare import (
 )
 from backend.views.groups import single
 from backend.views.questions import cross
-from backend.views.store_access import look, overview
+from backend.views.store_access import StoreView, look, overview
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_runs_are_paired_by_seed_and_the_first_ones_where_no_seed_is_common(grou
 
 def test_the_command_takes_the_runs_that_have_vectors_and_every_column(groups):
     shown = groups[1:]
-    (command,) = commands_for("DIR", shown, run_pairs(shown[-1], shown[0]))
+    (command,) = commands_for(StoreView("fine", "DIR"), shown, run_pairs(shown[-1], shown[0]))
     assert command == (
         "fusionscope compare late-seed0 full-seed0 early-seed0 middle-seed0 --store DIR"
     )
@@ -95,7 +95,7 @@ def test_runs_without_vectors_are_captured_first(groups):
         )
         for group in groups[:2]
     ]
-    lines = commands_for("DIR", bare, run_pairs(*bare))
+    lines = commands_for(StoreView("fine", "DIR"), bare, run_pairs(*bare))
     assert [line.split()[1] for line in lines] == ["capture", "capture", "compare"]
     assert "--run-id none-seed0" in lines[0] and "--run-id full-seed0" in lines[1]
     assert lines[2] == "fusionscope compare none-seed0 full-seed0 --store DIR"

@@ -7,11 +7,13 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
 from backend.figures.growth import growth_figure
 from backend.figures.scales import scale_of
+from backend.figures.theme import SERIES_COLOURS, Series
 from backend.measures.chance.trend import rank_trend
 from backend.types import StreamSpec, matched_layers
 from backend.views import growth, questions
@@ -73,6 +75,26 @@ def test_a_point_is_the_mean_of_matching_layers_beside_chance_and_size(
     assert figure.layout.yaxis.range[0] < points["low"].min()
     said = growth.trend_in_words(points.reset_index())
     assert "is not said" in said and "takes 4 models" in said
+
+
+def test_no_two_of_many_models_look_alike() -> None:
+    specs = (StreamSpec.of("vision", "vision", 4, 8), StreamSpec.of("text", "text", 4, 8))
+    series = [
+        Series(f"m{at}", f"m{at}", specs, SERIES_COLOURS[at % len(SERIES_COLOURS)], variant=at)
+        for at in range(160)
+    ]
+    rows = [
+        {
+            "series": one.key, "label": one.label, "size": at + 1.0, "value": 0.5, "low": 0.4,
+            "high": 0.6, "null_mean": np.nan, "n": 20, "where": "",
+        }
+        for at, one in enumerate(series)
+    ]  # fmt: skip
+    figure = growth_figure(pd.DataFrame(rows), series, scale=scale_of("cka"))
+    looks = [(trace.marker.color, trace.marker.symbol) for trace in figure.data]
+    assert len(looks) == len(set(looks)) == 160
+    assert len({symbol for _, symbol in looks[:8]}) == 8, "told apart without colour, too"
+    assert all(trace.error_y.color == trace.marker.color for trace in figure.data)
 
 
 def test_the_size_is_that_of_the_blocks() -> None:

@@ -20,7 +20,7 @@ from backend.views.groups import Overview, RunInfo, counted_groups, group_runs, 
 from backend.views.layers import coloured, colourings, nearest_ref, points_at, refs_of
 from backend.views.missing import missing_of, present_in_words
 from backend.views.scores import best_of, headline_metrics, score_rows, score_table
-from backend.views.store_access import look, named_store, overview
+from backend.views.store_access import StoreView, look, named_store, overview
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,23 @@ def test_two_datasets_with_the_same_placement_get_different_labels_and_keys(
     groups = overview(str(tmp_path / "s")).groups
     assert [group.label for group in groups] == ["late, macros test", "late, memes test"]
     assert len({group.key for group in groups}) == 2
+    both = overview(str(tmp_path / "s"))
+    assert both.find("late") is None and both.chosen(("late",))[1] == ("late",)
+    first, second = (group.key for group in groups)
+    assert both.why_none("late") == f"late is ambiguous: {first} or {second}"
+    assert both.why_none("lat") == "this store has no run lat"
+    assert both.find("late~memes") is groups[1], "what is not ambiguous is found"
+
+
+def test_of_many_that_begin_alike_three_are_named(runs):
+    groups = tuple(replace(runs.groups[0], key=f"late~{at}") for at in range(5))
+    told = Overview(groups, ()).why_none("late")
+    assert told == "late is ambiguous: late~0, late~1, late~2 or 2 more"
 
 
 def test_what_is_missing_comes_with_a_command_that_a_shell_reads_back(runs, path):
     late = runs.groups[2]
-    missing = {item.what: item for item in missing_of(late, "my store")}
+    missing = {item.what: item for item in missing_of(late, StoreView("fine", "my store"))}
     assert set(missing) == {"checkpoint", "activations", "projections"}
     assert missing["activations"].runs == ("late-seed1",)
     words = shlex.split(missing["activations"].command)
@@ -110,7 +122,9 @@ def test_the_command_that_trained_a_run_is_given_as_it_was(runs):
     origin = manifest.origin.model_copy(update={"train": "fusionscope train --epochs 3 --seeds 1"})
     run_json = manifest.model_copy(update={"origin": origin}).to_json().encode()
     entry = late.runs[1].entry._replace(run_json=run_json)
-    missing = missing_of(replace(late, runs=(replace(late.runs[1], entry=entry),)), "s")
+    missing = missing_of(
+        replace(late, runs=(replace(late.runs[1], entry=entry),)), StoreView("fine", "s")
+    )
     assert missing[0].what == "checkpoint"
     assert missing[0].command == "fusionscope train --epochs 3 --seeds 1"
 
@@ -471,7 +485,7 @@ def test_a_model_that_is_called_none_is_not_the_placement(store_factory):
 
 
 def test_a_released_model_lacks_neither_scores_nor_a_checkpoint(mixed, tmp_path):
-    assert missing_of(mixed.groups[-1], str(tmp_path)) == ()
+    assert missing_of(mixed.groups[-1], StoreView("fine", str(tmp_path))) == ()
     assert "checkpoint" not in present_in_words(mixed.groups[-1])
 
 

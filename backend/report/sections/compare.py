@@ -150,7 +150,7 @@ def _cross(
         return [
             Missing(
                 "The two were not compared yet. This does it:",
-                commands_for(asked.store.path, groups, pairs),
+                commands_for(asked.store, groups, pairs),
             )
         ]
     block = next(iter(cross_blocks(a.series, b.series, asked.pair).values()))

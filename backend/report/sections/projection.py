@@ -120,9 +120,9 @@ def _changed(
     if moved := map_movement(frame, refits, before, ref):
         items.append(Words(movement_in_words(moved, before, ref)))
     if not keeps_neighbours(asked.store, run.run_id):
-        command = project_command(asked.store.path, [run.run_id])
-        words = "Whose neighbours changed is not stored for this run. This adds it:"
-        return [*items, Missing(words, (command,))]
+        command = project_command(asked.store.origin, [run.run_id])
+        words = "Whose neighbours changed is not stored for this run."
+        return [*items, Missing(f"{words} {asked.store.adding('This adds it')}", (command,))]
     old, new = _near(asked, run, pooling, before, ref)
     found = None if old is None else changes(old, new)
     if found is None:

@@ -62,12 +62,13 @@ def _missing(asked: Asked) -> list[Item]:
     """What runs lack, each kind once, with the commands for all of them."""
     lacking: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for group in asked.groups:
-        for item in missing_of(group, asked.store.path):
+        for item in missing_of(group, asked.store):
             lines = [(len(item.runs), item.command)]
             lacking.setdefault((item.what, item.use), []).extend(lines)
     return [
         Missing(
-            f"Without {what} ({use}): {counted(sum(number for number, _ in lines), 'run')}",
+            f"Without {what} ({use}): {counted(sum(number for number, _ in lines), 'run')}. "
+            + asked.store.adding("This makes them"),
             tuple(line for _, command in lines for line in command.splitlines()),
         )
         for (what, use), lines in lacking.items()

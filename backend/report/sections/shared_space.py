@@ -21,23 +21,23 @@ def stopped(
     asked: Asked, groups: tuple[RunGroup, ...], pair: Pair
 ) -> tuple[list[Item], dict[str, pd.DataFrame]]:
     """The figures for each set of class prompts, and their rows; nothing for other models."""
-    runs = shared_space.keys_held(asked.store, groups)
-    if not runs and not shared_space.is_contrastive(groups):
+    keys = shared_space.keys_held(asked.store, groups)
+    if not keys and not shared_space.is_contrastive(groups):
         return [], {}
     items: list[Item] = [Heading("If the model stopped here"), Words(leads.SHARED_SPACE)]
-    if not runs:
+    if not keys:
         what = "search and classes by layer in the model's own space"
         return [*items, asked.missing(what, "shared-space")], {}
     tables = {}
-    for key, run in runs.items():
-        prompts = listed(shared_space.templates_of(run, key))
+    for key in keys:
         rows = shared_space.shared_space(asked.store, groups, key).answer().frame
         if rows.empty:
             continue
+        prompts = listed(shared_space.templates_of(rows))
         if prompts:
             items.append(Words(f"Prompts: {prompts}"))
         items += _figures(rows, groups, pair)
-        tables[" ".join(["shared space", *([prompts] if len(runs) > 1 else [])])] = rows
+        tables[" ".join(["shared space", *([prompts] if len(keys) > 1 else [])])] = rows
     return items, tables
 
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from backend.report.asked import Asked, Part, figure
 from backend.report.document import Heading, Item, Points, Table, Words
+from backend.store.kinds import SAE, TRAINING_SCORES
 from backend.study import ClaimResult, StudyTable
 from backend.study.formats import difference_grid, difference_method, heads
 from backend.study.interventions import INTERVENTIONS
@@ -18,7 +19,8 @@ from backend.views import choices, questions
 from backend.views.claims import choice_of, effects, of_task
 from backend.views.groups import RunGroup
 from backend.views.interventions import condition_drawing, interventions
-from backend.views.sae import language_claim, readings
+from backend.views.kept import kept
+from backend.views.sae import language_claim
 from backend.views.study import MEASURES, claims_of, effect_rows, left_out
 
 LEAD = "Which one wins, by how much, and what these runs say of the thesis's claims."
@@ -54,7 +56,11 @@ def study(asked: Asked) -> Part:
     else:
         items.append(asked.missing("measures for the claims on layers", "measure"))
     partners = interventions(asked.store, choice.placed).answer().frame
-    claims, points = claims_of(runs, choice.dataset, measures, pooling, "debiased", pair, partners)
+    run_ids = [run.run_id for group in choice.placed for run in group.runs]
+    trained = kept(asked.store, run_ids, TRAINING_SCORES).answer().frame
+    claims, points = claims_of(
+        runs, choice.dataset, measures, pooling, "debiased", pair, partners, trained
+    )
     for result in of_task(claims, points, choice.task)[0]:
         if result.claim is INTERVENTIONS:
             draw = partial(condition_drawing, runs, choice.dataset, partners, pooling)
@@ -84,7 +90,7 @@ def _tables(table: StudyTable) -> list[Item]:
 def _language(asked: Asked, groups: Sequence[RunGroup]) -> ClaimResult:
     """The claim on vision that becomes language, of runs that autoencoders have read."""
     ids = [run.run_id for group in groups for run in group.runs]
-    return language_claim(readings(asked.store, ids).answer().frame, asked.overview.runs)
+    return language_claim(kept(asked.store, ids, SAE).answer().frame, asked.overview.runs)
 
 
 def _claim(result: ClaimResult, draw: Callable[[], go.Figure] | None = None) -> list[Item]:
