@@ -158,18 +158,7 @@ def missing_tasks(
     is whole without them.
     """
     wanted = checked_poolings(preset, poolings)
-    present = {kind: run.keys(kind) for kind in (kinds.MEASURES, kinds.DRIVERS, kinds.PROBES)}
-    captured = {pooling for _, pooling in run.captured()}
-    every = dict.fromkeys((*POOLINGS, *(wanted or ())))
-    parts = [(part, p) for p in every for part in parts_of(preset) if part.measures_of(p)]
-    lacking = {}
-    for part, pooling in parts:
-        key = measure_key(preset, part.name, pooling)
-        absent = [kind for kind in _kinds_of(part) if key not in present[kind]]
-        if absent and (absent != [kinds.PROBES] or pooling in captured):
-            lacking[part.name, pooling] = part
-    if any(part.labelled for part in lacking.values()) and not run.labels():
-        lacking = {at: part for at, part in lacking.items() if not part.labelled}
+    lacking = lacking_parts(run, preset, wanted or ())
     measured = missing_poolings(
         run,
         wanted,
@@ -180,6 +169,29 @@ def missing_tasks(
         for (name, pooling), part in lacking.items()
         if pooling in measured
     ]
+
+
+def lacking_parts(
+    run: Run, preset: str, poolings: Sequence[str] = ()
+) -> dict[tuple[str, str], Part]:
+    """{(name, pooling): part} of a preset whose tables a run has not, with vectors or without.
+
+    Of its own poolings, and of two streams those of ``poolings``.
+    """
+    present = {kind: run.keys(kind) for kind in (kinds.MEASURES, kinds.DRIVERS, kinds.PROBES)}
+    captured = {pooling for _, pooling in run.captured()}
+    possible = {pooling for _, pooling in run.manifest.captures}
+    own = (pooling for pooling in POOLINGS if pooling in possible)
+    lacking = {}
+    every = dict.fromkeys((*own, *poolings))
+    for part, pooling in [(p, of) for of in every for p in parts_of(preset) if p.measures_of(of)]:
+        key = measure_key(preset, part.name, pooling)
+        absent = [kind for kind in _kinds_of(part) if key not in present[kind]]
+        if absent and (absent != [kinds.PROBES] or pooling in captured):
+            lacking[part.name, pooling] = part
+    if any(part.labelled for part in lacking.values()) and not run.labels():
+        lacking = {at: part for at, part in lacking.items() if not part.labelled}
+    return lacking
 
 
 def perform(store: str, task: Task) -> None:
@@ -224,7 +236,7 @@ def measure_source(
     poolings: Sequence[Pooling] | None = None,
     keep_probes: bool = True,
 ) -> list[str]:
-    """Measure a run that is still being written and holds no measures yet; the keys written.
+    """Measure a run that is still being written; the keys of what it lacked.
 
     Fitted probes are large beside measures: without ``keep_probes`` there are none.
     """
@@ -233,8 +245,11 @@ def measure_source(
     for pooling in source_poolings(source, poolings):
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
-            if part.measures_of(pooling):
-                keys.append(_add(source, part, layers, keep_probes=keep_probes))
+            key = measure_key(preset, part.name, pooling)
+            wanted = [one for one in _kinds_of(part) if keep_probes or one is not kinds.PROBES]
+            if part.measures_of(pooling) and any(key not in source.keys(one) for one in wanted):
+                _add(source, part, layers, keep_probes=keep_probes)
+                keys.append(key)
     return keys
 
 
@@ -299,7 +314,7 @@ def _parts_for(preset: str, layers: Layers) -> tuple[Part, ...]:
     return tuple(part for part in parts_of(preset) if layers.labels or not part.labelled)
 
 
-def _add(sink: Sink, part: Part, layers: Layers, *, keep_probes: bool = True) -> str:
+def _add(sink: Sink, part: Part, layers: Layers, *, keep_probes: bool = True) -> None:
     key = measure_key(part.preset, part.name, layers.pooling)
     absent = [kind for kind in _kinds_of(part) if key not in sink.keys(kind)]
     table = compute(part, layers)
@@ -313,7 +328,6 @@ def _add(sink: Sink, part: Part, layers: Layers, *, keep_probes: bool = True) ->
     for kind, frame in made.items():
         if key not in sink.keys(kind):  # another process may have been faster
             sink.add(kind, frame, key)
-    return key
 
 
 def _stored_probes(rows: Iterable[Row]) -> pd.DataFrame:

@@ -33,7 +33,7 @@ from backend.measures.suite.rows import tidy_frame
 from backend.progress import SILENT
 from backend.remarks import in_words
 from backend.store import Store, kinds
-from backend.sweep.cell import _measure_unfinished
+from backend.sweep.making import _measure_unfinished
 from backend.types import LayerRef
 
 DEFAULT = parts_of("default")
