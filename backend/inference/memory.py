@@ -26,6 +26,10 @@ _PAIR_SHARE = 8
 _CHECK_S = 0.1
 
 
+class TooLarge(InputError):  # noqa: N818 -- nothing is wrong: another device may have the room
+    """A model that a device can never hold, whatever goes."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Bytes that a request needs at most at once: for the model's weights and while it runs.
@@ -209,7 +213,7 @@ class ModelPool:
         """A model for one user, opened if it is not here.
 
         Waits while others use what must go first; ``check`` is called meanwhile and may raise.
-        InputError where it cannot fit, with numbers.
+        TooLarge where it cannot fit, with numbers.
         """
         kept = self._reserved(identity, need, check)
         try:
@@ -256,16 +260,16 @@ class ModelPool:
             kept.bytes = size
             try:
                 self._make_room(identity, 0)
-            except InputError:
+            except TooLarge:
                 kept.adapter = None
                 raise
 
     def _make_room(self, identity: str, more: int) -> bool:
-        """Whether ``more`` bytes fit now, once idle models have gone; InputError if never."""
+        """Whether ``more`` bytes fit now, once idle models have gone; TooLarge if never."""
         own = self._models.get(identity)
         least = more + (own.bytes + own.room if own is not None else 0)
         if least > self.max_bytes:
-            raise InputError(
+            raise TooLarge(
                 f"the model needs {size_text(least)}, and there is {size_text(self.max_bytes)}",
                 hint="Take a smaller model, or fewer pairs at once.",
             )
