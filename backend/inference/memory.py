@@ -111,13 +111,20 @@ def available_bytes(root: Path = Path("/")) -> int:
     return free
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on any device; the device itself is then sound."""
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an allocation failed, on any device; the device itself is then sound.
+
+    Also where that was told as another error, as it is of whatever a checkpoint's loading raises.
+    """
     import torch
 
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return True  # what torch says of the CPU's memory
-    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+    while error is not None:
+        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+            return True  # what torch says of the CPU's memory
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def device_failed(error: BaseException) -> bool:
