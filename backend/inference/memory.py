@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.errors import InputError
+from backend.errors import InputError, causes
 from backend.words import size_text
 
 if TYPE_CHECKING:
@@ -111,20 +111,19 @@ def available_bytes(root: Path = Path("/")) -> int:
     return free
 
 
-def out_of_memory(error: BaseException | None) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on any device; the device itself is then sound.
 
     Also where that was told as another error, as it is of whatever a checkpoint's loading raises.
     """
     import torch
 
-    while error is not None:
-        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-            return True  # what torch says of the CPU's memory
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            return True
-        error = error.__cause__
-    return False
+    return any(
+        isinstance(one, torch.OutOfMemoryError | MemoryError)
+        # What torch says of the CPU's memory.
+        or (isinstance(one, RuntimeError) and "can't allocate memory" in str(one))
+        for one in causes(error)
+    )
 
 
 def device_failed(error: BaseException) -> bool:

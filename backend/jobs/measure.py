@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -73,8 +74,8 @@ def measure_store(
 ) -> list[Task]:
     """Add what the runs (default: all) lack of a preset; the tasks that were done.
 
-    InputError for an unknown run, preset or pooling, and for vectors that cannot be measured
-    (naming run, stream and layer), once everything else is done.
+    InputError for an unknown run, preset or pooling, for vectors that cannot be measured (naming
+    run, stream and layer), once everything else is done, and for a process that was killed.
     """
     tasks = missing_in_store(store, run_ids, preset=preset, poolings=poolings)
     for error in perform_all(store, tasks, workers=workers, progress=progress).values():
@@ -139,8 +140,9 @@ def perform_all(
     ):
         futures = {pool.submit(perform, str(store.path), task): task for task in tasks}
         try:
-            for future in as_completed(futures):
-                end(futures[future], future.result)
+            with unless_killed("measure", str(store.path)):
+                for future in as_completed(futures):
+                    end(futures[future], future.result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -345,6 +347,19 @@ def _named(driving: pd.DataFrame, source: VectorSource, pooling: str) -> pd.Data
         pooling=pooling,
         sample_id=ids[driving["sample"].to_numpy()],
     ).drop(columns="sample")
+
+
+@contextmanager
+def unless_killed(what: str, where: str) -> Iterator[None]:
+    """A process of a pool that ended without a word as an InputError: what it made before stays."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"a process of `{what}` was killed, most likely for want of memory",
+            where=where,
+            hint="What was made is kept: give the command again, with fewer `workers`.",
+        ) from error
 
 
 @contextmanager
