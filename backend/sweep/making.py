@@ -210,7 +210,7 @@ def _train(cell: Cell, device: str, progress: Progress) -> Path:
         Observers(observers) if observers else None,
     )
     if measured.measure_every:
-        require_measured(checkpoint)
+        require_measured(checkpoint, measured)
     return checkpoint
 
 

@@ -239,6 +239,19 @@ def test_a_run_of_the_same_name_from_other_options_is_not_taken_for_the_cell_s(
     assert not is_done(cell)
 
 
+def test_a_sweep_given_from_another_directory_is_the_same(
+    through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cells_in(through)[1]
+    (through / "store-work" / cell.run_id / "status.json").unlink()
+    before = results(through)
+    for folder in (tmp_path, through / "store-work" / cell.run_id):
+        monkeypatch.chdir(folder)
+        (through / "store-work" / cell.run_id / "status.json").unlink(missing_ok=True)
+        run_cell(cell, "cpu", lambda: 1.0)
+        assert is_done(cell) and results(through) == before
+
+
 def test_what_fails_is_marked_and_the_rest_goes_on(through: Path, tmp_path: Path) -> None:
     gone = f"folder:{tmp_path / 'gone'}"
     cells = cells_in(tmp_path, [gone, DATA], placements=["none"])
