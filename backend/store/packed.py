@@ -84,11 +84,11 @@ class PackedSource:
         entries, broken = [], []
         for run_id, run_json, has_activations in rows:
             try:
+                has = bool(has_activations)
+                entry = _entry(run_id, run_json, has, identity, scores[str(run_id)])
                 if times[run_id] > 1:
                     raise InputError(f"is there {times[run_id]} times")
-                entries.append(
-                    _entry(run_id, run_json, bool(has_activations), identity, scores[str(run_id)])
-                )
+                entries.append(entry)
             except InputError as error:
                 broken.append(BrokenRun(printable(str(run_id)), str(error)))
         return Listing(tuple(entries), tuple(broken))
