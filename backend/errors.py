@@ -105,3 +105,12 @@ def first_line(error: BaseException) -> str:
     """What an error of a library says, in at most 160 characters of one line."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(". ")[:160] if lines else type(error).__name__
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from or after, what that was, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -11,7 +11,7 @@ from PIL import Image
 
 from backend.cli import app
 from backend.sweep import run as sweeping
-from backend.sweep.cell import _request
+from backend.sweep.making import _request
 from backend.sweep.run import CellState
 from tests.command_line import Run, runner
 

@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
+from backend.disk import writing
 from backend.models.adapter import Inputs
 from backend.store import RunWriter
 from backend.store.kinds import TOKENS
@@ -56,8 +57,9 @@ class TokenCounts:
         """Count one batch."""
         counts = inputs.token_counts
         rows = np.stack([counts[name] for name in self._names], axis=1).astype(_COUNT)
-        self._file.write(rows.tobytes())
-        self._file.flush()
+        with writing(self._path, "Make room and give the command again: it goes on."):
+            self._file.write(rows.tobytes())
+            self._file.flush()
         self._expected += len(rows)
 
     def add_to(self, writer: RunWriter) -> None:

@@ -71,7 +71,7 @@ def train(
                 plan, source, seed, out_dir, bar, replace(cache, say=say), observer
             )
         if observer:
-            require_measured(checkpoint)
+            require_measured(checkpoint, measured)
         scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))
         shown = ", ".join(
             f"{s['split']} {s['task']} {s['metric']} {s['value']:.3f}"

@@ -14,6 +14,7 @@ from backend.inference.memory import (
     CPU,
     Estimate,
     ModelPool,
+    TooLarge,
     budget,
     device_failed,
     measured,
@@ -99,13 +100,18 @@ class Machine:
         elif device != CPU:
             try:
                 return self._attempt(computation, device, enter, ())
+            except TooLarge as error:
+                notice = "It needs more than the GPU has: it ran on the CPU."
+                _log.warning("%s on %s: %s", where, device, error)
             except Exception as error:
                 if device_failed(error):
                     self._broken.add(device)
                 elif not out_of_memory(error):
                     raise
             # Outside of the handler, whose traceback holds on to what was allocated.
-            if device in self._broken:
+            if notice:
+                release(device)
+            elif device in self._broken:
                 _log.error("%s failed: what is asked runs on the CPU until a restart", device)
                 notice = "The GPU failed: it ran on the CPU."
             else:

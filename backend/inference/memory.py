@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.errors import InputError
+from backend.errors import InputError, causes
 from backend.words import size_text
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ _SHARE_OF_GPU = 0.9  # the rest is lost to fragmentation
 _LEAST_PAIR_BYTES = 16 * 2**20
 _PAIR_SHARE = 8
 _CHECK_S = 0.1
+
+
+class TooLarge(InputError):  # noqa: N818 -- nothing is wrong: another device may have the room
+    """A model that a device can never hold, whatever goes."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,18 @@ def available_bytes(root: Path = Path("/")) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on any device; the device itself is then sound."""
+    """Whether an allocation failed, on any device; the device itself is then sound.
+
+    Also where that was told as another error, as it is of whatever a checkpoint's loading raises.
+    """
     import torch
 
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return True  # what torch says of the CPU's memory
-    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return any(
+        isinstance(one, torch.OutOfMemoryError | MemoryError)
+        # What torch says of the CPU's memory.
+        or (isinstance(one, RuntimeError) and "can't allocate memory" in str(one))
+        for one in causes(error)
+    )
 
 
 def device_failed(error: BaseException) -> bool:
@@ -209,7 +219,7 @@ class ModelPool:
         """A model for one user, opened if it is not here.
 
         Waits while others use what must go first; ``check`` is called meanwhile and may raise.
-        InputError where it cannot fit, with numbers.
+        TooLarge where it cannot fit, with numbers.
         """
         kept = self._reserved(identity, need, check)
         try:
@@ -256,16 +266,16 @@ class ModelPool:
             kept.bytes = size
             try:
                 self._make_room(identity, 0)
-            except InputError:
+            except TooLarge:
                 kept.adapter = None
                 raise
 
     def _make_room(self, identity: str, more: int) -> bool:
-        """Whether ``more`` bytes fit now, once idle models have gone; InputError if never."""
+        """Whether ``more`` bytes fit now, once idle models have gone; TooLarge if never."""
         own = self._models.get(identity)
         least = more + (own.bytes + own.room if own is not None else 0)
         if least > self.max_bytes:
-            raise InputError(
+            raise TooLarge(
                 f"the model needs {size_text(least)}, and there is {size_text(self.max_bytes)}",
                 hint="Take a smaller model, or fewer pairs at once.",
             )

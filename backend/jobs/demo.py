@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.errors import InputError
-from backend.jobs.measure import one_thread_each
+from backend.jobs.measure import one_thread_each, unless_killed
 from backend.paths import shipped_demo
 from backend.progress import SILENT, Progress, quiet_libraries
 from backend.store import Store
@@ -107,10 +107,11 @@ def build_demo(path: Path, work: Path, workers: int, progress: Progress = SILENT
     spawn = get_context("spawn")
     with one_thread_each(), ProcessPoolExecutor(workers, spawn, max_tasks_per_child=1) as pool:
         futures = {pool.submit(build_cell, cell, path, work): cell for cell in missing}
-        for future in as_completed(futures):
-            future.result()
-            done += 1
-            progress.advance(done, len(PLACEMENTS) * len(SEEDS), futures[future].run_id)
+        with unless_killed("demo", str(path)):
+            for future in as_completed(futures):
+                future.result()
+                done += 1
+                progress.advance(done, len(PLACEMENTS) * len(SEEDS), futures[future].run_id)
 
 
 def plan_of(placement: str) -> TrainPlan:

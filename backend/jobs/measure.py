@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -73,8 +74,8 @@ def measure_store(
 ) -> list[Task]:
     """Add what the runs (default: all) lack of a preset; the tasks that were done.
 
-    InputError for an unknown run, preset or pooling, and for vectors that cannot be measured
-    (naming run, stream and layer), once everything else is done.
+    InputError for an unknown run, preset or pooling, for vectors that cannot be measured (naming
+    run, stream and layer), once everything else is done, and for a process that was killed.
     """
     tasks = missing_in_store(store, run_ids, preset=preset, poolings=poolings)
     for error in perform_all(store, tasks, workers=workers, progress=progress).values():
@@ -139,8 +140,9 @@ def perform_all(
     ):
         futures = {pool.submit(perform, str(store.path), task): task for task in tasks}
         try:
-            for future in as_completed(futures):
-                end(futures[future], future.result)
+            with unless_killed("measure", str(store.path)):
+                for future in as_completed(futures):
+                    end(futures[future], future.result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -158,18 +160,7 @@ def missing_tasks(
     is whole without them.
     """
     wanted = checked_poolings(preset, poolings)
-    present = {kind: run.keys(kind) for kind in (kinds.MEASURES, kinds.DRIVERS, kinds.PROBES)}
-    captured = {pooling for _, pooling in run.captured()}
-    every = dict.fromkeys((*POOLINGS, *(wanted or ())))
-    parts = [(part, p) for p in every for part in parts_of(preset) if part.measures_of(p)]
-    lacking = {}
-    for part, pooling in parts:
-        key = measure_key(preset, part.name, pooling)
-        absent = [kind for kind in _kinds_of(part) if key not in present[kind]]
-        if absent and (absent != [kinds.PROBES] or pooling in captured):
-            lacking[part.name, pooling] = part
-    if any(part.labelled for part in lacking.values()) and not run.labels():
-        lacking = {at: part for at, part in lacking.items() if not part.labelled}
+    lacking = lacking_parts(run, preset, wanted or ())
     measured = missing_poolings(
         run,
         wanted,
@@ -180,6 +171,29 @@ def missing_tasks(
         for (name, pooling), part in lacking.items()
         if pooling in measured
     ]
+
+
+def lacking_parts(
+    run: Run, preset: str, poolings: Sequence[str] = ()
+) -> dict[tuple[str, str], Part]:
+    """{(name, pooling): part} of a preset whose tables a run has not, with vectors or without.
+
+    Of its own poolings, and of two streams those of ``poolings``.
+    """
+    present = {kind: run.keys(kind) for kind in (kinds.MEASURES, kinds.DRIVERS, kinds.PROBES)}
+    captured = {pooling for _, pooling in run.captured()}
+    possible = {pooling for _, pooling in run.manifest.captures}
+    own = (pooling for pooling in POOLINGS if pooling in possible)
+    lacking = {}
+    every = dict.fromkeys((*own, *poolings))
+    for part, pooling in [(p, of) for of in every for p in parts_of(preset) if p.measures_of(of)]:
+        key = measure_key(preset, part.name, pooling)
+        absent = [kind for kind in _kinds_of(part) if key not in present[kind]]
+        if absent and (absent != [kinds.PROBES] or pooling in captured):
+            lacking[part.name, pooling] = part
+    if any(part.labelled for part in lacking.values()) and not run.labels():
+        lacking = {at: part for at, part in lacking.items() if not part.labelled}
+    return lacking
 
 
 def perform(store: str, task: Task) -> None:
@@ -224,7 +238,7 @@ def measure_source(
     poolings: Sequence[Pooling] | None = None,
     keep_probes: bool = True,
 ) -> list[str]:
-    """Measure a run that is still being written and holds no measures yet; the keys written.
+    """Measure a run that is still being written; the keys of what it lacked.
 
     Fitted probes are large beside measures: without ``keep_probes`` there are none.
     """
@@ -233,8 +247,11 @@ def measure_source(
     for pooling in source_poolings(source, poolings):
         layers = layers_of(source, pooling)
         for part in _parts_for(preset, layers):
-            if part.measures_of(pooling):
-                keys.append(_add(source, part, layers, keep_probes=keep_probes))
+            key = measure_key(preset, part.name, pooling)
+            wanted = [one for one in _kinds_of(part) if keep_probes or one is not kinds.PROBES]
+            if part.measures_of(pooling) and any(key not in source.keys(one) for one in wanted):
+                _add(source, part, layers, keep_probes=keep_probes)
+                keys.append(key)
     return keys
 
 
@@ -299,7 +316,7 @@ def _parts_for(preset: str, layers: Layers) -> tuple[Part, ...]:
     return tuple(part for part in parts_of(preset) if layers.labels or not part.labelled)
 
 
-def _add(sink: Sink, part: Part, layers: Layers, *, keep_probes: bool = True) -> str:
+def _add(sink: Sink, part: Part, layers: Layers, *, keep_probes: bool = True) -> None:
     key = measure_key(part.preset, part.name, layers.pooling)
     absent = [kind for kind in _kinds_of(part) if key not in sink.keys(kind)]
     table = compute(part, layers)
@@ -313,7 +330,6 @@ def _add(sink: Sink, part: Part, layers: Layers, *, keep_probes: bool = True) ->
     for kind, frame in made.items():
         if key not in sink.keys(kind):  # another process may have been faster
             sink.add(kind, frame, key)
-    return key
 
 
 def _stored_probes(rows: Iterable[Row]) -> pd.DataFrame:
@@ -331,6 +347,19 @@ def _named(driving: pd.DataFrame, source: VectorSource, pooling: str) -> pd.Data
         pooling=pooling,
         sample_id=ids[driving["sample"].to_numpy()],
     ).drop(columns="sample")
+
+
+@contextmanager
+def unless_killed(what: str, where: str) -> Iterator[None]:
+    """A process of a pool that ended without a word as an InputError: what it made before stays."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"a process of `{what}` was killed, most likely for want of memory",
+            where=where,
+            hint="What was made is kept: give the command again, with fewer `workers`.",
+        ) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ lacks of them is computed and added.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -50,10 +50,6 @@ NEIGHBOURS = 10
 
 Arrays = dict[LayerRef, np.ndarray]
 Maps = dict[LayerRef, np.ndarray]
-_KINDS = (kinds.PROJECTIONS, kinds.NEIGHBOURS, kinds.REFITS)
-
-Todo = Mapping[Pooling, Mapping[Kind, str]]
-"""{pooling: {kind: the key to write}}."""
 
 
 def project_run(
@@ -75,28 +71,11 @@ def project_run(
     """
     checked = checked_method(method)
     check_poolings(poolings)
-    present = {kind: run.keys(kind) for kind in _KINDS}
-
-    def lacking(pooling: str) -> dict[Kind, str]:
-        wanted = _keys(checked, pooling, seed)
-        return {kind: key for kind, key in wanted.items() if key not in present[kind]}
-
-    measured = missing_poolings(run, poolings, lambda pooling: bool(lacking(pooling)))
-    todo = {pooling: lacking(pooling) for pooling in cast("list[Pooling]", measured)}
-
-    def stored(stream: str, pooling: Pooling) -> Maps:
-        key = projection_key(checked, pooling, seed)
-        frame = to_pandas(run.table(kinds.PROJECTIONS, [key]))
-        maps: Maps = {}
-        for (own, layer, site), rows in frame.groupby(["stream", "layer", "site"], sort=False):
-            if own == stream:
-                points = np.empty((run.n, 2), dtype=np.float32)
-                points[run.positions(rows["sample_id"].tolist())] = rows[["x", "y"]].to_numpy()
-                maps[LayerRef(stream, int(str(layer)), str(site))] = points
-        return maps
-
+    measured = missing_poolings(
+        run, poolings, lambda pooling: bool(lacking_maps(run, checked, pooling, seed))
+    )
     with in_run(run.run_id):
-        return _add(run, checked, todo, seed, progress, stored)
+        return _add(run, checked, cast("list[Pooling]", measured), seed, progress)
 
 
 def project_source(
@@ -107,10 +86,14 @@ def project_source(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> list[str]:
-    """The same for a run that is still being written and holds no coordinates yet."""
-    checked = checked_method(method)
-    todo = {pooling: _keys(checked, pooling, seed) for pooling in source_poolings(source, poolings)}
-    return _add(source, checked, todo, seed, progress)
+    """The same for a run that is still being written, and has all the vectors there will be."""
+    return _add(source, checked_method(method), source_poolings(source, poolings), seed, progress)
+
+
+def lacking_maps(sink: Sink, method: Method | str, pooling: str, seed: int = 0) -> dict[Kind, str]:
+    """{kind: key} of the tables that are not there, whether or not there are vectors."""
+    keys = _keys(checked_method(method), pooling, seed)
+    return {kind: key for kind, key in keys.items() if key not in sink.keys(kind)}
 
 
 def projection_key(method: str, pooling: str, seed: int = 0) -> str:
@@ -143,20 +126,13 @@ def checked_method(method: Method | str) -> Method:
     )
 
 
-def _no_maps(stream: str, pooling: Pooling) -> Maps:
-    raise AssertionError(f"{stream} {pooling}: a run that is being written holds no maps yet")
-
-
 def _add(
-    sink: Sink,
-    method: Method,
-    todo: Todo,
-    seed: int,
-    progress: Progress,
-    stored: Callable[[str, Pooling], Maps] = _no_maps,
+    sink: Sink, method: Method, poolings: Sequence[Pooling], seed: int, progress: Progress
 ) -> list[str]:
-    """Make and add what is to do. ``stored`` gives a stream's maps where they are there already."""
+    """Make and add what the poolings lack; the keys written."""
     written = []
+    lacking = {pooling: lacking_maps(sink, method, pooling, seed) for pooling in poolings}
+    todo = {pooling: keys for pooling, keys in lacking.items() if keys}
     steps = [(pooling, spec.name) for pooling in todo for spec in sink.streams]
     for at, (pooling, keys) in enumerate(todo.items()):
         parts: dict[Kind, list[pd.DataFrame]] = {kind: [_empty(kind)] for kind in keys}
@@ -173,7 +149,7 @@ def _add(
             if kinds.NEIGHBOURS in keys:
                 parts[kinds.NEIGHBOURS] += _neighbours(sink.sample_ids(), arrays, pooling)
             if kinds.REFITS in keys:
-                maps = maps or stored(spec.name, pooling)
+                maps = maps or _stored(sink, spec.name, projection_key(method, pooling, seed))
                 parts[kinds.REFITS] += _refits(arrays, maps, pooling, method, seed)
         for kind, key in keys.items():
             try:
@@ -185,6 +161,19 @@ def _add(
             written.append(key)
     progress.advance(len(steps), len(steps))
     return list(dict.fromkeys(written))
+
+
+def _stored(sink: Sink, stream: str, key: str) -> Maps:
+    """A stream's maps where they are there already."""
+    frame = to_pandas(sink.table(kinds.PROJECTIONS, [key]))
+    row = {sample_id: at for at, sample_id in enumerate(sink.sample_ids())}
+    maps: Maps = {}
+    for (own, layer, site), rows in frame.groupby(["stream", "layer", "site"], sort=False):
+        if own == stream:
+            points = np.empty((len(row), 2), dtype=np.float32)
+            points[[row[one] for one in rows["sample_id"]]] = rows[["x", "y"]].to_numpy()
+            maps[LayerRef(stream, int(str(layer)), str(site))] = points
+    return maps
 
 
 def _finite(arrays: Arrays, pooling: Pooling) -> Arrays:

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from backend.errors import InputError
 from backend.pooling import by_stream, read_pooling
@@ -65,6 +66,10 @@ class Sink(VectorSource, Protocol):
 
     def keys(self, kind: Kind) -> tuple[str, ...]:
         """Keys of the tables of a kind that are there."""
+        ...
+
+    def table(self, kind: Kind, keys: Sequence[str] | None = ...) -> pa.Table:
+        """Rows of the tables of a kind: of all, or under some keys."""
         ...
 
     def add(self, kind: Kind, rows: pd.DataFrame, key: str = "") -> None:

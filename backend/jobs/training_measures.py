@@ -10,6 +10,7 @@ them into the run, beside its scores. They are of the CLS vectors, in full preci
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from backend.models.dual_stream.adapter import DualStream
 from backend.models.dual_stream.model import FusionModel
 from backend.models.dual_stream.preprocess import Preprocessor
 from backend.store import kinds
-from backend.train.beside import read_beside, write_beside
+from backend.train.beside import options_beside, read_beside, write_beside
 from backend.train.examples import Examples
 from backend.train.options import MeasureOptions
 from backend.types import Pooling
@@ -57,6 +58,7 @@ class TrainingMeasures:
             raise InputError(f"needs at least {LEAST_SAMPLES}", field="measure_samples")
         self._every = None if every == "epoch" else int(every)
         self._samples = samples
+        self._options = {"every": self._every or "epoch", "samples": samples}
         self._frames: list[pd.DataFrame] = []
 
     def begin(
@@ -68,7 +70,10 @@ class TrainingMeasures:
         folder: Path,
         epoch: int,
     ) -> None:
-        """Take up the rows of finished epochs, or measure the untrained model."""
+        """Take up the rows of finished epochs, or measure the untrained model.
+
+        InputError where other options made these rows.
+        """
         if len(dev) < LEAST_SAMPLES:
             raise InputError(
                 f"split {dev.split!r} has {len(dev)} samples, needs {LEAST_SAMPLES}",
@@ -84,6 +89,12 @@ class TrainingMeasures:
         if epoch:
             rows = read_training_measures(folder)
             if rows is not None:
+                _require_same(
+                    self._path,
+                    self._options,
+                    "its rows of other steps cannot be made any more",
+                    "Give what it was measured by, or delete the file to measure from here on.",
+                )
                 self._frames = [rows[rows["epoch"] <= epoch]]
         else:
             self._measure(0, 0)
@@ -128,7 +139,7 @@ class TrainingMeasures:
         self._write(self._path)
 
     def _write(self, path: Path) -> None:
-        write_beside(kinds.TRAINING_MEASURES, self._frames, path)
+        write_beside(kinds.TRAINING_MEASURES, self._frames, path, self._options)
 
 
 def read_training_measures(folder: Path) -> pd.DataFrame | None:
@@ -136,13 +147,37 @@ def read_training_measures(folder: Path) -> pd.DataFrame | None:
     return read_beside(kinds.TRAINING_MEASURES, folder / FILE)
 
 
-def require_measured(checkpoint: Path) -> None:
-    """InputError for a finished checkpoint that was trained without being measured."""
+def require_measured(checkpoint: Path, measured: MeasureOptions) -> None:
+    """InputError for a finished checkpoint that was trained without being measured so."""
     if not (checkpoint / FILE).is_file():
         raise InputError(
             "was trained without `measure_every`, and is finished",
             where=str(checkpoint),
             hint="Choose another `out`, or leave out `measure_every`.",
+        )
+    every = measured.measure_every
+    _require_same(
+        checkpoint / FILE,
+        {"every": int(every) if every.isdecimal() else every, "samples": measured.measure_samples},
+        "its training is finished",
+        "Choose another `out`, or give what it was measured by.",
+    )
+
+
+def _require_same(path: Path, options: Mapping[str, object], why: str, hint: str) -> None:
+    """InputError where a table was made by other options: rows of both would be taken for one's.
+
+    One of an older version does not say by which.
+    """
+    before = options_beside(path)
+    if before is not None and before != options:
+        every = before.get("every")
+        raise InputError(
+            f"was measured every {every if every == 'epoch' else f'{every} steps'} on "
+            f"{before.get('samples')} samples, and {why}",
+            where=str(path),
+            field="measure_every" if every != options["every"] else "measure_samples",
+            hint=hint,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -29,6 +30,7 @@ from backend.train.engine import Split
 from backend.types import Record
 
 _BATCH = 32
+_DTYPE = np.dtype("<f2")
 _VERSION = 1
 
 
@@ -132,15 +134,18 @@ class AnsweredPairs(Split):
     def _write(self, path: Path, shape: tuple[int, int, int]) -> None:
         unfinished = path.with_name(f".{path.name}.new")
         try:
-            rows = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
-            at = 0
-            for patches in self._seen():
-                rows[at : at + len(patches)] = patches
-                at += len(patches)
-            if at < len(self):
-                self._source.require_still_there(self.split, len(self))
-                raise self._changed()
-            rows.flush()
+            with unfinished.open("wb") as file:
+                described = {"descr": _DTYPE.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, described)
+                seen = 0
+                for patches in self._seen():
+                    file.write(patches.astype(_DTYPE).tobytes())
+                    seen += len(patches)
+                if seen < len(self):
+                    self._source.require_still_there(self.split, len(self))
+                    raise self._changed()
+                file.flush()
+                os.fsync(file.fileno())
             unfinished.replace(path)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)

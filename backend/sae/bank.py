@@ -23,6 +23,7 @@ from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.data.base import PairSource
 from backend.data.sample import Sample
+from backend.disk import writing
 from backend.errors import InputError
 from backend.models.adapter import Adapter
 from backend.progress import SILENT, Progress
@@ -67,7 +68,8 @@ def fill_bank(
     values that float16 does not hold, and where the data have nothing to read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    again = "Make room and give the command again: it goes on."
+    with writing(folder, again), FileLock(folder / "lock"):
         done = _state(folder)
         if not done["complete"]:
             done = _fill(folder, adapter, source, split, refs, limit, batch_size, done, progress)

@@ -108,6 +108,22 @@ def _owned(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file locked as its writer does: before it takes the name of a temporary file.
+
+    A lock is of the file, not of its name, and what nobody holds is taken for left over.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def published(final: Path, *, replace: bool = False, flush_name: bool = True) -> Iterator[Path]:
     """Yield a temporary file beside ``final``; on success flush it and give it the final name.
 

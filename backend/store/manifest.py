@@ -218,9 +218,17 @@ class Manifest(Form):
         return self.model_copy(update={"dataset": self.dataset.model_copy(update={"n": n})})
 
     def same_work(self, other: Manifest) -> bool:
-        """Whether the two describe the same extraction: equal but for time and versions."""
-        ignore = {"created", "versions"}
-        return self.model_dump(exclude=ignore) == other.model_dump(exclude=ignore)
+        """Whether the two describe the same extraction: equal but for time and versions.
+
+        Nor does it matter how the path of a captured model is spelled: its digest says which it is.
+        """
+        return self._work() == other._work()
+
+    def _work(self) -> dict[str, Any]:
+        spelled = (
+            {"model", "train"} if self.origin.kind == "capture" and self.model.digest else set()
+        )
+        return self.model_dump(exclude={"created": True, "versions": True, "origin": spelled})
 
     def to_json(self) -> str:
         """The text of run.json."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +19,18 @@ from backend.errors import InputError
 from backend.progress import SILENT, Progress
 from backend.store import tables
 from backend.store.connection import PACKED, identifier, literal
-from backend.store.files import published
+from backend.store.files import held, published
 from backend.store.holder import TableHolder
 from backend.store.index import Entry, table_of
 from backend.store.kinds import Kind, kinds_of
 from backend.store.numbers import NumberedRuns, is_numbered
-from backend.store.packed import COLUMNS, ENTRY_COLUMNS, PACK_VERSION
+from backend.store.packed_file import COLUMNS, ENTRY_COLUMNS, PACK_VERSION
 from backend.store.reader import Store
 from backend.store.run import Run
 from backend.store.source import OWNER, SAMPLE_COLUMNS
+
+if sys.platform != "win32":
+    import fcntl
 
 STORAGE_VERSION = "v1.0.0"
 """The oldest DuckDB that reads a packed file; newer ones do as well."""
@@ -59,11 +63,11 @@ def pack(
 
     Several ``stores`` (cells that were computed on several machines), packed ones among them,
     become one; the ids of their runs differ. The file appears whole or not at all, a file of that
-    name is kept unless ``replace``. Without ``activations`` what is computed from them is still
-    there; ``numbers`` leaves out all that shows or names a sample, too
-    (:mod:`backend.store.numbers`). Anything that cannot be read raises InputError: a file for
-    exchange says nothing of what it lacks. Memory is bounded by 32 MiB of vectors, the largest
-    table and DuckDB's own 512 MB.
+    name is kept unless ``replace``, and one that another process writes in any case. Without
+    ``activations`` what is computed from them is still there; ``numbers`` leaves out all that shows
+    or names a sample, too (:mod:`backend.store.numbers`). Anything that cannot be read raises
+    InputError: a file for exchange says nothing of what it lacks. Memory is bounded by 32 MiB of
+    vectors, the largest table and DuckDB's own 512 MB.
     """
     taken = InputError(
         "exists already", where=str(out), hint="Choose another name, or `replace` it"
@@ -71,8 +75,10 @@ def pack(
     if out.exists() and not replace:
         raise taken
     listed = _listed(stores)
+    if replace:
+        _require_not_written(out)
     try:
-        with published(out, replace=replace) as temporary:
+        with ExitStack() as stack, published(out, replace=replace) as temporary:
             # DuckDB makes its file itself.
             made = temporary.with_name(f"{temporary.name}.db")
             try:
@@ -82,6 +88,9 @@ def pack(
                     packer.pack(listed)
                     connection.execute(f"CHECKPOINT {PACKED}")
                     connection.execute(f"DETACH {PACKED}")
+                stack.enter_context(held(made))
+                if replace:
+                    _require_not_written(out)
                 made.replace(temporary)
             except duckdb.IOException as error:
                 raise InputError(
@@ -93,6 +102,26 @@ def pack(
     except FileExistsError as error:
         raise taken from error  # somebody made it meanwhile
     return packer.packed(out.stat().st_size)
+
+
+def _require_not_written(out: Path) -> None:
+    """InputError for a database that another process is writing: its work would be lost.
+
+    Who reads it keeps the file as it was.
+    """
+    if sys.platform == "win32" or not out.is_file():
+        return  # there a file that is open is not replaced at all
+    with out.open("rb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as DuckDB locks what it reads
+        except BlockingIOError as error:
+            raise InputError(
+                "is being written by another process",
+                where=str(out),
+                hint="Close it there, or choose another name.",
+            ) from error
+        except OSError:
+            return  # a file system without locks
 
 
 def _listed(stores: Sequence[Store]) -> list[tuple[Store, tuple[Entry, ...]]]:

@@ -2,9 +2,7 @@
 
 ``fusionscope``: one row that says what the file is. ``runs``: what listings show, with run.json.
 ``parts``: every table of a kind. A table a kind, ``samples``, ``captures``, ``activations`` with a
-row a sample. Nothing but rows is taken from a file: one that holds views, macros, types or
-computed columns is refused, so that no SQL of a stranger is ever run, and so is one whose tables
-have other columns than ours.
+row a sample. Every row is looked through before anything is made of it.
 """
 
 # ruff: noqa: S608 - statements are made of our own names; every value is bound
@@ -12,34 +10,27 @@ have other columns than ours.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from backend.errors import InputError, printable
 from backend.store import tables
-from backend.store.checks import id_faults, row_faults, sample_faults
+from backend.store.checks import id_faults, row_faults, run_scope, sample_faults
 from backend.store.compare import nearest
-from backend.store.connection import PACKED, Connection, identifier, literal, sql_type
-from backend.store.index import SCHEMA, Entry, Identity, entry_of
-from backend.store.kinds import (
-    KINDS,
-    SAE,
-    SAE_FEATURES,
-    SAE_MATCHES,
-    SHARED_SPACE,
-    TOKENS,
-    Kind,
-)
+from backend.store.connection import PACKED, identifier, literal, sql_type
+from backend.store.index import Entry, Identity, entry_of
+from backend.store.kinds import KINDS, SCORES, Kind
 from backend.store.manifest import Manifest
+from backend.store.packed_file import COLUMNS, ENTRY_COLUMNS, PackedFile
 from backend.store.packed_run import PackedRun, PackedTables
 from backend.store.pair import RunPair
 from backend.store.paths import is_id
 from backend.store.run import Run
 from backend.store.source import (
+    OWNER,
     SAMPLE_COLUMNS,
     BrokenRun,
     Listing,
@@ -48,43 +39,7 @@ from backend.store.source import (
     kind_columns,
     no_rows,
 )
-from backend.store.wall import present, require_size
-
-PACK_VERSION = 2
-
-ENTRY_COLUMNS = {
-    field.name: sql_type(field.type)
-    for field in SCHEMA
-    if field.name not in ("state", "version", "scores")
-}
-COLUMNS: dict[str, dict[str, str]] = {
-    "fusionscope": {"pack_version": "INTEGER", "made_by": "VARCHAR"},
-    "runs": ENTRY_COLUMNS,
-    "parts": {"part": "INTEGER", "kind": "VARCHAR", "owner": "VARCHAR", "key": "VARCHAR"},
-    "samples": {
-        "run_id": "VARCHAR",
-        "row": "BIGINT",
-        **dict.fromkeys(
-            ("sample_id", "split", "text", "group", "image_digest", "labels"), "VARCHAR"
-        ),
-        "thumbnail": "BLOB",
-    },
-    "captures": {
-        "capture": "INTEGER",
-        **dict.fromkeys(("run_id", "stream", "site", "pooling", "dtype"), "VARCHAR"),
-        "width": "INTEGER",
-    },
-    "activations": {"capture": "INTEGER", "row": "BIGINT", "vector": "BLOB"},
-    **{kind.name: {"part": "INTEGER", **kind_columns(kind)} for kind in KINDS},
-}
-"""{table: {column: SQL type}} of a packed file."""
-
-LATER = frozenset(kind.name for kind in (TOKENS, SAE, SAE_FEATURES, SAE_MATCHES, SHARED_SPACE))
-"""Kinds that a file may lack: it was packed before there were such tables, and has no rows."""
-
-_MAGIC = b"DUCK"
-_MAGIC_AT = 8
-_HEADERS_BYTES = 3 * 4096
+from backend.store.wall import present
 
 
 class PackedSource:
@@ -92,146 +47,51 @@ class PackedSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.connection = Connection(path)
-        self._check()
-        self._checked: dict[tuple[str, int], str] = {}
-        self._checked_samples: dict[str, str] = {}
+        self.file = PackedFile(path)
+        self.connection = self.file.connection
+        self._checked: dict[tuple[str, int], tuple[str, int]] = {}
+        self._checked_samples: dict[str, tuple[str, int]] = {}
+        self._checked_vectors: dict[int, bool] = {}
         self._listing = self._listed()
         self._entries = {entry.run_id: entry for entry in self._listing.entries}
-        self._of_part: dict[tuple[str, int], tuple[str, str]] = {}
+        self._of_part: dict[tuple[str, int], Part] = {}
         self._parts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-        self._require_size("parts", COLUMNS["parts"])
-        for part, kind, owner, key in self._tuples(
+        self.file.decoded("parts", COLUMNS["parts"])
+        for row in self.file.tuples(
             f"SELECT * FROM {PACKED}.parts WHERE part IS NOT NULL ORDER BY part"
         ):
-            self._parts[str(kind), str(owner)][str(key)] = int(str(part))
-            self._of_part[str(kind), int(str(part))] = (str(owner), str(key))
-
-    # Whether it is one of ours
-
-    def _check(self) -> None:
-        try:
-            with self.path.open("rb") as file:
-                head = file.read(_MAGIC_AT + len(_MAGIC))
-        except OSError as error:
-            raise InputError(
-                f"cannot be read ({error.strerror or error})", where=str(self.path)
-            ) from error
-        if head[_MAGIC_AT:] != _MAGIC:
-            raise self._refused("is neither the directory of a store nor a DuckDB file")
-        try:
-            self.connection.cursor().close()
-        except duckdb.Error as error:
-            first = str(error).splitlines()[0]
-            raise self._refused(
-                f"cannot be opened ({first})",
-                f"It is cut short or damaged, or was written by a newer DuckDB than this one "
-                f"({duckdb.__version__})",
-            ) from error
-        ((blocks, size),) = self._tuples(
-            "SELECT total_blocks, block_size FROM pragma_database_size() "
-            f"WHERE database_name = '{PACKED}'"
-        )
-        if present(self.path).st_size < _HEADERS_BYTES + int(str(blocks)) * int(str(size)):
-            raise self._refused("is cut short", "Get the file once more")
-        self._check_tables()
-
-    def _check_tables(self) -> None:
-        here = f"database_name = '{PACKED}' AND NOT internal"
-        foreign = self._tuples(
-            f"SELECT 'view ' || view_name FROM duckdb_views() WHERE {here} UNION ALL "
-            f"SELECT 'macro ' || function_name FROM duckdb_functions() WHERE {here} UNION ALL "
-            f"SELECT 'type ' || type_name FROM duckdb_types() WHERE {here} UNION ALL "
-            f"SELECT 'computed column ' || column_name FROM duckdb_columns() WHERE {here} "
-            "AND column_default IS NOT NULL"
-        )
-        columns: dict[str, dict[str, str]] = defaultdict(dict)
-        for table, column, kind in self._tuples(
-            f"SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE {here} "
-            "AND schema_name = 'main' ORDER BY column_index"
-        ):
-            columns[str(table)][str(column)] = str(kind)
-        hint = "Pack the store again with: fusionscope pack"
-        if columns.get("fusionscope") != COLUMNS["fusionscope"]:
-            raise self._refused("is a DuckDB file, but not a packed store", hint)
-        (version, made_by), *_ = [
-            *self._tuples(f"SELECT pack_version, made_by FROM {PACKED}.fusionscope"),
-            (0, "nobody"),
-        ]
-        if version != PACK_VERSION:
-            raise self._refused(
-                f"was packed by Fusionscope {made_by} in a form (version {version}) that this one "
-                f"does not read (version {PACK_VERSION})",
-                hint,
-            )
-        if foreign:
-            raise self._refused(f"holds the {foreign[0][0]}, which no packed store has", hint)
-        for name, expected in COLUMNS.items():
-            if name in LATER and name not in columns and not self._holds_rows(name):
-                continue
-            if columns.get(name) != expected:
-                raise self._refused(f"its table {name} has not the columns of a packed store", hint)
-
-    def _holds_rows(self, kind: str) -> bool:
-        """Whether the file says that it has rows of a kind."""
-        return bool(self._tuples(f"SELECT 1 FROM {PACKED}.parts WHERE kind = '{kind}' LIMIT 1"))
-
-    def _refused(self, problem: str, hint: str | None = None) -> InputError:
-        self.connection.close()
-        return InputError(problem, where=str(self.path), hint=hint)
-
-    def _tuples(self, sql: str) -> list[tuple[object, ...]]:
-        rows = self.connection.rows(sql)
-        return [tuple(row.values()) for row in rows.to_pylist()]
+            number, kind, owner, key = int(str(row[0])), *map(str, row[1:])
+            if _is_named(kind, owner, key):
+                self._parts[kind, owner][key] = number
+                self._of_part[kind, number] = Part(owner, key)
 
     # Runs
 
     def _listed(self) -> Listing:
         info = present(self.path)
         identity = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
-        self._require_size("runs", ENTRY_COLUMNS)
-        self._require_size("scores", COLUMNS["scores"])
-        scores: dict[str, list[tuple[str, str, str, float]]] = defaultdict(list)
-        for run_id, *score in self._tuples(
+        self.file.decoded("runs", ENTRY_COLUMNS)
+        self.file.decoded("scores", COLUMNS["scores"])
+        scores: dict[str, list[tuple[object, ...]]] = defaultdict(list)
+        for run_id, *score in self.file.tuples(
             f"SELECT run_id, task, metric, split, value FROM {PACKED}.scores ORDER BY part, rowid"
         ):
-            scores[str(run_id)].append(tuple(score))  # type: ignore[arg-type]
-        entries, broken = [], []
-        for run_id, run_json, has_activations in self._tuples(
+            scores[str(run_id)].append(tuple(score))
+        rows = self.file.tuples(
             f"SELECT run_id, run_json, has_activations FROM {PACKED}.runs ORDER BY run_id"
-        ):
+        )
+        times = Counter(run_id for run_id, *_ in rows)
+        entries, broken = [], []
+        for run_id, run_json, has_activations in rows:
             try:
-                if not isinstance(run_json, bytes) or not is_id(str(run_id)):
-                    raise InputError(f"run id {run_id!r} is not valid")
-                manifest = Manifest.from_json(run_json, where=f"run.json of {run_id}")
-                if manifest.run_id != run_id:
-                    raise InputError(f"its run.json says {manifest.run_id}")
-                entries.append(
-                    entry_of(
-                        Identity(identity, identity),
-                        run_json,
-                        manifest,
-                        scores[manifest.run_id],
-                        has_activations=bool(has_activations),
-                        has_checkpoint=False,
-                    )
-                )
+                has = bool(has_activations)
+                entry = _entry(run_id, run_json, has, identity, scores[str(run_id)])
+                if times[run_id] > 1:
+                    raise InputError(f"is there {times[run_id]} times")
+                entries.append(entry)
             except InputError as error:
                 broken.append(BrokenRun(printable(str(run_id)), str(error)))
         return Listing(tuple(entries), tuple(broken))
-
-    def _require_size(self, table: str, columns: Mapping[str, str], where: str = "true") -> int:
-        """The bytes of some rows in memory; InputError where they are too many for the file."""
-        texts = [name for name, kind in columns.items() if kind in ("VARCHAR", "BLOB")]
-        lengths = " + ".join(
-            f"coalesce(octet_length(CAST({identifier(name)} AS BLOB)), 0)" for name in texts
-        )
-        ((rows, nbytes),) = self._tuples(
-            f"SELECT count(*), coalesce(sum({lengths or 0}), 0) FROM {PACKED}.{table} WHERE {where}"
-        )
-        decoded = int(str(nbytes)) + 16 * len(columns) * int(str(rows))
-        require_size(decoded, present(self.path).st_size, f"{self.path}: {table}")
-        return decoded
 
     def listing(self) -> Listing:
         """Every run; always the same."""
@@ -272,13 +132,23 @@ class PackedSource:
 
     def rows(self, kind: Kind, parts: Sequence[Part]) -> Rows:
         """The rows of some tables, in the order in which they were packed."""
-        numbers = [
-            number
-            for part in parts
-            if (number := self._parts.get((kind.name, part.owner), {}).get(part.key)) is not None
-        ]
-        problems = list(filter(None, (self._fault(kind, number) for number in numbers)))
-        numbers = [number for number in numbers if not self._fault(kind, number)]
+        numbers: list[int] = []
+        problems: list[str] = []
+        decoded = 0
+        for part in parts:
+            number = self._parts.get((kind.name, part.owner), {}).get(part.key)
+            if number is None:
+                continue
+            fault, more = self._looked_at(kind, part, number)
+            try:
+                self.file.require_size(decoded + more, f"{kind.name} of several runs")
+            except InputError as error:
+                fault = str(error)
+            if fault:
+                problems.append(fault)
+            else:
+                decoded += more
+                numbers.append(number)
         if not numbers:
             return no_rows(kind_columns(kind), problems)
         name = f"parts_{kind.name}"
@@ -290,34 +160,52 @@ class PackedSource:
         )
         return Rows(sql, {name: numbers}, tuple(problems))
 
-    def _fault(self, kind: Kind, number: int) -> str:
-        """Why the rows of a part cannot be used, empty if they can; looked at once."""
+    def _looked_at(self, kind: Kind, part: Part, number: int) -> tuple[str, int]:
+        """Why the rows of a part cannot be used, empty if they can, and their bytes in memory."""
+        where = f"{self.path}: {kind.name} {part.key} of {part.owner}"
+        if self._of_part[kind.name, number] != part:
+            return f"{where}: its rows are those of another table, too", 0
         if (kind.name, number) not in self._checked:
-            self._checked[kind.name, number] = self._looked_through(kind, number)
+            try:
+                fault, decoded = self._looked_through(kind, part, number)
+                self._checked[kind.name, number] = f"{where}: {fault}" if fault else "", decoded
+            except InputError as error:
+                self._checked[kind.name, number] = str(error), 0
         return self._checked[kind.name, number]
 
-    def _looked_through(self, kind: Kind, number: int) -> str:
-        owner, key = self._of_part[kind.name, number]
-        where = f"{self.path}: {kind.name} {key} of {owner}"
-        try:
-            self._require_size(kind.name, COLUMNS[kind.name], f"part = {number}")
-            names = ", ".join(map(identifier, kind.schema.names))
-            table = self.connection.rows(
-                f"SELECT {names} FROM {PACKED}.{kind.name} WHERE part = $part", {"part": number}
+    def _looked_through(self, kind: Kind, part: Part, number: int) -> tuple[str, int]:
+        """The first fault of a table's rows, and their bytes in memory."""
+        which = {"part": number}
+        decoded = self.file.decoded(kind.name, COLUMNS[kind.name], "part = $part", which)
+        table = self.file.rows(
+            f"SELECT * EXCLUDE (part) FROM {PACKED}.{kind.name} WHERE part = $part", which
+        )
+        names = {OWNER[kind.owner]: part.owner} | ({"key": part.key} if kind.keyed else {})
+        for name, value in names.items():
+            if any(own != value for own in table[name].unique().to_pylist()):
+                return f"column {name} is not {value!r} in every row", 0
+        runs = [self.run(run_id) for run_id in part.owner.split("~")]
+        scope = runs[0].scope if len(runs) == 1 else self.pair(*runs).scope
+        rows = table.select(kind.schema.names)
+        return next(iter(row_faults(kind, rows, scope)), ""), decoded
+
+    def holds_vectors(self, capture: int, n: int, size: int) -> bool:
+        """Whether a capture has a vector of so many bytes for each of ``n`` samples."""
+        if capture not in self._checked_vectors:
+            ((rows, least, most),) = self.file.tuples(
+                "SELECT count(vector), min(octet_length(vector)), max(octet_length(vector)) "
+                f"FROM {PACKED}.activations WHERE capture = $capture",
+                {"capture": capture},
             )
-            runs = [self.run(run_id) for run_id in owner.split("~")]
-            scope = runs[0].scope if len(runs) == 1 else self.pair(*runs).scope
-            for fault in row_faults(kind, table, scope):
-                return f"{where}: {fault}"
-        except InputError as error:
-            return str(error)
-        return ""
+            self._checked_vectors[capture] = (rows, least, most) == (n, size, size)
+        return self._checked_vectors[capture]
 
     def samples(self, entries: Iterable[Entry]) -> Rows:
         """The samples of runs, their labels with the types of their tasks."""
         runs: dict[tuple[tuple[str, pa.DataType], ...], list[str]] = defaultdict(list)
         types: dict[str, set[pa.DataType]] = defaultdict(set)
         problems = []
+        decoded = 0
         for entry in entries:
             labels = tuple(
                 (f"label_{task.name}", tables.label_type(task)) for task in entry.manifest.tasks
@@ -326,9 +214,15 @@ class PackedSource:
                 types[name].add(kind)
             if entry.run_id not in self._checked_samples:
                 self._checked_samples[entry.run_id] = self._sample_fault(entry)
-            if self._checked_samples[entry.run_id]:
-                problems.append(self._checked_samples[entry.run_id])
+            fault, more = self._checked_samples[entry.run_id]
+            try:
+                self.file.require_size(decoded + more, "samples of several runs")
+            except InputError as error:
+                fault = str(error)
+            if fault:
+                problems.append(fault)
             else:
+                decoded += more
                 runs[labels].append(entry.run_id)
         selects = [
             _select_samples(labels, types, f"runs_samples_{at}") for at, labels in enumerate(runs)
@@ -339,23 +233,60 @@ class PackedSource:
             return no_rows(SAMPLE_COLUMNS | columns_of | {"thumbnail": "BLOB"}, problems)
         return Rows(f"({' UNION ALL BY NAME '.join(selects)})", params, tuple(problems))
 
-    def _sample_fault(self, entry: Entry) -> str:
-        """Why the samples of a run cannot be used, empty if they can."""
+    def _sample_fault(self, entry: Entry) -> tuple[str, int]:
+        """Why the samples of a run cannot be used, empty if they can; their bytes in memory."""
         where = f"{self.path}: samples of {entry.run_id}"
-        columns = {name: kind for name, kind in COLUMNS["samples"].items() if name != "thumbnail"}
         tasks = entry.manifest.tasks
         types = [(f"label_{task.name}", tables.label_type(task)) for task in tasks]
         select = _select_samples(types, {name: {kind} for name, kind in types}, "ids")
         try:
-            self._require_size("samples", columns, f"run_id = {literal(entry.run_id)}")
-            table = self.connection.rows(
+            decoded = self.file.decoded(
+                "samples", COLUMNS["samples"], "run_id = $run_id", {"run_id": entry.run_id}
+            )
+            table = self.file.rows(
                 f"SELECT * EXCLUDE (thumbnail) FROM ({select})", {"ids": [entry.run_id]}
             )
             schema = tables.samples_schema(entry.manifest)
             faults = [*sample_faults(schema, table, tasks), *id_faults(table["sample_id"], entry.n)]
         except InputError as error:
-            return str(error)
-        return f"{where}: {faults[0]}" if faults else ""
+            return str(error.within(f"samples of {entry.run_id}")), 0
+        return (f"{where}: {faults[0]}" if faults else ""), decoded
+
+
+def _is_named(kind: str, owner: str, key: str) -> bool:
+    """Whether a table of a kind may be called so: elsewhere these are names of files."""
+    known = next((one for one in KINDS if one.name == kind), None)
+    if known is None or (not is_id(key) if known.keyed else key):
+        return False
+    ids = owner.split("~")
+    return all(map(is_id, ids)) and len(ids) == (2 if known.owner == "pair" else 1)
+
+
+def _entry(
+    run_id: object,
+    run_json: object,
+    has_activations: bool,
+    identity: str,
+    scores: Sequence[tuple[object, ...]],
+) -> Entry:
+    """What listings show of a run; InputError for one that is none."""
+    if not isinstance(run_json, bytes) or not is_id(str(run_id)):
+        raise InputError(f"run id {run_id!r} is not valid")
+    manifest = Manifest.from_json(run_json, where=f"run.json of {run_id}")
+    if manifest.run_id != run_id:
+        raise InputError(f"its run.json says {manifest.run_id}")
+    rows = [dict(zip(SCORES.schema.names, score, strict=True)) for score in scores]
+    table = pa.Table.from_pylist(rows, pa.schema([(f.name, f.type) for f in SCORES.schema]))
+    for fault in row_faults(SCORES, table, run_scope(manifest, lambda: None)):
+        raise InputError(fault, where="scores")
+    return entry_of(
+        Identity(identity, identity),
+        run_json,
+        manifest,
+        scores,  # type: ignore[arg-type]
+        has_activations=has_activations,
+        has_checkpoint=False,
+    )
 
 
 def _select_samples(
@@ -371,7 +302,7 @@ def _select_samples(
     structure = json.dumps(
         {label: ["VARCHAR"] if pa.types.is_list(kind) else sql_type(kind) for label, kind in labels}
     )
-    read = f", from_json(labels, {literal(structure)}) AS l" if labels else ""
+    read = f", from_json_strict(labels, {literal(structure)}) AS l" if labels else ""
     listed = ", ".join([*map(identifier, SAMPLE_COLUMNS), *columns, "thumbnail"])
     return (
         f"SELECT {listed} FROM (SELECT *{read} FROM {PACKED}.samples "

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +17,18 @@ from backend.store import query
 from backend.store.connection import PACKED
 from backend.store.index import Entry
 from backend.store.kinds import Kind
-from backend.store.source import Part, Source
+from backend.store.packed_file import COLUMNS
+from backend.store.source import Part
 from backend.types import LayerRef, Pooling, StreamSpec
+
+if TYPE_CHECKING:
+    from backend.store.packed import PackedSource
 
 
 class PackedTables:
     """The tables of one owner, a :class:`backend.store.contents.TableContents`."""
 
-    def __init__(self, source: Source, owner: str) -> None:
+    def __init__(self, source: PackedSource, owner: str) -> None:
         self.source = source
         self.owner = owner
 
@@ -68,7 +72,7 @@ class _Capture(NamedTuple):
 class PackedRun(PackedTables):
     """Everything of one run, a :class:`backend.store.contents.RunContents`."""
 
-    def __init__(self, source: Source, entry: Entry) -> None:
+    def __init__(self, source: PackedSource, entry: Entry) -> None:
         super().__init__(source, entry.run_id)
         self._entry = entry
 
@@ -88,15 +92,15 @@ class PackedRun(PackedTables):
 
     @cached_property
     def _captures(self) -> dict[tuple[LayerRef, Pooling], _Capture]:
-        rows = self.source.connection.rows(
-            f"SELECT * FROM {PACKED}.captures WHERE run_id = $run_id",
-            {"run_id": self.owner},
-        ).to_pylist()
+        own, which = "run_id = $run_id", {"run_id": self.owner}
+        self.source.file.decoded("captures", COLUMNS["captures"], own, which)
+        rows = self.source.file.rows(f"SELECT * FROM {PACKED}.captures WHERE {own}", which)
         by_name = {
             (row["stream"], row["site"], row["pooling"]): _Capture(
                 row["capture"], row["width"], row["dtype"]
             )
-            for row in rows
+            for row in rows.to_pylist()
+            if row["capture"] is not None
         }
         return {
             (ref, pooling): by_name[ref.stream, ref.label, pooling]
@@ -112,28 +116,31 @@ class PackedRun(PackedTables):
         self, spec: StreamSpec, ref: LayerRef, pooling: Pooling, rows: np.ndarray | None
     ) -> np.ndarray:
         """(rows, d) float32 of all samples in row order, or of ``rows`` in their order."""
-        capture = self._captures[ref, pooling]
-        width, n = spec.width_of(ref), self._entry.n if rows is None else len(rows)
-        # Rows lie in order; of the numbers that are asked for each is read once.
-        some = "" if rows is None else " AND list_contains($rows, row)"
-        values: dict[str, object] = {"capture": capture.number}
-        if rows is not None:
-            values["rows"] = np.unique(rows).tolist()
-        column = self.source.connection.rows(
-            f"SELECT vector FROM {PACKED}.activations WHERE capture = $capture{some}",
-            values,
-        ).column(0)
+        capture, width = self._captures[ref, pooling], spec.width_of(ref)
         dtype = np.dtype(self._entry.dtype).newbyteorder("<")
-        read = n if rows is None else len(np.unique(rows))
-        raw = b"".join(column.to_pylist())
+        # Rows lie in order; of the numbers that are asked for each is read once.
+        wanted = np.arange(self._entry.n) if rows is None else np.unique(rows)
+        # Looked at before any is fetched: their lengths are a stranger's.
         if (capture.width, capture.dtype) != (width, self._entry.dtype) or (
-            len(column) != read or len(raw) != read * width * dtype.itemsize
+            not self.source.holds_vectors(capture.number, self._entry.n, width * dtype.itemsize)
         ):
-            raise InputError(
-                f"the {pooling} vectors of {ref.stream} {ref.label} of run {self.owner} are not "
-                f"{read} of {width} numbers",
-                where=self.where,
-                hint="Get the file once more",
-            )
-        array = np.frombuffer(raw, dtype).reshape(read, width).astype(np.float32)
-        return array if rows is None else array[np.searchsorted(np.unique(rows), rows)]
+            raise self._no_vectors(ref, pooling, width)
+        self.source.file.require_size(4 * width * len(wanted), f"vectors of run {self.owner}")
+        some = "" if rows is None else " AND list_contains($rows, row)"
+        table = self.source.file.rows(
+            f"SELECT row, vector FROM {PACKED}.activations WHERE capture = $capture{some}",
+            {"capture": capture.number} | ({} if rows is None else {"rows": wanted.tolist()}),
+        )
+        if not np.array_equal(table["row"].to_numpy(), wanted):
+            raise self._no_vectors(ref, pooling, width)
+        raw = b"".join(table["vector"].to_pylist())
+        array = np.frombuffer(raw, dtype).reshape(len(wanted), width).astype(np.float32)
+        return array if rows is None else array[np.searchsorted(wanted, rows)]
+
+    def _no_vectors(self, ref: LayerRef, pooling: Pooling, width: int) -> InputError:
+        return InputError(
+            f"the {pooling} vectors of {ref.stream} {ref.label} of run {self.owner} are not "
+            f"{self._entry.n} of {width} numbers",
+            where=self.where,
+            hint="Get the file once more",
+        )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Iterator
 
-from backend.errors import InputError
+from backend.disk import is_full
+from backend.errors import InputError, causes
 
-_FULL = ("No space left on device", "Disk quota exceeded")
 # On the CPU torch raises a bare RuntimeError; where memory is short, threads do not start either.
 _MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory", "bad_alloc"),
@@ -19,11 +18,10 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 def reason_of(error: BaseException, files: str) -> str:
     """One line for whatever a cell raised; ``files`` is what it may have been writing."""
-    chain = list(_chain(error))
-    if any(_is_full(one) for one in chain):
+    if is_full(error):
         where = error.where if isinstance(error, InputError) and error.where else files
         return f"disk full while writing {where}: make room and start the sweep again"
-    if any(_is_memory(one) for one in chain):
+    if any(map(_is_memory, causes(error))):
         return "out of memory: lower batch_size or image_size, or run fewer cells at once"
     if isinstance(error, InputError):
         return str(error)
@@ -43,20 +41,6 @@ def reason_of_exit(code: int | None) -> str:
             return "killed (SIGBUS): the disk is full, or a memory-mapped file was cut short"
         return f"killed by {name}"
     return f"ended with exit code {code} and no word"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return any(words in str(error) for words in _FULL)
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -31,7 +31,8 @@ from filelock import FileLock, Timeout
 from backend.errors import InputError
 from backend.jobs.measure import one_thread_each
 from backend.progress import SILENT, Progress, quiet_libraries
-from backend.sweep.cell import ERROR_FILE, Cell, Status, is_done, run_cell, write_status
+from backend.sweep.cell import Cell, Status, write_status
+from backend.sweep.making import ERROR_FILE, is_done, run_cell
 from backend.sweep.reasons import reason_of, reason_of_exit
 from backend.train.observe import TrainingStopped
 

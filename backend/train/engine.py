@@ -22,6 +22,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
+from backend.disk import writing
 from backend.errors import InputError
 from backend.models.devices import choose_device
 from backend.progress import SILENT, Progress
@@ -263,11 +264,24 @@ def run_in(
 
     Until then its state is in a hidden directory beside it, from which the next call goes on after
     the last finished epoch with the same result as an uninterrupted one. ``before`` is called with
-    that directory once it is ours.
+    that directory once it is ours. InputError, among others, where the disk is full.
     """
-    final = checkpoint_dir(out, engine.seed)
     partial = out / f".seed-{engine.seed}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
+    with writing(out, "Make room and give the command again: it goes on after the last epoch."):
+        partial.mkdir(parents=True, exist_ok=True)
+        return _run_in(
+            partial, checkpoint_dir(out, engine.seed), engine, progress, observer, before
+        )
+
+
+def _run_in(
+    partial: Path,
+    final: Path,
+    engine: Engine,
+    progress: Progress,
+    observer: Observer | None,
+    before: Callable[[Path], None] | None,
+) -> Path:
     lock = FileLock(partial / "lock")
     try:
         held = lock.acquire(timeout=0)

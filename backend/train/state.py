@@ -63,11 +63,14 @@ def save(
         "cuda_rng": torch.cuda.get_rng_state(compute.device) if on_gpu else None,
     }
     temporary = folder / f".{_FILE}.tmp"
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / _FILE)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / _FILE)
+    finally:
+        temporary.unlink(missing_ok=True)  # where it found the disk full it takes what is left
 
 
 def load(

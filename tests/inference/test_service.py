@@ -508,6 +508,40 @@ def test_what_does_not_fit_on_the_gpu_goes_to_the_cpu_at_once(models: Models) ->
     assert models.opened == [("large", "cpu")]
 
 
+@pytest.mark.parametrize("told", [torch.OutOfMemoryError("full"), MemoryError()])
+def test_out_of_memory_that_is_told_as_a_fault_of_the_files_is_the_same(
+    make, models: Models, told: Exception
+) -> None:
+    error = InputError("the weights cannot be loaded")
+    error.__cause__ = told
+    models.failing["cuda:0"] = error
+    outcome = done(make(["cuda:0"]).submit(request(lambda a, s, r: a.device)))
+    assert outcome.value == "cpu" and "ran out of memory" in outcome.notes[0]
+    models.failing["cpu"] = error
+    failed = make().submit(request(lambda a, s, r: 0)).result(WAIT_S)
+    assert str(failed.error).startswith("model small: this machine's memory does not suffice.")
+
+
+@pytest.mark.parametrize("said", [10, 90])
+def test_a_model_that_is_larger_on_the_gpu_than_was_said_goes_to_the_cpu(
+    models: Models, monkeypatch: pytest.MonkeyPatch, said: int
+) -> None:
+    budgets = {"cuda:0": 150 * MIB, "cpu": 400 * MIB}
+    with Service(models, ["cuda:0"], budgets=budgets, sizes=lambda a: a.size) as service:  # type: ignore[attr-defined]
+        with monkeypatch.context() as patch:
+            patch.setattr(models, "weights_bytes", lambda key: said * MIB)
+            outcome = done(service.submit(request(lambda a, s, r: a.device, model="large")))
+        assert outcome.value == "cpu"
+        assert outcome.notes == ("It needs more than the GPU has: it ran on the CPU.",)
+        assert service.machine.pools["cuda:0"].bytes == 0
+        # Now that its size is known the GPU is not tried again.
+        again = done(service.submit(request(lambda a, s, r: a.device, "another", model="large")))
+        assert again.value == "cpu" and "more than the GPU has" in again.notes[0]
+        assert models.opened == [("large", "cuda:0"), ("large", "cpu")]
+        small = done(service.submit(request(lambda a, s, r: a.device, "a small one")))
+        assert small.value == "cuda:0" and small.notes == ()
+
+
 def test_a_gpu_that_failed_is_not_asked_again(make, models: Models) -> None:
     service = make(["cuda:0"])
     run = out_of_memory_on("cuda:0", torch.AcceleratorError("an illegal access"))

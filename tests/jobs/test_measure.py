@@ -1,6 +1,7 @@
 """``measure``: only what is missing, in parts, on finished runs and on runs still being written."""
 
 import json
+import multiprocessing
 from shutil import copytree
 from types import SimpleNamespace
 
@@ -33,7 +34,7 @@ from backend.measures.suite.rows import tidy_frame
 from backend.progress import SILENT
 from backend.remarks import in_words
 from backend.store import Store, kinds
-from backend.sweep.cell import _measure_unfinished
+from backend.sweep.making import _measure_unfinished
 from backend.types import LayerRef
 
 DEFAULT = parts_of("default")
@@ -254,6 +255,26 @@ def test_several_runs_are_shared_by_processes_with_the_same_numbers(bare, tmp_pa
     measure_store(alone, poolings=["cls"])
     one_by_one, shared = (s.run("middle-seed0").measures() for s in (alone, store))
     np.testing.assert_allclose(one_by_one["value"], shared["value"], atol=1e-7)
+
+
+def test_a_process_that_is_killed_is_one_line_and_what_was_made_stays(bare):
+    store = bare(placements=["early", "middle"], keep_activations="all")
+    tasks = missing_in_store(store, poolings=["cls"])
+
+    class Kills(Told):
+        def advance(self, done, total, what=""):
+            super().advance(done, total, what)
+            if len(self.what) == 2:
+                multiprocessing.active_children()[0].kill()
+
+    told = Kills()
+    with pytest.raises(InputError, match=r"was killed.*give the command again") as caught:
+        job.perform_all(store, tasks, workers=2, progress=told)
+    assert "\n" not in str(caught.value) and str(store.path) in str(caught.value)
+    left = missing_in_store(store, poolings=["cls"])
+    assert {*map(str, tasks)} - {*map(str, left)} >= {*told.what}
+    job.perform_all(store, left[:1], workers=1)
+    assert missing_in_store(store, poolings=["cls"]) == left[1:]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

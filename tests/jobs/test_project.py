@@ -58,7 +58,6 @@ def test_neighbours_and_second_fits_are_added_to_a_run_that_has_its_maps(bare, m
     store = bare(depth=2)
     run = store.run("early-seed0")
     with monkeypatch.context() as patch:
-        patch.setattr("backend.jobs.project._KINDS", (kinds.PROJECTIONS,))
         patch.setattr("backend.jobs.project._keys", only_projections)
         (key,) = project_run(run, poolings=["cls"])
     assert run.keys(kinds.NEIGHBOURS) == run.keys(kinds.REFITS) == ()

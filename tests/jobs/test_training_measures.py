@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from backend.capture.options import CaptureOptions
 from backend.errors import InputError
 from backend.jobs.capture import CaptureRequest, open_request, run_capture
 from backend.jobs.training_measures import (
+    FILE,
     TrainingMeasures,
     read_training_measures,
     require_measured,
@@ -22,6 +24,7 @@ from backend.measures.suite.dimensions import of_spectrum
 from backend.store import Store, kinds
 from backend.store.verify import verify
 from backend.train.loop import train_seed
+from backend.train.options import MeasureOptions
 from tests.train.test_training import PLAN, same, source
 from tests.watch import Watch
 
@@ -92,6 +95,38 @@ def test_a_killed_training_ends_with_the_same_rows(measured: Path, tmp_path: Pat
     assert same(again, measured)
 
 
+@pytest.mark.parametrize(
+    ("every", "samples", "said"),
+    [
+        ("3", 256, "measure_every: was measured every epoch on 256 samples"),
+        ("epoch", 9, "measure_samples: was measured every epoch on 256 samples"),
+    ],
+)
+def test_rows_of_other_options_are_never_mixed(
+    measured: Path, tmp_path: Path, every: str, samples: int, said: str
+) -> None:
+    in_epoch_2 = Watch(lambda done, *_: done == 4 + 1)
+    with pytest.raises(KeyboardInterrupt):
+        train_seed(SMALL, source(), 0, tmp_path, in_epoch_2, observer=TrainingMeasures("epoch"))
+    other = TrainingMeasures(every, samples)
+    with pytest.raises(InputError, match=f"{FILE}: {said}.*delete the file"):
+        train_seed(SMALL, source(), 0, tmp_path, observer=other)
+    # Nothing is lost: it goes on as it began, or as it is asked from here on.
+    (table,) = tmp_path.rglob(FILE)
+    table.unlink()
+    anew = rows(train_seed(SMALL, source(), 0, tmp_path, observer=other))
+    assert set(anew["epoch"]) == {2} and set(anew["n"]) == {min(samples, 32)}
+    require_measured(measured, MeasureOptions("epoch", 256))
+    with pytest.raises(InputError, match=f"{said}.*finished.*Choose another `out`"):
+        require_measured(measured, MeasureOptions(every, samples))
+
+
+def test_rows_of_an_older_version_are_taken_up(measured: Path, tmp_path: Path) -> None:
+    table = pq.read_table(measured / FILE)
+    pq.write_table(table.replace_schema_metadata({}), tmp_path / FILE)
+    require_measured(tmp_path, MeasureOptions("3", 9))
+
+
 def test_capture_copies_the_rows_into_the_run_and_they_are_those_of_the_model(
     measured: Path, tmp_path: Path
 ) -> None:
@@ -135,9 +170,9 @@ def test_a_run_without_them_has_no_rows_and_a_damaged_file_is_named(
 def test_a_finished_checkpoint_that_was_not_measured_is_named(
     measured: Path, tmp_path: Path
 ) -> None:
-    require_measured(measured)
+    require_measured(measured, MeasureOptions("epoch"))
     with pytest.raises(InputError, match="was trained without `measure_every`"):
-        require_measured(tmp_path)
+        require_measured(tmp_path, MeasureOptions("epoch"))
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "often", "1.5", ""])

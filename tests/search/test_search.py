@@ -26,7 +26,8 @@ from backend.search.report import as_json, cautions, ranked, spread
 from backend.search.table import SearchTable, best_table, counts, left_s
 from backend.search.trial import Outcome, SearchState, Trial
 from backend.store import Store
-from backend.sweep.cell import is_done, read_status, run_cell
+from backend.sweep.cell import read_status
+from backend.sweep.making import is_done, run_cell
 from backend.sweep.run import CellState
 from backend.train.observe import TrainingStopped
 from tests.sweep.kills import sweep

@@ -191,3 +191,25 @@ def test_the_same_work_ignores_time_and_versions_and_nothing_else(
     assert manifest.same_work(later)
     assert not manifest.same_work(store_factory.make_manifest(seed=1))
     assert not manifest.same_work(store_factory.make_manifest(dtype="float16"))
+
+
+@pytest.mark.parametrize("model", ["/srv/work/late/seed-0", "../work/late/seed-0/", "late/seed-0"])
+def test_another_spelling_of_a_checkpoint_s_path_is_the_same_work(
+    manifest: Manifest, model: str
+) -> None:
+    def spelled(of: Manifest, **changes: str) -> Manifest:
+        return of.model_copy(update={"origin": of.origin.model_copy(update=changes)})
+
+    def digested(digest: str) -> Manifest:
+        info = manifest.model.model_copy(update={"digest": digest})
+        return manifest.model_copy(update={"model": info})
+
+    known, nameless = digested("ab" * 8), digested("")
+    train = f"fusionscope train --data macros --placement late --out {model}"
+    assert known.same_work(spelled(known, model=model, train=train))
+    # The digest says which model it is; where there is none, or nothing was captured, the words do.
+    assert not known.same_work(digested("cd" * 8))
+    assert not nameless.same_work(spelled(nameless, model=model))
+    imported = spelled(known, kind="import")
+    assert not imported.same_work(spelled(imported, model=model))
+    assert not known.same_work(spelled(known, data="folder:elsewhere"))

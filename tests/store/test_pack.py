@@ -15,12 +15,14 @@ from types import ModuleType
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from backend.errors import InputError
-from backend.store import Store, assert_comparable, pack, query, verify
+from backend.store import Store, assert_comparable, files, pack, query, verify
+from backend.store.files import remove_leftovers
 from backend.store.kinds import COMPARISONS, MEASURES, kinds_of
-from backend.store.packed import COLUMNS, LATER
+from backend.store.packed_file import COLUMNS, LATER
 from backend.store.token_counts import token_counts
 from backend.types import LayerRef
 
@@ -172,6 +174,70 @@ def test_a_file_of_that_name_is_kept_unless_it_is_to_be_replaced(
     assert [path.name for path in tmp_path.iterdir()] == ["out.duckdb"]
 
 
+class CleansUp:
+    """Does as a second writer in the folder, whenever the first one lets it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.removed = folder, []
+
+    def look(self, *_: object, **__: object) -> None:
+        self.removed += remove_leftovers(self.folder)
+
+    advance = look
+
+
+def test_what_is_being_packed_is_never_taken_for_left_over(
+    original: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = CleansUp(tmp_path)
+    flush = files.fsync_file
+
+    def flushed(path: Path) -> None:  # the file has the temporary name, and not yet its own
+        other.look()
+        flush(path)
+
+    monkeypatch.setattr(files, "fsync_file", flushed)
+    for replace in (False, True):
+        pack.pack(
+            [original], tmp_path / "o.duckdb", activations=False, replace=replace, progress=other
+        )
+    assert other.removed == []
+    assert [path.name for path in tmp_path.iterdir()] == ["o.duckdb"]
+    assert len(Store(tmp_path / "o.duckdb").run_ids()) == 7
+
+
+def test_a_packed_store_that_is_open_stays_as_it_is_and_one_that_is_written_is_kept(
+    original: Store, tmp_path: Path, store_factory: ModuleType
+) -> None:
+    out = tmp_path / "o.duckdb"
+    pack.pack([original], out, activations=False)
+    before = Store(out).run("late-seed0").measures()
+    small = store_factory.make_store(tmp_path / "small", ("none",), (5,))
+    script = f"""
+        import duckdb
+        connection = duckdb.connect({str(out)!r})
+        print("open", flush=True)
+        input()
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+    )
+    try:
+        held = out.stat().st_ino
+        assert process.stdout is not None and process.stdout.readline()
+        with pytest.raises(InputError, match="is being written by another process"):
+            pack.pack([small], out, replace=True)
+        assert out.stat().st_ino == held
+    finally:
+        process.communicate(b"\n")
+    reader = Store(out)
+    pack.pack([small], out, replace=True)
+    assert Store(out).run_ids() == ("none-seed5",)
+    assert reader.run("late-seed0").measures().equals(before)
+
+
 def test_what_cannot_be_read_is_named_and_nothing_is_left(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out" / "p.duckdb"
     out.parent.mkdir()
@@ -185,6 +251,24 @@ def test_what_cannot_be_read_is_named_and_nothing_is_left(store: Store, tmp_path
     with pytest.raises(InputError, match="late-seed0 cannot be read"):
         pack.pack([store], out)
     assert not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize("text", ["Grüße, 你好", "C:\\x41 \\z", "", "'; --"])
+def test_texts_and_labels_of_any_language_read_as_before(
+    tmp_path: Path, store_factory: ModuleType, text: str
+) -> None:
+    store = store_factory.make_store(tmp_path / "s", placements=[], seeds=[])
+    manifest = store_factory.make_manifest(depth=2, width=4, placement="none")
+    samples = store_factory.make_samples(6)
+    at = samples.schema.get_field_index("text")
+    samples = samples.set_column(at, samples.schema.field(at), pa.array([text] * 6))
+    with store.writer(manifest) as writer:
+        store_factory.write_parts(writer, samples, store_factory.make_vectors(manifest, 6), 7)
+        writer.commit()
+    pack.pack([store], tmp_path / "p.duckdb")
+    packed = Store(tmp_path / "p.duckdb")
+    assert packed.run(manifest.run_id).samples().equals(store.run(manifest.run_id).samples())
+    assert query.samples(packed.source, packed.listing().entries[0]).problems == ()
 
 
 def test_a_pack_that_is_killed_leaves_no_file_of_that_name(original: Store, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from pathlib import Path
 import backend.sweep.run
 from backend.jobs.measure import one_thread_each
 from backend.progress import SILENT, Progress
-from backend.sweep.cell import STAGES, Cell
+from backend.sweep.cell import Cell
+from backend.sweep.making import STAGES
 from backend.sweep.run import CellState, run_sweep
 
 # The server of forks has them, so that neither the sweeps nor their cells import anything.

@@ -13,7 +13,8 @@ from filelock import FileLock
 from backend.cli import main
 from backend.errors import InputError
 from backend.store import Store, kinds
-from backend.sweep.cell import Cell, is_done, run_cell
+from backend.sweep.cell import Cell
+from backend.sweep.making import is_done, run_cell
 from backend.sweep.reasons import reason_of
 from backend.sweep.run import CellState, run_sweep
 from tests.sweep.test_sweep import DATA, TRAIN, cells_in
@@ -53,7 +54,7 @@ def test_a_failure_in_each_stage_is_told_and_costs_that_stage_only(
         patch.setattr("backend.store.written.WrittenParts.append", failing(full))
         assert reason(cell).startswith("disk full while writing the files of a cell: make room")
     with monkeypatch.context() as patch:
-        patch.setattr("backend.sweep.cell._train", lambda cell, *_: cell.folder / "seed-0")
+        patch.setattr("backend.sweep.making._train", lambda cell, *_: cell.folder / "seed-0")
         patch.setattr("backend.jobs.measure._add", failing(OSError(12, "Cannot allocate memory")))
         assert reason(cell).startswith("out of memory")
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ import pytest
 
 from backend.errors import InputError
 from backend.store import Store
-from backend.sweep.cell import run_cell
+from backend.sweep.making import run_cell
 from backend.sweep.study import read_study
 from tests.watch import Watch
 

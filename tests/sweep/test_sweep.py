@@ -17,9 +17,10 @@ from rich.console import Console
 
 from backend.cli import main
 from backend.errors import InputError
-from backend.store import Store, kinds
+from backend.store import Run, Store, kinds
 from backend.store.verify import verify
-from backend.sweep.cell import STAGES, Cell, is_done, read_status, run_cell
+from backend.sweep.cell import Cell, read_status
+from backend.sweep.making import STAGES, is_done, run_cell
 from backend.sweep.run import CellState, left_s, run_sweep
 from backend.sweep.study import study_of
 from backend.sweep.table import SweepTable, duration, table_of
@@ -123,6 +124,80 @@ def test_other_partners_are_asked_of_a_run_that_is_there_and_kept_no_vectors(
         assert is_done(cell) and not verify(Store(tmp_path / "store"))
 
 
+def made(cell: Cell) -> Run:
+    """The run of a cell that was not done before and is now."""
+    assert not is_done(cell)
+    run_cell(cell, "cpu", lambda: 1.0)
+    assert is_done(cell) and not verify(Store(cell.store))
+    return Store(cell.store).run(cell.run_id)
+
+
+def test_what_is_asked_for_later_of_a_run_without_vectors_is_made_and_the_rest_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = replace(cells_in(tmp_path, measure=[], project=[])[1], keep_activations=False)
+    run = made(cell)
+    asked = run.table(kinds.INTERVENTIONS).to_pandas()
+    monkeypatch.setattr("backend.train.engine.Engine._epoch", None)  # the checkpoint is there
+    assert not run.keys(kinds.MEASURES)
+    measured = replace(cell, presets=("thesis",))
+    assert {"cka", "effective_dimension"} <= set(made(measured).measure_names())
+    mapped = replace(measured, methods=("pca",))
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.jobs.measure.compute", None)  # what is there is not made again
+        run = made(mapped)
+    assert len(run.keys(kinds.PROJECTIONS)) == 2 and not run.has_activations
+    run = made(replace(mapped, keep_activations=True))
+    assert run.has_activations and len(run.keys(kinds.PROJECTIONS)) == 2
+    pd.testing.assert_frame_equal(run.table(kinds.INTERVENTIONS).to_pandas(), asked)
+
+
+def test_a_measure_that_is_gone_is_made_again_from_the_vectors_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = replace(cells_in(tmp_path)[1], keep_checkpoint=False)
+    run = made(cell)
+    before = run.measures()
+    (
+        tmp_path
+        / "store/runs"
+        / cell.run_id
+        / "measures"
+        / f"{run.keys(kinds.MEASURES)[0]}.parquet"
+    ).unlink()
+    monkeypatch.setattr("backend.train.engine.Engine._epoch", None)
+    monkeypatch.setattr("backend.jobs.capture.capture", None)
+    pd.testing.assert_frame_equal(made(cell).measures(), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [
+        ({"presets": ("default",)}, "measures of default"),
+        ({"methods": ("pca",), "keep_activations": True}, "vectors and maps by pca"),
+        ({"intervene": True}, "interventions"),
+    ],
+)
+def test_what_needs_a_checkpoint_that_is_gone_is_said_before_anything_is_trained(
+    changes: dict[str, object], lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = replace(
+        cells_in(tmp_path, project=[], intervene=False)[1],
+        keep_activations=False,
+        keep_checkpoint=False,
+    )
+    made(cell)
+    monkeypatch.setattr("backend.train.engine.Engine._epoch", None)
+    asked = replace(cell, **changes)
+    state = CellState(asked)
+    run_sweep([state], ["cpu"])
+    assert state.reason == (
+        f"store {cell.store}: run {cell.run_id} lacks {lacks}, and its checkpoint is not kept. "
+        "Delete the run to have it trained again, or leave out what it lacks."
+    )
+    assert state.state == "failed" and not is_done(asked)
+
+
 class Stop(BaseException):
     """Ends a cell as a kill would, at a known place."""
 
@@ -162,6 +237,19 @@ def test_a_run_of_the_same_name_from_other_options_is_not_taken_for_the_cell_s(
     with pytest.raises(InputError, match="run d0-none-s0 exists, from other options"):
         run_cell(cell, "cpu", lambda: 1.0)
     assert not is_done(cell)
+
+
+def test_a_sweep_given_from_another_directory_is_the_same(
+    through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cells_in(through)[1]
+    (through / "store-work" / cell.run_id / "status.json").unlink()
+    before = results(through)
+    for folder in (tmp_path, through / "store-work" / cell.run_id):
+        monkeypatch.chdir(folder)
+        (through / "store-work" / cell.run_id / "status.json").unlink(missing_ok=True)
+        run_cell(cell, "cpu", lambda: 1.0)
+        assert is_done(cell) and results(through) == before
 
 
 def test_what_fails_is_marked_and_the_rest_goes_on(through: Path, tmp_path: Path) -> None:

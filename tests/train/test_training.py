@@ -130,6 +130,41 @@ def test_the_same_seed_gives_the_same_weights_also_where_the_training_was_killed
     assert [p.name for p in tmp_path.iterdir()] == ["seed-0"]
 
 
+@pytest.mark.parametrize(
+    ("writer", "error"),
+    [
+        ("backend.train.state.torch.save", RuntimeError("failed: No space left on device (28)")),
+        ("backend.train.state.os.fsync", OSError(28, "No space left on device")),
+        ("backend.train.loop._Training.save_model", OSError(122, "Disk quota exceeded")),
+        ("backend.train.loop.write_json", OSError(28, "No space left on device")),
+        ("backend.train.engine.Path.mkdir", OSError(28, "No space left on device")),
+    ],
+)
+def test_a_full_disk_is_one_line_and_the_training_goes_on_after_the_last_epoch(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str, error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    def after_epoch_1(done: float, *_: object) -> bool:
+        if done == 5:
+            monkeypatch.setattr(writer, full)
+        return False
+
+    out = tmp_path / "out"
+    if "mkdir" in writer:
+        monkeypatch.setattr(writer, full)
+    with pytest.raises(InputError, match=r"the disk is full.*Make room and give") as caught:
+        train_seed(PLAN, source(), 0, out, Watch(after_epoch_1))
+    assert str(caught.value).startswith(str(out)) and "\n" not in str(caught.value)
+    monkeypatch.undo()
+    assert not list(out.glob(".seed-0.partial/.*.tmp"))
+    rest = Watch()
+    assert same(trained, train_seed(PLAN, source(), 0, out, rest))
+    assert not rest.told or rest.told[0][0] == (5 if "state" in writer else 1)
+    assert [p.name for p in out.iterdir()] == ["seed-0"]
+
+
 def test_a_finished_checkpoint_is_kept_and_one_of_another_plan_is_not_overwritten(
     trained: Path,
 ) -> None:

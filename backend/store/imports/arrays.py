@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.disk import reserve, writing
 from backend.errors import InputError
 
 ID_NAMES = ("ids", "id", "sample_ids", "sample_id")
@@ -153,9 +155,11 @@ class Rows(Array):
         return np.fromfile(self.path, self.dtype, count, offset=offset).reshape(-1, width)
 
     def write(self, path: Path) -> np.ndarray:
-        """The file, new, as (n, d) values to be filled."""
+        """The file, new, as (n, d) values to be filled; InputError where the disk is full."""
         self.path = path
-        return np.memmap(path, self.dtype, "w+", shape=self.shape)
+        with writing(path.parent, "Make room, or set TMPDIR to a folder on another disk."):
+            reserve(path, math.prod(self.shape) * self.dtype.itemsize)
+        return np.memmap(path, self.dtype, "r+", shape=self.shape)
 
 
 @dataclass(frozen=True)
