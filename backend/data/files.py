@@ -201,7 +201,7 @@ class FileSource(Rooted, PairSource):
     def _samples(self, part: Part) -> Iterator[Row | Bad]:
         """The rows of a part's file; one with several texts as a row for each, of one group."""
         for row in self._rows(part):
-            if not isinstance(row, Bad) and (several := captions_in(row.text)):
+            if not isinstance(row, Bad) and (several := captions_in(row.text)) is not None:
                 self.report.note(
                     f"texts such as {clipped(str(row.text), 60)} are read as lists: each item is "
                     "a caption of its own",

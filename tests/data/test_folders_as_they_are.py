@@ -338,28 +338,6 @@ def test_a_list_of_captions_with_something_wrong(tmp_path, draw, row, good, reas
     assert {r.group for r in records} <= {"1", "g"}
 
 
-@pytest.mark.parametrize(
-    ("text", "texts"),
-    [
-        ("['a cat', 'a small cat']", ["a cat", "a small cat"]),
-        ('["it\\u0027s", "a"]', ["it's", "a"]),
-        ("""["it's a cat", 'a "cat"']""", ["it's a cat", 'a "cat"']),
-        ("['one caption']", None),
-        ("[sic] a cat", None),
-        ("['a', 1]", None),
-        ("['a', ['b']]", None),
-        ("[1, 2]", None),
-        ("['a', 'b'", None),
-        ("['a', __import__('os')]", None),
-    ],
-)
-def test_a_cell_with_a_list_of_captions(captions, draw, tmp_path, text, texts):
-    draw(tmp_path / "set" / "1.png")
-    source = open_source(f"folder:{captions((1, '1.png', text))}")
-    assert [r.text for r in source.records("all")] == (texts or [text])
-    assert said(source, "are read as lists") == bool(texts)
-
-
 # What belongs together is never parted.
 def splits_by(source: PairSource, key: Callable[[object], object]) -> dict[object, set[str]]:
     where: dict[object, set[str]] = {}

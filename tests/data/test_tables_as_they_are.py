@@ -157,6 +157,13 @@ LABELS: dict[str, tuple[list[object], object, list[object], str]] = {
         "",
     ),
     "lists as JSON": (['["a"]', '["b"]'], ("multilabel", ("a", "b")), [(0,), (1,)], ""),
+    "escapes in lists": (
+        ['["caf\\u00e9"]', "['it\\'s']", r'["\ud83d\ude00"]'],
+        ("multilabel", ("caf\u00e9", "it's", "\U0001f600")),
+        [(0,), (1,), (2,)],
+        "",
+    ),
+    "a gap in a list": (["['a', None]", "['b']"], ("multilabel", ("b",)), [(0,)], ""),
     "multi-hot as text": (
         ["[0, 1, 0]", "[0 0 0]", "[1. 1. 0.]"],
         ("multilabel", ("0", "1", "2")),
@@ -285,6 +292,50 @@ def test_a_task_that_is_not_there_and_a_layout_that_says_its_kinds(folder, memes
         source.declare("mood", "binary")
     with pytest.raises(InputError, match="hateful is binary in the layout hateful_memes"):
         open_source(f"hateful_memes:{memes}").declare("hateful", "multiclass")
+
+
+# A cell with captions, and the list that another format has in its place; None for a plain text.
+CAPTIONS: dict[str, tuple[str, list[object] | None]] = {
+    "as Python prints": ("['a cat', 'a small cat']", ["a cat", "a small cat"]),
+    "as JSON": ('["it\\u0027s", "a"]', ["it's", "a"]),
+    "both quotes": ("""["it's a cat", 'a "cat"']""", ["it's a cat", 'a "cat"']),
+    "one": ("['a cat']", ["a cat"]),
+    "one as JSON": ('["a cat"]', ["a cat"]),
+    "as numpy prints": ("['a cat' 'a small cat']", ["a cat", "a small cat"]),
+    "as numpy prints over lines": ("['a cat'\n 'a small cat']", ["a cat", "a small cat"]),
+    "without anything between": ("['a''b']", ["a", "b"]),
+    "none": ("[]", []),
+    "an empty one": ("['a', '']", ["a", ""]),
+    "a gap": ("['a', None]", ["a", None]),
+    "a gap in JSON": ('["a", null]', ["a", None]),
+    "an emoji in JSON": ('["\\ud83d\\ude00"]', ["\U0001f600"]),
+    "escapes": (r"""['a\nb', "it's \\ \x9f \U0001f600"]""", ["a\nb", "it's \\ \x9f \U0001f600"]),
+    "very many": (
+        str([f"a cat, no {n}" for n in range(5_000)]),
+        [f"a cat, no {n}" for n in range(5_000)],
+    ),
+    "brackets in a text": ("[sic] a cat", None),
+    "a number": ("['a', 1]", None),
+    "a list in a list": ("['a', ['b']]", None),
+    "numbers": ("[1, 2]", None),
+    "an end that is missing": ("['a', 'b'", None),
+    "code": ("['a', __import__('os')]", None),
+}
+
+
+@pytest.mark.parametrize("case", CAPTIONS)
+def test_captions_mean_the_same_in_a_cell_and_in_a_list(folder, case) -> None:
+    cell, captions = CAPTIONS[case]
+    root = folder("captions.csv", encoded([row(1, text=cell), row(2)], "csv"))
+    as_text, source = reading(root), open_source(f"folder:{root}")
+    list(source.records("all"))
+    lists = any("are read as lists" in note for note in source.report.notes)
+    assert lists == (captions is not None)
+    (root / "captions.csv").unlink()
+    listed = [row(1, text=cell if captions is None else captions), row(2)]
+    assert as_text == reading(folder("captions.jsonl", encoded(listed, "jsonl")))
+    texts = [text for _, text, *_ in as_text[2]]
+    assert texts == [*([cell] if captions is None else filter(None, captions)), "text no 2"]
 
 
 TABLE = [
