@@ -395,6 +395,57 @@ def test_a_text_of_many_samples_is_a_label_and_joins_nothing(captions, draw, tmp
     assert all(len(s) == 3 for s in splits_by(source, lambda r: r.text).values())
 
 
+@pytest.mark.parametrize("label", [None, 2, 4])
+@pytest.mark.parametrize(
+    ("count", "copies"), [(9, 3), (20, 3), (45, 5), (59, 10), (60, 6), (200, 20)]
+)
+def test_a_text_that_comes_again_is_never_parted_however_small_the_set(
+    captions, draw, tmp_path, count, copies, label
+):
+    for n in range(count):
+        draw(tmp_path / "set" / f"{n}.png", colour=(n, 1, 1))
+    rows = [
+        {"id": n, "image": f"{n}.png", "text": f"text {n % (count // copies)}"}
+        for n in range(count)
+    ]
+    source = open_source(
+        f"folder:{captions(*[r | ({'label': r['id'] % label} if label else {}) for r in rows])}"
+    )
+    assert all(len(s) == 1 for s in splits_by(source, lambda r: r.text).values())
+    assert said(source, "share a text with another: these are never parted")
+
+
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_a_text_that_only_names_the_class_joins_nothing_and_it_is_said(
+    captions, draw, tmp_path, classes
+):
+    for n in range(150):
+        draw(tmp_path / "set" / f"{n}.png", colour=(n, 1, 1))
+    rows = [
+        {"id": n, "image": f"{n}.png", "text": f"a {n % classes}", "label": n % classes}
+        for n in range(150)
+    ]
+    source = open_source(f"folder:{captions(*rows)}")
+    assert all(len(s) > 1 for s in splits_by(source, lambda r: r.text).values())
+    assert said(source, "150 samples have a text that only names their class")
+
+
+@pytest.mark.parametrize("what", ["group", "image", "text"])
+def test_an_id_that_comes_again_moves_nothing(captions, draw, tmp_path, what):
+    for n in range(60):
+        draw(tmp_path / "set" / f"{n}.png", colour=(n, 1, 1))
+
+    def row(n: int, same: int) -> dict[str, object]:
+        own = {"id": n, "image": f"{n}.png", "text": f"text {n}"}
+        return own | {what: f"{same}.png" if what == "image" else f"of {same}"}
+
+    rows = [row(n, n // 3) for n in range(60)]
+    alone = splits_by(open_source(f"folder:{captions(*rows)}"), lambda r: r.sample_id)
+    again = open_source(f"folder:{captions(*rows, *[row(n, (n + 7) % 20) for n in range(60)])}")
+    assert splits_by(again, lambda r: r.sample_id) == alone
+    assert again.report.by_reason == {"duplicate id": 60}
+
+
 def test_the_tenth_of_train_that_is_dev_parts_no_image(captions, draw, tmp_path):
     rows = [
         {"id": n, "image": f"{n // 4}.png", "text": f"t {n}", "split": "train"} for n in range(400)
