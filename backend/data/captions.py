@@ -50,10 +50,8 @@ class Captions:
         pictures = {self.columns.of["image"]} if "image" in self.columns.of else set()
         return table.rows(self.columns.used, pictures=pictures)
 
-    def get(self, number: int, row: Mapping[str, Any], role: str) -> Any:
+    def get(self, row: Mapping[str, Any], role: str) -> Any:
         """What a row holds for a role such as ``text``; None where the table has no such column."""
-        if role == "id" and self.row_ids:
-            return number
         column = self.columns.of.get(role)
         return None if column is None else row.get(column)
 
@@ -111,7 +109,7 @@ def read_captions(
     if LABEL not in named:
         _tell_of_unused(tables, columns, note)
     if row_ids:
-        note("no column of ids: a sample's id is the number of its row")
+        note("no column of ids: a sample's id is the number of its row, from 1")
     return Captions(columns, tuple(labels), ordered, row_ids)
 
 

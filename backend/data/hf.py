@@ -152,9 +152,9 @@ class HF(Tabled):
             "such as data/train-00000-of-00001.parquet."
         )
 
-    def _sample_id(self, split: str, count: int, number: int, row: Mapping[str, Any]) -> object:
+    def _sample_id(self, split: str, count: int, row: Mapping[str, Any]) -> object:
         if "id" in self._captions.columns.of:
-            return super()._sample_id(split, count, number, row)
+            return super()._sample_id(split, count, row)
         return f"{split}-{count}" if split and UNDIVIDED not in self._tables else str(count)
 
 

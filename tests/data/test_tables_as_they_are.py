@@ -750,6 +750,31 @@ def test_check_names_what_only_the_whole_shows(folder, tmp_path) -> None:
     assert "3 labels for label in dev, and every one is 'label'" in notes
 
 
+ONE, THREE, FOUR = (b'{"image": "%d.png", "text": "x"}' % n for n in (1, 3, 4))
+
+# The same four rows without ids, of which the second cannot be read, and where the file has that.
+UNCALLED: dict[str, tuple[str, bytes, int]] = {
+    "csv": ("captions.csv", b'image,text\n1.png,"a\nb"\n2.png\n\n3.png,c\n4.png,d\n', 4),
+    "csv after a line sep": (
+        "captions.csv",
+        b"sep=;\nimage;text\n1.png;a\n2.png\n3.png;c\n4.png;d",
+        4,
+    ),
+    "jsonl": ("captions.jsonl", b"\n".join([ONE, b"", b'{"image', THREE, FOUR]), 3),
+    "objects in a row": ("captions.jsonl", ONE + b'\n{"image\n' + THREE + FOUR, 2),
+    "json": ("captions.json", b"[%s, 7,\n%s, %s]" % (ONE, THREE, FOUR), 2),
+}
+
+
+@pytest.mark.parametrize("case", UNCALLED)
+def test_rows_without_ids_are_counted_whatever_lines_they_take(folder, case) -> None:
+    name, content, bad = UNCALLED[case]
+    source = open_source(f"folder:{folder(name, content)},id=")
+    called = {r.sample_id: Path(str(r.image)).stem for r in source.records("all")}
+    assert called == {"1": "1", "3": "3", "4": "4"}
+    assert [problem.row for problem in source.report.problems] == [bad]
+
+
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_pictures_inside_parquet_are_read(folder, wrapped) -> None:
     rows = []
