@@ -13,11 +13,11 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from backend.data.rows import Bad
-from backend.data.textfile import MAX_LINE_BYTES, Note, lines_of, quiet
+from backend.data.textfile import MAX_LINE_BYTES, Line, Note, head_of, lines_of, quiet
 
 MAX_RECORD_LINES = 100
 _FEWEST_RECORD_LINES = 4  # the bound sinks to this where many records turn out to be open quotes
@@ -28,7 +28,6 @@ _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _SPANNING_SHARE = 0.02  # of the records; where more of them span lines, that is how the file is
 _SHOWN = 5
 
-Line = tuple[int, str | None]
 CsvRow = tuple[int, list[str]]
 
 
@@ -57,7 +56,7 @@ def csv_rows(path: Path, width: int | None = None, note: Note = quiet) -> Iterat
     # Process-wide in the csv module; raised, never lowered, so that nobody else is affected.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     lines = lines_of(path, note)
-    head = list(islice(lines, _HEAD))
+    head = head_of(lines, _HEAD)
     first = next((line for _, line in head if line is not None and line.strip()), "")
     declared = _SEP_LINE.fullmatch(first)
     if declared:

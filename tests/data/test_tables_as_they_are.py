@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from backend.data import check_all, open_source
+from backend.data import check_all, jsonfile, open_source, textfile
 from backend.data.base import PairSource
 from backend.errors import InputError
 from tests.command_line import runner
@@ -555,6 +555,44 @@ def test_damaged_json_costs_the_row_alone(folder, case) -> None:
         assert any(p.row == row_number and reason in p.reason for p in source.report.problems), (
             source.report.problems
         )
+
+
+# Tables in one line that is longer than a line may be.
+IN_ONE_LINE: dict[str, Callable[[str], bytes]] = {
+    "an array": lambda objects: f"[{objects}]".encode(),
+    "an array with a line end": lambda objects: f"\ufeff [ {objects} ] \n".encode(),
+    "a packed array": lambda objects: gzip.compress(f"[{objects}]".encode()),
+    "a UTF-16 array": lambda objects: f"[{objects}]".encode("utf-16"),
+    "objects in a row": lambda objects: objects.replace("}, {", "}{").encode(),
+}
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+@pytest.mark.parametrize("case", IN_ONE_LINE)
+def test_a_table_in_one_long_line_is_read(folder, monkeypatch, case, form) -> None:
+    for module in (jsonfile, textfile):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", 2**17)
+    rows = [row(n % N + 1, text='\\"} {' * 300 + str(n)) | {"id": str(n)} for n in range(90)]
+    content = IN_ONE_LINE[case](json.dumps(rows)[1:-1])
+    source = open_source(f"folder:{folder(f'captions.{form}', content)}")
+    read = [(r.sample_id, r.text) for r in source.records("all")]
+    assert read == [(str(each["id"]), each["text"]) for each in rows] and not source.report.count
+
+
+@pytest.mark.parametrize("size", [16, 17, 23, 64])
+def test_objects_are_read_wherever_a_file_is_cut_into_chunks(tmp_path, monkeypatch, size) -> None:
+    monkeypatch.setattr(textfile, "_CHUNK", size)
+    rows = [{"a": '\\" {[}\u00e9' * n, "b": [1, {"c": "}\\"}]} for n in range(20)]
+    for text in (json.dumps(rows), json.dumps(rows, indent=1, ensure_ascii=False)):
+        (tmp_path / "a.json").write_text(text)
+        assert [value for _, value in jsonfile.json_rows(tmp_path / "a.json")] == rows
+
+
+@pytest.mark.parametrize(("size", "held"), [(10, 30), (2**19, 2), (2**21, 1)])
+def test_the_head_of_a_table_is_not_held_whole(size: int, held: int) -> None:
+    lines = ((number, "x" * size) for number in range(1, 100))
+    assert len(textfile.head_of(lines, 30)) == held
+    assert next(lines)[0] == held + 1
 
 
 # name, content, what the refusal says: what it is, and what to do
