@@ -1,9 +1,9 @@
 """What one cell of a label column says, the same in every kind of file.
 
 A class name is a text without the space around it. Whole numbers are one name however they are
-written (0, 0.0, ``"0.0"``, ``1e0``), and so are ``true`` and ``false`` in any case. ``a|b`` and a
-list written as text (``"['a', 'b']"``, ``"[0 1]"``) are several names, as Python, JSON and numpy
-write it.
+written (0, 0.0, ``"0.0"``, ``1e0``), and so are ``true`` and ``false`` in any case. Dates are named
+as text formats write them; structures have no name. ``a|b`` and a list written as text (``"['a',
+'b']"``, ``"[0 1]"``) are several names, as Python, JSON and numpy write it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from decimal import Decimal
 from math import isfinite
 
-from backend.data.rows import RowError, check_text
+from backend.data.rows import RowError, as_written, check_text
 
 # Whole cells that mean "nothing here": what pandas, R and spreadsheets write for it. Not "none",
 # which is a class in many data sets.
@@ -33,6 +33,7 @@ _LIST = re.compile(
     re.DOTALL,
 )
 _ITEMS = re.compile(_ITEM, re.DOTALL)
+_STRUCT = re.compile(rf"\s*[\[(]?\s*\{{\s*+(?:{_QUOTED})\s*+:.*\}}\s*[\])]?\s*", re.DOTALL)
 _HEX = "[0-9a-fA-F]"
 _ESCAPED = re.compile(rf"\\(?:x({_HEX}{{2}})|u({_HEX}{{4}})|U({_HEX}{{8}})|(.))", re.DOTALL)
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
@@ -56,6 +57,8 @@ def names_of(value: object, *, bars: bool = True) -> Names:
     if missing(value):
         return None
     if isinstance(value, str):
+        if _STRUCT.fullmatch(value):
+            raise RowError(f"label is neither text nor a number: {value.strip()[:40]}")
         if is_list(value):
             return [name_of(item) for item in items_of(value)]
         if bars and "|" in value:
@@ -65,6 +68,7 @@ def names_of(value: object, *, bars: bool = True) -> Names:
 
 def name_of(value: object) -> str:
     """One class name. Raises RowError for what is neither a text nor a finite number."""
+    value = as_written(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):

@@ -7,6 +7,8 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from backend.data import check_all, jsonfile, open_source, textfile
+from backend.data import labels as labels_module
 from backend.data.base import PairSource
+from backend.data.report import digest8
 from backend.errors import InputError
 from tests.command_line import runner
 
@@ -54,9 +58,9 @@ def encoded(rows: list[dict[str, object]], form: str) -> bytes:
         parquet.write_table(pa.Table.from_pylist(rows), out)
         return out.getvalue()
     if form == "json":
-        return json.dumps(rows, indent=1).encode()
+        return json.dumps(rows, indent=1, default=str).encode()
     if form == "jsonl":
-        return "".join(json.dumps(each) + "\n" for each in rows).encode()
+        return "".join(json.dumps(each, default=str) + "\n" for each in rows).encode()
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t" if form == "tsv" else ",")
     columns = list(dict.fromkeys(key for each in rows for key in each))
@@ -194,6 +198,38 @@ LABELS: dict[str, tuple[list[object], object, list[object], str]] = {
         [None] * 30,
         "",
     ),
+    "dates": (
+        [date(2024, 1, 3), date(2024, 1, 2), date(2024, 1, 3)],
+        ("binary", ("2024-01-02", "2024-01-03")),
+        [1, 0, 1],
+        "two classes",
+    ),
+    "points in time": (
+        [datetime(2024, 1, 3, 4, 5), None, datetime(2024, 1, 2)],
+        ("binary", ("2024-01-02 00:00:00", "2024-01-03 04:05:00")),
+        [1, None, 0],
+        "",
+    ),
+    "times of day": ([time(12, 30), time(9)], ("binary", ("09:00:00", "12:30:00")), [1, 0], ""),
+    "spans of time": (
+        [timedelta(hours=h) for h in (1, 2, 30)],
+        ("multiclass", ("1 day, 6:00:00", "1:00:00", "2:00:00")),
+        [1, 2, 0],
+        "",
+    ),
+    "decimals": ([Decimal("2.0"), Decimal("1.0")], ("binary", ("1", "2")), [1, 0], ""),
+    "structures": (
+        [{"a": 1}, {"a": 2}],
+        "has no value that can be a class",
+        [None, None],
+        "give texts or numbers",
+    ),
+    "lists of structures": (
+        [[{"a": "x"}], [{"a": "y, z"}]],
+        "has no value that can be a class",
+        [None, None],
+        "",
+    ),
     "nothing": ([None, ""], "is empty", [None, None], "is empty"),
     "one fraction": (["a", "b", 1.5, "a"], ("binary", ("a", "b")), [0, 1, 0], "two classes"),
     "20 classes of one row": (
@@ -252,6 +288,39 @@ def test_the_kind_of_a_task_can_be_said(folder, values, kind, positive, expected
     source = open_source(f"folder:{folder('captions.jsonl', encoded(labelled(values), 'jsonl'))}")
     source.declare("label", kind, positive)
     assert only_label(source) == (expected, labels) and not source.refused
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"t{n}" for n in range(12)],
+        [n / 12 for n in range(12)],
+        [[f"a{n}", "b"] for n in range(12)],
+        list(range(12)),
+    ],
+)
+def test_a_label_column_of_too_many_values_is_left_out_and_said(
+    folder, monkeypatch, values, form
+) -> None:
+    monkeypatch.setattr(labels_module, "MAX_CLASSES", 10)
+    rows = [each | {"label_x": at % 2} for at, each in enumerate(labelled(values))]
+    source = open_source(f"folder:{folder(f'captions.{form}', encoded(rows, form))}")
+    assert [r.labels for r in source.records("all")] == [{"x": at % 2} for at in range(12)]
+    assert "over 10 distinct values" in source.refused["label"]
+    assert any("'label' has over 10 distinct values" in note for note in source.report.notes)
+    for kind in ("multiclass", "multilabel", "binary"):
+        with pytest.raises(InputError, match="'label' has over 10 distinct values"):
+            source.declare("label", kind)
+
+
+def test_a_kind_that_does_not_fit_changes_nothing(folder) -> None:
+    source = open_source(
+        f"folder:{folder('captions.jsonl', encoded(labelled([2, 0, 1]), 'jsonl'))}"
+    )
+    with pytest.raises(InputError, match="has 3 classes"):
+        source.declare("label", "binary")
+    assert only_label(source) == (("multiclass", ("0", "1", "2")), [2, 0, 1])
 
 
 @pytest.mark.parametrize(
@@ -639,6 +708,16 @@ REFUSED: dict[str, tuple[str, bytes | str, str]] = {
     "broken UTF-16": ("captions.csv", b"\xff\xfei\0d\0,\0\x00\xd8x\0", "broken UTF-16.*UTF-8"),
     "a task without a name": ("captions.csv", "id,image,text,label_\n", "gives no task name"),
     "two columns of one task": ("captions.csv", "id,text,label_x,Label_x\n", "two label columns"),
+    "two cases of one task": (
+        "captions.csv",
+        "id,text,label_x,label_X\n",
+        "'label_x', 'label_X'.*label=",
+    ),
+    "two columns made one task": (
+        "captions.csv",
+        "id,text,label_a b,label_a/b\n",
+        "two label columns",
+    ),
 }
 
 
@@ -685,6 +764,43 @@ def test_columns_are_found_whatever_they_are_called(folder, case, form) -> None:
     assert said in "\n".join(source.report.notes)
 
 
+# The name of a label column, and its task.
+TASKS: dict[str, str] = {
+    "label_mood": "mood",
+    "label_Mood": "Mood",
+    "label_a.b": "a.b",
+    "label_a-b": "a-b",
+    "label__a": "_a",
+    "label_a b": "a_b",
+    "label_Is it fun?": "Is_it_fun",
+    "label_a/b\\c": "a_b_c",
+    "label_../x": "x",
+    "label_-x": "x",
+    "label_.x": "x",
+    "label___proto__": "proto",
+    "label_caf\u00e9": "cafe",
+    "label_a\tb": "a_b",
+    "label_" + "x" * 60: "x" * 60,
+    "label_" + "x" * 61: "x" * 43 + "-" + format(digest8("x" * 61), "016x"),
+    "label_" + "y z" * 99: ("y_z" * 99)[:43] + "-" + format(digest8("y z" * 99), "016x"),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("column", TASKS)
+def test_a_label_column_of_any_name_is_a_task_and_its_name_is_said(folder, column, form) -> None:
+    rows = [row(n, **{column: "ab"[n % 2]}) for n in range(1, 5)]
+    source = open_source(f"folder:{folder(f'captions.{form}', encoded(rows, form))}")
+    task = TASKS[column]
+    assert {r.sample_id: r.labels for r in source.records("all")} == {
+        f"s{n}": {task: n % 2} for n in range(1, 5)
+    }
+    said = any(f"is read as the label {task!r}" in note for note in source.report.notes)
+    assert said == (column != f"label_{task}")
+    named = open_source(f"folder:{source.root},label={column}")
+    assert tuple(named.tasks) == (task,)
+
+
 @pytest.mark.parametrize(
     ("names", "splits", "train"),
     [
@@ -705,6 +821,32 @@ def test_split_names_are_found_later_whatever_they_are(folder, names, splits, tr
     assert list(source.records(names[1])) == list(source.records("dev"))
     changed = any(name not in splits for name in names)
     assert any("usual names" in note for note in source.report.notes) == changed
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("values", [[None] * 4, ["", " ", None, "NA"], ["nan"] * 4])
+def test_a_split_column_that_names_none_divides_nothing_and_is_said(folder, values, form) -> None:
+    rows = [row(at + 1, split=value) for at, value in enumerate(values)]
+    root = folder(f"captions.{form}", encoded(rows, form))
+    source = open_source(f"folder:{root}")
+    assert {r.sample_id for r in source.records("all")} == {"s1", "s2", "s3", "s4"}
+    assert any("'split' names no split in any row: not read" in n for n in source.report.notes)
+    assert any("no split column" in note for note in source.report.notes)
+    (root / f"captions.{form}").unlink()
+    plain = folder(f"captions.{form}", encoded([row(at + 1) for at in range(4)], form))
+    assert reading(plain)[:3] == reading(root)[:3]
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [("csv", ["0.0", "1.0"]), ("parquet", [0.0, 1.0]), ("jsonl", [0, 1]), ("csv", ["0", "1"])],
+)
+def test_splits_that_are_numbers_have_one_name(folder, form, values) -> None:
+    rows = [row(at + 1, split=value) for at, value in enumerate(values)]
+    assert open_source(f"folder:{folder(f'captions.{form}', encoded(rows, form))}").splits() == (
+        "0",
+        "1",
+    )
 
 
 def test_a_data_set_of_test_alone_can_be_captured_and_says_that_it_cannot_be_trained(
