@@ -7,6 +7,7 @@ import io
 import json
 import os
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from scipy.sparse.csgraph import connected_components
 
 from backend.data import check_all, open_source
 from backend.data.base import PairSource
@@ -29,7 +31,7 @@ from backend.data.images import (
     thumbnail,
     webp_size,
 )
-from backend.data.looks import look_of, looks_alike
+from backend.data.looks import TOLERANCE, look_of, looks_alike
 from backend.data.spread import spread_order
 from backend.data.texts import cut_in_words
 from backend.errors import InputError
@@ -489,6 +491,29 @@ def test_a_picture_saved_again_looks_the_same_and_others_do_not(copy):
     own, other = photo(1, (320, 240)), photo(2, (320, 240))
     codes = looks_alike([look_of([own]), look_of([other]), None, look_of([copy(own)])])
     assert codes[0] == codes[3] != codes[1] and codes[2] == -1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pictures_are_alike_by_steps_as_all_pairs_say(seed):
+    rng = np.random.default_rng(seed)
+    n, cells = int(rng.integers(1, 90)), int(rng.integers(1, 5))
+    looks = rng.uniform(0, rng.choice([10, 60, 300]), (n, cells)).astype(np.float32)
+    near = np.abs(looks[:, None] - looks).max(-1) <= TOLERANCE
+    expected = connected_components(near, directed=False)[1]
+    pairs = set(zip(looks_alike(list(looks)).tolist(), expected.tolist(), strict=True))
+    assert len(pairs) == len(set(expected.tolist())) == len({code for code, _ in pairs})
+
+
+@pytest.mark.parametrize("spread", [3.0, 5.0])  # all of them alike, and each like most of them
+def test_thousands_of_pictures_that_look_alike_take_no_memory_of_their_pairs(spread):
+    rng = np.random.default_rng(0)
+    looks = list((100 + rng.uniform(-spread, spread, (2_000, 40))).astype(np.float32))
+    looks_alike(looks[:2])  # imports what it needs
+    tracemalloc.start()
+    codes = looks_alike(looks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(codes.tolist())) == 1 and peak < 4 * 2**20  # of pairs 30 MiB
 
 
 def test_pictures_of_other_shapes_and_with_other_words_do_not_look_the_same():

@@ -572,6 +572,50 @@ DIALECTS: dict[str, tuple[str, dict[str, str], dict[int, str], str]] = {
         {},
         "goes over lines 2 to 4",
     ),
+    "an open quote over rows of other names": (
+        lines('a,img/1.png,"one', "b7,2.png,two", '"3f",1.png,x', "c,3.png,three"),
+        {"b7": "two", "3f": "x", "c": "three"},
+        {2: "broken CSV"},
+        "",
+    ),
+    "an open quote in the first column": (
+        lines(
+            '"one,a,1.png', "two,b,2.png", 'three",c,3.png', "four,d,4.png", header="text,id,image"
+        ),
+        {"b": "two", "c": 'three"', "d": "four"},
+        {2: "a quote stays open up to row 4"},
+        "",
+    ),
+    "an open quote among semicolons": (
+        lines('a;1.png;"one', "b;2.png;two", 'c;3.png;three"', separator=";"),
+        {"b": "two", "c": 'three"'},
+        {2: "a quote stays open up to row 4"},
+        "parted by semicolons",
+    ),
+    "as many commas as columns": (
+        lines('a,1.png,"one', 'two, three, four"', "b,2.png,five"),
+        {"a": "one\ntwo, three, four", "b": "five"},
+        {},
+        "goes over lines 2 to 3",
+    ),
+    "as many commas as columns and no space": (
+        lines("a,1.png,one", 'b,2.png,"colours:', "red,green,blue", 'x,y,z"', "c,3.png,five"),
+        {"a": "one", "b": "colours:\nred,green,blue\nx,y,z", "c": "five"},
+        {},
+        "goes over lines 3 to 5",
+    ),
+    "as many semicolons as columns": (
+        lines('1;1.png;"so', 'red;9;blue"', "2;2.png;five", separator=";"),
+        {"1": "so\nred;9;blue", "2": "five"},
+        {},
+        "goes over lines 2 to 3",
+    ),
+    "as many commas as columns behind numbers": (
+        lines('1,"one', 'two,three,four",2.png', "2,five,1.png", header="id,text,image"),
+        {"1": "one\ntwo,three,four", "2": "five"},
+        {},
+        "goes over lines 2 to 3",
+    ),
     "a row that is too short": (lines("a,1.png", "b,2.png,two"), {"b": "two"}, {2: "2 fields"}, ""),
     "Windows-1252": (
         lines("a,1.png,ca\udce9", "b,2.png,two"),
