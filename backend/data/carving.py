@@ -163,29 +163,29 @@ def _contents(images: dict[int, object]) -> dict[int, object | None]:
     """What is equal for images of equal bytes; None for one that is like no other.
 
     Of files looks at sizes first, then at the beginnings of those of one size, then at the rest of
-    those that begin alike.
+    those that begin alike; a picture inside a table is read once, in the order of the rows.
     """
-    found: dict[int, object | None] = dict.fromkeys(code for code in images if code >= 0)
-    alike: list[list[int]] = [list(found)]
+    found: dict[int, object | None] = {code: None for code in images if code >= 0}
+    inside = {code: _seen(images[code]) for code in found if isinstance(images[code], Embedded)}
+    found |= inside
+    alike: list[list[int]] = [[code for code in found if code not in inside]]
     for look in (_size, _head, _whole):
         buckets: dict[object, list[int]] = {}
-        for code in sorted(code for group in alike for code in group):  # as they lie in files
-            seen = _seen(images[code], look)
-            if seen is not None:
-                buckets.setdefault((found[code], seen), []).append(code)
-        found = dict.fromkeys(found)
-        alike = [group for group in buckets.values() if len(group) > 1]
         for number, group in enumerate(alike):
-            found |= dict.fromkeys(group, number)
-    return found
+            for code in group:
+                seen = _seen(images[code], look)
+                if seen is not None:
+                    buckets.setdefault((number, seen), []).append(code)
+        alike = [group for group in buckets.values() if len(group) > 1]
+    return found | {code: number for number, group in enumerate(alike) for code in group}
 
 
-def _seen(image: object, look: Callable[[Path], object]) -> object | None:
-    """A look at a file; of a picture inside a table always its digest; None for no image."""
+def _seen(image: object, look: Callable[[Path], object] | None = None) -> object | None:
+    """A look at a file; the digest of a picture inside a table; None for no image."""
     try:
-        if isinstance(image, Path):
-            return look(image)
-        return _digest(image.read()) if isinstance(image, Embedded) else None
+        if isinstance(image, Embedded):
+            return _digest(image.read())
+        return look(image) if look is not None and isinstance(image, Path) else None
     except (OSError, InputError, DecodeError):
         return None
 

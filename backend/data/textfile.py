@@ -42,7 +42,7 @@ _OTHERS = (
     (b"PK\x03\x04", "an Excel workbook or a ZIP archive", "Save it as CSV (UTF-8), or unpack it."),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "Save it as CSV (UTF-8)."),
     (b"PAR1", "a Parquet file", "Let its name end with .parquet."),
-    (b"ARROW1", "an Arrow file", "Save it as Parquet."),
+    (b"ARROW1", "an Arrow file (Feather)", "Save it as Parquet."),
     (b"\xff\xff\xff\xff", "an Arrow stream", "Save it as Parquet."),
     (b"SQLite format 3", "an SQLite database", "Export the table as CSV."),
     (b"\x89HDF", "an HDF5 file", "Save the table as Parquet or CSV."),

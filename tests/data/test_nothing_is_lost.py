@@ -143,3 +143,27 @@ def test_a_picture_that_comes_again_and_again_is_read_and_kept_once(
     pair = next(iter(open_source(f"hf:{tmp_path},id=").pairs("test")))
     assert np.array_equal(np.asarray(pair.sample.images[0]), noise)
     parquetfile._column.cache_clear()
+
+
+@pytest.mark.parametrize("groups", [1, 10, 200])
+def test_pictures_of_a_table_are_read_once_to_know_which_belong_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: int
+) -> None:
+    rows = []
+    for n in range(200):  # every picture twice, far apart
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8), (n % 100, 0, 0)).save(out, "PNG")
+        rows.append({"image": {"bytes": out.getvalue(), "path": f"{n}.png"}, "text": f"text {n}"})
+    made, file = pa.Table.from_pylist(rows), tmp_path / "captions.parquet"
+    parquet.write_table(made, file, row_group_size=200 // groups)
+    read, whole = [], parquet.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        parquet.ParquetFile,
+        "read_row_group",
+        lambda self, group, **more: read.append(group) or whole(self, group, **more),
+    )
+    source = open_source(f"folder:{tmp_path}")
+    splits = {record.sample_id: record.split for record in source.records("all")}
+    assert read == list(range(groups))
+    assert all(splits[str(n)] == splits[str(n + 100)] for n in range(1, 101))
+    parquetfile._column.cache_clear()

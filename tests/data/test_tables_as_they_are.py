@@ -773,6 +773,42 @@ def test_what_is_not_clear_is_refused_with_what_to_do(folder, case) -> None:
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+# layout, a file, and what to do with it
+UNREAD: dict[str, tuple[str, str, bytes, str]] = {
+    "a Feather table": ("folder", "captions.feather", b"ARROW1", "save it as CSV, JSON or Parquet"),
+    "a Feather table of the hub": ("hf", "train.feather", b"ARROW1", "save it as CSV"),
+    "a Feather table called arrow": (
+        "hf",
+        "train.arrow",
+        b"ARROW1\0\0abc",
+        "Save it as|Name the folder",
+    ),
+    "an Arrow table": ("imagefolder", "metadata.arrow", b"ARROW1", "save it as CSV"),
+    "a workbook": ("folder", "captions.xlsx", b"PK", "captions.xlsx is no table that is read"),
+    "a pickle": ("folder", "captions.pkl", b"\x80\x04", "save it as CSV"),
+    "packed shards": ("webdataset", "train-0.tar.gz", b"\x1f\x8b", "unpack it .*a plain .tar"),
+    "tgz": ("webdataset", "train-0.tgz", b"\x1f\x8b", "unpack it .*a plain .tar"),
+    "a packed folder": ("folder", "memes.tar.gz", b"\x1f\x8b", "memes.tar.gz is packed: unpack it"),
+    "a packed table": ("folder", "captions.csv.zip", b"PK", "csv.zip is packed: unpack it"),
+}
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("case", UNREAD)
+def test_a_file_that_is_not_read_is_refused_with_what_to_do(tmp_path, case, named) -> None:
+    layout, name, content, message = UNREAD[case]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"(?i){message}") as caught:
+        open_source(f"{layout}:{tmp_path / name if named else tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_table_itself_is_named_by_its_folder(folder) -> None:
+    root = folder("captions.csv", lines("a,1.png,one"))
+    with pytest.raises(InputError, match=r"not a folder\. Name the folder that it lies in"):
+        open_source(f"folder:{root}/captions.csv")
+
+
 # header, what is said; the columns hold an id, an image, a text and what comes after
 COLUMNS: dict[str, tuple[str, str]] = {
     "another case": ("ID,Image,TEXT", "'ID' is read as id, 'Image' is read as image"),
