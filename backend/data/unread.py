@@ -31,7 +31,7 @@ def what_to_do(name: str) -> str:
 
 
 def unread_in(folder: Path, *, beside: str = "") -> str:
-    """What to do with the first such file in a folder, "" for none; ``beside`` those that end so."""
+    """What to do with the first such file in a folder, but for those that end with ``beside``."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in islice(entries, _MOST) if entry.is_file())
