@@ -173,9 +173,9 @@ def _places(path: Path) -> _Places:
     return _Places(schema, tuple(starts), tuple(firsts), rows)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=64)
 def _batch(path: Path, at: int) -> pa.RecordBatch:
-    """One batch, valid; the last ones are kept, as rows are read in turn."""
+    """One batch, valid; the last ones, which lie in the file, are kept."""
     places = _places(path)
     try:
         file = pa.memory_map(str(path))

@@ -12,7 +12,7 @@ files are called like (:mod:`backend.data.shards`). The column of pictures is fo
 that of texts by its name or as the only one that holds any; class labels have their names.
 
 A sample is called by its split and row, ``train-12``, unless ``id=COLUMN`` says otherwise. Neither
-code nor pickles are read. Memory: one batch or row group at a time.
+code nor pickles are read. Memory: one batch or row group, and pictures of 256 MiB.
 """
 
 from __future__ import annotations
