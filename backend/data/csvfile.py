@@ -237,7 +237,9 @@ def _separator(head: list[str], width: int | None) -> str:
         fitting = {each: counts.count(width) for each, counts in fields.items()}
         if any(fitting.values()):
             return max(fitting, key=lambda each: fitting[each])
-    return max(fields, key=lambda each: (fields[each][0], fields[each].count(fields[each][0])))
+    most = max(counts[0] for counts in fields.values())
+    fitting = {each: counts.count(most) for each, counts in fields.items() if counts[0] == most}
+    return max(fitting, key=lambda each: fitting[each]) if most > 1 else ","
 
 
 class _Rewindable:
