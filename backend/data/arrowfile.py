@@ -28,6 +28,7 @@ from backend.errors import InputError
 MAX_ROWS_A_BYTE = 4
 """Of the file: rows of samples are not all alike."""
 
+_FILE = b"ARROW1"
 _ROWS = 256
 _MAX_BYTES = 2**28  # of the values of so many rows
 
@@ -147,6 +148,9 @@ def _places(path: Path) -> _Places:
     rows = 0
     try:
         with pa.memory_map(str(path)) as file:
+            if file.read_at(len(_FILE), 0) == _FILE:
+                problem = "is an Arrow file (Feather), and only Arrow streams are read"
+                raise InputError(problem, where=path.name, hint="Save it as Parquet.")
             schema = pa.ipc.read_schema(pa.ipc.read_message(file))
             _ = schema.names  # which may be no text
             while file.tell() < file.size():
@@ -169,9 +173,9 @@ def _places(path: Path) -> _Places:
     return _Places(schema, tuple(starts), tuple(firsts), rows)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=64)
 def _batch(path: Path, at: int) -> pa.RecordBatch:
-    """One batch, valid; the last ones are kept, as rows are read in turn."""
+    """One batch, valid; the last ones, which lie in the file, are kept."""
     places = _places(path)
     try:
         file = pa.memory_map(str(path))

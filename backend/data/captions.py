@@ -15,7 +15,7 @@ from backend.data.class_names import unnamed_in_words
 from backend.data.columns import LABEL, Columns, Named, find_columns, like_labels, missing_columns
 from backend.data.labels import LabelColumn
 from backend.data.report import clipped
-from backend.data.rows import Bad, RowError
+from backend.data.rows import Bad, RowError, as_whole, plain_number
 from backend.data.splits import in_order, renamed, split_names
 from backend.data.tables import SUFFIXES, Table, TableRow
 from backend.data.textfile import Note
@@ -50,10 +50,8 @@ class Captions:
         pictures = {self.columns.of["image"]} if "image" in self.columns.of else set()
         return table.rows(self.columns.used, pictures=pictures)
 
-    def get(self, number: int, row: Mapping[str, Any], role: str) -> Any:
+    def get(self, row: Mapping[str, Any], role: str) -> Any:
         """What a row holds for a role such as ``text``; None where the table has no such column."""
-        if role == "id" and self.row_ids:
-            return number
         column = self.columns.of.get(role)
         return None if column is None else row.get(column)
 
@@ -104,6 +102,9 @@ def read_captions(
         if name in order and not order[name]:
             note(unnamed_in_words(name))
     raw = _scan(tables, columns, labels, note)
+    if not raw and "split" in columns.of:
+        note(f"the column {clipped(columns.of['split'], 60)!r} names no split in any row: not read")
+        columns = columns.without("split")
     splits = {name: split_names(raw)[name] for name in raw}
     if words := renamed(splits):
         note(words)
@@ -111,7 +112,7 @@ def read_captions(
     if LABEL not in named:
         _tell_of_unused(tables, columns, note)
     if row_ids:
-        note("no column of ids: a sample's id is the number of its row")
+        note("no column of ids: a sample's id is the number of its row, from 1")
     return Captions(columns, tuple(labels), ordered, row_ids)
 
 
@@ -246,5 +247,5 @@ def _text(value: object) -> str | None:
     """A split's name as text; None where the row has none."""
     if missing(value):
         return None
-    text = str(value).strip()
+    text = plain_number(str(as_whole(value)).strip())
     return text if text.isprintable() else None

@@ -1,17 +1,21 @@
 """What one cell of a label column says, the same in every kind of file.
 
 A class name is a text without the space around it. Whole numbers are one name however they are
-written (0, 0.0, ``"0.0"``, ``1e0``), and so are ``true`` and ``false`` in any case. ``a|b`` and a
-list written as text (``"['a', 'b']"``, ``"[0 1]"``) are several names.
+written (0, 0.0, ``"0.0"``, ``1e0``), and so are ``true`` and ``false`` in any case. Dates are named
+as text formats write them; structures have no name. ``a|b`` and a list written as text (``"['a',
+'b']"``, ``"[0 1]"``) are several names, as Python, JSON and numpy write it.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+from contextlib import suppress
 from decimal import Decimal
 from math import isfinite
 
-from backend.data.rows import RowError, check_text
+from backend.data.rows import RowError, as_written, check_text
 
 # Whole cells that mean "nothing here": what pandas, R and spreadsheets write for it. Not "none",
 # which is a class in many data sets.
@@ -22,15 +26,20 @@ _NUMBER = re.compile(
 )
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_ITEM = (
-    r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?|[Tt]rue|[Ff]alse)"""
-)
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_ITEM = rf"(?:{_QUOTED}|[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?|[Tt]rue|[Ff]alse|None|null|nan|NaN)"
 _LIST = re.compile(
     rf"""(?:\[|[({{](?=\s*+['"]))\s*+(?:{_ITEM}(?:\s*+,\s*+|\s++|(?=['"])))*+(?:{_ITEM})?\s*+[\])}}]""",
     re.DOTALL,
 )
 _ITEMS = re.compile(_ITEM, re.DOTALL)
-_MAX_LIST = 20_000  # characters of a list written as text
+_STRUCT = re.compile(rf"\s*[\[(]?\s*\{{\s*+(?:{_QUOTED})\s*+:.*\}}\s*[\])]?\s*", re.DOTALL)
+_HEX = "[0-9a-fA-F]"
+_ESCAPED = re.compile(rf"\\(?:x({_HEX}{{2}})|u({_HEX}{{4}})|U({_HEX}{{8}})|(.))", re.DOTALL)
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
+_QUOTES = "'\""
+_NOTHING = frozenset({"None", "null", "nan", "NaN"})
+_MAX_LIST = 1_000_000  # characters of a list written as text
 _MAX_CELL = 100_000  # characters, or names of a list
 
 Names = str | list[str] | None
@@ -48,8 +57,10 @@ def names_of(value: object, *, bars: bool = True) -> Names:
     if missing(value):
         return None
     if isinstance(value, str):
+        if _STRUCT.fullmatch(value):
+            raise RowError(f"label is neither text nor a number: {value.strip()[:40]}")
         if is_list(value):
-            return [name_of(_bare(item)) for item in _ITEMS.findall(value.strip()[1:-1])]
+            return [name_of(item) for item in items_of(value)]
         if bars and "|" in value:
             return [name_of(part) for part in value.split("|") if part.strip()]
     return name_of(value)
@@ -57,6 +68,7 @@ def names_of(value: object, *, bars: bool = True) -> Names:
 
 def name_of(value: object) -> str:
     """One class name. Raises RowError for what is neither a text nor a finite number."""
+    value = as_written(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
@@ -86,6 +98,17 @@ def is_list(value: object) -> bool:
     return text[:1] in ("[", "(", "{") and _LIST.fullmatch(text) is not None
 
 
+def items_of(text: str, *, quoted: bool = False) -> list[str | None]:
+    """The items of what :func:`is_list` is; None for ``None``, ``null`` and ``nan``.
+
+    ``quoted``: ValueError for an item that is not in quotes, such as a number.
+    """
+    items = _ITEMS.findall(text.strip()[1:-1])
+    if quoted and not all(item[0] in _QUOTES or item in _NOTHING for item in items):
+        raise ValueError("an item is not in quotes")
+    return [None if item in _NOTHING else _bare(item) for item in items]
+
+
 def whole(name: str) -> bool:
     """Whether a class name is a whole number."""
     return _WHOLE.fullmatch(name) is not None
@@ -110,4 +133,17 @@ def _number(text: str) -> str:
 
 def _bare(item: str) -> str:
     """An item of a list without its quotes."""
-    return re.sub(r"\\(.)", r"\1", item[1:-1]) if item[0] in "'\"" else item
+    if item[0] not in _QUOTES:
+        return item
+    if item[0] == '"':
+        with suppress(ValueError):
+            return str(json.loads(item, strict=False))
+    return _ESCAPED.sub(_meant, item[1:-1])
+
+
+def _meant(escape: re.Match[str]) -> str:
+    """The character that an escape of Python stands for."""
+    digits = escape[1] or escape[2] or escape[3]
+    if digits is not None and int(digits, 16) <= sys.maxunicode:
+        return chr(int(digits, 16))
+    return _CONTROLS.get(escape[4], escape[4] or escape[0])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from unicodedata import normalize
 
-from backend.data.report import clipped
+from backend.data.report import clipped, digest8
 from backend.errors import InputError
 from backend.words import listed
 
@@ -42,7 +43,9 @@ _LIKE_LABELS = re.compile(
     r"label|(^|_)(class(es)?|categor(y|ies)|genres?|topics?|tags?|sentiment|emotion|target|y)$"
     r"|^(is|has)_"
 )
-_TASK = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+_TASK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
+_INNER = re.compile(r"__.*__")  # names of this kind mean something else to other programs
+_LONGEST_TASK = 60
 _SHOWN = 30
 
 
@@ -57,6 +60,11 @@ class Columns:
     labels: Mapping[str, str]
     unused: tuple[str, ...]
     remarks: tuple[str, ...]
+
+    def without(self, role: str) -> Columns:
+        """The same, but for the column of a role, which is not read."""
+        of = {name: column for name, column in self.of.items() if name != role}
+        return replace(self, of=of, unused=(*self.unused, self.of[role]))
 
     @property
     def used(self) -> frozenset[str]:
@@ -91,9 +99,9 @@ def find_columns(there: Iterable[str], named: Named) -> Columns:
         for role, column in of.items()
         if role not in given and column != role
     ] + [
-        f"{column!r} is read as the label {task!r}"
+        f"{clipped(column, 60)!r} is read as the label {task!r}"
         for column, task in labels.items()
-        if LABEL not in given and column not in ("label", f"label_{task}")
+        if column not in ("label", f"label_{task}") and (LABEL not in given or column != task)
     ]
     unused = tuple(column for column in free if column not in labels)
     return Columns(of, labels, unused, (f"columns: {', '.join(changed)}",) if changed else ())
@@ -151,12 +159,21 @@ def _labels(free: Sequence[str]) -> dict[str, str]:
 
 def _check_tasks(labels: Mapping[str, str]) -> None:
     for column, task in labels.items():
-        if not _TASK.fullmatch(task):
-            hint = "A task's name has 1 to 60 letters, digits, '.', '-' or '_'."
-            problem = f"the label column {clipped(column, 60)!r} gives no task name"
-            raise InputError(problem, hint=hint)
-    if len(set(labels.values())) < len(labels):
-        raise InputError(f"two label columns for one task: {columns_in_words(labels)}")
+        if not task:
+            raise InputError(
+                f"the label column {clipped(column, 60)!r} gives no task name",
+                hint="Call it label_NAME, with a letter or a digit of a to z and 0 to 9.",
+            )
+    first: dict[str, str] = {}
+    for column, task in labels.items():
+        # Without case, as in the tables that labels are kept in.
+        other = first.setdefault(task.casefold(), column)
+        if other != column:
+            raise InputError(
+                f"two label columns for one task: {columns_in_words((other, column))}",
+                hint="Call one otherwise, or say which behind the path in `data`: "
+                f"LAYOUT:PATH,label={clipped(other, 40)}",
+            )
 
 
 def unclear(role: str, fitting: Sequence[str]) -> InputError:
@@ -177,9 +194,22 @@ def missing_columns(missing: Sequence[str], there: Iterable[str], how: str = "")
 
 
 def _task_of(column: str) -> str:
-    """``label_mood`` and ``Label_mood`` are the task mood, ``Label`` is label."""
+    """``label_mood`` and ``Label_mood`` are the task mood, ``Label`` is label.
+
+    A name that cannot be a task's is made one: ``label_Is it fun?`` is the task Is_it_fun. A long
+    one is cut, with a digest of all of it. "" where nothing is left.
+    """
     name = re.sub(r"^label[_ -]", "", column.strip(), flags=re.IGNORECASE)
-    return "label" if name.casefold() == "label" else name
+    if name.casefold() == LABEL:
+        return LABEL
+    if _TASK.fullmatch(name) and not _INNER.fullmatch(name):
+        return name
+    plain = normalize("NFKD", name).encode("ascii", "ignore")
+    made = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain.decode()).strip("_.-")
+    if len(made) <= _LONGEST_TASK:
+        return made
+    digest = f"-{digest8(name):016x}"
+    return made[: _LONGEST_TASK - len(digest)] + digest
 
 
 def _folded(name: str) -> str:

@@ -13,11 +13,11 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from backend.data.rows import Bad
-from backend.data.textfile import MAX_LINE_BYTES, Note, lines_of, quiet
+from backend.data.textfile import MAX_LINE_BYTES, Line, Note, head_of, lines_of, quiet
 
 MAX_RECORD_LINES = 100
 _FEWEST_RECORD_LINES = 4  # the bound sinks to this where many records turn out to be open quotes
@@ -27,8 +27,9 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _SPANNING_SHARE = 0.02  # of the records; where more of them span lines, that is how the file is
 _SHOWN = 5
+_WORD = re.compile(r"[\w-]+")
+_TELLING = re.compile(r"9|(?=.*\W)\S+")
 
-Line = tuple[int, str | None]
 CsvRow = tuple[int, list[str]]
 
 
@@ -57,7 +58,7 @@ def csv_rows(path: Path, width: int | None = None, note: Note = quiet) -> Iterat
     # Process-wide in the csv module; raised, never lowered, so that nobody else is affected.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     lines = lines_of(path, note)
-    head = list(islice(lines, _HEAD))
+    head = head_of(lines, _HEAD)
     first = next((line for _, line in head if line is not None and line.strip()), "")
     declared = _SEP_LINE.fullmatch(first)
     if declared:
@@ -77,7 +78,9 @@ class _Records:
 
     def __init__(self, name: str, dialect: Dialect, width: int | None, note: Note) -> None:
         self._name, self._dialect, self._width, self._note = name, dialect, width, note
+        self._headed = width is None
         self._count = 0
+        self._shapes: list[set[str]] = []
         self._escaped = False
         self._spanning: list[str] = []
         self._spans = 0
@@ -117,6 +120,8 @@ class _Records:
                 lines.retry_after_first()
             else:
                 self._count += 1
+                if len(lines.taken) == 1 and not (self._headed and self._count == 1):
+                    self._learn(fields)
                 if len(lines.taken) > 1:
                     self._spans += 1
                     if len(self._spanning) < _SHOWN:
@@ -137,13 +142,45 @@ class _Records:
             return f"broken CSV: {len(fields)} fields where {width} are expected"
         last = lines.taken[-1][0]
         if len(lines.taken) > 1 and width > 2 and self._each_is_a_row(lines):
-            return f"broken CSV: a quote stays open up to row {last}"
+            return (
+                f"broken CSV: a quote stays open up to row {last}: close it; if that is one cell, "
+                "save the table as JSON"
+            )
         return ""
 
+    def _learn(self, fields: list[str]) -> None:
+        """Remember how the values of each column look, as long as they look alike."""
+        self._shapes += [set() for _ in fields[len(self._shapes) :]]
+        for shapes, value in zip(self._shapes, fields, strict=False):
+            if len(shapes) < 2:
+                shapes.add(_shape(value))
+
     def _each_is_a_row(self, lines: _Rewindable) -> bool:
-        """Whether every line of a record has the separators of a record of its own."""
-        separator, width = self._dialect.separator, self._width or 0
-        return all(line and line.count(separator) == width - 1 for _, line in lines.taken)
+        """Whether every line of a record could be a record of its own, and is no prose.
+
+        It has the separators of one. Prose with as many of them has a space behind one, or in a
+        column beside that of the open quote a value that is like no other of the column.
+        """
+        cells = [self._cells(line or "") for _, line in lines.taken]
+        first = cells[0]
+        if any(len(own) != self._width for own in cells):
+            return False
+        opened = next((at for at, cell in enumerate(first) if cell.lstrip()[:1] == '"'), 0)
+        return not any(
+            cell and at != opened and self._is_prose(cell, first[at], at)
+            for own in cells[1:]
+            for at, cell in enumerate(own)
+        )
+
+    def _cells(self, line: str) -> list[str]:
+        cells = line.rstrip("\r\n").split(self._dialect.separator)
+        return [cell.strip() for cell in cells] if self._dialect.spaced else cells
+
+    def _is_prose(self, cell: str, above: str, at: int) -> bool:
+        """Whether a cell is none of its column; ``above`` is one that is."""
+        shapes = {_shape(above), *(self._shapes[at] if at < len(self._shapes) else ())}
+        alike = len(shapes) == 1 and all(map(_TELLING.fullmatch, shapes))
+        return (cell[0] == " " != above[:1]) or (alike and _shape(cell) not in shapes)
 
     def _unescaped(self, lines: _Rewindable) -> list[str] | None:
         """The record's first line alone, read with quotes escaped by a backslash, if it fits."""
@@ -171,20 +208,38 @@ class _Records:
             )
 
 
+def _shape(value: str) -> str:
+    """What values of one kind have in common: ``img/01.png`` and ``img/b2.png`` are ``a/a.a``."""
+    return "9" if value.isdecimal() else _WORD.sub("a", value)
+
+
 def _dialect(head: list[str], declared: str | None, width: int | None) -> Dialect:
     """How the lines of a file's head are written."""
-    first = next((line for line in head if line.strip()), "")
-    separator = declared or ","
-    if not declared:
-        counts = {each: len(Dialect(each).fields(first)) for each in _SEPARATORS}
-        fitting = [each for each, n in counts.items() if n == width]
-        separator = fitting[0] if fitting else max(counts, key=lambda each: counts[each])
+    there = [line for line in head if line.strip()]
+    separator = declared or _separator(there, width)
     spaced = Dialect(separator, spaced=True)
-    rows = [Dialect(separator).fields(line) for line in head if line.strip()][1:]
+    rows = [Dialect(separator).fields(line) for line in there][1:]
     values = [field for row in rows for field in row[1:] if field.strip()]
     if values and all(field.startswith(" ") for field in values):
         return spaced
     return Dialect(separator)
+
+
+def _separator(head: list[str], width: int | None) -> str:
+    """What parts most lines into ``width`` fields; into as many as the first, which names columns.
+
+    That has the most, as names of columns hold no separators.
+    """
+    fields = {each: [len(Dialect(each).fields(line)) for line in head] for each in _SEPARATORS}
+    if not head:
+        return ","
+    if width is not None:
+        fitting = {each: counts.count(width) for each, counts in fields.items()}
+        if any(fitting.values()):
+            return max(fitting, key=lambda each: fitting[each])
+    most = max(counts[0] for counts in fields.values())
+    fitting = {each: counts.count(most) for each, counts in fields.items() if counts[0] == most}
+    return max(fitting, key=lambda each: fitting[each]) if most > 1 else ","
 
 
 class _Rewindable:

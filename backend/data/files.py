@@ -23,6 +23,7 @@ from backend.data.sample import Sample
 from backend.data.spellings import Respellings
 from backend.data.spread import spread, spread_by
 from backend.data.texts import captions_in
+from backend.data.unread import unread_in, what_to_do
 from backend.errors import InputError
 from backend.types import Label, Record
 
@@ -53,8 +54,13 @@ class FileSource(Rooted, PairSource):
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"not a usable path: {error}", where=self.layout) from error
         if not is_folder:
-            problem = "no such folder" if not folder.exists() else "not a folder"
-            raise InputError(problem, where=str(path), hint=self._options_in_words(str(path)))
+            there = folder.exists()
+            hint = self._options_in_words(str(path))
+            if there:
+                unread = "" if self.holds(folder.parent) else what_to_do(folder.name)
+                hint = unread or "Name the folder that it lies in."
+            problem = "not a folder" if there else "no such folder"
+            raise InputError(problem, where=str(path), hint=hint)
         root = holder(folder, self.holds, self.layout)
         Rooted.__init__(self, root, follow_links=follow_links, respelled=self._tell_of_spelling)
         self.name = name or folder.name or self.layout
@@ -66,8 +72,9 @@ class FileSource(Rooted, PairSource):
             self.report.note(f"the data lies deeper, in {lies}, and is read there")
         self.parts = self._parts()
         if not self.parts:
+            hint = f"{self._expected()} {unread_in(root)}".strip()
             raise InputError(
-                f"nothing here in the layout {self.layout}", where=str(path), hint=self._expected()
+                f"nothing here in the layout {self.layout}", where=str(path), hint=hint
             )
 
     @classmethod
@@ -201,7 +208,7 @@ class FileSource(Rooted, PairSource):
     def _samples(self, part: Part) -> Iterator[Row | Bad]:
         """The rows of a part's file; one with several texts as a row for each, of one group."""
         for row in self._rows(part):
-            if not isinstance(row, Bad) and (several := captions_in(row.text)):
+            if not isinstance(row, Bad) and (several := captions_in(row.text)) is not None:
                 self.report.note(
                     f"texts such as {clipped(str(row.text), 60)} are read as lists: each item is "
                     "a caption of its own",

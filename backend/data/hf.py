@@ -12,7 +12,7 @@ files are called like (:mod:`backend.data.shards`). The column of pictures is fo
 that of texts by its name or as the only one that holds any; class labels have their names.
 
 A sample is called by its split and row, ``train-12``, unless ``id=COLUMN`` says otherwise. Neither
-code nor pickles are read. Memory: one batch or row group at a time.
+code nor pickles are read. Memory: one batch or row group, and pictures of 256 MiB.
 """
 
 from __future__ import annotations
@@ -152,9 +152,9 @@ class HF(Tabled):
             "such as data/train-00000-of-00001.parquet."
         )
 
-    def _sample_id(self, split: str, count: int, number: int, row: Mapping[str, Any]) -> object:
+    def _sample_id(self, split: str, count: int, row: Mapping[str, Any]) -> object:
         if "id" in self._captions.columns.of:
-            return super()._sample_id(split, count, number, row)
+            return super()._sample_id(split, count, row)
         return f"{split}-{count}" if split and UNDIVIDED not in self._tables else str(count)
 
 

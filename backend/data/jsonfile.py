@@ -12,17 +12,27 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from backend.data.rows import Bad, RowError
-from backend.data.textfile import MAX_LINE_BYTES, Note, lines_of, quiet
+from backend.data.textfile import (
+    MAX_LINE_BYTES,
+    Line,
+    Note,
+    chunks_of,
+    lines_of,
+    not_utf8,
+    quiet,
+)
 from backend.errors import InputError
 
 JsonRow = tuple[int, dict[str, Any]]
+Piece = Literal["object", "between", "open"]
 
-_HEAD = 50  # lines that are looked at to learn how the file is built
+_LONGEST_BETWEEN = 2**16  # characters between two objects
+_ARRAY = re.compile(r"\s*\[\s*(?:\{|\]\s*$)")
+_END = re.compile(r"[\r\n]+")
 _MARKS = re.compile(r'["\\{}]')
-_STRAY = re.compile(r"[^\s,\[\]].*", re.DOTALL)
 _BETWEEN = re.compile(r"[\s,]*")
 _DECODER = json.JSONDecoder()
 
@@ -34,18 +44,18 @@ def json_rows(path: Path, note: Note = quiet) -> Iterator[JsonRow | Bad]:
     several lines) objects are counted from 1, and that is said. Raises InputError for a file that
     cannot be read, and for one object that holds the whole table.
     """
-    lines = lines_of(path, note)
-    head = list(islice(lines, _HEAD))
-    form = _form([line for _, line in head if line is not None and line.strip()])
-    everything = chain(head, lines)
+    form = _form(_start(path))
     if form == "lines":
-        yield from _by_line(everything, path, alone=len(head) == 1)
+        yield from _by_line(lines_of(path, note), path)
         return
     if form == "array":
         note(f"{path.name} is a JSON array: its objects are the rows, counted from 1")
     else:
-        note(f"{path.name}: objects go over several lines; they are the rows, counted from 1")
-    yield from _objects(everything, path, array=form == "array")
+        note(
+            f"{path.name}: objects go over several lines, or share one; they are the rows, counted "
+            "from 1"
+        )
+    yield from _objects(path, note, array=form == "array")
 
 
 def parse_json(text: str) -> Any:
@@ -76,11 +86,10 @@ def read_json(path: Path) -> Any:
     return parse_json(raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
 
 
-def _by_line(
-    lines: Iterator[tuple[int, str | None]], path: Path, *, alone: bool
-) -> Iterator[JsonRow | Bad]:
-    empty = True
-    for number, line in lines:
+def _by_line(lines: Iterator[Line], path: Path) -> Iterator[JsonRow | Bad]:
+    head = list(islice(lines, 2))
+    empty, alone = True, len(head) == 1
+    for number, line in chain(head, lines):
         if line is not None and not line.strip():
             continue
         empty = False
@@ -125,81 +134,104 @@ def _values(line: str) -> list[Any]:
         return values
 
 
-def _form(head: list[str]) -> str:
-    """``lines``, ``array`` or ``objects``, from the first lines that are not blank."""
-    text = "".join(head).lstrip()
-    if re.match(r"\[\s*(?:\{|\]\s*$)", text):
+def _start(path: Path) -> str:
+    """The beginning of a file: of an array a piece, else up to where its second line begins."""
+    parts: list[str] = []
+    size, ends = 0, 0
+    for chunk in chunks_of(path):
+        parts.append(chunk)
+        size += len(chunk)
+        ends += bool(ends or _END.search(chunk))
+        if ends > 1 or size > MAX_LINE_BYTES or _ARRAY.match(parts[0]):
+            break
+    return "".join(parts)
+
+
+def _form(start: str) -> str:
+    """``lines``, ``array`` or ``objects``, from the beginning of a file."""
+    if _ARRAY.match(start):
         return "array"
-    if not text.startswith("{") or len(head) < 2 or head[1].lstrip()[:1] in ("{", "["):
+    first, *more = [line for line in _END.split(start) if line.strip()][:2] or [""]
+    first = first.strip()
+    if not first.startswith("{") or (more and more[0].lstrip()[:1] in ("{", "[")):
         return "lines"
     try:
-        _DECODER.raw_decode(head[0].strip())
+        _, end = _DECODER.raw_decode(first)
     except json.JSONDecodeError as error:
         # Unfinished, not damaged: the parser came to the end of the line.
-        return "objects" if error.pos >= len(head[0].strip()) - 1 else "lines"
+        return "objects" if more and error.pos >= len(first) - 1 else "lines"
     except (ValueError, RecursionError):
-        pass
-    return "lines"
+        return "lines"
+    # Objects in one line that is too long to be read at once.
+    return "objects" if end < len(first) and len(first) > MAX_LINE_BYTES else "lines"
 
 
-def _objects(
-    lines: Iterator[tuple[int, str | None]], path: Path, *, array: bool
-) -> Iterator[JsonRow | Bad]:
-    """The objects at the top of an array or of the file, cut out by counting braces."""
-    row, depth, quoted = 0, 0, False
-    parts: list[str] = []
-    size, ended = 0, False
-    for _, line in lines:
-        if line is None:
-            row += 1
-            yield Bad(row, f"line too long: over {MAX_LINE_BYTES // 2**20} MiB")
-            depth, parts, size, quoted = 0, [], 0, False
+def _objects(path: Path, note: Note, *, array: bool) -> Iterator[JsonRow | Bad]:
+    """The objects at the top of an array or of the file."""
+    row, ended, told = 0, False, False
+    for kind, text in _pieces(chunks_of(path, note)):
+        if kind == "open":
+            yield Bad(row + 1, f"broken JSON: {text}")
+            return
+        if kind == "between":
+            ended = ended or text.rstrip().endswith("]")
+            for stray in _strays(text):
+                row += 1
+                yield Bad(row, f"not a JSON object: {stray}")
             continue
-        start = at = 0
-        while match := _MARKS.search(line, at):
+        row += 1
+        yield _object(row, text, path, alone=not array)
+        if not told and (shown := not_utf8(text)):
+            told = True
+            note(f"{path.name} row {row} {shown}")
+    if array and not ended:
+        yield Bad(row + 1, "broken JSON: the array does not end: the file is cut off")
+    elif not row:
+        yield Bad(0, "empty file")
+
+
+def _pieces(chunks: Iterator[str]) -> Iterator[tuple[Piece, str]]:
+    """Objects, cut out by counting braces, and what is between them, in turn; why one is open."""
+    depth = size = skip = 0
+    quoted = False
+    parts: list[str] = []  # of the piece that is not at its end yet
+    for text in chunks:
+        start, at = 0, skip
+        while match := _MARKS.search(text, at):
             mark, at = match[0], match.end()
             if quoted:
                 if mark == "\\":
-                    at += 1  # whatever comes next is escaped
+                    at += 1  # whatever comes next is escaped, also in the next chunk
                 elif mark == '"':
                     quoted = False
             elif depth and mark == '"':
                 quoted = True
             elif mark == "{":
                 if not depth:
-                    if stray := _stray(line[start : match.start()]):
-                        row += 1
-                        yield Bad(row, f"not a JSON object: {stray}")
-                    start = match.start()
+                    yield "between", "".join([*parts, text[start : match.start()]])
+                    parts, size, start = [], 0, match.start()
                 depth += 1
             elif mark == "}" and depth:
                 depth -= 1
                 if not depth:
-                    row += 1
-                    yield _object(row, "".join([*parts, line[start:at]]), path, alone=not array)
+                    yield "object", "".join([*parts, text[start:at]])
                     parts, size, start = [], 0, at
-        if depth:
-            parts.append(line[start:])
-            size += len(parts[-1])
-            if size > MAX_LINE_BYTES:
-                break
-        else:
-            if stray := _stray(line[start:]):
-                row += 1
-                yield Bad(row, f"not a JSON object: {stray}")
-            ended = ended or line[start:].rstrip().endswith("]")
-    if depth:
-        yield Bad(row + 1, "broken JSON: an object that does not end")
-    elif array and not ended:
-        yield Bad(row + 1, "broken JSON: the array does not end: the file is cut off")
-    elif not row:
-        yield Bad(0, "empty file")
+        skip = max(0, at - len(text))
+        parts.append(text[start:])
+        size += len(parts[-1])
+        if depth and size > MAX_LINE_BYTES:
+            yield "open", f"an object that does not end within {MAX_LINE_BYTES // 2**20} MiB"
+            return
+        if not depth and size > _LONGEST_BETWEEN:
+            yield "between", "".join(parts)
+            parts, size = [], 0
+    yield ("open", "an object that does not end") if depth else ("between", "".join(parts))
 
 
-def _stray(between: str) -> str:
-    """What stands between objects and is none, cut; "" for brackets, commas and space."""
-    match = _STRAY.search(between)
-    return match[0].strip()[:40] if match else ""
+def _strays(between: str) -> list[str]:
+    """What stands between objects and is none, cut; nothing for brackets, commas and space."""
+    parts = (part.strip(" \t\r\n[]")[:40] for part in re.split(r"[,\r\n]", between))
+    return [part for part in parts if part]
 
 
 def _object(row: int, text: str, path: Path, *, alone: bool) -> JsonRow | Bad:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self, cast, get_args
@@ -38,10 +39,11 @@ class LabelColumn:
     names, the column is multi-label; if every value is 0, 1, true or false, it is binary, and so it
     is with two other classes, of which the second in sorted order is the positive one; otherwise it
     is multi-class. A column of numbers with fractions, of whole numbers like counts, or of texts
-    that hardly repeat is no task (:attr:`refused` says why) unless its kind is given. A missing
-    value is no label; an empty list is the label "none of them". ``remarks`` says how the column
-    was read wherever it could be read otherwise. ``order`` are all classes in their order where the
-    file says them: of two the second is the positive one.
+    that hardly repeat is no task (:attr:`refused` says why) unless its kind is given; one of more
+    than :data:`MAX_CLASSES` values, or of none that can be a class, never is. A missing value is no
+    label; an empty list is the label "none of them". ``remarks`` says how the column was read
+    wherever it could be read otherwise. ``order`` are all classes in their order where the file
+    says them: of two the second is the positive one.
     """
 
     column: str
@@ -51,7 +53,9 @@ class LabelColumn:
     remarks: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     _counts: Counter[str] = field(default_factory=Counter)
+    _too_many: bool = False
     _missing: Counter[str] = field(default_factory=Counter)
+    _unusable: str = ""
     _spaced: set[str] = field(default_factory=set)
     _rows: int = 0
     _lists: int = 0
@@ -71,9 +75,12 @@ class LabelColumn:
 
     def see(self, value: object) -> None:
         """Take one value into account; values that are no labels are left for :meth:`label`."""
+        if self._too_many:
+            return
         try:
             names = self._names(value)
-        except RowError:
+        except RowError as error:
+            self._unusable = self._unusable or error.reason
             return
         if names is None:
             if isinstance(value, str) and value.strip():
@@ -90,10 +97,9 @@ class LabelColumn:
                 self._spaced.add(names)
         self._counts.update([names] if isinstance(names, str) else names)
         if len(self._counts) > MAX_CLASSES:
-            raise InputError(
-                f"the column {self.column!r} has over {MAX_CLASSES:,} distinct values",
-                hint="It cannot be a label column.",
-            )
+            self._too_many = True
+            self._counts.clear()
+            self._spaced.clear()
 
     def _names(self, value: object) -> Names:
         """The names in a cell; one that the file says is itself, whatever else it looks like."""
@@ -115,17 +121,24 @@ class LabelColumn:
         """What the column predicts; None where no row had a value, or :attr:`refused` says why.
 
         ``kind`` and, for a binary task, the ``positive`` class are what the user says of it.
-        InputError where the values are not of that kind.
+        InputError where the values are not of that kind; the column then stays as it was read.
         """
-        self.spec, self.refused, self._places, self._separated = None, "", 0, False
-        self.remarks = tuple(self._missing_in_words())
-        if not self._rows:
-            self.refused = "is empty"
-            return None
-        if kind is None and not self._ordered:
-            self.refused = "" if self._lists else no_classes(self._counts, self._rows, self.name)
-            if self.refused:
-                return None
+        read = copy(self)
+        read._decide(kind, positive)
+        vars(self).update(vars(read))
+        return self.spec
+
+    def _decide(self, kind: TaskKind | None, positive: str) -> None:
+        self.spec, self.remarks, self._places = None, (), 0
+        self.refused = self._unfit()
+        if self.refused and kind is not None:
+            raise self._error(self.refused)
+        if not self.refused:
+            self.remarks = tuple(self._missing_in_words())
+            if kind is None and not self._ordered and not self._lists:
+                self.refused = no_classes(self._counts, self._rows, self.name)
+        if self.refused:
+            return
         self._separated = kind == "multilabel" and not self._lists
         classes = self._classes(fractions=kind is not None)
         kind = self._checked(kind, classes)
@@ -138,7 +151,16 @@ class LabelColumn:
         if kind == "binary" and not set(self._counts) <= _FLAGS.keys():
             self._index = {name: at for at, name in enumerate(classes)}
         self.remarks += tuple(self._doubts(classes, positive))
-        return self.spec
+
+    def _unfit(self) -> str:
+        """Why the values cannot be classes, whatever anyone says; "" where they can."""
+        if self._too_many:
+            return f"has over {MAX_CLASSES:,} distinct values, more than a task has classes"
+        if self._rows:
+            return ""
+        if self._unusable:
+            return f"has no value that can be a class ({self._unusable}): give texts or numbers"
+        return "is empty"
 
     def declare(self, task: TaskSpec) -> None:
         """Say what the column predicts, instead of reading it off the values."""

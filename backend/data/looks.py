@@ -35,21 +35,41 @@ def looks_alike(looks: Sequence[Look | None]) -> Codes:
     """(n,) numbers that are equal for images that look the same, -1 for none.
 
     Those do whose looks differ by at most :data:`TOLERANCE` everywhere, and so do those that are
-    connected by others. Memory: 800 bytes an image.
+    connected by others. Memory: 800 bytes an image, however many look the same.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
-
     out = np.full(len(looks), -1, dtype=np.intp)
     rows = np.array([row for row, look in enumerate(looks) if look is not None], dtype=np.intp)
     if not len(rows):
         return out
     values = np.stack([look for look in looks if look is not None])
-    # Equal looks once: a tree finds all pairs, and a thousand copies would be half a million.
+    # Equal looks once: a thousand copies are one place.
     kinds, of_kind = np.unique(values, axis=0, return_inverse=True)
-    near = cKDTree(kinds).query_pairs(TOLERANCE, p=np.inf, output_type="ndarray")
-    ends = (np.ones(len(near), dtype=np.int8), (near[:, 0], near[:, 1]))
-    labels = connected_components(coo_array(ends, (len(kinds),) * 2), directed=False)[1]
-    out[rows] = labels[of_kind.ravel()]
+    out[rows] = _connected(kinds)[of_kind.ravel()]
     return out
+
+
+def _connected(points: NDArray[np.float32]) -> Codes:
+    """(n,) the number of the component of each point, by steps of at most the tolerance.
+
+    Asks for the neighbours of one point at a time, never for all pairs; what was reached leaves the
+    tree as soon as it costs more to meet it again than to build the tree anew.
+    """
+    from scipy.spatial import cKDTree
+
+    labels = np.full(len(points), -1, dtype=np.intp)
+    left, tree, again = np.arange(len(points)), cKDTree(points), 0
+    for seed in range(len(points)):
+        if labels[seed] >= 0:
+            continue
+        labels[seed] = seed
+        reached = [seed]
+        while reached:
+            near = left[tree.query_ball_point(points[reached.pop()], TOLERANCE, p=np.inf)]
+            new = near[labels[near] < 0]
+            labels[new] = seed
+            reached += new.tolist()
+            again += len(near) - len(new)
+            if again > 2 * len(left):
+                left, again = np.flatnonzero(labels < 0), 0
+                tree = cKDTree(points[left])
+    return labels

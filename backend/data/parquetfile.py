@@ -6,11 +6,12 @@ A picture inside the table, as the Hugging Face hub keeps it (a binary column, o
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +34,11 @@ MAX_ROWS_A_BYTE, MAX_VALUES_A_BYTE = 4, 64
 MAX_EXPANSION = 1_000
 """Of the file, decoded, from 256 MiB on. A text that every row has takes bytes for its ids."""
 
+MAX_KEPT_BYTES = 2**28
+"""Of row groups of pictures that are kept, together; one of more is kept alone."""
+
+_KEPT: OrderedDict[tuple[Path, str, int], pa.ChunkedArray] = OrderedDict()
+_LOCK = Lock()
 _BATCH = 256
 _MAX_BATCH_BYTES = 2**28
 
@@ -198,9 +204,22 @@ def _group_ends(path: Path) -> tuple[int, ...]:
     return tuple(ends)
 
 
-@lru_cache(maxsize=1)
 def _column(path: Path, column: str, group: int) -> pa.ChunkedArray:
-    """One row group of a column of pictures; the last one is kept, as rows are read in turn."""
+    """One row group of a column of pictures; the last ones are kept.
+
+    Rows are read in turn, or in that of their classes, which lie in as many places of a file.
+    """
+    key = (path, column, group)
+    with _LOCK:
+        if key not in _KEPT:
+            _KEPT[key] = _decoded_column(path, column, group)
+            while len(_KEPT) > 1 and sum(c.nbytes for c in _KEPT.values()) > MAX_KEPT_BYTES:
+                _KEPT.popitem(last=False)
+        _KEPT.move_to_end(key)
+        return _KEPT[key]
+
+
+def _decoded_column(path: Path, column: str, group: int) -> pa.ChunkedArray:
     # Pictures that come again stay in their dictionary: 5 kB could be 200 MB of copies.
     paths = [chunk.path_in_schema for chunk in _chunks(_open(path), group)]
     file = _open(path, [one for one in paths if one in (column, f"{column}.bytes")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 
 _WHOLE = re.compile(r"[0-9]{1,17}\.0")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -51,7 +52,7 @@ def check_text(value: object, what: str) -> str:
 
 def check_id(value: object) -> str:
     """A sample id as text, exactly as the dataset writes it: a string or a whole number."""
-    value = as_whole(value)
+    value = as_whole(as_written(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if value is not None and not isinstance(value, str):
@@ -62,11 +63,21 @@ def check_id(value: object) -> str:
     return text
 
 
+def as_written(value: object) -> object:
+    """A date, a time or a span of time as the text that other formats have for it."""
+    return str(value) if isinstance(value, date | time | timedelta) else value
+
+
 def as_whole(value: object) -> object:
     """A whole number that is kept as 3.0, which a column with a gap makes of it, as 3."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
+
+
+def plain_number(text: str) -> str:
+    """``3.0``, which a column with a gap makes of ``3``, as that; any other text as it is."""
+    return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 
 def check_group(value: object) -> str:
@@ -76,9 +87,9 @@ def check_group(value: object) -> str:
     """
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         return ""
-    value = as_whole(value)
-    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
-        value = value.strip().partition(".")[0]
+    value = as_whole(as_written(value))
+    if isinstance(value, str):
+        value = plain_number(value.strip())
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise RowError(f"group is neither text nor a whole number: {str(value)[:40]}")
     name = check_text(str(value), "group").strip()

@@ -108,11 +108,12 @@ class Tabled(FileSource):
         for table in tables:
             for item in captions.rows(table):
                 if isinstance(item, Bad):
+                    count += item.row not in ("", 0)  # so that no other row's number changes
                     yield replace(item, file=table.name)
                     continue
                 number, row = item
                 count += 1
-                sample_id = self._sample_id(part.key, count, number, row)
+                sample_id = self._sample_id(part.key, count, row)
                 if by_column:
                     split = captions.split_of(row)
                     if split is None:
@@ -122,20 +123,20 @@ class Tabled(FileSource):
                 yield Row(
                     number,
                     sample_id,
-                    captions.get(number, row, "text"),
+                    captions.get(row, "text"),
                     raw=row,
-                    group=self._group(number, row),
+                    group=self._group(row),
                     text_name=text_name,
                     file=table.name,
                 )
 
-    def _sample_id(self, split: str, count: int, number: int, row: Mapping[str, Any]) -> object:
-        """What a row is called: the ``count``-th of its split's tables, ``number`` in its own."""
-        return self._captions.get(number, row, "id")
+    def _sample_id(self, split: str, count: int, row: Mapping[str, Any]) -> object:
+        """What a row is called, the ``count``-th of its split's tables."""
+        return count if self._captions.row_ids else self._captions.get(row, "id")
 
-    def _group(self, number: int, row: Mapping[str, Any]) -> object:
+    def _group(self, row: Mapping[str, Any]) -> object:
         """What a row's group is called."""
-        value = self._captions.get(number, row, "group")
+        value = self._captions.get(row, "group")
         return None if missing(value) else value
 
     def _files(self, row: Row) -> dict[str, Path | Embedded]:

@@ -21,11 +21,15 @@ from backend.errors import InputError
 Note = Callable[[str], None]
 """Is told, in a sentence, how a file is read where it could be read otherwise."""
 
+Line = tuple[int, str | None]
+"""Its number from 1, and the line with its end, or None for one that is too long."""
+
 MAX_LINE_BYTES = 16 * 2**20
 MAX_EXPANSION = 200
 """A gzip that grows beyond this is not text; checked above 64 MiB."""
 
 _CHUNK = 1 << 16
+_MAX_HEAD = 2**20
 _GZIP = b"\x1f\x8b"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -38,7 +42,7 @@ _OTHERS = (
     (b"PK\x03\x04", "an Excel workbook or a ZIP archive", "Save it as CSV (UTF-8), or unpack it."),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "Save it as CSV (UTF-8)."),
     (b"PAR1", "a Parquet file", "Let its name end with .parquet."),
-    (b"ARROW1", "an Arrow file", "Save it as Parquet."),
+    (b"ARROW1", "an Arrow file (Feather)", "Save it as Parquet."),
     (b"\xff\xff\xff\xff", "an Arrow stream", "Save it as Parquet."),
     (b"SQLite format 3", "an SQLite database", "Export the table as CSV."),
     (b"\x89HDF", "an HDF5 file", "Save the table as Parquet or CSV."),
@@ -62,8 +66,51 @@ def quiet(sentence: str) -> None:
     """A :data:`Note` for whoever does not want to be told."""
 
 
-def lines_of(path: Path, note: Note = quiet) -> Iterator[tuple[int, str | None]]:
+def lines_of(path: Path, note: Note = quiet) -> Iterator[Line]:
     """(number from 1, line with its end) of a text file; None for one that is too long.
+
+    Raises InputError for what is no text and for a file that cannot be read.
+    """
+    end = "\n"
+    parts: list[str] = []  # of the line that is not at its end yet
+    number = size = 0
+    told = too_long = False
+    for text in chunks_of(path, note):
+        if number == size == 0 and not too_long and "\n" not in text and "\r" in text:
+            end = "\r"
+            note(f"{path.name}: its lines end with CR alone: read as that")
+        *ended, rest = text.split(end)
+        for piece in ended:
+            line, number = "".join([*parts, piece]), number + 1
+            yield number, None if too_long or len(line) > MAX_LINE_BYTES else line + end
+            if not told and (shown := not_utf8(line)):
+                told = True
+                note(f"{path.name} row {number} {shown}")
+            parts, size, too_long = [], 0, False
+        if rest:
+            parts.append(rest)
+            size += len(rest)
+        if size > MAX_LINE_BYTES:
+            parts, size, too_long = [], 0, True
+    if parts or too_long:
+        line = "".join(parts)
+        if not told and (shown := not_utf8(line)):
+            note(f"{path.name} row {number + 1} {shown}")
+        yield number + 1, None if too_long else line
+
+
+def head_of(lines: Iterator[Line], most: int) -> list[Line]:
+    """The first lines, taken: at most ``most``, and none behind a mebibyte of them."""
+    head: list[Line] = []
+    size = 0
+    while len(head) < most and size < _MAX_HEAD and (line := next(lines, None)) is not None:
+        head.append(line)
+        size += len(line[1] or "")
+    return head
+
+
+def chunks_of(path: Path, note: Note = quiet) -> Iterator[str]:
+    """The text of a file in pieces of some 64 KiB, wherever its lines end.
 
     Raises InputError for what is no text and for a file that cannot be read.
     """
@@ -75,61 +122,18 @@ def lines_of(path: Path, note: Note = quiet) -> Iterator[tuple[int, str | None]]
             note(f"{path.name} is {encoding[:-3].upper()}, not UTF-8: read as that")
         errors = "surrogateescape" if encoding == "utf-8" else "strict"
         decoder = codecs.getincrementaldecoder(encoding)(errors)
-        end, chunk = "\n", head[mark:]
-        parts: list[str] = []  # of the line that is not at its end yet
-        number = size = 0
-        told = too_long = False
+        chunk, taken = head[mark:], mark
         while True:
             try:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
-                problem = f"broken {encoding[:-3].upper()} after line {number}"
-                raise InputError(problem, where=path.name, hint="Save it as UTF-8.") from error
-            if number == size == 0 and not too_long and "\n" not in text and "\r" in text:
-                end = "\r"
-                note(f"{path.name}: its lines end with CR alone: read as that")
-            *ended, rest = text.split(end)
-            for piece in ended:
-                line, number = "".join([*parts, piece]), number + 1
-                yield number, None if too_long or len(line) > MAX_LINE_BYTES else line + end
-                if not told and not line.isascii() and (shown := _not_utf8(line)):
-                    told = True
-                    note(f"{path.name} row {number} {shown}")
-                parts, size, too_long = [], 0, False
-            if rest:
-                parts.append(rest)
-                size += len(rest)
-            if size > MAX_LINE_BYTES:
-                parts, size, too_long = [], 0, True
-            if not chunk:
-                break
-            chunk = stream.read(_CHUNK)
-        if parts or too_long:
-            line = "".join(parts)
-            if not told and (shown := _not_utf8(line)):
-                note(f"{path.name} row {number + 1} {shown}")
-            yield number + 1, None if too_long else line
-
-
-def chunks_of(path: Path, note: Note = quiet) -> Iterator[str]:
-    """The text of a file in pieces of some 64 KiB, wherever its lines end; otherwise as lines."""
-    with _opened(path, note) as stream:
-        head = stream.read(_CHUNK)
-        _refuse_other_kinds(path, head)
-        encoding, mark = _encoding(head)
-        errors = "surrogateescape" if encoding == "utf-8" else "strict"
-        decoder = codecs.getincrementaldecoder(encoding)(errors)
-        chunk = head[mark:]
-        while True:
-            try:
-                text = decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                problem = f"broken {encoding[:-3].upper()}"
+                problem = f"broken {encoding[:-3].upper()} after {taken:,} bytes"
                 raise InputError(problem, where=path.name, hint="Save it as UTF-8.") from error
             if text:
                 yield text
             if not chunk:
                 return
+            taken += len(chunk)
             chunk = stream.read(_CHUNK)
 
 
@@ -204,12 +208,14 @@ def _refuse_other_kinds(path: Path, head: bytes) -> None:
             raise InputError(f"is {what}", where=path.name, hint=hint)
 
 
-def _not_utf8(line: str) -> str:
-    """What a line that is not UTF-8 would say in the encoding that it probably has; else ""."""
-    bad = next((at for at, c in enumerate(line) if "\udc80" <= c <= "\udcff"), None)
+def not_utf8(text: str) -> str:
+    """What a text that is not UTF-8 would say in the encoding that it probably has; else ""."""
+    if text.isascii():
+        return ""
+    bad = next((at for at, c in enumerate(text) if "\udc80" <= c <= "\udcff"), None)
     if bad is None:
         return ""
-    part = line[max(0, bad - 12) : bad + 12].encode("utf-8", "surrogateescape")
+    part = text[max(0, bad - 12) : bad + 12].encode("utf-8", "surrogateescape")
     shown = part.decode("cp1252", "replace").strip()
     return (
         f"is not UTF-8; in Windows-1252 it says {shown!r}. Save the file as UTF-8 "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ast import literal_eval
 from collections.abc import Sequence
+from contextlib import suppress
 from unicodedata import normalize
 
-from backend.data.cells import is_list
+from backend.data.cells import is_list, items_of
 
 USUAL_TOKENS = 64
 """What training and our own models take of a text unless told otherwise."""
@@ -34,16 +34,14 @@ def cut_in_words(words: Sequence[int], tokens: int = USUAL_TOKENS) -> str:
     )
 
 
-def captions_in(text: object) -> list[str] | None:
-    """The texts of a cell that holds several as a list, as JSON or Python writes it; else None.
+def captions_in(text: object) -> list[str | None] | None:
+    """The texts of a cell that holds them as a list, as JSON, Python or numpy writes it; else None.
 
-    ``["a cat", "a small cat"]``: two quoted texts or more.
+    ``["a cat", "a small cat"]``, ``['a cat' 'a small cat']``, ``['a cat']``, and ``[]``, which has
+    none; an item may be None.
     """
     if not isinstance(text, str) or not text.lstrip().startswith("[") or not is_list(text):
         return None
-    try:
-        items = literal_eval(text.strip())  # flat and short, as is_list says
-    except (ValueError, SyntaxError):
-        return None
-    whole = len(items) > 1 and all(isinstance(item, str) for item in items)
-    return list(items) if whole else None
+    with suppress(ValueError):
+        return items_of(text, quoted=True)
+    return None

@@ -37,6 +37,7 @@ from backend.data.tabled import Tabled
 from backend.data.tables import TableRow
 from backend.data.tars import InTar, samples_in
 from backend.data.textfile import Note, quiet
+from backend.data.unread import unread_in
 from backend.errors import InputError
 from backend.words import counted, listed
 
@@ -96,6 +97,8 @@ class WebDataset(Tabled):
 
     def _archives(self) -> list[str]:
         if not self._pattern:
+            if unread := unread_in(self.root, beside=".tar"):
+                self.report.note(f"not all files are read: {unread}")
             paths = [*self.root.glob("*.tar"), *self.root.glob("*/*.tar")]
             return sorted(path.relative_to(self.root).as_posix() for path in paths)
         return _expanded(self._pattern)

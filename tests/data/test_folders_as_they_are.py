@@ -7,6 +7,7 @@ import io
 import json
 import os
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from scipy.sparse.csgraph import connected_components
 
 from backend.data import check_all, open_source
 from backend.data.base import PairSource
@@ -29,7 +31,7 @@ from backend.data.images import (
     thumbnail,
     webp_size,
 )
-from backend.data.looks import look_of, looks_alike
+from backend.data.looks import TOLERANCE, look_of, looks_alike
 from backend.data.spread import spread_order
 from backend.data.texts import cut_in_words
 from backend.errors import InputError
@@ -338,28 +340,6 @@ def test_a_list_of_captions_with_something_wrong(tmp_path, draw, row, good, reas
     assert {r.group for r in records} <= {"1", "g"}
 
 
-@pytest.mark.parametrize(
-    ("text", "texts"),
-    [
-        ("['a cat', 'a small cat']", ["a cat", "a small cat"]),
-        ('["it\\u0027s", "a"]', ["it's", "a"]),
-        ("""["it's a cat", 'a "cat"']""", ["it's a cat", 'a "cat"']),
-        ("['one caption']", None),
-        ("[sic] a cat", None),
-        ("['a', 1]", None),
-        ("['a', ['b']]", None),
-        ("[1, 2]", None),
-        ("['a', 'b'", None),
-        ("['a', __import__('os')]", None),
-    ],
-)
-def test_a_cell_with_a_list_of_captions(captions, draw, tmp_path, text, texts):
-    draw(tmp_path / "set" / "1.png")
-    source = open_source(f"folder:{captions((1, '1.png', text))}")
-    assert [r.text for r in source.records("all")] == (texts or [text])
-    assert said(source, "are read as lists") == bool(texts)
-
-
 # What belongs together is never parted.
 def splits_by(source: PairSource, key: Callable[[object], object]) -> dict[object, set[str]]:
     where: dict[object, set[str]] = {}
@@ -417,6 +397,57 @@ def test_a_text_of_many_samples_is_a_label_and_joins_nothing(captions, draw, tmp
     assert all(len(s) == 3 for s in splits_by(source, lambda r: r.text).values())
 
 
+@pytest.mark.parametrize("label", [None, 2, 4])
+@pytest.mark.parametrize(
+    ("count", "copies"), [(9, 3), (20, 3), (45, 5), (59, 10), (60, 6), (200, 20)]
+)
+def test_a_text_that_comes_again_is_never_parted_however_small_the_set(
+    captions, draw, tmp_path, count, copies, label
+):
+    for n in range(count):
+        draw(tmp_path / "set" / f"{n}.png", colour=(n, 1, 1))
+    rows = [
+        {"id": n, "image": f"{n}.png", "text": f"text {n % (count // copies)}"}
+        for n in range(count)
+    ]
+    source = open_source(
+        f"folder:{captions(*[r | ({'label': r['id'] % label} if label else {}) for r in rows])}"
+    )
+    assert all(len(s) == 1 for s in splits_by(source, lambda r: r.text).values())
+    assert said(source, "share a text with another: these are never parted")
+
+
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_a_text_that_only_names_the_class_joins_nothing_and_it_is_said(
+    captions, draw, tmp_path, classes
+):
+    for n in range(150):
+        draw(tmp_path / "set" / f"{n}.png", colour=(n, 1, 1))
+    rows = [
+        {"id": n, "image": f"{n}.png", "text": f"a {n % classes}", "label": n % classes}
+        for n in range(150)
+    ]
+    source = open_source(f"folder:{captions(*rows)}")
+    assert all(len(s) > 1 for s in splits_by(source, lambda r: r.text).values())
+    assert said(source, "150 samples have a text that only names their class")
+
+
+@pytest.mark.parametrize("what", ["group", "image", "text"])
+def test_an_id_that_comes_again_moves_nothing(captions, draw, tmp_path, what):
+    for n in range(60):
+        draw(tmp_path / "set" / f"{n}.png", colour=(n, 1, 1))
+
+    def row(n: int, same: int) -> dict[str, object]:
+        own = {"id": n, "image": f"{n}.png", "text": f"text {n}"}
+        return own | {what: f"{same}.png" if what == "image" else f"of {same}"}
+
+    rows = [row(n, n // 3) for n in range(60)]
+    alone = splits_by(open_source(f"folder:{captions(*rows)}"), lambda r: r.sample_id)
+    again = open_source(f"folder:{captions(*rows, *[row(n, (n + 7) % 20) for n in range(60)])}")
+    assert splits_by(again, lambda r: r.sample_id) == alone
+    assert again.report.by_reason == {"duplicate id": 60}
+
+
 def test_the_tenth_of_train_that_is_dev_parts_no_image(captions, draw, tmp_path):
     rows = [
         {"id": n, "image": f"{n // 4}.png", "text": f"t {n}", "split": "train"} for n in range(400)
@@ -460,6 +491,29 @@ def test_a_picture_saved_again_looks_the_same_and_others_do_not(copy):
     own, other = photo(1, (320, 240)), photo(2, (320, 240))
     codes = looks_alike([look_of([own]), look_of([other]), None, look_of([copy(own)])])
     assert codes[0] == codes[3] != codes[1] and codes[2] == -1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pictures_are_alike_by_steps_as_all_pairs_say(seed):
+    rng = np.random.default_rng(seed)
+    n, cells = int(rng.integers(1, 90)), int(rng.integers(1, 5))
+    looks = rng.uniform(0, rng.choice([10, 60, 300]), (n, cells)).astype(np.float32)
+    near = np.abs(looks[:, None] - looks).max(-1) <= TOLERANCE
+    expected = connected_components(near, directed=False)[1]
+    pairs = set(zip(looks_alike(list(looks)).tolist(), expected.tolist(), strict=True))
+    assert len(pairs) == len(set(expected.tolist())) == len({code for code, _ in pairs})
+
+
+@pytest.mark.parametrize("spread", [3.0, 5.0])  # all of them alike, and each like most of them
+def test_thousands_of_pictures_that_look_alike_take_no_memory_of_their_pairs(spread):
+    rng = np.random.default_rng(0)
+    looks = list((100 + rng.uniform(-spread, spread, (2_000, 40))).astype(np.float32))
+    looks_alike(looks[:2])  # imports what it needs
+    tracemalloc.start()
+    codes = looks_alike(looks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(codes.tolist())) == 1 and peak < 4 * 2**20  # of pairs 30 MiB
 
 
 def test_pictures_of_other_shapes_and_with_other_words_do_not_look_the_same():

@@ -84,6 +84,20 @@ def test_windows_line_ends_a_bom_and_a_latin_title(food: Path):
     assert ids(source, "test") == [] and source.report.by_reason == {"title is not UTF-8": 1}
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "first", ["x.jpg,a, b,c;d", "x.jpg;one;two", "x.jpg|a;b, c|d;e", "x.jpg", '"x,;']
+)
+def test_the_separator_is_that_of_most_rows_not_of_the_first(food: Path, first, separator):
+    path = food / "test_titles.csv"
+    rows = [f"{n}_test_{k}.jpg" for n in ("baklava", "apple_pie") for k in range(2)]
+    lines = [separator.join((name, f"title {at}", name[:-11])) for at, name in enumerate(rows)]
+    path.write_text("\n".join([first, *lines]))
+    source = open_source(f"food101:{food}")
+    assert {r.sample_id for r in source.records("test")} == set(rows)
+    assert {problem.row for problem in source.report.problems} == {1}
+
+
 def test_a_missing_split_file_is_said(food: Path):
     (food / "test_titles.csv").unlink()
     source = open_source(f"food101:{food}", strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -142,4 +143,62 @@ def test_a_picture_that_comes_again_and_again_is_read_and_kept_once(
     assert column[1_999].as_py() == out.getvalue()
     pair = next(iter(open_source(f"hf:{tmp_path},id=").pairs("test")))
     assert np.array_equal(np.asarray(pair.sample.images[0]), noise)
-    parquetfile._column.cache_clear()
+    parquetfile._KEPT.clear()
+
+
+@pytest.fixture
+def group_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Write 200 rows, every picture twice and far apart, in row groups; which of them are read."""
+
+    def write(groups: int) -> list[int]:
+        rows = []
+        for n in range(200):
+            out = io.BytesIO()
+            Image.new("RGB", (8, 8), (n % 100, 0, 0)).save(out, "PNG")
+            picture = {"bytes": out.getvalue(), "path": f"{n}.png"}
+            rows.append({"image": picture, "text": f"text {n}", "label": n // 50})
+        file = tmp_path / "captions.parquet"
+        parquet.write_table(pa.Table.from_pylist(rows), file, row_group_size=200 // groups)
+        return read
+
+    read: list[int] = []
+    whole = parquet.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        parquet.ParquetFile,
+        "read_row_group",
+        lambda self, group, **more: read.append(group) or whole(self, group, **more),
+    )
+    parquetfile._KEPT.clear()
+    return write
+
+
+@pytest.mark.parametrize("groups", [1, 10, 200])
+def test_pictures_of_a_table_are_read_once_to_know_which_belong_together(
+    tmp_path: Path, group_reads: Callable[[int], list[int]], groups: int
+) -> None:
+    read = group_reads(groups)
+    source = open_source(f"folder:{tmp_path}")
+    splits = {record.sample_id: record.split for record in source.records("all")}
+    assert read == list(range(groups))
+    assert all(splits[str(n)] == splits[str(n + 100)] for n in range(1, 101))
+
+
+@pytest.mark.parametrize("groups", [4, 20])
+def test_the_first_of_every_class_of_a_sorted_table_take_no_row_group_twice(
+    tmp_path: Path, group_reads: Callable[[int], list[int]], groups: int
+) -> None:
+    read = group_reads(groups)
+    pairs = list(open_source(f"folder:{tmp_path}").pairs("all", limit=120))
+    assert [pair.record.labels["label"] for pair in pairs][:4] == [0, 1, 2, 3]
+    assert sorted(read) == sorted(set(read))
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1.0, 1), (2.5, 2), (9.0, 4)])
+def test_row_groups_of_pictures_are_kept_up_to_a_bound(
+    tmp_path: Path, group_reads: Callable[[int], list[int]], monkeypatch, most: float, kept: int
+) -> None:
+    group_reads(4)
+    size = parquetfile._decoded_column(tmp_path / "captions.parquet", "image", 0).nbytes
+    monkeypatch.setattr(parquetfile, "MAX_KEPT_BYTES", int(most * size))
+    assert len(list(open_source(f"folder:{tmp_path}").pairs("all"))) == 200
+    assert len(parquetfile._KEPT) == kept

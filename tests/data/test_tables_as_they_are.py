@@ -7,6 +7,8 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from backend.data import check_all, open_source
+from backend.data import check_all, jsonfile, open_source, textfile
+from backend.data import labels as labels_module
 from backend.data.base import PairSource
+from backend.data.report import digest8
 from backend.errors import InputError
 from tests.command_line import runner
 
@@ -54,9 +58,9 @@ def encoded(rows: list[dict[str, object]], form: str) -> bytes:
         parquet.write_table(pa.Table.from_pylist(rows), out)
         return out.getvalue()
     if form == "json":
-        return json.dumps(rows, indent=1).encode()
+        return json.dumps(rows, indent=1, default=str).encode()
     if form == "jsonl":
-        return "".join(json.dumps(each) + "\n" for each in rows).encode()
+        return "".join(json.dumps(each, default=str) + "\n" for each in rows).encode()
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t" if form == "tsv" else ",")
     columns = list(dict.fromkeys(key for each in rows for key in each))
@@ -157,6 +161,13 @@ LABELS: dict[str, tuple[list[object], object, list[object], str]] = {
         "",
     ),
     "lists as JSON": (['["a"]', '["b"]'], ("multilabel", ("a", "b")), [(0,), (1,)], ""),
+    "escapes in lists": (
+        ['["caf\\u00e9"]', "['it\\'s']", r'["\ud83d\ude00"]'],
+        ("multilabel", ("caf\u00e9", "it's", "\U0001f600")),
+        [(0,), (1,), (2,)],
+        "",
+    ),
+    "a gap in a list": (["['a', None]", "['b']"], ("multilabel", ("b",)), [(0,)], ""),
     "multi-hot as text": (
         ["[0, 1, 0]", "[0 0 0]", "[1. 1. 0.]"],
         ("multilabel", ("0", "1", "2")),
@@ -185,6 +196,38 @@ LABELS: dict[str, tuple[list[object], object, list[object], str]] = {
         [f"a text {n} of its own" for n in range(30)],
         "different texts",
         [None] * 30,
+        "",
+    ),
+    "dates": (
+        [date(2024, 1, 3), date(2024, 1, 2), date(2024, 1, 3)],
+        ("binary", ("2024-01-02", "2024-01-03")),
+        [1, 0, 1],
+        "two classes",
+    ),
+    "points in time": (
+        [datetime(2024, 1, 3, 4, 5), None, datetime(2024, 1, 2)],
+        ("binary", ("2024-01-02 00:00:00", "2024-01-03 04:05:00")),
+        [1, None, 0],
+        "",
+    ),
+    "times of day": ([time(12, 30), time(9)], ("binary", ("09:00:00", "12:30:00")), [1, 0], ""),
+    "spans of time": (
+        [timedelta(hours=h) for h in (1, 2, 30)],
+        ("multiclass", ("1 day, 6:00:00", "1:00:00", "2:00:00")),
+        [1, 2, 0],
+        "",
+    ),
+    "decimals": ([Decimal("2.0"), Decimal("1.0")], ("binary", ("1", "2")), [1, 0], ""),
+    "structures": (
+        [{"a": 1}, {"a": 2}],
+        "has no value that can be a class",
+        [None, None],
+        "give texts or numbers",
+    ),
+    "lists of structures": (
+        [[{"a": "x"}], [{"a": "y, z"}]],
+        "has no value that can be a class",
+        [None, None],
         "",
     ),
     "nothing": ([None, ""], "is empty", [None, None], "is empty"),
@@ -247,6 +290,39 @@ def test_the_kind_of_a_task_can_be_said(folder, values, kind, positive, expected
     assert only_label(source) == (expected, labels) and not source.refused
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"t{n}" for n in range(12)],
+        [n / 12 for n in range(12)],
+        [[f"a{n}", "b"] for n in range(12)],
+        list(range(12)),
+    ],
+)
+def test_a_label_column_of_too_many_values_is_left_out_and_said(
+    folder, monkeypatch, values, form
+) -> None:
+    monkeypatch.setattr(labels_module, "MAX_CLASSES", 10)
+    rows = [each | {"label_x": at % 2} for at, each in enumerate(labelled(values))]
+    source = open_source(f"folder:{folder(f'captions.{form}', encoded(rows, form))}")
+    assert [r.labels for r in source.records("all")] == [{"x": at % 2} for at in range(12)]
+    assert "over 10 distinct values" in source.refused["label"]
+    assert any("'label' has over 10 distinct values" in note for note in source.report.notes)
+    for kind in ("multiclass", "multilabel", "binary"):
+        with pytest.raises(InputError, match="'label' has over 10 distinct values"):
+            source.declare("label", kind)
+
+
+def test_a_kind_that_does_not_fit_changes_nothing(folder) -> None:
+    source = open_source(
+        f"folder:{folder('captions.jsonl', encoded(labelled([2, 0, 1]), 'jsonl'))}"
+    )
+    with pytest.raises(InputError, match="has 3 classes"):
+        source.declare("label", "binary")
+    assert only_label(source) == (("multiclass", ("0", "1", "2")), [2, 0, 1])
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "positive", "message"),
     [
@@ -285,6 +361,50 @@ def test_a_task_that_is_not_there_and_a_layout_that_says_its_kinds(folder, memes
         source.declare("mood", "binary")
     with pytest.raises(InputError, match="hateful is binary in the layout hateful_memes"):
         open_source(f"hateful_memes:{memes}").declare("hateful", "multiclass")
+
+
+# A cell with captions, and the list that another format has in its place; None for a plain text.
+CAPTIONS: dict[str, tuple[str, list[object] | None]] = {
+    "as Python prints": ("['a cat', 'a small cat']", ["a cat", "a small cat"]),
+    "as JSON": ('["it\\u0027s", "a"]', ["it's", "a"]),
+    "both quotes": ("""["it's a cat", 'a "cat"']""", ["it's a cat", 'a "cat"']),
+    "one": ("['a cat']", ["a cat"]),
+    "one as JSON": ('["a cat"]', ["a cat"]),
+    "as numpy prints": ("['a cat' 'a small cat']", ["a cat", "a small cat"]),
+    "as numpy prints over lines": ("['a cat'\n 'a small cat']", ["a cat", "a small cat"]),
+    "without anything between": ("['a''b']", ["a", "b"]),
+    "none": ("[]", []),
+    "an empty one": ("['a', '']", ["a", ""]),
+    "a gap": ("['a', None]", ["a", None]),
+    "a gap in JSON": ('["a", null]', ["a", None]),
+    "an emoji in JSON": ('["\\ud83d\\ude00"]', ["\U0001f600"]),
+    "escapes": (r"""['a\nb', "it's \\ \x9f \U0001f600"]""", ["a\nb", "it's \\ \x9f \U0001f600"]),
+    "very many": (
+        str([f"a cat, no {n}" for n in range(5_000)]),
+        [f"a cat, no {n}" for n in range(5_000)],
+    ),
+    "brackets in a text": ("[sic] a cat", None),
+    "a number": ("['a', 1]", None),
+    "a list in a list": ("['a', ['b']]", None),
+    "numbers": ("[1, 2]", None),
+    "an end that is missing": ("['a', 'b'", None),
+    "code": ("['a', __import__('os')]", None),
+}
+
+
+@pytest.mark.parametrize("case", CAPTIONS)
+def test_captions_mean_the_same_in_a_cell_and_in_a_list(folder, case) -> None:
+    cell, captions = CAPTIONS[case]
+    root = folder("captions.csv", encoded([row(1, text=cell), row(2)], "csv"))
+    as_text, source = reading(root), open_source(f"folder:{root}")
+    list(source.records("all"))
+    lists = any("are read as lists" in note for note in source.report.notes)
+    assert lists == (captions is not None)
+    (root / "captions.csv").unlink()
+    listed = [row(1, text=cell if captions is None else captions), row(2)]
+    assert as_text == reading(folder("captions.jsonl", encoded(listed, "jsonl")))
+    texts = [text for _, text, *_ in as_text[2]]
+    assert texts == [*([cell] if captions is None else filter(None, captions)), "text no 2"]
 
 
 TABLE = [
@@ -452,6 +572,50 @@ DIALECTS: dict[str, tuple[str, dict[str, str], dict[int, str], str]] = {
         {},
         "goes over lines 2 to 4",
     ),
+    "an open quote over rows of other names": (
+        lines('a,img/1.png,"one', "b7,2.png,two", '"3f",1.png,x', "c,3.png,three"),
+        {"b7": "two", "3f": "x", "c": "three"},
+        {2: "broken CSV"},
+        "",
+    ),
+    "an open quote in the first column": (
+        lines(
+            '"one,a,1.png', "two,b,2.png", 'three",c,3.png', "four,d,4.png", header="text,id,image"
+        ),
+        {"b": "two", "c": 'three"', "d": "four"},
+        {2: "a quote stays open up to row 4"},
+        "",
+    ),
+    "an open quote among semicolons": (
+        lines('a;1.png;"one', "b;2.png;two", 'c;3.png;three"', separator=";"),
+        {"b": "two", "c": 'three"'},
+        {2: "a quote stays open up to row 4"},
+        "parted by semicolons",
+    ),
+    "as many commas as columns": (
+        lines('a,1.png,"one', 'two, three, four"', "b,2.png,five"),
+        {"a": "one\ntwo, three, four", "b": "five"},
+        {},
+        "goes over lines 2 to 3",
+    ),
+    "as many commas as columns and no space": (
+        lines("a,1.png,one", 'b,2.png,"colours:', "red,green,blue", 'x,y,z"', "c,3.png,five"),
+        {"a": "one", "b": "colours:\nred,green,blue\nx,y,z", "c": "five"},
+        {},
+        "goes over lines 3 to 5",
+    ),
+    "as many semicolons as columns": (
+        lines('1;1.png;"so', 'red;9;blue"', "2;2.png;five", separator=";"),
+        {"1": "so\nred;9;blue", "2": "five"},
+        {},
+        "goes over lines 2 to 3",
+    ),
+    "as many commas as columns behind numbers": (
+        lines('1,"one', 'two,three,four",2.png', "2,five,1.png", header="id,text,image"),
+        {"1": "one\ntwo,three,four", "2": "five"},
+        {},
+        "goes over lines 2 to 3",
+    ),
     "a row that is too short": (lines("a,1.png", "b,2.png,two"), {"b": "two"}, {2: "2 fields"}, ""),
     "Windows-1252": (
         lines("a,1.png,ca\udce9", "b,2.png,two"),
@@ -506,6 +670,44 @@ def test_damaged_json_costs_the_row_alone(folder, case) -> None:
         )
 
 
+# Tables in one line that is longer than a line may be.
+IN_ONE_LINE: dict[str, Callable[[str], bytes]] = {
+    "an array": lambda objects: f"[{objects}]".encode(),
+    "an array with a line end": lambda objects: f"\ufeff [ {objects} ] \n".encode(),
+    "a packed array": lambda objects: gzip.compress(f"[{objects}]".encode()),
+    "a UTF-16 array": lambda objects: f"[{objects}]".encode("utf-16"),
+    "objects in a row": lambda objects: objects.replace("}, {", "}{").encode(),
+}
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+@pytest.mark.parametrize("case", IN_ONE_LINE)
+def test_a_table_in_one_long_line_is_read(folder, monkeypatch, case, form) -> None:
+    for module in (jsonfile, textfile):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", 2**17)
+    rows = [row(n % N + 1, text='\\"} {' * 300 + str(n)) | {"id": str(n)} for n in range(90)]
+    content = IN_ONE_LINE[case](json.dumps(rows)[1:-1])
+    source = open_source(f"folder:{folder(f'captions.{form}', content)}")
+    read = [(r.sample_id, r.text) for r in source.records("all")]
+    assert read == [(str(each["id"]), each["text"]) for each in rows] and not source.report.count
+
+
+@pytest.mark.parametrize("size", [16, 17, 23, 64])
+def test_objects_are_read_wherever_a_file_is_cut_into_chunks(tmp_path, monkeypatch, size) -> None:
+    monkeypatch.setattr(textfile, "_CHUNK", size)
+    rows = [{"a": '\\" {[}\u00e9' * n, "b": [1, {"c": "}\\"}]} for n in range(20)]
+    for text in (json.dumps(rows), json.dumps(rows, indent=1, ensure_ascii=False)):
+        (tmp_path / "a.json").write_text(text)
+        assert [value for _, value in jsonfile.json_rows(tmp_path / "a.json")] == rows
+
+
+@pytest.mark.parametrize(("size", "held"), [(10, 30), (2**19, 2), (2**21, 1)])
+def test_the_head_of_a_table_is_not_held_whole(size: int, held: int) -> None:
+    lines = ((number, "x" * size) for number in range(1, 100))
+    assert len(textfile.head_of(lines, 30)) == held
+    assert next(lines)[0] == held + 1
+
+
 # name, content, what the refusal says: what it is, and what to do
 REFUSED: dict[str, tuple[str, bytes | str, str]] = {
     "a workbook": ("captions.csv", b"PK\x03\x04xl/workbook.xml", "Excel workbook.*Save it as CSV"),
@@ -550,6 +752,16 @@ REFUSED: dict[str, tuple[str, bytes | str, str]] = {
     "broken UTF-16": ("captions.csv", b"\xff\xfei\0d\0,\0\x00\xd8x\0", "broken UTF-16.*UTF-8"),
     "a task without a name": ("captions.csv", "id,image,text,label_\n", "gives no task name"),
     "two columns of one task": ("captions.csv", "id,text,label_x,Label_x\n", "two label columns"),
+    "two cases of one task": (
+        "captions.csv",
+        "id,text,label_x,label_X\n",
+        "'label_x', 'label_X'.*label=",
+    ),
+    "two columns made one task": (
+        "captions.csv",
+        "id,text,label_a b,label_a/b\n",
+        "two label columns",
+    ),
 }
 
 
@@ -559,6 +771,42 @@ def test_what_is_not_clear_is_refused_with_what_to_do(folder, case) -> None:
     with pytest.raises(InputError, match=message) as caught:
         open_source(f"folder:{folder(name, content)}")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+# layout, a file, and what to do with it
+UNREAD: dict[str, tuple[str, str, bytes, str]] = {
+    "a Feather table": ("folder", "captions.feather", b"ARROW1", "save it as CSV, JSON or Parquet"),
+    "a Feather table of the hub": ("hf", "train.feather", b"ARROW1", "save it as CSV"),
+    "a Feather table called arrow": (
+        "hf",
+        "train.arrow",
+        b"ARROW1\0\0abc",
+        "Save it as|Name the folder",
+    ),
+    "an Arrow table": ("imagefolder", "metadata.arrow", b"ARROW1", "save it as CSV"),
+    "a workbook": ("folder", "captions.xlsx", b"PK", "captions.xlsx is no table that is read"),
+    "a pickle": ("folder", "captions.pkl", b"\x80\x04", "save it as CSV"),
+    "packed shards": ("webdataset", "train-0.tar.gz", b"\x1f\x8b", "unpack it .*a plain .tar"),
+    "tgz": ("webdataset", "train-0.tgz", b"\x1f\x8b", "unpack it .*a plain .tar"),
+    "a packed folder": ("folder", "memes.tar.gz", b"\x1f\x8b", "memes.tar.gz is packed: unpack it"),
+    "a packed table": ("folder", "captions.csv.zip", b"PK", "csv.zip is packed: unpack it"),
+}
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("case", UNREAD)
+def test_a_file_that_is_not_read_is_refused_with_what_to_do(tmp_path, case, named) -> None:
+    layout, name, content, message = UNREAD[case]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"(?i){message}") as caught:
+        open_source(f"{layout}:{tmp_path / name if named else tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_table_itself_is_named_by_its_folder(folder) -> None:
+    root = folder("captions.csv", lines("a,1.png,one"))
+    with pytest.raises(InputError, match=r"not a folder\. Name the folder that it lies in"):
+        open_source(f"folder:{root}/captions.csv")
 
 
 # header, what is said; the columns hold an id, an image, a text and what comes after
@@ -596,6 +844,43 @@ def test_columns_are_found_whatever_they_are_called(folder, case, form) -> None:
     assert said in "\n".join(source.report.notes)
 
 
+# The name of a label column, and its task.
+TASKS: dict[str, str] = {
+    "label_mood": "mood",
+    "label_Mood": "Mood",
+    "label_a.b": "a.b",
+    "label_a-b": "a-b",
+    "label__a": "_a",
+    "label_a b": "a_b",
+    "label_Is it fun?": "Is_it_fun",
+    "label_a/b\\c": "a_b_c",
+    "label_../x": "x",
+    "label_-x": "x",
+    "label_.x": "x",
+    "label___proto__": "proto",
+    "label_caf\u00e9": "cafe",
+    "label_a\tb": "a_b",
+    "label_" + "x" * 60: "x" * 60,
+    "label_" + "x" * 61: "x" * 43 + "-" + format(digest8("x" * 61), "016x"),
+    "label_" + "y z" * 99: ("y_z" * 99)[:43] + "-" + format(digest8("y z" * 99), "016x"),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("column", TASKS)
+def test_a_label_column_of_any_name_is_a_task_and_its_name_is_said(folder, column, form) -> None:
+    rows = [row(n, **{column: "ab"[n % 2]}) for n in range(1, 5)]
+    source = open_source(f"folder:{folder(f'captions.{form}', encoded(rows, form))}")
+    task = TASKS[column]
+    assert {r.sample_id: r.labels for r in source.records("all")} == {
+        f"s{n}": {task: n % 2} for n in range(1, 5)
+    }
+    said = any(f"is read as the label {task!r}" in note for note in source.report.notes)
+    assert said == (column != f"label_{task}")
+    named = open_source(f"folder:{source.root},label={column}")
+    assert tuple(named.tasks) == (task,)
+
+
 @pytest.mark.parametrize(
     ("names", "splits", "train"),
     [
@@ -616,6 +901,32 @@ def test_split_names_are_found_later_whatever_they_are(folder, names, splits, tr
     assert list(source.records(names[1])) == list(source.records("dev"))
     changed = any(name not in splits for name in names)
     assert any("usual names" in note for note in source.report.notes) == changed
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("values", [[None] * 4, ["", " ", None, "NA"], ["nan"] * 4])
+def test_a_split_column_that_names_none_divides_nothing_and_is_said(folder, values, form) -> None:
+    rows = [row(at + 1, split=value) for at, value in enumerate(values)]
+    root = folder(f"captions.{form}", encoded(rows, form))
+    source = open_source(f"folder:{root}")
+    assert {r.sample_id for r in source.records("all")} == {"s1", "s2", "s3", "s4"}
+    assert any("'split' names no split in any row: not read" in n for n in source.report.notes)
+    assert any("no split column" in note for note in source.report.notes)
+    (root / f"captions.{form}").unlink()
+    plain = folder(f"captions.{form}", encoded([row(at + 1) for at in range(4)], form))
+    assert reading(plain)[:3] == reading(root)[:3]
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [("csv", ["0.0", "1.0"]), ("parquet", [0.0, 1.0]), ("jsonl", [0, 1]), ("csv", ["0", "1"])],
+)
+def test_splits_that_are_numbers_have_one_name(folder, form, values) -> None:
+    rows = [row(at + 1, split=value) for at, value in enumerate(values)]
+    assert open_source(f"folder:{folder(f'captions.{form}', encoded(rows, form))}").splits() == (
+        "0",
+        "1",
+    )
 
 
 def test_a_data_set_of_test_alone_can_be_captured_and_says_that_it_cannot_be_trained(
@@ -697,6 +1008,31 @@ def test_check_names_what_only_the_whole_shows(folder, tmp_path) -> None:
     assert "1 text far longer than the rest: captions.jsonl row 2 (20,000 characters)" in notes
     assert "1 image lies there that no usable row names, such as" in notes and "/8.png" in notes
     assert "3 labels for label in dev, and every one is 'label'" in notes
+
+
+ONE, THREE, FOUR = (b'{"image": "%d.png", "text": "x"}' % n for n in (1, 3, 4))
+
+# The same four rows without ids, of which the second cannot be read, and where the file has that.
+UNCALLED: dict[str, tuple[str, bytes, int]] = {
+    "csv": ("captions.csv", b'image,text\n1.png,"a\nb"\n2.png\n\n3.png,c\n4.png,d\n', 4),
+    "csv after a line sep": (
+        "captions.csv",
+        b"sep=;\nimage;text\n1.png;a\n2.png\n3.png;c\n4.png;d",
+        4,
+    ),
+    "jsonl": ("captions.jsonl", b"\n".join([ONE, b"", b'{"image', THREE, FOUR]), 3),
+    "objects in a row": ("captions.jsonl", ONE + b'\n{"image\n' + THREE + FOUR, 2),
+    "json": ("captions.json", b"[%s, 7,\n%s, %s]" % (ONE, THREE, FOUR), 2),
+}
+
+
+@pytest.mark.parametrize("case", UNCALLED)
+def test_rows_without_ids_are_counted_whatever_lines_they_take(folder, case) -> None:
+    name, content, bad = UNCALLED[case]
+    source = open_source(f"folder:{folder(name, content)},id=")
+    called = {r.sample_id: Path(str(r.image)).stem for r in source.records("all")}
+    assert called == {"1": "1", "3": "3", "4": "4"}
+    assert [problem.row for problem in source.report.problems] == [bad]
 
 
 @pytest.mark.parametrize("wrapped", [True, False])

@@ -276,3 +276,10 @@ def test_a_range_that_names_no_archives_is_one_line(tmp_path: Path, name, messag
     write_tar(tmp_path / "set" / "name-0.tar", samples(range(2)))
     with pytest.raises(InputError, match=message):
         open_source(f"webdataset:{tmp_path / 'set'}/{name}")
+
+
+def test_packed_archives_beside_others_are_named(tmp_path: Path):
+    write_tar(tmp_path / "train-000000.tar", samples(range(3)))
+    (tmp_path / "train-000001.tar.gz").write_bytes(b"\x1f\x8b")
+    source = open_source(f"webdataset:{tmp_path}")
+    assert any("train-000001.tar.gz is packed: unpack it" in note for note in source.report.notes)
