@@ -12,6 +12,7 @@ from backend.models.adapter import AttentionKey, Inputs
 from backend.models.families.base import item, meets, self_attention, silenced
 from backend.models.families.image_tokens import Parts, SquareImages
 from backend.models.families.pictures import Picture
+from backend.models.families.prompting import TEXT
 from backend.models.images import patch_roles
 from backend.models.norms import AFTER_OWN_NORM
 from backend.models.points import Argument, AttentionPoint, Point, Rewrite
@@ -32,6 +33,7 @@ class Blip2(SquareImages):
     parts = Parts("vision_model", "language_model", ("language_projection",))
     leading = True
     most_images = 1
+    default_template = "{image}{text}"  # the bare text: what the model was trained to go on with
 
     def describe(self) -> None:
         """The Q-Former has cross-attention in some of its layers."""
@@ -49,9 +51,9 @@ class Blip2(SquareImages):
         return encoder if self.bidirectional else model
 
     def prompt(self, images: int) -> tuple[str, str]:
-        """The bare text: what the model was trained to go on with."""
-        before, after = self.template.split("{text}")
-        return before.replace("{image}", self.mark), after
+        """What the template says: this model has no chat format."""
+        before, _, after = self.template.format(image=self.mark, text=TEXT).partition(TEXT)
+        return before, after
 
     def tower_sites(self) -> tuple[Site, ...]:
         """The Q-Former reads the tower after its final norm."""
