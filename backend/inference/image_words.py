@@ -9,7 +9,7 @@ arXiv 2602.00462).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.inference.values import CONTEXT, INPUT, NEXT, ImageWords, Reading
+from backend.inference.values import CONTEXT, INPUT, NEXT, WORDS_BYTES, ImageWords, Reading
 from backend.models.adapter import Adapter, Inputs
 from backend.models.roles import Role, has
 from backend.pairing import TEXT, image_among_words
@@ -32,6 +32,9 @@ MOST = 5
 
 MOST_CONTEXTS = 512
 """Tokens of texts that are compared with: what that takes grows with the square of the layers."""
+
+Best = tuple[Tensor, Tensor]
+"""Scores (T, k) of tokens, the highest first, and the numbers (T, k) of what has them."""
 
 _CANDIDATES = 4 * MOST  # of which the same word is told once
 _AROUND = 4  # tokens of a text shown on either side of a word
@@ -71,19 +74,54 @@ def _readings(
 ) -> Iterator[tuple[str, Reading]]:
     head = adapter.unembedding()
     if head is not None:
-        found = [head(tokens).float().softmax(dim=-1).topk(MOST) for tokens in layers]
-        yield NEXT, _of_vocabulary(adapter, found)
-    words = normalize(vocabulary.float(), dim=-1)
-    found = [(normalize(tokens.float(), dim=-1) @ words.T).topk(MOST) for tokens in layers]
-    yield INPUT, _of_vocabulary(adapter, found)
+        yield NEXT, _of_vocabulary(adapter, _next(head, layers, len(vocabulary)))
+    yield INPUT, _of_vocabulary(adapter, _nearest_inputs(layers, vocabulary))
     if texts and adapter.text_alone() is not None:
         yield CONTEXT, _in_context(adapter, layers, texts)
 
 
-def _of_vocabulary(adapter: Adapter, found: Sequence[Any]) -> Reading:
+def _next(head: Callable[[Tensor], Tensor], layers: Sequence[Tensor], words: int) -> list[Best]:
+    """The likeliest words of each layer, a few tokens at a time: a vocabulary is large."""
+    rows = max(1, WORDS_BYTES // (12 * words))  # logits, the same as float32, and their softmax
+    found = []
+    for tokens in layers:
+        best = [head(few).float().softmax(dim=-1).topk(MOST) for few in tokens.split(rows)]
+        found.append((torch.cat([b.values for b in best]), torch.cat([b.indices for b in best])))
+    return found
+
+
+def _nearest_inputs(layers: Sequence[Tensor], vocabulary: Tensor) -> list[Best]:
+    """The input embeddings of the highest cosine, a part of the vocabulary (words, d) at a time."""
+    tokens, width = layers[0].shape
+    rows = max(1, WORDS_BYTES // (8 * (tokens + width)))
+    found = [_nothing(own) for own in layers]
+    for first in range(0, len(vocabulary), rows):
+        words = normalize(vocabulary[first : first + rows].float(), dim=-1)
+        for layer, own in enumerate(layers):
+            cosines = normalize(own.float(), dim=-1) @ words.T
+            found[layer] = _higher(found[layer], cosines, first, MOST)
+    return found
+
+
+def _nothing(tokens: Tensor) -> Best:
+    """Of tokens (T, d), before the first scores."""
+    empty = tokens.new_zeros(len(tokens), 0, dtype=torch.float32)
+    return empty, empty.long()
+
+
+def _higher(best: Best, scores: Tensor, first: int, most: int) -> Best:
+    """The ``most`` highest of ``best`` and of ``scores`` (T, n), numbered from ``first`` on."""
+    values, places = scores.topk(min(most, scores.shape[1]), dim=1)
+    values = torch.cat([best[0], values], dim=1)
+    numbers = torch.cat([best[1], places + first], dim=1)
+    values, places = values.topk(min(most, values.shape[1]), dim=1)
+    return values, numbers.gather(1, places)
+
+
+def _of_vocabulary(adapter: Adapter, found: Sequence[Best]) -> Reading:
     """``found`` are the best scores and ids (T, k) of each layer."""
-    ids = torch.stack([best.indices for best in found], dim=1).cpu().numpy()
-    scores = torch.stack([best.values for best in found], dim=1).cpu().numpy()
+    ids = torch.stack([numbers for _, numbers in found], dim=1).cpu().numpy()
+    scores = torch.stack([values for values, _ in found], dim=1).cpu().numpy()
     distinct, words = np.unique(ids, return_inverse=True)
     tokenizer: Any = adapter.tokenizer
     said = tuple(str(tokenizer.decode([int(word)])) for word in distinct)
@@ -93,18 +131,15 @@ def _of_vocabulary(adapter: Adapter, found: Sequence[Any]) -> Reading:
 def _in_context(adapter: Adapter, layers: Sequence[Tensor], texts: Sequence[str]) -> Reading:
     """The nearest of the texts' tokens, at whichever layer; of one word the nearest place alone."""
     said, within, contexts = _contexts(adapter, texts)
-    of_layer = [normalize(tokens.float(), dim=-1) for tokens in layers]
-    own = normalize(torch.stack(of_layer), dim=-1)  # (L, T, d)
-    best = torch.full((*own.shape[:2], 0), 0.0, device=own.device)
-    where = torch.zeros_like(best, dtype=torch.long)
-    for layer, tokens in enumerate(contexts):
-        cosines = own @ normalize(tokens.float(), dim=-1).T
-        places = torch.arange(len(said), device=own.device) + layer * len(said)
-        best, order = torch.cat([best, cosines], dim=2).topk(
-            min(_CANDIDATES, best.shape[2] + len(said)), dim=2
-        )
-        where = torch.cat([where, places.expand(*own.shape[:2], -1)], dim=2).gather(2, order)
-    return _distinct(said, within, best.cpu().numpy(), where.cpu().numpy())
+    scores, where = [], []
+    for tokens in layers:
+        own, best = normalize(tokens.float(), dim=-1), _nothing(tokens)
+        for layer, words in enumerate(contexts):
+            cosines = own @ normalize(words.float(), dim=-1).T
+            best = _higher(best, cosines, layer * len(said), _CANDIDATES)
+        scores.append(best[0].cpu().numpy())
+        where.append(best[1].cpu().numpy())
+    return _distinct(said, within, np.stack(scores), np.stack(where))
 
 
 def _distinct(

@@ -140,6 +140,9 @@ class LitFeatures:
         return {stream: values[at] for stream, values in self.activations.items()}
 
 
+WORDS_BYTES = 256 * 2**20
+"""What reading an image's tokens in words takes at once beside the model's own passes, about."""
+
 NEXT, INPUT, CONTEXT = "next", "input", "context"
 READINGS = (NEXT, INPUT, CONTEXT)
 """The logit lens; the nearest input embedding; the nearest word in a text, at any layer."""

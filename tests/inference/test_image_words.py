@@ -13,8 +13,10 @@ from torch.nn.functional import cosine_similarity
 from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.errors import InputError
+from backend.inference import image_words as module
 from backend.inference.image_words import image_words
-from backend.inference.values import CONTEXT, INPUT, NEXT
+from backend.inference.requests import wording
+from backend.inference.values import CONTEXT, INPUT, NEXT, WORDS_BYTES
 from backend.models.roles import Role, has
 from tests.models.families.common import Case
 
@@ -57,6 +59,29 @@ def test_each_reading_is_that_of_a_few_lines(family: str) -> None:
             said = [reading.said[k] for k in reading.words[:, layer, 0]]
             assert said == [adapter.tokenizer.decode([k]) for k in ids.tolist()]
             assert (np.diff(reading.scores[:, layer], axis=1) <= 0).all()
+
+
+def test_however_little_memory_there_is_for_a_vocabulary_the_words_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = made("llava")
+    whole = image_words(case.adapter, case.samples[0], TEXTS).readings
+    words = len(case.adapter.module.get_input_embeddings().weight)
+    monkeypatch.setattr(module, "WORDS_BYTES", 3 * 12 * words)
+    heights: list[int] = []
+    head = case.adapter.module.lm_head
+    handle = head.register_forward_hook(lambda _, __, logits: heights.append(logits.shape[-2]))
+    try:
+        parts = image_words(case.adapter, case.samples[0], TEXTS).readings
+    finally:
+        handle.remove()
+    assert max(heights[1:]) == 3  # after the model's own pass
+    for name, reading in whole.items():
+        np.testing.assert_allclose(parts[name].scores, reading.scores, atol=1e-6)
+        assert np.isfinite(reading.scores[..., 0]).all()
+        said = np.array(reading.said)[reading.words[..., 0]]
+        assert (np.array(parts[name].said)[parts[name].words[..., 0]] == said).all()
+    assert wording(TEXTS).beside() == WORDS_BYTES
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
