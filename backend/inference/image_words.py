@@ -10,6 +10,7 @@ arXiv 2602.00462).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,15 @@ from backend.capture.sinks import TokenSink
 from backend.capture.tap import Tap
 from backend.data.sample import Sample
 from backend.errors import InputError
-from backend.inference.values import CONTEXT, INPUT, NEXT, WORDS_BYTES, ImageWords, Reading
+from backend.inference.values import (
+    CONTEXT,
+    INPUT,
+    NEXT,
+    WORDS_BYTES,
+    WORDS_TEXTS,
+    ImageWords,
+    Reading,
+)
 from backend.models.adapter import Adapter, Inputs
 from backend.models.roles import Role, has
 from backend.pairing import TEXT, image_among_words
@@ -130,22 +139,22 @@ def _of_vocabulary(adapter: Adapter, found: Sequence[Best]) -> Reading:
 
 def _in_context(adapter: Adapter, layers: Sequence[Tensor], texts: Sequence[str]) -> Reading:
     """The nearest of the texts' tokens, at whichever layer; of one word the nearest place alone."""
-    said, within, contexts = _contexts(adapter, texts)
+    told = _contexts(adapter, texts)
+    count = len(told.said)
     scores, where = [], []
     for tokens in layers:
         own, best = normalize(tokens.float(), dim=-1), _nothing(tokens)
-        for layer, words in enumerate(contexts):
+        for layer, words in enumerate(told.layers):
             cosines = own @ normalize(words.float(), dim=-1).T
-            best = _higher(best, cosines, layer * len(said), _CANDIDATES)
+            best = _higher(best, cosines, layer * count, _CANDIDATES)
         scores.append(best[0].cpu().numpy())
         where.append(best[1].cpu().numpy())
-    return _distinct(said, within, np.stack(scores), np.stack(where))
+    return _distinct(told, np.stack(scores), np.stack(where))
 
 
-def _distinct(
-    said: Sequence[str], within: Sequence[str], scores: np.ndarray, where: np.ndarray
-) -> Reading:
+def _distinct(told: _Contexts, scores: np.ndarray, where: np.ndarray) -> Reading:
     """The first ``MOST`` different words of the candidates (L, T, c) of each token and layer."""
+    said = told.said
     names = {word: at for at, word in enumerate(dict.fromkeys(w.strip().lower() for w in said))}
     same = np.array([names[word.strip().lower()] for word in said])
     depth, count, _ = scores.shape
@@ -161,30 +170,85 @@ def _distinct(
             words[token, layer, :k] = places[first] % len(said)
             layers[token, layer, :k] = places[first] // len(said)
             found[token, layer, :k] = scores[layer, token, first]
-    return Reading(tuple(said), words, found, layers, tuple(within))
+    return Reading(tuple(said), words, found, layers, tuple(told.within), told.texts)
 
 
-def _contexts(adapter: Adapter, texts: Sequence[str]) -> tuple[list[str], list[str], list[Tensor]]:
-    """Words of the texts, what stands around each, and their vectors (N, d) at every layer."""
+@dataclass(frozen=True, eq=False)
+class _Contexts:
+    """Words, the text around each, their vectors (N, d) by layer, and of how many texts."""
+
+    said: Sequence[str]
+    within: Sequence[str]
+    layers: Sequence[Tensor]
+    texts: int
+
+
+def _contexts(adapter: Adapter, texts: Sequence[str]) -> _Contexts:
+    """At most ``MOST_CONTEXTS`` words, as many of each text as can be; a few texts at a time."""
     alone, spec = adapter.text_alone(), adapter.stream(TEXT)
     if alone is None or adapter.tokenizer is None:
         raise RuntimeError(f"{adapter.family} models do not read a text alone")
-    inputs = alone.encode([Sample(text) for text in texts]).to(_device(adapter))
-    sink = TokenSink(spec.layers)
-    with Tap(adapter, sink, run=lambda given: {"tokens": alone.run(given)}) as tap:
-        tap(inputs)
-    content = has(inputs.roles[TEXT], Role.CONTENT)
-    rows, places = (at[:MOST_CONTEXTS] for at in torch.nonzero(content, as_tuple=True))
-    ids = inputs.tensors["input_ids"]
-    said, within = [], []
-    for row, place in zip(rows.tolist(), places.tolist(), strict=True):
-        own = torch.nonzero(content[row])[:, 0].tolist()
-        near = [at for at in own if abs(at - place) <= _AROUND]
-        said.append(str(adapter.tokenizer.decode([int(ids[row, place])])))
-        within.append(str(adapter.tokenizer.decode(ids[row, near].tolist())))
-    if not said:
+    samples = [Sample(text) for text in texts]
+    starts = range(0, len(samples), WORDS_TEXTS)
+    batches = [alone.encode(samples[at : at + WORDS_TEXTS]) for at in starts]
+    words = [[_words_of(roles) for roles in inputs.roles[TEXT]] for inputs in batches]
+    shares = _shares([len(own) for rows in words for own in rows], MOST_CONTEXTS)
+    if not sum(shares):
         raise InputError("no word of the texts can be read", where=f"model {adapter.name}")
-    return said, within, [sink.tokens[ref][rows, places] for ref in spec.layers]
+    rest = iter(shares)
+    said: list[str] = []
+    within: list[str] = []
+    parts = []
+    for inputs, rows in zip(batches, words, strict=True):
+        taken = [_spaced(own, next(rest)) for own in rows]
+        sink = TokenSink(spec.layers)
+        with Tap(adapter, sink, run=lambda given: {"tokens": alone.run(given)}) as tap:
+            tap(inputs.to(_device(adapter)))
+        at = torch.repeat_interleave(torch.tensor([len(own) for own in taken])), torch.cat(taken)
+        parts.append([sink.tokens[ref][at] for ref in spec.layers])
+        for row, own in enumerate(taken):
+            ids = inputs.tensors["input_ids"][row]
+            content = has(inputs.roles[TEXT][row], Role.CONTENT)
+            for place in own.tolist():
+                said.append(str(adapter.tokenizer.decode([int(ids[place])])))
+                within.append(_around(adapter, ids, content, place))
+    layers = [torch.cat(vectors) for vectors in zip(*parts, strict=True)]
+    return _Contexts(said, within, layers, sum(share > 0 for share in shares))
+
+
+def _words_of(roles: Tensor) -> Tensor:
+    """Places of a text's content, without the first token that the model sees.
+
+    Without a BOS that is a word, which then has what models leave at the first place whatever
+    stands there (Xiao et al. 2024, "attention sinks").
+    """
+    first = int((roles != int(Role.PADDING)).int().argmax())
+    places = torch.nonzero(has(roles, Role.CONTENT))[:, 0]
+    return places[places != first]
+
+
+def _shares(counts: Sequence[int], most: int) -> list[int]:
+    """How many of each, as even as they can be, ``most`` in all."""
+    shares = [0] * len(counts)
+    left = most
+    for place, at in enumerate(sorted(range(len(counts)), key=counts.__getitem__)):
+        shares[at] = min(counts[at], left // (len(counts) - place))
+        left -= shares[at]
+    return shares
+
+
+def _spaced(places: Tensor, count: int) -> Tensor:
+    """So many of the places, evenly spaced."""
+    return places[torch.linspace(0, max(len(places) - 1, 0), count).round().long()]
+
+
+def _around(adapter: Adapter, ids: Tensor, content: Tensor, place: int) -> str:
+    """A word of a text's content with a few on either side."""
+    near = content.clone()
+    near[: max(0, place - _AROUND)] = False
+    near[place + _AROUND + 1 :] = False
+    tokenizer: Any = adapter.tokenizer
+    return str(tokenizer.decode(ids[near].tolist()))
 
 
 def _origins(inputs: Inputs, spec: StreamSpec, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from PIL import Image
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from backend.data.sample import Sample
@@ -19,7 +20,6 @@ from backend.models.texts import (
     check_marks,
     special_ids,
     text_roles,
-    tokenize,
     tokenize_prompts,
 )
 
@@ -110,10 +110,22 @@ class Prompting(Released):
     def encode_alone(self, samples: Sequence[Sample]) -> Inputs:
         """Texts as they are, without a prompt or an image."""
         tokenizer = self.processor.tokenizer
-        tokens = tokenize(tokenizer, [sample.text for sample in samples], _ALONE_TOKENS)
-        roles = text_roles(tokens.ids, tokens.mask, special_ids(tokenizer), "last")
-        tensors = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
-        return Inputs(tensors, {"text": roles}, {"text": tokens.spans}, {"text": tokens.cut})
+        prompts = [Prompt("", sample.text) for sample in samples]
+        tokens = tokenize_prompts(tokenizer, prompts, _ALONE_TOKENS)
+        return Inputs(
+            {
+                "input_ids": tokens.ids,
+                "attention_mask": tokens.mask,
+                **self.positions_alone(tokens),
+            },
+            {"text": text_roles(tokens.ids, tokens.mask, special_ids(tokenizer), "last")},
+            {"text": tokens.spans},
+            {"text": tokens.cut},
+        )
+
+    def positions_alone(self, tokens: Prompted) -> dict[str, Tensor]:
+        """What else it is told that runs on a text without an image."""
+        return {}
 
     def spelled(self, prompt: Prompt) -> Prompt:
         """The prompt as the processor spells it once the images' words are in it."""
