@@ -82,7 +82,7 @@ def _readings(
     adapter: Adapter, layers: Sequence[Tensor], vocabulary: Tensor, texts: Sequence[str]
 ) -> Iterator[tuple[str, Reading]]:
     head = adapter.unembedding()
-    if head is not None:
+    if head is not None and adapter.speaking == TEXT:
         yield NEXT, _of_vocabulary(adapter, _next(head, layers, len(vocabulary)))
     yield INPUT, _of_vocabulary(adapter, _nearest_inputs(layers, vocabulary))
     if texts and adapter.text_alone() is not None:

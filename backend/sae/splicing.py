@@ -41,7 +41,7 @@ def gone(ref: LayerRef) -> Edit:
 
 def says_words(adapter: Adapter) -> bool:
     """Whether a model goes on with its text, so that it has a loss of the next word."""
-    return adapter.unembedding() is not None
+    return adapter.unembedding() is not None and adapter.speaking == "text"
 
 
 def word_losses(

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend.data.sample import Sample
 from backend.models.adapter import AttentionKey, Inputs
+from backend.models.families.answers import (
+    ANSWER,
+    answer_attention,
+    answer_points,
+    answer_roles,
+    answer_stream,
+    unread,
+)
 from backend.models.families.base import item, meets, self_attention, silenced
 from backend.models.families.image_tokens import Parts, SquareImages
 from backend.models.families.pictures import Picture
@@ -25,7 +35,7 @@ class Blip2(SquareImages):
     """``query`` are the learned tokens in the Q-Former, ``image`` what becomes of them.
 
     The language model is a causal one (OPT) or the encoder of an encoder-decoder (T5), in which
-    image and text see each other.
+    image and text see each other; ``answer`` is then the decoder's start token.
     """
 
     family = "blip-2"
@@ -43,6 +53,29 @@ class Blip2(SquareImages):
             "origins": "A query token, and so an image token, is made of the whole image."
         }
         super().describe()
+        if self.bidirectional:
+            self.answers = list(self.model.language_model.decoder.block)
+            self.speaking = ANSWER
+            self.streams = (*self.streams, answer_stream(len(self.answers), self.language.width))
+
+    def points(self) -> dict[LayerRef, Point]:
+        """Those of a decoder come last."""
+        places = super().points()
+        if self.bidirectional:
+            crossed = [block.layer[1] for block in self.answers]
+            places |= answer_points(self.answers, crossed)
+        return {ref: places[ref] for spec in self.streams for ref in spec.refs}
+
+    def attention(self) -> dict[AttentionKey, AttentionPoint]:
+        """A decoder's, too."""
+        maps = super().attention()
+        if self.bidirectional:
+            maps |= answer_attention(
+                [block.layer[0].SelfAttention for block in self.answers],
+                [block.layer[1].EncDecAttention for block in self.answers],
+                self.language.names.index or 0,
+            )
+        return maps
 
     def language_model(self) -> nn.Module:
         """All of a causal model, the encoder of another."""
@@ -99,11 +132,29 @@ class Blip2(SquareImages):
         """What the Q-Former's cross-attention adds becomes zero."""
         if stream == "query":
             return (silenced(self.queries[meet.layer - 1].crossattention.output.dense),)
+        if stream == ANSWER:
+            attention = self.answers[meet.layer - 1].layer[1].EncDecAttention
+            return unread(attention, meet.reads, self.language.names.mask)
         return super().cut(stream, meet)
 
     def unembedding(self) -> Callable[[Tensor], Tensor] | None:
-        """None with an encoder: there a decoder with layers of its own goes on."""
-        return None if self.bidirectional else super().unembedding()
+        """A decoder's final norm, the scale that goes with tied weights, and the output layer."""
+        if not self.bidirectional:
+            return super().unembedding()
+        t5 = self.model.language_model
+        scale = t5.model_dim**-0.5 if t5.config.scale_decoder_outputs else 1.0
+        return lambda tokens: t5.lm_head(t5.decoder.final_layer_norm(tokens) * scale)
+
+    def token_ids(self, inputs: Inputs, stream: str) -> Tensor | None:
+        """The answer's are the decoder's."""
+        return inputs.tensors["decoder_input_ids" if stream == ANSWER else "input_ids"]
+
+    def encode(self, samples: Sequence[Sample]) -> Inputs:
+        """With the one token of the answer, where there is a decoder."""
+        inputs = super().encode(samples)
+        if not self.bidirectional:
+            return inputs
+        return replace(inputs, roles={**inputs.roles, ANSWER: answer_roles(len(samples))})
 
     def row(self, tower: Sequence[Role], boxes: np.ndarray) -> tuple[list[Role], np.ndarray | None]:
         """As many as there are queries, whatever the image's size."""
