@@ -35,7 +35,8 @@ def show_growth(view: Context, picked: Picked, pair: Pair, part: Part) -> None:
     st.caption(
         "Every model of the store on the same samples, not only the chosen ones: the measure of "
         "matching layers of its two streams, averaged over the layers, by the parameters of its "
-        "blocks. Chance is a dash at each model."
+        "blocks. Chance is a dash at each model; whether it grows is asked of what lies beyond it, "
+        "as some measures grow with the widths by chance alone."
     )
     st.markdown(literal(growth.trend_in_words(points)))
     with st.container(border=True):

@@ -139,7 +139,7 @@ def show_words(read: Read, part: Part) -> None:
             key="tokens-reading",
         )
     )
-    st.caption(views.MEANINGS[reading])
+    st.caption(f"{views.MEANINGS[reading]} {views.sources(words.readings[reading])}".strip())
     if CONTEXT not in held:
         st.caption("There is no text of a run to take words in their contexts from.")
     patches = views.patches(words, reading)

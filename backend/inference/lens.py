@@ -19,26 +19,23 @@ from backend.models.adapter import Adapter, Inputs
 from backend.models.roles import Role
 from backend.types import LayerRef
 
-TEXT = "text"
-"""The stream that :meth:`Adapter.unembedding` reads."""
-
 MOST_WORDS = 10
 
 
 class LastPositionSink(TokenSink):
-    """Hidden states (B, d) of every layer at the last position of a sequence.
+    """Hidden states (B, d) of every layer at the last position of the stream that speaks.
 
     That is the last which is not padding: a token of another stream counts, where two share the
     sequence.
     """
 
     def __init__(self, adapter: Adapter) -> None:
-        super().__init__(adapter.stream(TEXT).layers)
+        super().__init__(adapter.stream(adapter.speaking).layers)
 
     def begin(self, adapter: Adapter, inputs: Inputs) -> None:
         """Find the positions, once a batch."""
         super().begin(adapter, inputs)
-        real = inputs.roles[TEXT] != int(Role.PADDING)
+        real = inputs.roles[adapter.speaking] != int(Role.PADDING)
         places = torch.arange(real.shape[1], device=real.device)
         self._rows = torch.arange(len(real), device=real.device)
         self._last = torch.where(real, places, -1).amax(dim=1)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 from backend.data.sample import Sample
 from backend.errors import InputError
 from backend.inference.cache import Recall, ResultCache, content_key
-from backend.inference.values import Caption, ImageWords, LitFeatures, Picture, Trace
+from backend.inference.values import (
+    WORDS_BYTES,
+    WORDS_TEXTS,
+    Caption,
+    ImageWords,
+    LitFeatures,
+    Picture,
+    Trace,
+)
 from backend.sae.shelf import Shelf
 from backend.types import POOLINGS, Pooling
 
@@ -128,7 +136,7 @@ def wording(texts: Sequence[str]) -> Work[ImageWords]:
 
         return image_words(adapter, samples[0], texts)
 
-    return Work(key, run, at_once=2)
+    return Work(key, run, at_once=WORDS_TEXTS, beside=lambda: WORDS_BYTES)
 
 
 def lighting(digests: Mapping[int, str], shelf: Shelf) -> Work[dict[int, LitFeatures]]:

@@ -93,7 +93,8 @@ class Reading:
 
     ``words`` (T, L, k) are numbers of ``said``, pieces of text; ``scores`` (T, L, k) a probability
     or a cosine, NaN where there are fewer. ``layers`` (T, L, k), of words in their texts alone, is
-    the layer at which such a word is nearest, and ``within`` (words) the text around each.
+    the layer at which such a word is nearest, ``within`` (words) the text around each, and
+    ``texts`` of how many texts these words are.
     """
 
     said: tuple[str, ...]
@@ -101,6 +102,7 @@ class Reading:
     scores: Floats
     layers: Ints | None = None
     within: tuple[str, ...] = ()
+    texts: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +141,12 @@ class LitFeatures:
         at = self.features.tolist().index(feature)
         return {stream: values[at] for stream, values in self.activations.items()}
 
+
+WORDS_BYTES = 256 * 2**20
+"""What reading an image's tokens in words takes at once beside the model's own passes, about."""
+
+WORDS_TEXTS = 4
+"""How many texts go through the model at once when their words are looked for."""
 
 NEXT, INPUT, CONTEXT = "next", "input", "context"
 READINGS = (NEXT, INPUT, CONTEXT)

@@ -90,6 +90,8 @@ class Adapter(ABC):
     """What every sample must have: any of image, text, audio, regions."""
     text_ids: ClassVar[str] = "input_ids"
     """The tensor of a batch that has a text's token ids, in the order of the text's roles."""
+    speaking: str = "text"
+    """The stream that :meth:`unembedding` reads: what goes on in words."""
 
     name: str
     streams: tuple[StreamSpec, ...]
@@ -145,10 +147,10 @@ class Adapter(ABC):
         )
 
     def unembedding(self) -> Callable[[Tensor], Tensor] | None:
-        """From a layer of the stream ``text`` to the next word: final norm and output layer.
+        """From a layer of the stream :attr:`speaking` to the next word: final norm, output layer.
 
         (..., d) -> (..., words) logits, the model's own where (..., d) is the last layer. None
-        where the model does not go on with the text.
+        where the model does not go on with a text.
         """
         return None
 

@@ -53,7 +53,7 @@ def says_words(adapter: Adapter) -> bool:
     """
     whole = adapter.whole if isinstance(adapter, TextAlone) else adapter
     both_ways = isinstance(whole, ImageTokens) and whole.bidirectional
-    return adapter.unembedding() is not None and not both_ways
+    return adapter.unembedding() is not None and adapter.speaking == "text" and not both_ways
 
 
 def word_losses(

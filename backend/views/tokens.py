@@ -11,6 +11,7 @@ from backend.figures.picture import Patches
 from backend.inference.values import CONTEXT, INPUT, NEXT, ImageWords, Reading
 from backend.pairing import image_among_words
 from backend.types import StreamSpec
+from backend.words import counted
 
 READING_NAMES = {
     NEXT: "next word (logit lens)",
@@ -49,6 +50,16 @@ def chosen_texts(texts: Sequence[str]) -> tuple[str, ...]:
         return tuple(distinct)
     places = np.linspace(0, len(distinct) - 1, MOST_TEXTS).round().astype(int)
     return tuple(distinct[at] for at in places)
+
+
+def sources(said: Reading) -> str:
+    """Of how many words and texts a reading of contexts is; "" for another one."""
+    if not said.texts:
+        return ""
+    return (
+        f"{counted(len(said.said), 'word')} of {counted(said.texts, 'text')} are compared with, as "
+        "many of each text as there is room for."
+    )
 
 
 def patches(words: ImageWords, reading: str) -> Patches:

@@ -19,7 +19,7 @@ from backend.types import LayerRef
 from tests.models.families.common import Case
 
 CONTRASTIVE = (
-    *("clip", "siglip", "siglip2", "chinese_clip", "align", "blip"),
+    *("clip", "siglip", "siglip2", "chinese_clip", "align", "blip", "flava"),
     *("vision_text_dual", "vision_text_dual_timm"),
 )
 
@@ -46,6 +46,17 @@ def test_at_the_last_layer_it_is_what_the_model_itself_says(name: str) -> None:
         if name == "blip":
             expected = model(**inputs, use_itm_head=False).itm_score
             said = image @ text.T
+        elif name == "flava":
+            out = model(**inputs)
+            ends = (
+                (out.image_embeddings, model.image_projection),
+                (
+                    out.text_embeddings,
+                    model.text_projection,
+                ),
+            )
+            own = [normalize(end(tokens[:, 0]), dim=-1) for tokens, end in ends]
+            expected, said = own[0] @ own[1].T, image @ text.T
         else:
             expected = model(**inputs).logits_per_image
             said = image @ text.T

@@ -15,8 +15,11 @@ from backend.types import LayerRef
 from tests.models.families.common import Case
 from tests.models.families.paligemma import tiny as paligemma
 
-SPEAKING = ("blip2", "idefics", "idefics_patches", "llava", "llava_text_first", "paligemma")
-SILENT = ("dual_stream", "clip", "blip2_t5", "lxmert", "vilt")
+SPEAKING = (
+    *("blip2", "blip2_t5", "florence2", "idefics", "idefics_patches"),
+    *("llava", "llava_text_first", "paligemma"),
+)
+SILENT = ("dual_stream", "clip", "lxmert", "vilt")
 
 
 def made(family: str) -> Case:
@@ -42,7 +45,7 @@ def test_the_last_layer_says_what_the_model_says(family: str) -> None:
     for trace, own in zip(trace_batch(case.adapter, case.samples), expected, strict=True):
         said = trace.next_words
         assert said is not None
-        assert said.refs == case.adapter.stream("text").layers
+        assert said.refs == case.adapter.stream(case.adapter.speaking).layers
         best = own.topk(10)
         np.testing.assert_allclose(said.probabilities[-1], best.values.numpy(), atol=1e-5)
         tokenizer = case.adapter.tokenizer

@@ -18,6 +18,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 
 REAL = {
     "fusionscope-fusion": "trained here",
+    "fusionscope-encoders": "MiniLM beside a ViT-S, never joined",
+    "llava": "ViT-S and SmolLM2, joined and trained here",
     "vision-text-dual-encoder": "MiniLM and ViT-S, joined and trained here",
     "whisper": "tiny.en",
 }

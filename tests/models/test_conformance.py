@@ -274,6 +274,20 @@ def test_with_all_its_meets_cut_a_stream_does_not_depend_on_the_other_modality(c
                         )
 
 
+def test_what_only_a_loss_compares_can_be_run_by_itself_to_its_vectors(case: Case) -> None:
+    adapter = case.adapter
+    compared = {spec.name for spec in adapter.streams for m in spec.meets if m.how == "loss"}
+    embedders = adapter.embedders()
+    assert compared <= embedders.keys()
+    widths = set()
+    for stream in compared:
+        with torch.no_grad():
+            vectors = embedders[stream].run(doubled(embedders[stream].encode(case.samples)))
+        assert len(vectors) == len(case.samples) and vectors.ndim == 2
+        widths.add(vectors.shape[1])
+    assert len(widths) <= 1
+
+
 def test_attention_rows_sum_to_one_and_belong_to_the_named_streams(case: Case) -> None:
     adapter, inputs = case.adapter, case.adapter.encode(case.samples)
     keys = adapter.attention()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from backend.models.families.llava import Llava
 from backend.models.families.stacks import stack
 from backend.models.roles import OWN, Role, has
 from backend.types import LayerRef
-from tests.models.families import blip2, idefics, llava, paligemma
+from tests.models.families import blip2, blip2_t5, idefics, instructblip, llava, paligemma
 from tests.models.families.common import Case, pictures
 
 
@@ -105,8 +106,9 @@ def test_paligemma_gets_what_its_processor_would_give_it() -> None:
         torch.testing.assert_close(ours[name], expected[name])
 
 
-def test_blip2_gets_what_its_processor_would_give_it() -> None:
-    case = blip2.tiny()
+@pytest.mark.parametrize("family", [blip2, blip2_t5, instructblip])
+def test_blip2_gets_what_its_processor_would_give_it(family: Any) -> None:
+    case = family.tiny()
     expected = case.adapter.processor(
         images=[sample.images[0] for sample in case.samples],
         text=[sample.text for sample in case.samples],
@@ -114,7 +116,7 @@ def test_blip2_gets_what_its_processor_would_give_it() -> None:
         return_tensors="pt",
     )
     ours = case.adapter.encode(case.samples).tensors
-    for name in ("input_ids", "attention_mask", "pixel_values"):
+    for name in expected:
         torch.testing.assert_close(ours[name], expected[name])
 
 

@@ -38,7 +38,7 @@ OF_PICTURES = (
 """One of each kind; that every family's trace holds what it has is asserted in test_tracing."""
 APART = {"clip", "side_by_side"}
 FUSING = {*OF_PICTURES, OURS} - APART
-GOING_ON = FUSING - {"vilt", "florence2", "stable_diffusion_3", OURS}
+GOING_ON = FUSING - {"vilt", "stable_diffusion_3", OURS}
 
 Trace = Callable[..., AppTest]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from types import ModuleType
@@ -66,6 +67,11 @@ def test_a_point_is_the_mean_of_matching_layers_beside_chance_and_size(
     label = next(name for name in points.index if "two" in name)
     assert points.loc[label, "value"] == pytest.approx(np.nanmean([c["value"] for c in cells]))
     assert points.loc[label, "size"] == sum(12 * s.depth * s.width**2 for s in (vision, text))
+    null = float(np.mean([c["null_mean"] for c in cells]))
+    assert points.loc[label, "above_chance"] == pytest.approx(points.loc[label, "value"] - null)
+    distances = rows.assign(measure="procrustes")
+    apart = growth.growth_points(distances, groups, ("vision", "text")).set_index("label")
+    assert apart.loc[label, "above_chance"] == pytest.approx(null - points.loc[label, "value"])
     assert not any("one" in name for name in points.index), "a model of one stream has no pair"
     figure = growth_figure(
         points.reset_index(), [group.series for group in groups], scale=scale_of("cka")
@@ -95,6 +101,30 @@ def test_no_two_of_many_models_look_alike() -> None:
     assert len(looks) == len(set(looks)) == 160
     assert len({symbol for _, symbol in looks[:8]}) == 8, "told apart without colour, too"
     assert all(trace.error_y.color == trace.marker.color for trace in figure.data)
+
+
+def test_what_grows_by_chance_alone_does_not_count_and_unknown_chance_says_nothing() -> None:
+    sizes = np.arange(1.0, 7.0)
+    chance = sizes / 10
+    above = np.array([0.02, 0.01, 0.03, 0.02, 0.01, 0.02])
+    points = pd.DataFrame({"size": sizes, "value": chance + above, "above_chance": above})
+    assert growth.trend_of(points).p_value > 0.05, "though the value goes up with every step"
+    assert "cannot be told to go up" in growth.trend_in_words(points)
+    rising = points.assign(above_chance=sizes / 100)
+    assert growth.trend_of(rising).p_value == pytest.approx(1 / 720)
+    unknown = points.assign(above_chance=np.nan)
+    said = growth.trend_in_words(unknown)
+    assert "is not said" in said and "6 models whose chance is not known" in said
+    first = rising.assign(above_chance=rising["above_chance"].where(sizes > 1))
+    assert growth.trend_of(first).n == 5
+    assert "1 model whose chance is not known" in growth.trend_in_words(first)
+
+
+def test_blocks_that_write_both_streams_count_once() -> None:
+    image, text = (StreamSpec.of(name, name, 12, 768) for name in ("image", "text"))
+    assert growth.pair_parameters((image, text)) == 2 * 12 * 12 * 768**2
+    shared = [replace(spec, space="language-model") for spec in (image, text)]
+    assert growth.pair_parameters(shared) == 12 * 12 * 768**2
 
 
 def test_the_size_is_that_of_the_blocks() -> None:

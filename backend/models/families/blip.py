@@ -3,7 +3,9 @@
 Facts are from transformers 5.23: ``BlipForImageTextRetrieval.forward`` (matching: words see each
 other both ways, the first token is judged), ``BlipForConditionalGeneration.forward`` (captions: a
 causal text), ``BlipTextLayer.forward`` (cross-attention behind self-attention, each with a norm),
-``BlipVisionModel.forward`` (the final norm runs twice, the second time over the class token).
+``BlipVisionModel.forward`` (the final norm runs twice, the second time over the class token),
+``BlipForConditionalGeneration.generate`` (a caption begins with the configuration's BOS, which
+stands where the tokenizer puts its class token).
 To search, the same retrieval model compares class token and first word, the text read by itself
 (``forward`` with ``use_itm_head=False``).
 """
@@ -162,14 +164,18 @@ class Blip(Released):
         texts = tokenize(
             tokenizer, [s.text for s in samples], config.text_config.max_position_embeddings
         )
-        ids, mask = texts.ids, texts.mask
+        ids, mask, special = texts.ids, texts.mask, special_ids(tokenizer)
         if self.causal:
             ends = (ids == tokenizer.sep_token_id) & mask.bool()
             mask = mask * ~ends
+            begin = config.text_config.bos_token_id
+            special = [*special, begin]
+            ids = ids.clone()
+            ids[torch.arange(len(ids)), mask.argmax(dim=1)] = begin
         summary: Literal["first", "last"] = "last" if self.causal else "first"
         return Inputs(
             {"input_ids": ids, "attention_mask": mask},
-            {"text": text_roles(ids, mask, special_ids(tokenizer), summary)},
+            {"text": text_roles(ids, mask, special, summary)},
             {"text": texts.spans},
             {"text": texts.cut},
         )

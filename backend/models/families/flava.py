@@ -8,7 +8,7 @@ go through its dropout).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from backend.data.sample import Sample
-from backend.models.adapter import AttentionKey, Inputs
+from backend.models.adapter import AttentionKey, Embedder, Inputs
 from backend.models.families.base import (
     Released,
     block_points,
@@ -127,25 +127,53 @@ class Flava(Released):
         """The stream's tokens no longer see the other's in this block."""
         return (unseen(self.layers[meet.layer - 1], stream, meet.reads),)
 
+    def embedders(self) -> Mapping[str, Embedder]:
+        """Either encoder alone, to what the loss compares: its projected class token."""
+        return {
+            "vision": Embedder(
+                self._encode_vision,
+                lambda inputs: self.model.get_image_features(**inputs.tensors).pooler_output[:, 0],
+            ),
+            "text": Embedder(
+                self._encode_text,
+                lambda inputs: self.model.get_text_features(**inputs.tensors).pooler_output[:, 0],
+            ),
+        }
+
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """Patches after a class token; the multimodal encoder has a token before both."""
         self.require(samples)
+        vision, text = self._encode_vision(samples), self._encode_text(samples)
+        return self._together(
+            Inputs(
+                text.tensors | vision.tensors,
+                vision.roles | text.roles,
+                vision.origins | text.origins,
+                text.cut,
+            )
+        )
+
+    def _encode_vision(self, samples: Sequence[Sample]) -> Inputs:
+        processor = self.processor.image_processor
+        pixels = processor([s.images[0] for s in samples], return_tensors="pt")["pixel_values"]
+        side = self.model.config.image_config.patch_size
+        rows, columns = (size // side for size in pixels.shape[2:])
+        return Inputs(
+            {"pixel_values": pixels},
+            {"vision": patch_roles(len(samples), rows * columns, (Role.SUMMARY,))},
+            {"vision": self.image_boxes(samples, processor, rows, columns, prefix=1)},
+        )
+
+    def _encode_text(self, samples: Sequence[Sample]) -> Inputs:
         config, tokenizer = self.model.config, self.processor.tokenizer
         limit = config.text_config.max_position_embeddings
         texts = tokenize(tokenizer, [sample.text for sample in samples], limit)
-        processor = self.processor.image_processor
-        pixels = processor([s.images[0] for s in samples], return_tensors="pt")["pixel_values"]
-        rows, columns = (size // config.image_config.patch_size for size in pixels.shape[2:])
-        vision = patch_roles(len(samples), rows * columns, (Role.SUMMARY,))
-        text = text_roles(texts.ids, texts.mask, special_ids(tokenizer), "first")
-        boxes = self.image_boxes(samples, processor, rows, columns, prefix=1)
-        inputs = Inputs(
-            {"input_ids": texts.ids, "attention_mask": texts.mask, "pixel_values": pixels},
-            {"vision": vision, "text": text},
-            {"vision": boxes, "text": texts.spans},
+        return Inputs(
+            {"input_ids": texts.ids, "attention_mask": texts.mask},
+            {"text": text_roles(texts.ids, texts.mask, special_ids(tokenizer), "first")},
+            {"text": texts.spans},
             {"text": texts.cut},
         )
-        return self._together(inputs)
 
     def _together(self, inputs: Inputs) -> Inputs:
         """The same batch with the streams of the multimodal encoder."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +19,23 @@ from torch import Tensor
 
 from backend.data.sample import Sample
 from backend.models.adapter import AttentionKey, Inputs
-from backend.models.families.base import MASK, block_points, fusion_sites, item, self_attention
+from backend.models.families.answers import (
+    ANSWER,
+    answer_attention,
+    answer_points,
+    answer_roles,
+    answer_stream,
+    unread,
+)
+from backend.models.families.base import MASK, block_points
 from backend.models.families.image_tokens import Parts, SquareImages
 from backend.models.families.maps import ON_LAST_GRID, Cells
 from backend.models.families.stacks import AttentionNames, Stack
-from backend.models.images import patch_roles
 from backend.models.norms import AFTER_OWN_NORM
-from backend.models.points import FIRST, Arguments, AttentionPoint, Point, Rewrite
-from backend.models.roles import OWN, Role, has
+from backend.models.points import AttentionPoint, Point, Rewrite
+from backend.models.roles import Role
 from backend.models.texts import Prompted
-from backend.types import LayerRef, Meet, Site, StreamSpec
-
-ANSWER = "answer"
+from backend.types import LayerRef, Meet, Site
 
 
 class Florence2(SquareImages):
@@ -45,6 +49,7 @@ class Florence2(SquareImages):
     parts = Parts("model.vision_tower", "model.language_model.encoder")
     bidirectional = True
     most_images = 1
+    speaking = ANSWER
 
     def describe(self) -> None:
         """Blocks of several widths; the decoder takes the image and the text in."""
@@ -54,21 +59,11 @@ class Florence2(SquareImages):
             "origins of answer": "The decoder's start token is no part of the text.",
         }
         self.answers = list(self.model.model.language_model.decoder.layers)
-        config, both = self.model.config.vision_config, range(1, len(self.answers) + 1)
+        config = self.model.config.vision_config
         widths = [config.embed_dim[0]]
         for width, depth in zip(config.embed_dim, config.depths, strict=True):
             widths += [width] * depth
         vision, image, text = self.streams
-        answer = StreamSpec(
-            ANSWER,
-            "text",
-            fusion_sites(len(self.answers), self.language.width, both),
-            tuple(
-                Meet(k, "cross", reads, f"{k}.fusion") for k in both for reads in ("image", "text")
-            ),
-            ("cls",),
-            f"The word that begins the answer. {AFTER_OWN_NORM}",
-        )
         self.streams = (
             replace(
                 vision,
@@ -77,7 +72,7 @@ class Florence2(SquareImages):
             ),
             replace(image, note=AFTER_OWN_NORM),
             replace(text, note=AFTER_OWN_NORM),
-            answer,
+            answer_stream(len(self.answers), self.language.width, AFTER_OWN_NORM),
         )
 
     def tower_stack(self) -> Stack:
@@ -96,42 +91,27 @@ class Florence2(SquareImages):
         for ref, point in super().points().items():
             if ref.stream != "vision":
                 places[ref] = point
-        places |= block_points(ANSWER, self.answers)
-        for k, layer in enumerate(self.answers, start=1):
-            places[LayerRef(ANSWER, k, "fusion")] = Point(layer.encoder_attn_layer_norm)
+        crossed = [layer.encoder_attn_layer_norm for layer in self.answers]
+        places |= answer_points(self.answers, crossed)
         return {ref: places[ref] for spec in self.streams for ref in spec.refs}
 
     def attention(self) -> dict[AttentionKey, AttentionPoint]:
         """Self-attention of encoder and decoder, and what the decoder sees of the encoder."""
-        maps = super().attention()
-        maps |= self_attention(ANSWER, [layer.self_attn for layer in self.answers])
-        keys = ("image", "text")
-        for k, layer in enumerate(self.answers, start=1):
-            point = AttentionPoint(layer.encoder_attn, (ANSWER,), keys, item(1))
-            for reads in keys:
-                maps[AttentionKey(LayerRef(ANSWER, k, "fusion"), reads)] = point
-        return maps
+        return super().attention() | answer_attention(
+            [layer.self_attn for layer in self.answers],
+            [layer.encoder_attn for layer in self.answers],
+        )
 
     def cut(self, stream: str, meet: Meet) -> tuple[Rewrite, ...]:
         """The decoder no longer sees the image, or the text; where it sees neither, it adds 0."""
         if stream != ANSWER:
             return super().cut(stream, meet)
-        attention = self.answers[meet.layer - 1].encoder_attn
-
-        def close(value: Arguments, inputs: Inputs) -> Arguments:
-            mask: Tensor | None = MASK.read(value, inputs)
-            closed = has(inputs.roles[meet.reads], OWN | Role.PADDING)[:, None, None]
-            if mask is None:
-                mask = torch.ones_like(closed)
-            if mask.dtype == torch.bool:
-                return MASK.write(value, mask & ~closed, inputs)
-            return MASK.write(value, mask.masked_fill(closed, -torch.inf), inputs)
-
-        return (Rewrite(attention, close, "input"), Rewrite(attention, _nothing))
+        return unread(self.answers[meet.layer - 1].encoder_attn, meet.reads, MASK)
 
     def unembedding(self) -> Callable[[Tensor], Tensor] | None:
-        """None: a decoder with layers of its own goes on."""
-        return None
+        """The output layer: the decoder's last block ends with a norm."""
+        head: Callable[[Tensor], Tensor] = self.model.get_output_embeddings()
+        return head
 
     def prompt(self, images: int) -> tuple[str, str]:
         """The image, BOS, the text and EOS, as the model was trained."""
@@ -156,8 +136,7 @@ class Florence2(SquareImages):
     def encode(self, samples: Sequence[Sample]) -> Inputs:
         """As for others, with the one token of the answer, by which it is read."""
         inputs = super().encode(samples)
-        roles = {**inputs.roles, ANSWER: patch_roles(len(samples), 0, (Role.SUMMARY,))}
-        return replace(inputs, roles=roles)
+        return replace(inputs, roles={**inputs.roles, ANSWER: answer_roles(len(samples))})
 
     def token_ids(self, inputs: Inputs, stream: str) -> Tensor | None:
         """The answer's are the decoder's."""
@@ -167,9 +146,3 @@ class Florence2(SquareImages):
         """Logits of the answer's first word."""
         out = self.model(**inputs.tensors, use_cache=False)
         return {"next_token_logits": out.logits[:, -1]}
-
-
-def _nothing(value: Any, inputs: Inputs) -> Any:
-    """Zeros where no key was left to see, which an attention gives as no number."""
-    tokens = FIRST.read(value, inputs)
-    return FIRST.write(value, tokens.nan_to_num(nan=0.0), inputs)

@@ -32,6 +32,7 @@ from backend.models.families.stacks import (
 )
 from backend.models.images import seen_region
 from backend.models.points import FIRST, AttentionPoint, PerImage, Point, Rewrite
+from backend.models.registry import takes_words_alone
 from backend.models.roles import Role, grid_boxes
 from backend.models.texts import Prompted, prompt_roles, special_ids
 from backend.types import POOLINGS, LayerRef, Meet, Site, StreamSpec
@@ -192,14 +193,19 @@ class ImageTokens(Prompting):
         return words
 
     def text_alone(self) -> Embedder | None:
-        """A text as it is, without a template, through the language model."""
-        language = self.language_model()
+        """A text without a template: by the whole model's rules where it runs on words alone."""
+        whole = takes_words_alone(self.family)
+        module: nn.Module = self.model.base_model if whole else self.language_model()
 
         def run(inputs: Inputs) -> Tensor:
-            tokens: Tensor = language(**inputs.tensors, use_cache=False)[0]
+            tokens: Tensor = module(**inputs.tensors, use_cache=False)[0]
             return tokens
 
         return Embedder(self.encode_alone, run)
+
+    def positions_alone(self, tokens: Prompted) -> dict[str, Tensor]:
+        """Those of the whole model: PaliGemma's say that words see each other both ways."""
+        return self.positions(tokens) if takes_words_alone(self.family) else {}
 
     def positions(self, tokens: Prompted) -> dict[str, Tensor]:
         """What else the model is told: positions count real tokens, as when it generates."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from PIL import Image
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from backend.data.sample import Sample
@@ -19,14 +20,13 @@ from backend.models.texts import (
     check_marks,
     special_ids,
     text_roles,
-    tokenize,
     tokenize_prompts,
 )
 
 Images = tuple[Image.Image, ...]
 """Those of one sample."""
 
-_TEXT = "\ue000"  # a private character stands for the text while a chat format is looked at
+TEXT = "\ue000"  # a private character stands for the text while a chat format is looked at
 _ALONE_TOKENS = 128  # of a text that is read without an image
 
 
@@ -40,14 +40,13 @@ class Prompting(Released):
     """Whether image tokens stand before everything else, the tokenizer's own BOS included."""
     most_images: ClassVar[int | None] = None
     """How many images of a sample the model takes; None: all."""
+    default_template: ClassVar[str] = "{image}\n{text}"
+    """Where none is given."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        processor: Any,
-        name: str,
-        template: str = "{image}\n{text}",
+        self, model: PreTrainedModel, processor: Any, name: str, template: str | None = None
     ) -> None:
+        template = self.default_template if template is None else template
         if "{image}" not in template or "{text}" not in template:
             raise InputError(
                 f"the prompt template {template!r} must say where {{image}} and {{text}} come"
@@ -65,17 +64,17 @@ class Prompting(Released):
         """What stands before and after a sample's text: one :attr:`mark` an image, and words."""
         if images not in self._prompts:
             marks = "\n".join([self.mark] * images)
-            whole = self.template.format(image=marks, text=_TEXT)
+            whole = self.template.format(image=marks, text=TEXT)
             if getattr(self.processor, "chat_template", None):
                 pieces = [piece.strip() for piece in self.template.split("{image}")]
                 seen: list[dict[str, str]] = []
                 for at, piece in enumerate(pieces):
                     seen += [{"type": "image"}] * images if at else []
-                    seen += [{"type": "text", "text": piece.format(text=_TEXT)}] if piece else []
+                    seen += [{"type": "text", "text": piece.format(text=TEXT)}] if piece else []
                 whole = self.processor.apply_chat_template(
                     [{"role": "user", "content": seen}], add_generation_prompt=True
                 )
-            before, text, after = whole.partition(_TEXT)
+            before, text, after = whole.partition(TEXT)
             if not text or self.mark not in before + after:
                 raise InputError(
                     f"its chat format shows no {self.mark} or no text",
@@ -111,10 +110,22 @@ class Prompting(Released):
     def encode_alone(self, samples: Sequence[Sample]) -> Inputs:
         """Texts as they are, without a prompt or an image."""
         tokenizer = self.processor.tokenizer
-        tokens = tokenize(tokenizer, [sample.text for sample in samples], _ALONE_TOKENS)
-        roles = text_roles(tokens.ids, tokens.mask, special_ids(tokenizer), "last")
-        tensors = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
-        return Inputs(tensors, {"text": roles}, {"text": tokens.spans}, {"text": tokens.cut})
+        prompts = [Prompt("", sample.text) for sample in samples]
+        tokens = tokenize_prompts(tokenizer, prompts, _ALONE_TOKENS)
+        return Inputs(
+            {
+                "input_ids": tokens.ids,
+                "attention_mask": tokens.mask,
+                **self.positions_alone(tokens),
+            },
+            {"text": text_roles(tokens.ids, tokens.mask, special_ids(tokenizer), "last")},
+            {"text": tokens.spans},
+            {"text": tokens.cut},
+        )
+
+    def positions_alone(self, tokens: Prompted) -> dict[str, Tensor]:
+        """What else it is told that runs on a text without an image."""
+        return {}
 
     def spelled(self, prompt: Prompt) -> Prompt:
         """The prompt as the processor spells it once the images' words are in it."""

@@ -28,9 +28,9 @@ def tiny(kind: str = "BlipForImageTextRetrieval") -> Case:
             "intermediate_size": 32,
             "num_hidden_layers": 3,
             "num_attention_heads": 2,
-            "vocab_size": len(tokenizer),
+            "vocab_size": len(tokenizer) + 1,
             "max_position_embeddings": 32,
-            "bos_token_id": tokenizer.cls_token_id,
+            "bos_token_id": len(tokenizer),  # as released: the tokenizer does not know it
             "sep_token_id": tokenizer.sep_token_id,
             "eos_token_id": tokenizer.sep_token_id,
             "pad_token_id": tokenizer.pad_token_id,

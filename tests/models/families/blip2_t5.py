@@ -29,5 +29,5 @@ def tiny() -> Case:
         samples(),
         {"image": states, "text": states},
         whole_image=True,
-        learned=("query",),
+        learned=("query", "answer"),
     )

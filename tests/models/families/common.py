@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from backend.data.sample import Sample
@@ -98,11 +98,15 @@ def word_tokenizer(
     extra: Sequence[str] = (),
     max_length: int = 32,
 ) -> PreTrainedTokenizerFast:
-    """One token a word. ``template``: as of TemplateProcessing, e.g. ``"[CLS] $A [SEP]"``."""
-    vocabulary = list(dict.fromkeys([*specials.values(), *extra, *WORDS]))
+    """One token a word, and one a line feed, as language models have it; blanks are dropped.
+
+    ``template``: as of TemplateProcessing, e.g. ``"[CLS] $A [SEP]"``.
+    """
+    vocabulary = list(dict.fromkeys([*specials.values(), *extra, *WORDS, "\n"]))
     numbered = {word: at for at, word in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(numbered, unk_token=specials["unk_token"]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = Regex(r"\w+|[^\w\s]+|\n")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(words, "removed", invert=True)
     if template is not None:
         pieces = [(piece, numbered[piece]) for piece in template.split() if piece != "$A"]
         tokenizer.post_processor = processors.TemplateProcessing(
