@@ -87,7 +87,8 @@ def test_transformers_opens_it_and_finds_the_loss_that_was_reported(trained: Pat
             text=said, images=pair.sample.images[0], return_tensors="pt", add_special_tokens=False
         )
         labels = inputs["input_ids"].clone()
-        labels[:, : int((labels == model.config.image_token_id).nonzero()[-1, 1]) + 1] = -100
+        last = int((labels == model.config.image_token_id).nonzero()[-1, 1])
+        labels[:, : last + 2] = -100  # a line feed follows the image
         with torch.inference_mode():
             out = model(**inputs)
         # of the language model's own words: the image's is none

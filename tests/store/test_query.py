@@ -351,13 +351,16 @@ def test_a_file_that_goes_while_it_is_read_is_named(
         store.run(store.run_ids()[0]).samples()
 
 
-def test_a_packed_store_that_goes_while_it_is_open_is_named(store: Store, tmp_path: Path) -> None:
+def test_a_packed_store_that_goes_is_read_on_where_it_is_open_and_not_opened_again(
+    store: Store, tmp_path: Path
+) -> None:
     pack([store], tmp_path / "packed.duckdb")
     packed = Store(tmp_path / "packed.duckdb")
     run_id = packed.run_ids()[0]
     (tmp_path / "packed.duckdb").unlink()
-    with pytest.raises(InputError, match=r"packed\.duckdb: file is missing"):
-        packed.run(run_id).samples()
+    assert packed.run(run_id).samples().equals(store.run(run_id).samples())
+    with pytest.raises(InputError, match="does not exist"):
+        Store(tmp_path / "packed.duckdb")
 
 
 def test_a_run_that_goes_after_it_was_listed_is_named_and_the_others_are_asked(
