@@ -140,10 +140,7 @@ class PackedSource:
             if number is None:
                 continue
             fault, more = self._looked_at(kind, part, number)
-            try:
-                self.file.require_size(decoded + more, f"{kind.name} of several runs")
-            except InputError as error:
-                fault = str(error)
+            fault = fault or self._too_much(decoded + more, f"{kind.name} of several runs")
             if fault:
                 problems.append(fault)
             else:
@@ -215,10 +212,7 @@ class PackedSource:
             if entry.run_id not in self._checked_samples:
                 self._checked_samples[entry.run_id] = self._sample_fault(entry)
             fault, more = self._checked_samples[entry.run_id]
-            try:
-                self.file.require_size(decoded + more, "samples of several runs")
-            except InputError as error:
-                fault = str(error)
+            fault = fault or self._too_much(decoded + more, "samples of several runs")
             if fault:
                 problems.append(fault)
             else:
@@ -232,6 +226,14 @@ class PackedSource:
             columns_of = {name: sql_type(min(kinds, key=str)) for name, kinds in types.items()}
             return no_rows(SAMPLE_COLUMNS | columns_of | {"thumbnail": "BLOB"}, problems)
         return Rows(f"({' UNION ALL BY NAME '.join(selects)})", params, tuple(problems))
+
+    def _too_much(self, nbytes: int, what: str) -> str:
+        """Why several tables together are not fetched; "" where they are."""
+        try:
+            self.file.require_size(nbytes, what)
+        except InputError as error:
+            return str(error)
+        return ""
 
     def _sample_fault(self, entry: Entry) -> tuple[str, int]:
         """Why the samples of a run cannot be used, empty if they can; their bytes in memory."""
